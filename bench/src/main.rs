@@ -1,0 +1,2 @@
+//! What Weft costs, beside its peers.
+fn main() {}
