@@ -6,10 +6,12 @@
 //!
 //! Deliberately absent: any implementation, any async runtime, and any protocol above TCP.
 
+mod buffer;
 mod clock;
 mod files;
 mod network;
 
+pub use buffer::{BUFFER_BYTES, Buffer, LARGE_BUFFER_BYTES};
 pub use clock::{Clock, Moment, Timer, UnixTime};
 pub use files::Files;
 pub use network::{Accepted, BoxFuture, Listener, ListenerOptions, Network, Stream, StreamExt};

@@ -1,0 +1,188 @@
+//! Buffers that a connection borrows while it has bytes in hand, and gives back while it is idle.
+
+use std::cell::RefCell;
+
+/// The size of a buffer, in bytes: a whole TLS record with its overhead fits.
+pub const BUFFER_BYTES: usize = 18 * 1024;
+
+/// The size of a buffer for heads and bulk transfers, in bytes.
+pub const LARGE_BUFFER_BYTES: usize = 128 * 1024;
+
+/// How many idle buffers of each size a thread keeps. Beyond, they go back to the allocator.
+const IDLE_MAX: [usize; 2] = [64, 8];
+
+const SIZES: [usize; 2] = [BUFFER_BYTES, LARGE_BUFFER_BYTES];
+
+thread_local! {
+    static IDLE: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+fn borrow(class: usize) -> Box<[u8]> {
+    let idle = IDLE.with_borrow_mut(|idle| idle[class].pop());
+    // The last buffer given back is the one most likely still in the processor's cache.
+    idle.unwrap_or_else(|| vec![0; SIZES[class]].into_boxed_slice())
+}
+
+fn give_back(bytes: Box<[u8]>) {
+    let Some(class) = SIZES.iter().position(|&size| size == bytes.len()) else { return };
+    // At the end of a thread its store may be gone already: then the buffer is simply freed.
+    let _ = IDLE.try_with(|idle| {
+        let kept = &mut idle.borrow_mut()[class];
+        if kept.len() < IDLE_MAX[class] {
+            kept.push(bytes);
+        }
+    });
+}
+
+/// A queue of bytes that owns memory only while it holds some, or while it is being filled.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// The bytes in it.
+    pub fn filled(&self) -> &[u8] {
+        self.bytes.as_deref().map_or(&[], |bytes| &bytes[self.start..self.end])
+    }
+
+    /// The bytes in it, to be changed in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.start, self.end);
+        self.bytes.as_deref_mut().map_or(&mut [], |bytes| &mut bytes[start..end])
+    }
+
+    /// How many bytes are in it.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether no byte is in it.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether it holds as much as it can without growing.
+    pub fn is_full(&self) -> bool {
+        self.bytes.as_ref().is_some_and(|bytes| self.len() == bytes.len())
+    }
+
+    /// The room behind the bytes, at least `least` bytes if the largest size allows it, to be filled
+    /// and then claimed by [`Buffer::fill`].
+    pub fn room(&mut self, least: usize) -> &mut [u8] {
+        let wanted = self.len() + least;
+        match &self.bytes {
+            None => self.bytes = Some(borrow(usize::from(wanted > BUFFER_BYTES))),
+            Some(bytes) if bytes.len() - self.end >= least => {}
+            Some(bytes) if wanted <= bytes.len() || bytes.len() == LARGE_BUFFER_BYTES => {
+                self.compact()
+            }
+            Some(_) => self.grow(),
+        }
+        let end = self.end;
+        self.bytes.as_deref_mut().map_or(&mut [], |bytes| &mut bytes[end..])
+    }
+
+    /// Says that the first `count` bytes of the room were filled.
+    pub fn fill(&mut self, count: usize) {
+        debug_assert!(self.bytes.as_ref().is_some_and(|bytes| self.end + count <= bytes.len()));
+        self.end += count;
+    }
+
+    /// Drops `count` bytes from the front. Memory is given back with the last one.
+    pub fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.len());
+        self.start += count;
+        if self.start == self.end {
+            self.release();
+        }
+    }
+
+    /// Gives the memory back if no byte is in it: to be called before waiting.
+    pub fn release_if_empty(&mut self) {
+        if self.start == self.end {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        (self.start, self.end) = (0, 0);
+        if let Some(bytes) = self.bytes.take() {
+            give_back(bytes);
+        }
+    }
+
+    fn compact(&mut self) {
+        if let Some(bytes) = &mut self.bytes {
+            bytes.copy_within(self.start..self.end, 0);
+        }
+        (self.start, self.end) = (0, self.end - self.start);
+    }
+
+    fn grow(&mut self) {
+        let mut larger = borrow(1);
+        let length = self.len();
+        larger[..length].copy_from_slice(self.filled());
+        self.release();
+        self.bytes = Some(larger);
+        self.end = length;
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(buffer: &mut Buffer, bytes: &[u8]) {
+        buffer.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        buffer.fill(bytes.len());
+    }
+
+    #[test]
+    fn bytes_come_out_as_they_went_in() {
+        let mut buffer = Buffer::default();
+        let (mut pushed, mut read) = (Vec::new(), Vec::new());
+        for round in 0..200usize {
+            let piece = vec![round as u8; round * 7 % 1000];
+            push(&mut buffer, &piece);
+            pushed.extend_from_slice(&piece);
+            let take = buffer.len() * (round % 4) / 3;
+            read.extend_from_slice(&buffer.filled()[..take.min(buffer.len())]);
+            buffer.consume(take.min(buffer.len()));
+        }
+        read.extend_from_slice(buffer.filled());
+        assert!(read == pushed);
+    }
+
+    #[test]
+    fn an_empty_buffer_holds_no_memory() {
+        let mut buffer = Buffer::default();
+        assert!(buffer.room(1).len() == BUFFER_BYTES);
+        buffer.release_if_empty();
+        assert!(buffer.bytes.is_none());
+        push(&mut buffer, b"abc");
+        buffer.release_if_empty();
+        assert_eq!(buffer.filled(), b"abc");
+        buffer.consume(3);
+        assert!(buffer.bytes.is_none());
+    }
+
+    #[test]
+    fn it_grows_once_and_is_then_full() {
+        let mut buffer = Buffer::default();
+        push(&mut buffer, &vec![1; BUFFER_BYTES]);
+        assert!(buffer.is_full());
+        let room = buffer.room(1).len();
+        assert_eq!(room, LARGE_BUFFER_BYTES - BUFFER_BYTES);
+        buffer.fill(room);
+        assert!(buffer.is_full() && buffer.room(1).is_empty());
+    }
+}
