@@ -1,0 +1,43 @@
+//! A network and a process namespace for the run, where the user may make them.
+//!
+//! In them loopback carries nothing else, the host's packet filters and congestion control play no part, and when the
+//! harness ends, however it ends, the kernel ends every proxy with it.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::process::{Command, ExitStatus, Stdio};
+
+/// The flag by which the harness knows that it runs inside.
+pub const INSIDE_FLAG: &str = "--inside";
+
+const UNSHARE: [&str; 5] = ["--net", "--pid", "--fork", "--mount-proc", "--kill-child"];
+const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
+/// Whether namespaces can be made here.
+pub fn is_possible() -> bool {
+    let tried = Command::new("unshare")
+        .args(UNSHARE)
+        .args(["ip", "link", "set", "lo", "up"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.success())
+}
+
+/// Runs this program once more, with the same arguments, inside.
+pub fn run_inside() -> Result<ExitStatus> {
+    Command::new("unshare")
+        .args(UNSHARE)
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .arg(INSIDE_FLAG)
+        .status()
+        .context("running unshare")
+}
+
+/// Brings up loopback and picks plain reno, which paces nothing; called inside.
+pub fn prepare() -> Result<()> {
+    let status = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    anyhow::ensure!(status.context("running ip")?.success(), "loopback cannot be brought up");
+    fs::write(CONGESTION_CONTROL, "reno").with_context(|| format!("writing {CONGESTION_CONTROL}"))
+}

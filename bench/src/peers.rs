@@ -1,0 +1,146 @@
+//! The proxies that are compared: how each is configured and started for a scenario.
+//!
+//! All get one worker thread and the same work. Configurations name files relative to the folder they lie in, which is
+//! where the proxy is started, so that they can be read in the results without this machine's paths.
+
+use crate::install;
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+mod envoy;
+mod haproxy;
+mod nginx;
+mod weft;
+
+/// A proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Peer {
+    /// The one this is all about.
+    Weft,
+    /// One worker, as a reverse proxy; it is no mesh proxy, so it only stands in the scenario with one hop.
+    Nginx,
+    /// One thread.
+    Haproxy,
+    /// `--concurrency 1`.
+    Envoy,
+}
+
+/// What the proxies are told the bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http,
+    /// Bytes.
+    Tcp,
+}
+
+/// How many proxies there are between client and backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hops {
+    /// One, plain text on both sides.
+    One,
+    /// Two, mTLS 1.3 between them, both checking the other's certificate.
+    TwoWithMtls,
+}
+
+/// What a peer has to know to write its configuration.
+pub struct Site<'a> {
+    /// The peer's program.
+    pub program: &'a Path,
+    /// Where configuration, certificates and logs lie; the working folder of the proxies.
+    pub folder: &'a Path,
+    /// Where the backend listens.
+    pub backend: SocketAddr,
+    /// What the bytes are.
+    pub protocol: Protocol,
+    /// How many proxies.
+    pub hops: Hops,
+}
+
+/// One proxy to be started.
+pub struct Launch {
+    /// `outbound` or `inbound`.
+    pub role: &'static str,
+    /// Where it will listen.
+    pub listen: SocketAddr,
+    /// How it is started.
+    pub command: Command,
+    /// The text of its configuration.
+    pub configuration: String,
+}
+
+impl Peer {
+    /// The name on the command line and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weft => "weft",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+        }
+    }
+
+    /// Whether the peer can do it at all.
+    pub fn supports(self, protocol: Protocol, hops: Hops) -> bool {
+        // Debian's nginx-light has no stream module, and nginx is nobody's mesh.
+        self != Self::Nginx || (protocol == Protocol::Http && hops == Hops::One)
+    }
+
+    /// The version of `program`, as it says itself, or for Weft the commit it was built from.
+    pub fn version(self, program: &Path, workspace: &Path) -> Result<String> {
+        match self {
+            Self::Weft => weft::version(workspace),
+            Self::Nginx => install::version(program, "-v"),
+            Self::Haproxy => install::version(program, "-v"),
+            Self::Envoy => install::version(program, "--version").map(|said| envoy::version(&said)),
+        }
+    }
+
+    /// Writes the configurations; the proxies are to be started in this order, and the last one faces the client.
+    pub fn launches(self, site: &Site<'_>) -> Result<Vec<Launch>> {
+        match self {
+            Self::Weft => weft::launches(site),
+            Self::Nginx => nginx::launches(site),
+            Self::Haproxy => haproxy::launches(site),
+            Self::Envoy => envoy::launches(site),
+        }
+    }
+}
+
+impl Site<'_> {
+    /// Writes `text` as the configuration file `name`.
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(PathBuf::from(name))
+    }
+
+    /// The peer's program, to be started in the folder of its configuration.
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.program);
+        command.current_dir(self.folder);
+        command
+    }
+}
+
+/// An address of 127.0.0.1 whose port is free, below those the kernel gives to outgoing connections.
+fn free_address() -> Result<SocketAddr> {
+    const FIRST: u16 = 18_000;
+    const COUNT: u16 = 10_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..COUNT {
+        let port = FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    anyhow::bail!("no port from {FIRST} on is free")
+}

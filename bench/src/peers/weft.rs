@@ -1,0 +1,87 @@
+//! Weft, as its users get it.
+
+use super::{Hops, Launch, Protocol, Site, free_address};
+use crate::certificates::{CLIENT_ID, WEB_ID};
+use anyhow::Result;
+use std::path::Path;
+use std::process::Command;
+
+/// The workspace's version and the commit, marked when there were changes on top of it.
+pub fn version(workspace: &Path) -> Result<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(workspace).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
+        return Ok(version.to_owned());
+    };
+    let sources = ["status", "--porcelain", "--untracked-files=no", "--", "crates", "Cargo.lock"];
+    let changed = git(&sources).is_none_or(|changes| !changes.is_empty());
+    Ok(format!("{version} ({commit}{})", if changed { " with changes" } else { "" }))
+}
+
+pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
+    let outbound = free_address()?;
+    let backend = site.backend;
+    let protocol = match site.protocol {
+        Protocol::Http => "http",
+        Protocol::Tcp => "tcp",
+    };
+    if site.hops == Hops::One {
+        let text = format!(
+            "outbound:
+- listen: {outbound}
+  protocol: {protocol}
+  endpoints:
+  - address: {backend}
+"
+        );
+        return Ok(vec![launch(site, "outbound", outbound, text)?]);
+    }
+    let inbound = free_address()?;
+    let called = format!(
+        "identity:
+  certificates: web.pem
+  key: web.key
+  roots: roots.pem
+inbound:
+- listen: {inbound}
+  workload: shop/web-1
+  ports:
+  - {{ port: 80, protocol: {protocol}, application: {backend} }}
+  allow: [{CLIENT_ID}]
+"
+    );
+    let calling = format!(
+        "identity:
+  certificates: client.pem
+  key: client.key
+  roots: roots.pem
+outbound:
+- listen: {outbound}
+  protocol: {protocol}
+  endpoints:
+  - tunnel: {inbound}
+    identity: {WEB_ID}
+    workload: shop/web-1
+    port: 80
+"
+    );
+    Ok(vec![
+        launch(site, "inbound", inbound, called)?,
+        launch(site, "outbound", outbound, calling)?,
+    ])
+}
+
+fn launch(
+    site: &Site<'_>,
+    role: &'static str,
+    listen: std::net::SocketAddr,
+    configuration: String,
+) -> Result<Launch> {
+    let file = site.write(&format!("weft-{role}.yaml"), &configuration)?;
+    let mut command = site.command();
+    command.args(["proxy", "--config"]).arg(file);
+    Ok(Launch { role, listen, command, configuration })
+}
