@@ -1,0 +1,33 @@
+//! The real world: the operating system's clock, randomness, sockets and files.
+//!
+//! The only crate that makes sockets. Its simulated twin is in `weft-sim`.
+//!
+//! Deliberately absent: HTTP, TLS, and any rule about who may talk to whom.
+
+mod clock;
+mod entropy;
+mod files;
+mod signal;
+mod socket;
+
+use std::rc::Rc;
+
+use weft_world::World;
+
+pub use clock::SystemClock;
+pub use entropy::SystemEntropy;
+pub use files::SystemFiles;
+pub use signal::{Signal, terminated};
+pub use socket::SystemNetwork;
+
+/// The operating system as a [`World`], for the calling thread and the network namespace it is in.
+///
+/// Sockets and timers need a tokio runtime around them.
+pub fn world() -> World {
+    World {
+        clock: Rc::new(SystemClock::new()),
+        entropy: Rc::new(SystemEntropy::new()),
+        network: Rc::new(SystemNetwork),
+        files: Rc::new(SystemFiles),
+    }
+}

@@ -1,0 +1,153 @@
+//! TCP by the operating system.
+
+#![expect(clippy::disallowed_types, reason = "this is where sockets are made")]
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use weft_world::{Accepted, BoxFuture, Listener, ListenerOptions, Network, Stream};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Sockets of the network namespace that the calling thread is in.
+pub struct SystemNetwork;
+
+impl Network for SystemNetwork {
+    fn listen(
+        &self,
+        address: SocketAddr,
+        options: ListenerOptions,
+    ) -> io::Result<Box<dyn Listener>> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        if options.transparent {
+            match address {
+                SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+                SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+            }
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from_std(socket.into())?;
+        let local = listener.local_addr()?;
+        Ok(Box::new(SystemListener { listener, local, options }))
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_nodelay(true)?;
+            let stream = socket.connect(address).await?;
+            Ok(Box::new(SystemStream { stream }) as Box<dyn Stream>)
+        })
+    }
+}
+
+struct SystemListener {
+    listener: TcpListener,
+    local: SocketAddr,
+    options: ListenerOptions,
+}
+
+impl Listener for SystemListener {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        loop {
+            let (stream, peer) = match ready!(self.listener.poll_accept(cx)) {
+                Ok(accepted) => accepted,
+                Err(error) if concerns_connection(&error) => continue,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            if stream.set_nodelay(true).is_err() {
+                continue; // It is broken already.
+            }
+            let destination = self.destination(&stream);
+            let stream = Box::new(SystemStream { stream });
+            return Poll::Ready(Ok(Accepted { stream, peer, destination }));
+        }
+    }
+
+    fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+impl SystemListener {
+    fn destination(&self, stream: &TcpStream) -> SocketAddr {
+        let local = stream.local_addr().unwrap_or(self.local);
+        if !self.options.redirected {
+            return local;
+        }
+        let socket = SockRef::from(stream);
+        let original = match local {
+            SocketAddr::V4(_) => socket.original_dst_v4(),
+            SocketAddr::V6(_) => socket.original_dst_v6(),
+        };
+        original.ok().and_then(|address| address.as_socket()).unwrap_or(local)
+    }
+}
+
+/// Whether `error` is about the connection that was to be accepted, not about the listener.
+///
+/// Source: accept(2), "Error handling".
+fn concerns_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+    )
+}
+
+struct SystemStream {
+    stream: TcpStream,
+}
+
+impl Stream for SystemStream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match buffers {
+            [one] => Pin::new(&mut self.stream).poll_write(cx, one),
+            several => Pin::new(&mut self.stream).poll_write_vectored(cx, several),
+        }
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // Nothing is held back.
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_shutdown(cx) {
+            // The peer was faster.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
+                Poll::Ready(Ok(()))
+            }
+            other => other,
+        }
+    }
+}
