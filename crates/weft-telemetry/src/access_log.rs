@@ -1,0 +1,335 @@
+//! The access log: one line a record, written by a thread that the data path never waits for.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use crate::record::{Direction, Protocol, Record, Recorder};
+
+/// How many lines may wait to be written. Further ones are dropped and counted.
+const QUEUE_LINES: usize = 8192;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `key=value` pairs behind the time.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Which records become lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Select {
+    /// None.
+    Off,
+    /// Those that failed: status 400 and above, or a reason.
+    Failures,
+    /// All.
+    All,
+}
+
+/// Writes records as lines. Cheap to clone; the thread ends with the last clone.
+#[derive(Clone)]
+pub struct AccessLog {
+    format: Format,
+    select: Select,
+    queue: SyncSender<String>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl AccessLog {
+    /// A log that writes to `output` from a thread of its own, and the thread to wait for.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start(
+        format: Format,
+        select: Select,
+        output: impl Write + Send + 'static,
+    ) -> io::Result<(AccessLog, JoinHandle<()>)> {
+        let (queue, lines) = sync_channel(QUEUE_LINES);
+        let thread = std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_lines(&lines, output))?;
+        Ok((AccessLog { format, select, queue, dropped: Arc::default() }, thread))
+    }
+
+    /// How many lines were dropped since the queue was full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Recorder for AccessLog {
+    fn finish(&self, record: &Record) {
+        let is_selected = match self.select {
+            Select::Off => false,
+            Select::Failures => record.is_failure(),
+            Select::All => true,
+        };
+        if is_selected && self.queue.try_send(line(record, self.format)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn write_lines(lines: &Receiver<String>, output: impl Write) {
+    let mut output = io::BufWriter::new(output);
+    while let Ok(line) = lines.recv() {
+        // A log that cannot be written must not end the proxy; what is lost is visible by its lack.
+        let _ = output.write_all(line.as_bytes());
+        while let Ok(line) = lines.try_recv() {
+            let _ = output.write_all(line.as_bytes());
+        }
+        let _ = output.flush();
+    }
+}
+
+/// The value of one field.
+enum Value<'a> {
+    Text(&'a str),
+    Shown(&'a dyn fmt::Display),
+    Number(u64),
+    Milliseconds(std::time::Duration),
+}
+
+/// The record as a line with its end.
+fn line(record: &Record, format: Format) -> String {
+    let mut line = String::with_capacity(256);
+    if format == Format::Json {
+        line.push('{');
+    }
+    fields(record, &mut |name, value| {
+        let result = match format {
+            Format::Text => text_field(&mut line, name, &value),
+            Format::Json => json_field(&mut line, name, &value),
+        };
+        debug_assert!(result.is_ok(), "writing to a string cannot fail");
+    });
+    line.push_str(if format == Format::Json { "}\n" } else { "\n" });
+    line
+}
+
+/// Every field of a record that has a value, in the order in which people read them.
+fn fields(record: &Record, put: &mut dyn FnMut(&str, Value<'_>)) {
+    let Record {
+        direction,
+        protocol,
+        started,
+        duration,
+        first_byte,
+        downstream,
+        peer,
+        destination,
+        method,
+        authority,
+        target,
+        backend,
+        upstream,
+        attempts,
+        status,
+        reason,
+        detail,
+        bytes_received,
+        bytes_sent,
+    } = record;
+    put("time", Value::Shown(started));
+    put("direction", Value::Text(direction_name(*direction)));
+    put("protocol", Value::Text(protocol_name(*protocol)));
+    if !method.is_empty() {
+        put("method", Value::Text(method));
+        put("authority", Value::Text(authority));
+        put("path", Value::Text(target));
+    }
+    if *status > 0 {
+        put("status", Value::Number(u64::from(*status)));
+    }
+    if let Some(reason) = reason {
+        put("reason", Value::Text(reason));
+    }
+    if !detail.is_empty() {
+        put("detail", Value::Text(detail));
+    }
+    put("duration_ms", Value::Milliseconds(*duration));
+    if let Some(first_byte) = first_byte {
+        put("first_byte_ms", Value::Milliseconds(*first_byte));
+    }
+    put("bytes_received", Value::Number(*bytes_received));
+    put("bytes_sent", Value::Number(*bytes_sent));
+    put("downstream", Value::Shown(downstream));
+    if let Some(peer) = peer {
+        put("peer", Value::Shown(&**peer));
+    }
+    put("destination", Value::Shown(destination));
+    if let Some(backend) = backend {
+        put("backend", Value::Text(backend));
+    }
+    if let Some(upstream) = upstream {
+        put("upstream", Value::Shown(upstream));
+    }
+    put("attempts", Value::Number(u64::from(*attempts)));
+}
+
+fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+    }
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http1 => "http/1.1",
+        Protocol::Tcp => "tcp",
+        Protocol::Unknown => "unknown",
+    }
+}
+
+fn text_field(line: &mut String, name: &str, value: &Value<'_>) -> fmt::Result {
+    if !line.is_empty() {
+        line.push(' ');
+    }
+    match value {
+        Value::Text(text)
+            if text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\=".contains(&b)) =>
+        {
+            write!(line, "{name}={text}")
+        }
+        Value::Text(text) => {
+            write!(line, "{name}=")?;
+            quoted(line, text)
+        }
+        Value::Shown(shown) => write!(line, "{name}={shown}"),
+        Value::Number(number) => write!(line, "{name}={number}"),
+        Value::Milliseconds(duration) => {
+            write!(line, "{name}={:.3}", duration.as_secs_f64() * 1000.0)
+        }
+    }
+}
+
+fn json_field(line: &mut String, name: &str, value: &Value<'_>) -> fmt::Result {
+    if line.len() > 1 {
+        line.push(',');
+    }
+    write!(line, "\"{name}\":")?;
+    match value {
+        Value::Text(text) => quoted(line, text),
+        Value::Shown(shown) => quoted(line, &shown.to_string()),
+        Value::Number(number) => write!(line, "{number}"),
+        Value::Milliseconds(duration) => write!(line, "{:.3}", duration.as_secs_f64() * 1000.0),
+    }
+}
+
+/// A JSON string. Control characters are escaped, so that nobody writes lines of his own.
+fn quoted(line: &mut String, text: &str) -> fmt::Result {
+    line.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => line.push_str("\\\""),
+            '\\' => line.push_str("\\\\"),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            other if other.is_control() => write!(line, "\\u{:04x}", u32::from(other))?,
+            other => line.push(other),
+        }
+    }
+    line.push('"');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use weft_world::UnixTime;
+
+    use super::*;
+
+    fn record() -> Record {
+        let mut record = Record::new(
+            Direction::Outbound,
+            Protocol::Http1,
+            UnixTime(Duration::from_millis(1_795_413_823_120)),
+            "10.0.0.1:4711".parse().unwrap(),
+            "10.0.0.9:80".parse().unwrap(),
+        );
+        record.method = "GET".to_owned();
+        record.authority = "cart".to_owned();
+        record.target = "/a\"b".to_owned();
+        record.status = 503;
+        record.reason = Some("no-endpoint");
+        record.detail = "none of\n2".to_owned();
+        record.duration = Duration::from_micros(1_500);
+        record
+    }
+
+    #[test]
+    fn a_line_cannot_be_forged_by_a_caller() {
+        let expected = "time=2026-11-23T06:03:43.120Z direction=outbound protocol=http/1.1 \
+            method=GET authority=cart path=\"/a\\\"b\" status=503 reason=no-endpoint \
+            detail=\"none of\\n2\" duration_ms=1.500 bytes_received=0 bytes_sent=0 \
+            downstream=10.0.0.1:4711 destination=10.0.0.9:80 attempts=0\n";
+        assert_eq!(line(&record(), Format::Text), expected);
+        let json = line(&record(), Format::Json);
+        assert!(json.starts_with(r#"{"time":"2026-11-23T06:03:43.120Z","direction":"outbound","#));
+        assert!(json.contains(r#""path":"/a\"b","status":503,"#));
+        assert!(json.contains(r#""detail":"none of\n2","duration_ms":1.500,"#));
+    }
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_what_is_selected_is_written() {
+        let lines = |select| {
+            let output = Shared::default();
+            let (log, thread) = AccessLog::start(Format::Text, select, output.clone()).unwrap();
+            log.finish(&record());
+            log.finish(&Record { status: 200, reason: None, ..record() });
+            drop(log);
+            thread.join().unwrap();
+            let written = output.0.lock().unwrap();
+            written.iter().filter(|&&byte| byte == b'\n').count()
+        };
+        assert_eq!((lines(Select::Off), lines(Select::Failures), lines(Select::All)), (0, 1, 2));
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        struct Stuck(Receiver<()>);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (release, stuck) = sync_channel(0);
+        let (log, thread) = AccessLog::start(Format::Text, Select::All, Stuck(stuck)).unwrap();
+        for _ in 0..2 * QUEUE_LINES {
+            log.finish(&record());
+        }
+        assert!(log.dropped() > 0);
+        drop((log, release));
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,12 @@
+//! What happened, said once: the record of a request or a connection, and what is made of it.
+//!
+//! Access log, metrics and spans are functions of a finished [`Record`]; nothing else is logged on
+//! the data path.
+//!
+//! Deliberately absent: decisions. Nothing here changes what happens to a request.
+
+mod access_log;
+mod record;
+
+pub use access_log::{AccessLog, Format, Select};
+pub use record::{Direction, Protocol, Record, Recorder};
