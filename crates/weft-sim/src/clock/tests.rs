@@ -110,6 +110,9 @@ fn timers_of_tokio_live_in_the_same_time() {
             assert_eq!(clock.now().since(start), Duration::from_millis(10 * round));
             assert_eq!(ours.is_finished(), round > 3);
         }
+        // The driver now sleeps until the time limit, and must be woken for this one.
+        clock.sleep(Duration::from_micros(1_500)).await;
+        assert_eq!(clock.now().since(start), Duration::from_micros(51_500));
     })
     .unwrap();
 }

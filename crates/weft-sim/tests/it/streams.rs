@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use weft_sim::{Crash, Happening, LinkOptions};
+use weft_sim::{Crash, Happening, LinkOptions, TraceEvent};
 
 use super::*;
 
@@ -204,6 +204,9 @@ fn a_stream_survives_a_partition_that_heals() {
             near.write_all(b"after").await.unwrap();
             near.close().await.unwrap();
             assert_eq!(read_to_end(&mut *far).await.unwrap(), b"before during after");
+            let is_segment = |event: &TraceEvent| matches!(event.what, Happening::Segment { .. });
+            let mut arrivals = pair.sim.trace().events().into_iter().filter(is_segment);
+            assert!(arrivals.all(|arrival| arrival.at > seconds(10)), "nothing passes meanwhile");
         });
     }
 }
@@ -226,6 +229,56 @@ fn a_sender_gives_up_in_a_long_partition_and_a_reader_does_not_notice() {
         far.write_all(b"there?").await.unwrap();
         let error = far.read(&mut [0; 1]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn what_was_given_up_never_looks_like_an_end() {
+    let mut options = SimulationOptions::default();
+    options.network.receive_buffer_bytes = 10;
+    let pair = Pair::with(1, options);
+    pair.run(async {
+        let (mut near, mut far) = pair.connected().await;
+        near.write_all(b"before").await.unwrap();
+        pair.sim.sleep(seconds(1)).await;
+        pair.sim.partition(&pair.server, &pair.client);
+        near.write_all(&content(100)).await.unwrap();
+        near.close().await.unwrap();
+        assert!(near.read(&mut [0; 1]).await.is_err());
+        pair.sim.heal(&pair.server, &pair.client);
+        let mut read = 0;
+        while read < b"before".len() {
+            read += far.read(&mut [0; 6]).await.unwrap();
+        }
+        pair.sim.sleep(seconds(10)).await;
+        far.write_all(b"there?").await.unwrap();
+        let error = far.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_reset_takes_the_link_s_time_also_after_a_crash() {
+    let latency = Duration::from_millis(100);
+    let mut options = SimulationOptions::default();
+    options.network.link = LinkOptions {
+        latency_min: latency,
+        latency_max: latency,
+        slow_chance: 0.0,
+        ..LinkOptions::lan()
+    };
+    let pair = Pair::with(1, options);
+    pair.run(async {
+        let (mut near, mut far) = pair.connected().await;
+        pair.sim.sleep(seconds(1)).await;
+        near.write_all(b"n").await.unwrap();
+        let sent = pair.sim.now();
+        pair.sim.sleep(latency / 10).await;
+        far.write_all(b"f").await.unwrap(); // Lost with the server, while it is on its way.
+        pair.server.crash(Crash::Silent);
+        pair.server.restart();
+        assert!(near.read(&mut [0; 1]).await.is_err());
+        assert_eq!(pair.sim.now() - sent, latency * 2);
     });
 }
 
@@ -298,6 +351,6 @@ fn a_stream_between_crashed_hosts_is_forgotten() {
         drop(streams);
         pair.sim.sleep(seconds(2_000)).await;
     });
-    let told = |event: &weft_sim::TraceEvent| matches!(event.what, Happening::Reset { .. });
+    let told = |event: &TraceEvent| matches!(event.what, Happening::Reset { .. });
     assert!(!pair.sim.trace().events().iter().any(told), "the server was off");
 }
