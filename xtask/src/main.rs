@@ -1,2 +1,114 @@
-//! The contributor's commands.
-fn main() {}
+//! The contributor's commands: `cargo xtask check`, `test`, `generate`, `sim`, `bench`.
+//!
+//! The rules about the workspace itself (layers, licences, tidiness) are tests, in
+//! `xtask/tests/workspace/`, so that a plain `cargo test` finds them too.
+//!
+//! Deliberately absent: anything that a user of Weft needs; that is in the binary `weft`.
+
+mod check;
+mod generate;
+mod groups;
+mod packages;
+mod run;
+mod test;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValuesParser;
+use clap::{Parser, Subcommand};
+
+/// The contributor's commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Formatting, lints, docs, the rules about the workspace, generated files.
+    Check,
+    /// Writes the files that are made from code.
+    Generate,
+    /// Every group of tests, after installing what they need.
+    ///
+    /// Without CI=true a group may be left out, and is then named with the reason. With CI=true
+    /// that is a failure.
+    Test {
+        /// Runs this group only. May be repeated.
+        #[arg(long, value_name = "GROUP")]
+        #[arg(value_parser = PossibleValuesParser::new(groups::names()))]
+        only: Vec<String>,
+        /// Prints the groups, what they need and their budgets, and runs nothing.
+        #[arg(long)]
+        list: bool,
+    },
+    /// The mesh in one process, as a function of a seed.
+    Sim {
+        /// The seed to replay, or the first of several.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// How many seeds to run.
+        #[arg(long, value_name = "COUNT")]
+        seeds: Option<u64>,
+    },
+    /// What Weft costs, beside its peers. All arguments go to `weft-bench`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().task {
+        Task::Check => {
+            enter_workspace()?;
+            Ok(exit_code(check::run(check::Rules::Run)?))
+        }
+        Task::Generate => {
+            enter_workspace()?;
+            generate::write_all()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Test { list: true, .. } => {
+            print!("{}", groups::list());
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Test { only, list: false } => {
+            enter_workspace()?;
+            Ok(exit_code(test::run(&only)?))
+        }
+        Task::Sim { seed, seeds } => {
+            let mut cargo = run::cargo(&["run", "--release", "--package", "weft-sim", "--"]);
+            cargo.args(seed.map(|seed| format!("--seed={seed}")));
+            cargo.args(seeds.map(|count| format!("--seeds={count}")));
+            run::replace(cargo)
+        }
+        Task::Bench { arguments } => {
+            let mut cargo = run::cargo(&["run", "--profile", "dist", "--package", "weft-bench"]);
+            cargo.arg("--").args(arguments);
+            run::replace(cargo)
+        }
+    }
+}
+
+fn exit_code(success: bool) -> ExitCode {
+    if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Goes to the root of the workspace, so that paths in messages are relative to it.
+fn enter_workspace() -> Result<()> {
+    let output = run::cargo(&["locate-project", "--workspace", "--message-format", "plain"])
+        .output()
+        .context("cargo could not be started: install Rust with rustup")?;
+    if !output.status.success() {
+        bail!("no workspace around the current folder: run this inside a checkout of Weft");
+    }
+    let manifest = String::from_utf8(output.stdout).context("the workspace's path is not UTF-8")?;
+    let root = manifest.trim_end().trim_end_matches("Cargo.toml");
+    std::env::set_current_dir(root).with_context(|| format!("could not enter {root}"))
+}

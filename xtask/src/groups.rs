@@ -1,0 +1,184 @@
+//! The groups of tests: one table of what they are, what they need and how long they may take.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Tests that run together and need the same things.
+pub struct Group {
+    /// How it is called in `--only` and in the closing table.
+    pub name: &'static str,
+    /// What it shows, for `--list`.
+    pub shows: &'static str,
+    /// The time it may take on two cores, from an empty target folder.
+    pub budget: Duration,
+    /// Debian packages that must be installed.
+    pub packages: &'static [&'static str],
+    /// What it may do that an ordinary user may not.
+    pub rights: Rights,
+    /// How it is run.
+    pub work: Work,
+}
+
+/// What a group may do that an ordinary user may not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Nothing.
+    None,
+    /// Make network namespaces: the tests run as root, the build does not.
+    NetworkNamespaces,
+}
+
+/// How a group is run.
+pub enum Work {
+    /// The steps of `cargo xtask check`.
+    Check,
+    /// One call of cargo.
+    Cargo(Cargo),
+}
+
+/// One call of cargo.
+pub struct Cargo {
+    /// The package and the target that must be there, if it is not the whole workspace.
+    pub target: Option<(&'static str, &'static str)>,
+    /// What follows `cargo`.
+    pub arguments: &'static [&'static str],
+    /// Variables for the program that cargo runs, beside those inherited.
+    pub env: &'static [(&'static str, &'static str)],
+    /// What shows that something ran.
+    pub proof: Proof,
+}
+
+/// What shows that a group that ended well did run something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// At least one test passed.
+    Tests,
+    /// The program said something.
+    Output,
+}
+
+/// Every group, in the order they run.
+pub const GROUPS: &[Group] = &[
+    Group {
+        name: "check",
+        shows: "formatting, lints, docs, generated files",
+        budget: Duration::from_secs(420),
+        packages: &[],
+        rights: Rights::None,
+        work: Work::Check,
+    },
+    Group {
+        name: "unit",
+        shows: "all that needs no root, cluster or network, and the rules about the workspace",
+        budget: Duration::from_secs(600),
+        packages: &[],
+        rights: Rights::None,
+        work: Work::Cargo(Cargo {
+            target: None,
+            arguments: &["test", "--workspace", "--no-fail-fast"],
+            env: &[],
+            proof: Proof::Tests,
+        }),
+    },
+    Group {
+        name: "netns",
+        shows: "redirection and original destinations, in network namespaces",
+        budget: Duration::from_secs(180),
+        packages: &["iproute2", "nftables"],
+        rights: Rights::NetworkNamespaces,
+        work: Work::Cargo(Cargo {
+            target: Some(("weft", "netns")),
+            arguments: &["test", "--package=weft", "--test=netns", "--", "--test-threads=1"],
+            env: &[("WEFT_NETNS", "1")],
+            proof: Proof::Tests,
+        }),
+    },
+    Group {
+        name: "sim",
+        shows: "the mesh in one process, under faults drawn from seeds",
+        budget: Duration::from_secs(480),
+        packages: &[],
+        rights: Rights::None,
+        work: Work::Cargo(Cargo {
+            target: Some(("weft-sim", "weft-sim")),
+            arguments: &["run", "--release", "--package=weft-sim", "--", "--seeds=20"],
+            env: &[],
+            proof: Proof::Output,
+        }),
+    },
+    Group {
+        name: "bench-smoke",
+        shows: "that the measurements can be taken; the numbers mean nothing",
+        budget: Duration::from_secs(600),
+        packages: &["nginx-light"],
+        rights: Rights::None,
+        work: Work::Cargo(Cargo {
+            target: Some(("weft-bench", "weft-bench")),
+            arguments: &[
+                "run",
+                "--release",
+                "--package=weft-bench",
+                "--",
+                "--quick",
+                "--peers=nginx",
+            ],
+            env: &[],
+            proof: Proof::Output,
+        }),
+    },
+];
+
+/// The groups' names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().map(|group| group.name)
+}
+
+/// The groups as a text for people.
+pub fn list() -> String {
+    let mut text = String::new();
+    for group in GROUPS {
+        let command = match &group.work {
+            Work::Check => "cargo xtask check".to_owned(),
+            Work::Cargo(cargo) => {
+                let env = cargo.env.iter().map(|(name, value)| format!("{name}={value} "));
+                env.collect::<String>() + "cargo " + &cargo.arguments.join(" ")
+            }
+        };
+        let needs = match group.rights {
+            Rights::None => group.packages.join(" "),
+            Rights::NetworkNamespaces => {
+                format!("{} and root, for network namespaces", group.packages.join(" "))
+            }
+        };
+        let needs = if needs.is_empty() { "nothing but Rust" } else { &needs };
+        writeln!(
+            text,
+            "{}: {}\n  runs    {command}\n  needs   {needs}\n  budget  {} s",
+            group.name,
+            group.shows,
+            group.budget.as_secs()
+        )
+        .expect("a string takes all that is written to it");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_differ_and_are_all_listed() {
+        let mut sorted: Vec<_> = names().collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), GROUPS.len());
+        assert!(names().all(|name| list().contains(&format!("{name}: "))));
+    }
+
+    #[test]
+    fn the_budgets_leave_ci_its_limit() {
+        let sum: Duration = GROUPS.iter().map(|group| group.budget).sum();
+        assert!(sum <= Duration::from_secs(90 * 60), ".ci/run stops after 90 minutes");
+    }
+}
