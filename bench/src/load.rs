@@ -78,16 +78,6 @@ impl Tally {
         self.failures += 1;
         self.first_failure.get_or_insert(reason);
     }
-
-    /// Right answers per second of the window.
-    pub fn per_second(&self) -> f64 {
-        self.completed as f64 * 1e9 / self.window_ns as f64
-    }
-
-    /// The latency below which `quantile` (0 to 1) of the requests stayed, microseconds.
-    pub fn latency_us(&self, quantile: f64) -> f64 {
-        self.latency_ns.value_at_quantile(quantile) as f64 / 1e3
-    }
 }
 
 /// The generator: one epoll instance, the backend on it, and the connections of the current run.

@@ -77,7 +77,7 @@ impl Machine {
         let memory_kib = meminfo.split_whitespace().nth(1).and_then(|kib| kib.parse().ok());
         Self {
             processor: field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            cores: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
             memory_bytes: memory_kib.unwrap_or(0_u64) * 1024,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             virtual_machine: field("flags").is_some_and(|flags| flags.contains("hypervisor")),

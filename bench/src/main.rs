@@ -17,6 +17,7 @@ mod process;
 mod profile;
 mod report;
 mod scenario;
+mod session;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -25,9 +26,11 @@ use machine::{Cores, Machine};
 use metric::Metric;
 use peers::Peer;
 use report::Report;
-use scenario::{Bench, Run, Scenario, Settings, Subject};
+use scenario::{Run, Scenario, Settings, Subject};
+use session::Bench;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Measures what Weft costs, beside its peers.
 #[derive(Parser)]
@@ -54,6 +57,9 @@ struct Arguments {
     /// Stay in the host's network namespace
     #[arg(long)]
     shared_network: bool,
+    /// Run ahead of everything else on the machine, which may stall it meanwhile (needs root)
+    #[arg(long)]
+    priority: bool,
     #[arg(long, hide = true)]
     inside: bool,
 }
@@ -75,6 +81,8 @@ impl Arguments {
         let mut settings = if self.quick { Settings::quick() } else { Settings::full() };
         if self.profile {
             settings.rounds = 1;
+            settings.slices = 1; // One flame graph of one window.
+            settings.saturation = Duration::from_secs(6);
             settings.fixed = None;
         }
         settings.rounds = self.rounds.unwrap_or(settings.rounds);
@@ -113,6 +121,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("Running in the host's network namespace.");
     } else {
         isolation::prepare()?;
+    }
+    if arguments.priority {
+        isolation::take_precedence(arguments.inside)?;
     }
     measure_all(arguments, &places)
 }
@@ -154,12 +165,11 @@ fn measure(
 
     let profile = arguments.profile.then(|| places.target.join("bench-profile"));
     let bench = Bench { places, cores, settings, scenario, folder, profile };
+    let direct = std::iter::once(Subject::Direct);
+    let subjects: Vec<Subject> = direct.chain(peers.iter().copied().map(Subject::Peer)).collect();
     let mut runs = Vec::new();
     for round in 1..=settings.rounds {
-        let subjects =
-            std::iter::once(Subject::Direct).chain(peers.iter().copied().map(Subject::Peer));
-        for subject in subjects {
-            let run = bench.run(subject, round);
+        for run in bench.round(&subjects, round) {
             println!("{}", progress(scenario, &run, settings.rounds));
             runs.push(run);
         }

@@ -38,7 +38,7 @@ pub enum Metric {
     StartMs,
     /// Resident memory of an idle proxy, children included, MiB; mean of a pair.
     IdleRssMib,
-    /// The part of it shared with nobody, MiB.
+    /// The part of it that was written to and is shared with nobody, MiB.
     IdlePrivateMib,
     /// The part of it that is heap and stacks, MiB.
     IdleAnonymousMib,

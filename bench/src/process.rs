@@ -154,7 +154,8 @@ fn run_time_ns(schedstat: &Path) -> Result<u64> {
 pub struct Memory {
     /// Resident, shared pages counted in each process.
     pub rss: u64,
-    /// Resident and shared with nobody.
+    /// Resident, written to and shared with nobody. Clean pages of the program's file are left out: they are private
+    /// only as long as no second proxy runs from the same file, and can be dropped at any time.
     pub private: u64,
     /// Anonymous: heap and stacks, not files.
     pub anonymous: u64,
@@ -179,7 +180,7 @@ impl Memory {
             let Ok(kib) = kib.parse::<u64>() else { continue };
             match field {
                 "Rss:" => self.rss += kib * 1024,
-                "Private_Clean:" | "Private_Dirty:" => self.private += kib * 1024,
+                "Private_Dirty:" => self.private += kib * 1024,
                 "Anonymous:" => self.anonymous += kib * 1024,
                 _ => {}
             }

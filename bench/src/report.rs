@@ -3,7 +3,7 @@
 use crate::chart;
 use crate::machine::Machine;
 use crate::metric::{Metric, targets};
-use crate::peers::Peer;
+use crate::peers::{Peer, Protocol};
 use crate::scenario::{Run, Scenario, Settings, Subject};
 use anyhow::Result;
 use serde::Serialize;
@@ -206,29 +206,41 @@ impl Report {
             if let Some(reason) = &run.invalid {
                 warnings.push(format!("INVALID, left out: {name}: {reason}"));
             }
-            if run.foreign_cpu_percent > FOREIGN_PERCENT_MOST {
-                let percent = run.foreign_cpu_percent;
-                warnings.push(format!("others used {percent:.0} % of a core beside {name}"));
-            }
-            if run.steal_percent > FOREIGN_PERCENT_MOST {
-                warnings
-                    .push(format!("the host withheld {:.0} % beside {name}", run.steal_percent));
-            }
+        }
+        // Beside the direct connection the proxies' core is free for others, who do no harm there.
+        let loaded: Vec<&Run> =
+            self.runs.iter().filter(|run| run.subject != Subject::Direct).collect();
+        let runs = loaded.len();
+        let worst = |percents: &[f64]| percents.iter().copied().fold(0.0, f64::max);
+        let too_much = |percent: fn(&Run) -> f64| {
+            let percents = loaded.iter().map(|run| percent(run));
+            percents.filter(|percent| *percent > FOREIGN_PERCENT_MOST).collect::<Vec<_>>()
+        };
+        let foreign = too_much(|run| run.foreign_cpu_percent);
+        if !foreign.is_empty() {
+            let (count, most) = (foreign.len(), worst(&foreign));
+            warnings.push(format!(
+                "others used up to {most:.0} % of a core beside {count} of {runs} runs; where they cannot be stopped, --priority helps"
+            ));
+        }
+        let steal = too_much(|run| run.steal_percent);
+        if !steal.is_empty() {
+            let (count, most) = (steal.len(), worst(&steal));
+            warnings.push(format!(
+                "the host withheld up to {most:.0} % of a core in {count} of {runs} runs"
+            ));
         }
         let direct = self.spread(Subject::Direct, Metric::SaturationPerS);
         for peer in self.peers() {
             let subject = Subject::Peer(peer);
             let Some(rate) = self.spread(subject, Metric::SaturationPerS) else { continue };
-            if direct.is_none_or(|direct| direct.median < HEADROOM * rate.median) {
-                let name = peer.name();
-                warnings.push(format!("the generator is less than {HEADROOM} × as fast as {name}: its requests/s are a lower bound"));
-            }
             let core = self.spread(subject, Metric::SaturationCorePercent);
-            if let Some(core) = core.filter(|core| core.median < CORE_PERCENT_LEAST) {
+            let (Some(direct), Some(core)) = (direct, core) else { continue };
+            let (name, headroom, core) = (peer.name(), direct.median / rate.median, core.median);
+            if headroom < HEADROOM || core < CORE_PERCENT_LEAST {
                 warnings.push(format!(
-                    "{} used only {:.0} % of its core",
-                    peer.name(),
-                    core.median
+                    "the generator alone is {headroom:.2} × as fast as through {name}, which used {core:.0} % of its core: \
+                     from {HEADROOM} × and {CORE_PERCENT_LEAST} % on, it is surely not the limit"
                 ));
             }
         }
@@ -237,22 +249,14 @@ impl Report {
 
     fn provenance(&self) -> Vec<String> {
         let versions = self.versions.iter().map(|(peer, version)| match peer {
-            Peer::Weft => format!("weft {version}"),
+            Peer::Weft => format!("Weft {version}"),
             _ => version.clone(),
         });
         let versions: Vec<String> = versions.collect();
-        let settings = &self.settings;
-        let fixed = settings.fixed.map_or("none".to_owned(), |window| format!("{window:?}"));
         vec![
             format!("Machine: {}.", self.machine.describe()),
             format!("Versions: {}.", versions.join("; ")),
-            format!(
-                "{} rounds, interleaved; median [least–most]. Warm-up {:?}, saturated {:?}, fixed rate {fixed}, TCP {} MiB each way.",
-                settings.rounds,
-                settings.warm_up,
-                settings.saturation,
-                settings.bulk_bytes >> 20
-            ),
+            how_long(self.scenario, &self.settings),
         ]
     }
 
@@ -304,6 +308,20 @@ impl Report {
         fs::write(file("svg"), chart::draw(self))?;
         Ok(())
     }
+}
+
+/// How often and how long, in a sentence.
+fn how_long(scenario: Scenario, settings: &Settings) -> String {
+    let rounds = settings.rounds;
+    if scenario.protocol() == Protocol::Tcp {
+        let mib = settings.bulk_bytes >> 20;
+        return format!("Median [least–most] of {rounds} rounds of {mib} MiB each way, in turns.");
+    }
+    let (slices, saturation) = (settings.slices, settings.saturation);
+    let fixed = settings.fixed.map_or(String::new(), |fixed| format!(" and {fixed:?} at 1,000/s"));
+    format!(
+        "Median [least–most] of {rounds} rounds, in each {slices} turns of {saturation:?} saturated{fixed}."
+    )
 }
 
 /// The two last cells of a row: what is promised, and whether it is kept.

@@ -8,9 +8,10 @@ use crate::certificates::{CLIENT_ID, WEB_ID};
 use anyhow::Result;
 use std::net::SocketAddr;
 
-/// The release out of `envoy  version: commit/1.40.0/Clean/RELEASE/BoringSSL`.
+/// The release out of `/a/path/envoy  version: commit/1.40.0/Clean/RELEASE/BoringSSL`.
 pub fn version(said: &str) -> String {
-    let release = said.split('/').nth(1).unwrap_or(said);
+    let build = said.rsplit("version: ").next().unwrap_or(said);
+    let release = build.split('/').nth(1).unwrap_or(build);
     format!("Envoy {release}")
 }
 

@@ -26,5 +26,5 @@ fn memory_is_summed_from_the_rollup() {
     let mut memory = Memory::default();
     memory.add("00400000-7fff r--p\nRss: 10 kB\nPrivate_Clean: 1 kB\nPrivate_Dirty: 2 kB\nAnonymous: 2 kB\n");
     memory.add("Rss: 5 kB\nPrivate_Dirty: 4 kB\n");
-    assert_eq!((memory.rss, memory.private, memory.anonymous), (15 * 1024, 7 * 1024, 2 * 1024));
+    assert_eq!((memory.rss, memory.private, memory.anonymous), (15 * 1024, 6 * 1024, 2 * 1024));
 }

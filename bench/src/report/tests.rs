@@ -32,7 +32,7 @@ fn run(subject: Subject, round: u32, values: &[(Metric, f64)]) -> Run {
 fn report() -> Report {
     let (weft, envoy) = (Subject::Peer(Peer::Weft), Subject::Peer(Peer::Envoy));
     let cpu = Metric::SaturationCpuUs;
-    let p50 = Metric::FixedP50Us;
+    let (p50, core) = (Metric::FixedP50Us, Metric::SaturationCorePercent);
     Report {
         scenario: Scenario::Http1TwoHopsMtls,
         finished_unix_s: 0,
@@ -41,7 +41,11 @@ fn report() -> Report {
         versions: BTreeMap::from([(Peer::Weft, "0".to_owned())]),
         runs: vec![
             run(Subject::Direct, 1, &[(p50, 100.0), (Metric::SaturationPerS, 50.0)]),
-            run(weft, 1, &[(cpu, 10.0), (p50, 130.0), (Metric::SaturationPerS, 40.0)]),
+            run(
+                weft,
+                1,
+                &[(cpu, 10.0), (p50, 130.0), (Metric::SaturationPerS, 40.0), (core, 99.0)],
+            ),
             run(envoy, 1, &[(cpu, 100.0), (p50, 200.0)]),
             run(weft, 2, &[(cpu, 30.0)]),
             run(envoy, 2, &[(cpu, 100.0)]),
@@ -81,5 +85,10 @@ fn an_invalid_run_counts_for_nothing_but_a_warning() {
 
 #[test]
 fn a_slow_generator_is_confessed() {
-    assert!(report().warnings().iter().any(|warning| warning.contains("as fast as weft")));
+    assert!(
+        report()
+            .warnings()
+            .iter()
+            .any(|warning| warning.contains("1.25 × as fast as through weft"))
+    );
 }
