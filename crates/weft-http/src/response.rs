@@ -17,6 +17,8 @@ pub struct Parsed {
     pub size: BodySize,
     /// Whether the connection may carry another request afterwards.
     pub keep_alive: bool,
+    /// Whether the body, of a size not stated, ends with the connection rather than in chunks.
+    pub ends_with_connection: bool,
     /// Whether the server changes to WebSocket.
     pub upgrade: bool,
 }
@@ -72,7 +74,7 @@ pub fn parse(
     head.fields.remove_known(|known| known == Known::Upgrade && !upgrade);
     head.fields.strip_hop_by_hop();
     let keep_alive = !options.close && (!is_http10 || options.keep_alive) && !ends_with_connection;
-    Ok(Some(Parsed { bytes, size, keep_alive, upgrade }))
+    Ok(Some(Parsed { bytes, size, keep_alive, ends_with_connection, upgrade }))
 }
 
 /// How a response is framed towards its reader.

@@ -91,6 +91,17 @@ impl Buffer {
         self.end += count;
     }
 
+    /// Adds `bytes` behind the others.
+    ///
+    /// # Panics
+    /// If they do not fit into the largest size: callers bound what they queue.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+            self.fill(bytes.len());
+        }
+    }
+
     /// Drops `count` bytes from the front. Memory is given back with the last one.
     pub fn consume(&mut self, count: usize) {
         debug_assert!(count <= self.len());
@@ -141,18 +152,13 @@ impl Drop for Buffer {
 mod tests {
     use super::*;
 
-    fn push(buffer: &mut Buffer, bytes: &[u8]) {
-        buffer.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        buffer.fill(bytes.len());
-    }
-
     #[test]
     fn bytes_come_out_as_they_went_in() {
         let mut buffer = Buffer::default();
         let (mut pushed, mut read) = (Vec::new(), Vec::new());
         for round in 0..200usize {
             let piece = vec![round as u8; round * 7 % 1000];
-            push(&mut buffer, &piece);
+            buffer.push(&piece);
             pushed.extend_from_slice(&piece);
             let take = buffer.len() * (round % 4) / 3;
             read.extend_from_slice(&buffer.filled()[..take.min(buffer.len())]);
@@ -168,7 +174,7 @@ mod tests {
         assert!(buffer.room(1).len() == BUFFER_BYTES);
         buffer.release_if_empty();
         assert!(buffer.bytes.is_none());
-        push(&mut buffer, b"abc");
+        buffer.push(b"abc");
         buffer.release_if_empty();
         assert_eq!(buffer.filled(), b"abc");
         buffer.consume(3);
@@ -178,7 +184,7 @@ mod tests {
     #[test]
     fn it_grows_once_and_is_then_full() {
         let mut buffer = Buffer::default();
-        push(&mut buffer, &vec![1; BUFFER_BYTES]);
+        buffer.push(&vec![1; BUFFER_BYTES]);
         assert!(buffer.is_full());
         let room = buffer.room(1).len();
         assert_eq!(room, LARGE_BUFFER_BYTES - BUFFER_BYTES);

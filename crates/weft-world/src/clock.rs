@@ -91,7 +91,7 @@ pub trait Clock {
     fn timer(&self, at: Moment) -> Box<dyn Timer>;
 }
 
-impl dyn Clock {
+impl dyn Clock + '_ {
     /// Waits for `duration`.
     pub fn sleep(&self, duration: Duration) -> Box<dyn Timer> {
         self.timer(self.now() + duration)

@@ -140,7 +140,7 @@ pub trait StreamExt: Stream {
 
 impl<S: Stream + ?Sized> StreamExt for S {}
 
-impl dyn Listener {
+impl dyn Listener + '_ {
     /// See [`Listener::poll_accept`].
     pub fn accept(&mut self) -> impl Future<Output = io::Result<Accepted>> {
         poll_fn(|cx| self.poll_accept(cx))

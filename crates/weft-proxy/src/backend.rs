@@ -1,0 +1,201 @@
+//! Where requests go: endpoints, the connections to them, and whose turn it is.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use weft_decide::balance;
+use weft_model::SpiffeId;
+use weft_wire::tunnel::{InnerProtocol, Preface};
+use weft_world::{Moment, Stream};
+
+use crate::Proxy;
+use crate::error::ProxyError;
+use crate::exchange::Upstream;
+use crate::h1::Client;
+use crate::time::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, within};
+use crate::tunnel::ClientTunnel;
+
+/// How many idle connections to one endpoint are kept.
+const IDLE_MAX: usize = 256;
+
+/// A set of endpoints that are as good as each other.
+pub struct Backend {
+    name: Rc<str>,
+    endpoints: Vec<Rc<Endpoint>>,
+    turn: Cell<usize>,
+}
+
+impl Backend {
+    /// A backend called `name` with these endpoints.
+    pub fn new(name: &str, endpoints: Vec<Endpoint>) -> Backend {
+        let endpoints = endpoints.into_iter().map(Rc::new).collect();
+        Backend { name: name.into(), endpoints, turn: Cell::new(0) }
+    }
+
+    /// Its name, for people.
+    pub fn name(&self) -> &Rc<str> {
+        &self.name
+    }
+
+    /// The endpoint to try next.
+    ///
+    /// # Errors
+    /// [`ProxyError::NoEndpoint`].
+    pub fn pick(&self) -> Result<&Rc<Endpoint>, ProxyError> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        balance::round_robin(turn, self.endpoints.len(), |_| true)
+            .map(|index| &self.endpoints[index])
+            .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })
+    }
+
+    /// Closes connections that were idle for too long, or that the other side has closed.
+    pub fn sweep(&self, now: Moment) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
+    }
+}
+
+/// How an endpoint is reached.
+pub enum Reach {
+    /// In plaintext: the own application, or a destination outside the mesh.
+    Plain,
+    /// By a tunnel to the proxy of a workload.
+    Tunnel(TunnelTarget),
+}
+
+/// Who is at the other end of a tunnel, and what is wanted there.
+pub struct TunnelTarget {
+    /// The identity that the proxy there must prove.
+    pub identity: SpiffeId,
+    /// The workload, as `NAMESPACE/NAME`.
+    pub workload: String,
+    /// Which instance of that name.
+    pub generation: u64,
+    /// The Service by which it is called, for telemetry and SNI.
+    pub service: Option<weft_model::ObjectName>,
+    /// The port of the application.
+    pub port: u16,
+}
+
+/// One address of a backend.
+pub struct Endpoint {
+    address: SocketAddr,
+    reach: Reach,
+    idle: RefCell<Vec<Idle>>,
+}
+
+struct Idle {
+    upstream: Box<dyn Upstream>,
+    since: Moment,
+}
+
+impl Endpoint {
+    /// The endpoint at `address`.
+    pub fn new(address: SocketAddr, reach: Reach) -> Endpoint {
+        Endpoint { address, reach, idle: RefCell::default() }
+    }
+
+    /// Its address, or that of the proxy in front of it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether the one at the other end proved to be of the mesh.
+    pub(crate) fn is_secured(&self) -> bool {
+        matches!(self.reach, Reach::Tunnel(_))
+    }
+
+    /// A connection for one HTTP/1.1 exchange: an idle one, or a new one.
+    ///
+    /// # Errors
+    /// [`ProxyError`] where none is to be had; nothing was sent then.
+    pub async fn http1(&self, proxy: &Proxy) -> Result<Box<dyn Upstream>, ProxyError> {
+        while let Some(mut idle) = self.take_idle() {
+            // No waker is needed: the answer is what the last look at the socket said.
+            let broken = idle.upstream.poll_broken(&mut Context::from_waker(Waker::noop()));
+            if broken.is_pending() {
+                return Ok(idle.upstream);
+            }
+        }
+        let stream = self.dial(proxy, InnerProtocol::Http1).await?;
+        Ok(Box::new(Client::new(stream)))
+    }
+
+    /// Keeps a connection for later if it can be used again.
+    pub fn give_back(&self, upstream: Box<dyn Upstream>, now: Moment) {
+        let mut idle = self.idle.borrow_mut();
+        if upstream.is_reusable() && idle.len() < IDLE_MAX {
+            idle.push(Idle { upstream, since: now });
+        }
+    }
+
+    /// A new connection, through a tunnel where there is one. Nothing of it may be flushed yet.
+    ///
+    /// # Errors
+    /// [`ProxyError`] where none is to be had.
+    pub async fn dial(
+        &self,
+        proxy: &Proxy,
+        protocol: InnerProtocol,
+    ) -> Result<Box<dyn Stream>, ProxyError> {
+        let address = self.address;
+        let clock = &*proxy.world.clock;
+        let socket = within(clock, CONNECT_TIMEOUT, proxy.world.network.connect(address))
+            .await
+            .ok_or(ProxyError::ConnectTimeout { address })?
+            .map_err(|source| ProxyError::Connect { address, source })?;
+        let Reach::Tunnel(target) = &self.reach else { return Ok(socket) };
+        within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, protocol))
+            .await
+            .ok_or(ProxyError::HandshakeTimeout { address })?
+    }
+
+    async fn open_tunnel(
+        &self,
+        proxy: &Proxy,
+        socket: Box<dyn Stream>,
+        target: &TunnelTarget,
+        protocol: InnerProtocol,
+    ) -> Result<Box<dyn Stream>, ProxyError> {
+        let address = self.address;
+        let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
+        let name = target.service.as_ref().map(|service| {
+            format!("{}.{}.{}.svc", target.port, service.name(), service.namespace())
+        });
+        let secured = tls
+            .connect(socket, name.as_deref())
+            .await
+            .map_err(|source| ProxyError::Handshake { address, source })?;
+        if secured.peer != target.identity {
+            let expected = target.identity.clone();
+            return Err(ProxyError::WrongPeer { address, expected, found: secured.peer });
+        }
+        let preface = Preface {
+            workload: target.workload.clone(),
+            generation: target.generation,
+            service: target.service.as_ref().map(ToString::to_string).unwrap_or_default(),
+            target_address: Vec::new(),
+            target_port: u32::from(target.port),
+            protocol: protocol.into(),
+        };
+        let tunnel = ClientTunnel::open(secured.stream, &preface)
+            .await
+            .map_err(|source| ProxyError::Connect { address, source })?;
+        Ok(Box::new(tunnel))
+    }
+
+    /// The connection used last: the others age and are closed.
+    fn take_idle(&self) -> Option<Idle> {
+        self.idle.borrow_mut().pop()
+    }
+
+    fn sweep(&self, now: Moment) {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.idle.borrow_mut().retain_mut(|idle| {
+            now.since(idle.since) < UPSTREAM_IDLE_TIMEOUT
+                && idle.upstream.poll_broken(&mut cx).is_pending()
+        });
+    }
+}

@@ -1,0 +1,233 @@
+//! What can go wrong with a request or a connection, and all that follows from it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+use weft_decide::normalize::PathError;
+use weft_decide::retry::Outcome;
+use weft_http::GrammarError;
+use weft_identity::HandshakeError;
+use weft_model::SpiffeId;
+use weft_wire::tunnel::FrameError;
+
+/// Why a byte stream could not be read or written as a message.
+#[derive(Debug, Error)]
+pub enum StreamError {
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The bytes are not what they should be.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
+}
+
+/// A request or a connection that did not come to its regular end.
+#[derive(Debug, Error)]
+pub enum ProxyError {
+    /// The caller's bytes are no request.
+    #[error("{0}")]
+    BadRequest(GrammarError),
+    /// The request's path has no one meaning.
+    #[error("the path cannot be normalised: {0:?}")]
+    BadPath(PathError),
+    /// The request asks for a tunnel of its own.
+    #[error("CONNECT is not allowed on this port")]
+    ConnectMethod,
+    /// The caller went away.
+    #[error("the caller went away before the answer was complete")]
+    ClientGone,
+    /// The caller's request body broke off or was malformed.
+    #[error("the request body ended early or was malformed: {0}")]
+    BadBody(StreamError),
+    /// The backend has no endpoint that can be called.
+    #[error("{backend} has no endpoint to call")]
+    NoEndpoint {
+        /// The backend's name.
+        backend: String,
+    },
+    /// No TCP connection to the endpoint.
+    #[error("no connection to {address}: {source}")]
+    Connect {
+        /// The endpoint.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No TCP connection to the endpoint in time.
+    #[error("no connection to {address} within 5 s")]
+    ConnectTimeout {
+        /// The endpoint.
+        address: SocketAddr,
+    },
+    /// No mutual TLS with the endpoint's proxy.
+    #[error("no tunnel to {address}: {source}")]
+    Handshake {
+        /// The endpoint's proxy.
+        address: SocketAddr,
+        /// Why.
+        source: HandshakeError,
+    },
+    /// No mutual TLS with the endpoint's proxy in time.
+    #[error("no tunnel to {address} within 10 s")]
+    HandshakeTimeout {
+        /// The endpoint's proxy.
+        address: SocketAddr,
+    },
+    /// An endpoint that only a tunnel reaches, and no identity to open one with.
+    #[error("{address} is reached by a tunnel only, and this proxy has no identity")]
+    NoIdentity {
+        /// The endpoint's proxy.
+        address: SocketAddr,
+    },
+    /// The endpoint's proxy proved to be somebody else.
+    #[error("{address} is {found}, expected {expected}")]
+    WrongPeer {
+        /// The endpoint's proxy.
+        address: SocketAddr,
+        /// Who should be there.
+        expected: SpiffeId,
+        /// Who is there.
+        found: SpiffeId,
+    },
+    /// The endpoint's proxy refused the tunnel. Nothing reached the application.
+    #[error("refused by the proxy of {workload}: {reason}: {detail}")]
+    TunnelRefused {
+        /// The workload.
+        workload: String,
+        /// The reason code that it gave.
+        reason: String,
+        /// More for people.
+        detail: String,
+    },
+    /// The endpoint closed or broke the connection before it answered.
+    #[error("{address} ended the connection before it answered: {source}")]
+    UpstreamClosed {
+        /// The endpoint.
+        address: SocketAddr,
+        /// Whether the connection had served before.
+        was_reused: bool,
+        /// How it ended.
+        source: StreamError,
+    },
+    /// The endpoint's answer is malformed.
+    #[error("the answer of {address} is malformed: {source}")]
+    UpstreamMalformed {
+        /// The endpoint.
+        address: SocketAddr,
+        /// What is wrong with it.
+        source: GrammarError,
+    },
+    /// The endpoint broke off in the midst of its answer.
+    #[error("the answer of {address} broke off: {source}")]
+    UpstreamBroke {
+        /// The endpoint.
+        address: SocketAddr,
+        /// How.
+        source: StreamError,
+    },
+    /// A peer that opened no tunnel properly.
+    #[error("no mutual TLS with the caller: {0}")]
+    InboundHandshake(HandshakeError),
+    /// A peer that took too long for it.
+    #[error("the caller did not open a tunnel within 10 s")]
+    InboundTimeout,
+    /// A tunnel whose opening is malformed.
+    #[error("the caller's tunnel preface is malformed: {0}")]
+    Preface(FrameError),
+    /// A tunnel whose caller went away before it was open.
+    #[error("the caller ended the tunnel before it was open")]
+    PrefaceEnded,
+    /// A tunnel that is meant for another workload.
+    #[error("the tunnel is for {wanted}, this is {found}")]
+    NotMe {
+        /// The workload that it names.
+        wanted: String,
+        /// The workload that this proxy stands for.
+        found: String,
+    },
+    /// A tunnel to a port that the workload does not serve.
+    #[error("{workload} serves no port {port}")]
+    UnknownPort {
+        /// The workload.
+        workload: String,
+        /// The port.
+        port: u16,
+    },
+    /// A tunnel that wants to speak what the port does not.
+    #[error("port {port} of {workload} does not take {wanted}")]
+    WrongProtocol {
+        /// The workload.
+        workload: String,
+        /// The port.
+        port: u16,
+        /// What the caller wants to speak.
+        wanted: &'static str,
+    },
+}
+
+/// Whose doing a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller's.
+    Client,
+    /// The server's, or the way to it.
+    Upstream,
+    /// The mesh's own configuration.
+    Mesh,
+}
+
+/// All that follows from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The HTTP status that is answered.
+    pub status: u16,
+    /// The stable code of the reason, in header, log and metric.
+    pub reason: &'static str,
+    /// Whose doing it is.
+    pub fault: Fault,
+    /// What it says about whether the application saw the request.
+    pub outcome: Outcome,
+}
+
+impl ProxyError {
+    /// All that follows from this error.
+    pub fn verdict(&self) -> Verdict {
+        use {Fault::*, Outcome::*, ProxyError as E};
+        let (status, reason, fault, outcome) = match self {
+            E::BadRequest(error) => match error {
+                GrammarError::TooLarge => (431, "head-too-large", Client, Unprocessed),
+                GrammarError::Version => (505, "http-version", Client, Unprocessed),
+                GrammarError::TransferEncoding => (501, "transfer-encoding", Client, Unprocessed),
+                _ => (400, "bad-request", Client, Unprocessed),
+            },
+            E::BadPath(_) => (400, "bad-path", Client, Unprocessed),
+            E::ConnectMethod => (405, "connect-method", Client, Unprocessed),
+            E::ClientGone => (499, "client-gone", Client, Unknown),
+            E::BadBody(_) => (400, "bad-body", Client, Unknown),
+            E::NoEndpoint { .. } => (503, "no-endpoint", Upstream, Unprocessed),
+            E::Connect { .. } => (503, "connect-failed", Upstream, Unprocessed),
+            E::ConnectTimeout { .. } => (503, "connect-timeout", Upstream, Unprocessed),
+            E::Handshake { .. } => (503, "handshake-failed", Upstream, Unprocessed),
+            E::HandshakeTimeout { .. } => (503, "handshake-timeout", Upstream, Unprocessed),
+            E::NoIdentity { .. } => (503, "no-identity", Mesh, Unprocessed),
+            E::WrongPeer { .. } => (503, "wrong-peer", Upstream, Unprocessed),
+            E::TunnelRefused { .. } => (503, "tunnel-refused", Upstream, Unprocessed),
+            E::UpstreamClosed { was_reused: true, .. } => {
+                (502, "upstream-closed", Upstream, BrokeWhenReused)
+            }
+            E::UpstreamClosed { .. } => (502, "upstream-closed", Upstream, Unknown),
+            E::UpstreamMalformed { .. } => (502, "upstream-malformed", Upstream, Unknown),
+            E::UpstreamBroke { .. } => (502, "upstream-broke", Upstream, Unknown),
+            E::InboundHandshake(_) => (0, "handshake-failed", Client, Unprocessed),
+            E::InboundTimeout => (0, "handshake-timeout", Client, Unprocessed),
+            E::Preface(_) => (0, "bad-preface", Client, Unprocessed),
+            E::PrefaceEnded => (0, "client-gone", Client, Unprocessed),
+            E::NotMe { .. } => (0, "not-me", Client, Unprocessed),
+            E::UnknownPort { .. } => (0, "unknown-port", Client, Unprocessed),
+            E::WrongProtocol { .. } => (0, "wrong-protocol", Client, Unprocessed),
+        };
+        Verdict { status, reason, fault, outcome }
+    }
+}

@@ -1,0 +1,382 @@
+//! A request and its answer, whatever codec carries them.
+//!
+//! `request.rs` works on an [`Exchange`] and knows no codec. Connection drivers implement
+//! [`Downstream`] and [`Upstream`]; one task drives both sides, by the two loops here.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+
+use weft_http::{BodySize, Fields, RequestHead, ResponseHead};
+
+use crate::error::{ProxyError, StreamError};
+
+/// The most informational responses that are passed on for one request.
+const INFORMATIONAL_MAX: u32 = 8;
+
+/// What a [`Source`] has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes, to be seen by [`Source::piece`].
+    Data,
+    /// The end of the body.
+    End,
+}
+
+/// Where the body of a message comes from.
+pub trait Source {
+    /// Waits until there is a piece, or the body has ended.
+    ///
+    /// # Errors
+    /// [`StreamError`]; the body will not be complete.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>>;
+
+    /// The bytes that [`Source::poll_piece`] announced; not empty.
+    fn piece(&self) -> &[u8];
+
+    /// Drops `count` bytes from the front of the piece.
+    fn consume(&mut self, count: usize);
+
+    /// The trailers, once the body has ended.
+    fn trailers(&self) -> &Fields;
+}
+
+/// Where the body of a message goes.
+pub trait Sink {
+    /// Takes some bytes of `piece`, and says how many.
+    ///
+    /// # Errors
+    /// [`StreamError`]; the connection cannot be used further.
+    fn poll_send(&mut self, cx: &mut Context<'_>, piece: &[u8])
+    -> Poll<Result<usize, StreamError>>;
+
+    /// Takes the end of the body.
+    ///
+    /// # Errors
+    /// [`StreamError`] if the body is not as long as was stated.
+    fn end(&mut self, trailers: &Fields) -> Result<(), StreamError>;
+
+    /// Pushes out what was taken.
+    ///
+    /// # Errors
+    /// [`StreamError`]; the connection cannot be used further.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
+}
+
+/// The caller's side of an exchange.
+pub trait Downstream: Source + Sink {
+    /// Takes the head of the answer, whose body will be of `size`; 1xx may come before it.
+    fn send_head(&mut self, head: &ResponseHead, size: BodySize);
+
+    /// Ready when the caller has gone away. To be asked once the request's body has ended.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// The head that an [`Upstream`] answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// 1xx: another head follows.
+    Informational,
+    /// The answer's head; its body follows.
+    Final(BodySize),
+    /// 101: from now on both sides speak as they like.
+    Upgraded,
+}
+
+/// The server's side of an exchange.
+pub trait Upstream: Source + Sink {
+    /// Takes the head of the request, whose body will be of `size`.
+    fn send_head(&mut self, head: &RequestHead, size: BodySize);
+
+    /// Waits for a head of the answer, and puts it into `head`.
+    ///
+    /// # Errors
+    /// [`StreamError`]; no answer will come.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<Reply, StreamError>>;
+
+    /// Whether it has served an exchange before this one.
+    fn was_reused(&self) -> bool;
+
+    /// Whether it can serve another exchange after this one.
+    fn is_reusable(&self) -> bool;
+
+    /// Ready when an idle connection cannot be used any more.
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// A request, and the means to answer it.
+pub struct Exchange<'c> {
+    /// The head of the request.
+    pub head: &'c mut RequestHead,
+    /// The body of the request, as the head states it.
+    pub size: BodySize,
+    /// The head of the answer, once there is one.
+    pub response: &'c mut ResponseHead,
+    downstream: &'c mut dyn Downstream,
+    request_ended: bool,
+    has_answered: bool,
+    /// Bytes of the request's body that were passed on.
+    pub bytes_received: u64,
+    /// Bytes of the answer's body that were passed on.
+    pub bytes_sent: u64,
+}
+
+/// Which side of a transfer failed.
+enum TransferError {
+    Source(StreamError),
+    Sink(StreamError),
+}
+
+impl<'c> Exchange<'c> {
+    /// An exchange about the request in `head`. `response` is room for the answer's head.
+    pub fn new(
+        head: &'c mut RequestHead,
+        size: BodySize,
+        response: &'c mut ResponseHead,
+        downstream: &'c mut dyn Downstream,
+    ) -> Exchange<'c> {
+        Exchange {
+            head,
+            size,
+            response,
+            downstream,
+            request_ended: false,
+            has_answered: false,
+            bytes_received: 0,
+            bytes_sent: 0,
+        }
+    }
+
+    /// Whether the whole of the request could be sent once more.
+    pub fn is_replayable(&self) -> bool {
+        self.bytes_received == 0 && !self.has_answered
+    }
+
+    /// Whether the head of an answer was given to the caller.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Sends the request to `upstream` and waits for the head of its answer.
+    ///
+    /// The body flows meanwhile; informational answers are passed on.
+    ///
+    /// # Errors
+    /// [`ProxyError`] for either side.
+    pub async fn ask(
+        &mut self,
+        upstream: &mut dyn Upstream,
+        address: SocketAddr,
+    ) -> Result<Reply, ProxyError> {
+        upstream.send_head(self.head, self.size);
+        let mut informational = 0;
+        let mut sink_error = None;
+        poll_fn(|cx| {
+            loop {
+                match self.poll_request(cx, upstream) {
+                    Err(TransferError::Source(error)) => {
+                        return Poll::Ready(Err(body_error(error)));
+                    }
+                    // It may have answered before it stopped reading: that answer counts.
+                    Err(TransferError::Sink(error)) => sink_error = Some(error),
+                    Ok(()) => {}
+                }
+                match upstream.poll_head(cx, self.response) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(Reply::Informational)) => {
+                        informational += 1;
+                        if informational <= INFORMATIONAL_MAX {
+                            self.downstream.send_head(self.response, BodySize::None);
+                        }
+                    }
+                    Poll::Ready(Ok(reply)) => return Poll::Ready(Ok(reply)),
+                    Poll::Ready(Err(error)) => {
+                        let was_reused = upstream.was_reused();
+                        return Poll::Ready(Err(answer_error(error, address, was_reused)));
+                    }
+                }
+            }
+            if let Some(source) = sink_error.take() {
+                let was_reused = upstream.was_reused();
+                return Poll::Ready(Err(ProxyError::UpstreamClosed {
+                    address,
+                    was_reused,
+                    source,
+                }));
+            }
+            if self.downstream.poll_flush(cx).is_ready_and(|result| result.is_err())
+                || (self.request_ended && self.downstream.poll_gone(cx).is_ready())
+            {
+                return Poll::Ready(Err(ProxyError::ClientGone));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Gives the answer that `upstream` has begun to the caller, to its end.
+    ///
+    /// # Errors
+    /// [`ProxyError`] for either side.
+    pub async fn relay(
+        &mut self,
+        upstream: &mut dyn Upstream,
+        reply: Reply,
+        address: SocketAddr,
+    ) -> Result<(), ProxyError> {
+        let is_upgraded = reply == Reply::Upgraded;
+        let size = if let Reply::Final(size) = reply { size } else { BodySize::None };
+        self.downstream.send_head(self.response, size);
+        self.has_answered = true;
+        self.request_ended &= !is_upgraded;
+        let mut response_ended = false;
+        let mut is_read = true;
+        poll_fn(|cx| {
+            if is_read {
+                match self.poll_request(cx, upstream) {
+                    Err(TransferError::Source(error)) => {
+                        return Poll::Ready(Err(body_error(error)));
+                    }
+                    // A server may answer without reading all that it was sent.
+                    Err(TransferError::Sink(_)) => is_read = false,
+                    Ok(()) => {}
+                }
+            }
+            if !response_ended {
+                match poll_transfer(cx, upstream, self.downstream, &mut self.bytes_sent) {
+                    Poll::Ready(Ok(())) => response_ended = true,
+                    Poll::Ready(Err(TransferError::Source(source))) => {
+                        return Poll::Ready(Err(ProxyError::UpstreamBroke { address, source }));
+                    }
+                    Poll::Ready(Err(TransferError::Sink(_))) => {
+                        return Poll::Ready(Err(ProxyError::ClientGone));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            let flushed = self.downstream.poll_flush(cx);
+            if flushed.is_ready_and(|result| result.is_err()) {
+                return Poll::Ready(Err(ProxyError::ClientGone));
+            }
+            // Where protocols were changed, the end of either direction is the end of both.
+            if flushed.is_ready() && (response_ended || (is_upgraded && self.request_ended)) {
+                return Poll::Ready(Ok(()));
+            }
+            if self.request_ended && !is_upgraded && self.downstream.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(ProxyError::ClientGone));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Answers with `head` and `body`, which are Weft's own.
+    ///
+    /// # Errors
+    /// [`StreamError`] if the caller is gone.
+    pub async fn answer(&mut self, head: &ResponseHead, body: &[u8]) -> Result<(), StreamError> {
+        debug_assert!(!self.has_answered, "a second answer would be taken for the next request's");
+        self.has_answered = true;
+        let size = BodySize::Length(body.len() as u64);
+        let has_body = self.head.method() != "HEAD";
+        self.downstream.send_head(head, if has_body { size } else { BodySize::None });
+        let mut sent = if has_body { 0 } else { body.len() };
+        let mut has_ended = false;
+        poll_fn(|cx| {
+            while sent < body.len() {
+                sent += ready!(self.downstream.poll_send(cx, &body[sent..]))?;
+            }
+            if !has_ended {
+                has_ended = true;
+                self.downstream.end(&Fields::default())?;
+            }
+            self.downstream.poll_flush(cx)
+        })
+        .await
+    }
+
+    /// Moves what there is of the request, and pushes it out.
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut dyn Upstream,
+    ) -> Result<(), TransferError> {
+        if !self.request_ended {
+            match poll_transfer(cx, self.downstream, upstream, &mut self.bytes_received) {
+                Poll::Ready(result) => {
+                    result?;
+                    self.request_ended = true;
+                }
+                Poll::Pending => {}
+            }
+        }
+        match upstream.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(TransferError::Sink(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Moves a body from `source` to `sink`. Ready once its end was taken, which may not be flushed yet.
+fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
+    cx: &mut Context<'_>,
+    source: &mut A,
+    sink: &mut B,
+    bytes: &mut u64,
+) -> Poll<Result<(), TransferError>> {
+    loop {
+        match ready!(source.poll_piece(cx)).map_err(TransferError::Source)? {
+            Piece::End => {
+                return Poll::Ready(sink.end(source.trailers()).map_err(TransferError::Sink));
+            }
+            Piece::Data => {
+                let count =
+                    ready!(sink.poll_send(cx, source.piece())).map_err(TransferError::Sink)?;
+                source.consume(count);
+                *bytes += count as u64;
+            }
+        }
+    }
+}
+
+/// What it means that the request's body could not be read.
+fn body_error(error: StreamError) -> ProxyError {
+    match error {
+        StreamError::Io(_) => ProxyError::ClientGone,
+        StreamError::Grammar(weft_http::GrammarError::Truncated) => ProxyError::ClientGone,
+        error @ StreamError::Grammar(_) => ProxyError::BadBody(error),
+    }
+}
+
+/// What it means that the head of the answer could not be read.
+fn answer_error(error: StreamError, address: SocketAddr, was_reused: bool) -> ProxyError {
+    match error {
+        StreamError::Grammar(weft_http::GrammarError::Truncated) | StreamError::Io(_) => {
+            crate::tunnel::refusal(error).unwrap_or_else(|source| ProxyError::UpstreamClosed {
+                address,
+                was_reused,
+                source,
+            })
+        }
+        StreamError::Grammar(source) => ProxyError::UpstreamMalformed { address, source },
+    }
+}
+
+/// A question about a poll that reads better than a match.
+trait ReadyAnd<T> {
+    /// Whether it is ready, and `condition` holds.
+    fn is_ready_and(&self, condition: impl FnOnce(&T) -> bool) -> bool;
+}
+
+impl<T> ReadyAnd<T> for Poll<T> {
+    fn is_ready_and(&self, condition: impl FnOnce(&T) -> bool) -> bool {
+        match self {
+            Poll::Ready(value) => condition(value),
+            Poll::Pending => false,
+        }
+    }
+}

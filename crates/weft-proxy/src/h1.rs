@@ -1,0 +1,185 @@
+//! The HTTP/1.1 driver: what both sides of a connection have in common.
+
+mod client;
+mod server;
+
+use std::io::IoSlice;
+use std::task::{Context, Poll, ready};
+
+use weft_http::{BodyDecoder, BodyEncoder, Fields, GrammarError, Step};
+use weft_world::{BUFFER_BYTES, Buffer, LARGE_BUFFER_BYTES, Stream};
+
+use crate::error::StreamError;
+use crate::exchange::Piece;
+
+pub(crate) use client::Client;
+pub(crate) use server::Server;
+
+/// Bytes that may wait to be written before more is taken.
+const OUTGOING_BYTES_MAX: usize = 64 * 1024;
+
+/// From this size on, a piece is written from where it is rather than copied.
+const DIRECT_BYTES_MIN: usize = 8 * 1024;
+
+/// From this size on, a read makes the next one larger.
+const BULK_BYTES_MIN: usize = 16 * 1024;
+
+/// One side of an HTTP/1.1 connection.
+struct Core {
+    stream: Box<dyn Stream>,
+    incoming: Buffer,
+    outgoing: Buffer,
+    decoder: BodyDecoder,
+    encoder: BodyEncoder,
+    trailers: Fields,
+    /// How much of `incoming` is the piece that was announced.
+    piece: usize,
+    is_bulk: bool,
+}
+
+impl Core {
+    fn new(stream: Box<dyn Stream>) -> Core {
+        Core {
+            stream,
+            incoming: Buffer::default(),
+            outgoing: Buffer::default(),
+            decoder: BodyDecoder::Length(0),
+            encoder: BodyEncoder::Length(0),
+            trailers: Fields::default(),
+            piece: 0,
+            is_bulk: false,
+        }
+    }
+
+    /// Reads more into `incoming`; zero if the peer has ended its direction.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
+        let least = if self.is_bulk && self.incoming.is_empty() { LARGE_BUFFER_BYTES } else { 1 };
+        match self.stream.poll_read(cx, self.incoming.room(least)) {
+            Poll::Ready(Ok(count)) => {
+                self.incoming.fill(count);
+                self.is_bulk = count >= BULK_BYTES_MIN.min(BUFFER_BYTES);
+                self.incoming.release_if_empty();
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => {
+                self.incoming.release_if_empty();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        loop {
+            match self.decoder.step(self.incoming.filled(), &mut self.trailers)? {
+                Step::Skip(count) => self.incoming.consume(count),
+                Step::Data(count) => {
+                    self.piece = count;
+                    return Poll::Ready(Ok(Piece::Data));
+                }
+                Step::End => return Poll::Ready(Ok(Piece::End)),
+                Step::More => {
+                    if self.incoming.len() >= LARGE_BUFFER_BYTES {
+                        return Poll::Ready(Err(GrammarError::TooLarge.into()));
+                    }
+                    if ready!(self.poll_fill(cx))? == 0 {
+                        self.decoder.connection_ended()?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn piece(&self) -> &[u8] {
+        &self.incoming.filled()[..self.piece]
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.decoder.consume(count);
+        self.incoming.consume(count);
+        self.piece -= count;
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        if self.outgoing.len() >= OUTGOING_BYTES_MAX {
+            ready!(self.poll_flush(cx))?;
+        }
+        if piece.len() >= DIRECT_BYTES_MIN && self.encoder != BodyEncoder::Chunked {
+            return self.poll_send_direct(cx, piece);
+        }
+        let count = piece.len().min(OUTGOING_BYTES_MAX - self.outgoing.len());
+        let piece = &piece[..count];
+        self.frame(|encoder, out| {
+            encoder.before(count, out);
+            out.extend_from_slice(piece);
+            encoder.after(count, out)
+        })?;
+        Poll::Ready(Ok(count))
+    }
+
+    /// Writes what waits and then `piece`, without copying it.
+    fn poll_send_direct(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        loop {
+            let waiting = self.outgoing.len();
+            let slices = [IoSlice::new(self.outgoing.filled()), IoSlice::new(piece)];
+            let slices = if waiting == 0 { &slices[1..] } else { &slices[..] };
+            let count = ready!(self.stream.poll_write(cx, slices))?;
+            self.outgoing.consume(count.min(waiting));
+            if let Some(taken) = count.checked_sub(waiting).filter(|&taken| taken > 0) {
+                self.encoder.after(taken, &mut Vec::new())?;
+                return Poll::Ready(Ok(taken));
+            }
+        }
+    }
+
+    fn end(&mut self, trailers: &Fields) -> Result<(), StreamError> {
+        if self.encoder == BodyEncoder::Chunked {
+            return self.frame(|encoder, out| encoder.end(trailers, out));
+        }
+        self.encoder.end(trailers, &mut Vec::new())?;
+        Ok(())
+    }
+
+    /// Puts what `write` writes into `outgoing`.
+    fn frame(
+        &mut self,
+        write: impl FnOnce(&mut BodyEncoder, &mut Vec<u8>) -> Result<(), GrammarError>,
+    ) -> Result<(), StreamError> {
+        let Core { encoder, outgoing, .. } = self;
+        with_scratch(|scratch| {
+            write(encoder, scratch)?;
+            outgoing.push(scratch);
+            Ok(())
+        })
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        while !self.outgoing.is_empty() {
+            let slices = [IoSlice::new(self.outgoing.filled())];
+            let count = ready!(self.stream.poll_write(cx, &slices))?;
+            self.outgoing.consume(count);
+        }
+        ready!(self.stream.poll_flush(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Lends a vector that is empty and has room, so that heads are written without allocating.
+fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        use_it(scratch)
+    })
+}

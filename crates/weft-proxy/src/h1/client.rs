@@ -1,0 +1,144 @@
+//! The server's side of HTTP/1.1: requests are written, answers read.
+
+use std::task::{Context, Poll, ready};
+
+use weft_http::{
+    BodyDecoder, BodyEncoder, BodySize, Fields, GrammarError, HEAD_BYTES_MAX, RequestHead,
+    ResponseHead, request, response,
+};
+use weft_world::Stream;
+
+use super::{Core, with_scratch};
+use crate::error::StreamError;
+use crate::exchange::{Piece, Reply, Sink, Source, Upstream};
+
+/// The server's side of a connection.
+pub(crate) struct Client {
+    core: Core,
+    exchanges: u32,
+    is_to_head: bool,
+    keep_alive: bool,
+    request_ended: bool,
+}
+
+impl Client {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Client {
+        Client {
+            core: Core::new(stream),
+            exchanges: 0,
+            is_to_head: false,
+            keep_alive: true,
+            request_ended: true,
+        }
+    }
+}
+
+impl Source for Client {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        self.core.poll_piece(cx)
+    }
+
+    fn piece(&self) -> &[u8] {
+        self.core.piece()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.core.consume(count);
+    }
+
+    fn trailers(&self) -> &Fields {
+        &self.core.trailers
+    }
+}
+
+impl Sink for Client {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        self.core.poll_send(cx, piece)
+    }
+
+    fn end(&mut self, trailers: &Fields) -> Result<(), StreamError> {
+        self.core.end(trailers)?;
+        self.request_ended = true;
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.core.poll_flush(cx)
+    }
+}
+
+impl Upstream for Client {
+    fn send_head(&mut self, head: &RequestHead, size: BodySize) {
+        self.exchanges += 1;
+        self.is_to_head = head.method() == "HEAD";
+        self.request_ended = false;
+        self.keep_alive = true;
+        self.core.trailers.clear();
+        self.core.encoder = match size {
+            BodySize::None => BodyEncoder::Length(0),
+            BodySize::Length(length) => BodyEncoder::Length(length),
+            BodySize::Unknown => BodyEncoder::Chunked,
+        };
+        let core = &mut self.core;
+        with_scratch(|scratch| {
+            request::write(head, size, scratch);
+            core.outgoing.push(scratch);
+        });
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<Reply, StreamError>> {
+        let mut is_worth_parsing = !self.core.incoming.is_empty();
+        loop {
+            if is_worth_parsing
+                && let Some(parsed) =
+                    response::parse(self.core.incoming.filled(), self.is_to_head, head)?
+            {
+                self.core.incoming.consume(parsed.bytes);
+                if head.status < 200 && !parsed.upgrade {
+                    return Poll::Ready(Ok(Reply::Informational));
+                }
+                self.keep_alive = parsed.keep_alive;
+                if parsed.upgrade {
+                    self.keep_alive = false;
+                    self.core.decoder = BodyDecoder::UntilClose;
+                    self.core.encoder = BodyEncoder::UntilClose;
+                    return Poll::Ready(Ok(Reply::Upgraded));
+                }
+                let ends_with_connection = !parsed.keep_alive && parsed.ends_with_connection;
+                self.core.decoder = BodyDecoder::new(parsed.size, ends_with_connection);
+                return Poll::Ready(Ok(Reply::Final(parsed.size)));
+            }
+            let before = self.core.incoming.len();
+            if ready!(self.core.poll_fill(cx))? == 0 {
+                return Poll::Ready(Err(GrammarError::Truncated.into()));
+            }
+            let filled = self.core.incoming.filled();
+            is_worth_parsing = filled[before..].contains(&b'\n') || filled.len() >= HEAD_BYTES_MAX;
+        }
+    }
+
+    fn was_reused(&self) -> bool {
+        self.exchanges > 1
+    }
+
+    fn is_reusable(&self) -> bool {
+        self.keep_alive
+            && self.request_ended
+            && self.core.decoder.has_ended()
+            && self.core.incoming.is_empty()
+            && self.core.outgoing.is_empty()
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Whatever an idle connection does, even sending bytes, ends its use.
+        self.core.poll_fill(cx).map(|_| ())
+    }
+}

@@ -1,0 +1,209 @@
+//! The caller's side of HTTP/1.1: requests are read, answers written.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use weft_http::response::{Framing, Keep};
+use weft_http::{
+    BodyDecoder, BodyEncoder, BodySize, Fields, GrammarError, HEAD_BYTES_MAX, RequestHead,
+    ResponseHead, Version, request, response,
+};
+use weft_world::Stream;
+
+use super::{Core, with_scratch};
+use crate::error::StreamError;
+use crate::exchange::{Downstream, Piece, Sink, Source};
+
+/// How much of a connection that is about to be closed is read and thrown away, so that the caller
+/// gets the answer rather than a reset, in bytes.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// How much of informational answers may wait to be written, in bytes.
+const INFORMATIONAL_BYTES_MAX: usize = 48 * 1024;
+
+/// The caller's side of a connection.
+pub(crate) struct Server {
+    core: Core,
+    keep_alive: bool,
+    is_http10: bool,
+    has_responded: bool,
+    is_gone: bool,
+}
+
+impl Server {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Server {
+        Server {
+            core: Core::new(stream),
+            keep_alive: true,
+            is_http10: false,
+            has_responded: true,
+            is_gone: false,
+        }
+    }
+
+    /// Whether bytes of a next request are there already.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.core.incoming.is_empty()
+    }
+
+    /// Waits for the head of the next request, and says how long its body is; `None` if the caller
+    /// has ended the connection between two requests.
+    pub(crate) fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut RequestHead,
+    ) -> Poll<Result<Option<BodySize>, StreamError>> {
+        let mut is_worth_parsing = !self.core.incoming.is_empty();
+        loop {
+            if is_worth_parsing
+                && let Some(parsed) = request::parse(self.core.incoming.filled(), head)?
+            {
+                self.core.incoming.consume(parsed.bytes);
+                self.core.decoder = BodyDecoder::new(parsed.size, false);
+                self.core.trailers.clear();
+                self.keep_alive = parsed.keep_alive;
+                self.is_http10 = head.version == Version::Http10;
+                self.has_responded = false;
+                return Poll::Ready(Ok(Some(parsed.size)));
+            }
+            let before = self.core.incoming.len();
+            if ready!(self.core.poll_fill(cx))? == 0 {
+                let is_between = before == 0;
+                return Poll::Ready(if is_between {
+                    Ok(None)
+                } else {
+                    Err(GrammarError::Truncated.into())
+                });
+            }
+            // A head that comes byte by byte is not parsed at every byte, only at every line.
+            let filled = self.core.incoming.filled();
+            is_worth_parsing = filled[before..].contains(&b'\n') || filled.len() >= HEAD_BYTES_MAX;
+        }
+    }
+
+    /// Whether another request may follow on this connection.
+    pub(crate) fn can_go_on(&self) -> bool {
+        self.keep_alive && self.has_responded && self.core.decoder.has_ended() && !self.is_gone
+    }
+
+    /// Whether all that was begun was also ended, so that an orderly close is no lie.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.has_responded && !self.is_gone
+    }
+
+    /// Reads no further requests: the next answer is the last.
+    pub(crate) fn give_up(&mut self) {
+        self.keep_alive = false;
+        self.core.decoder = BodyDecoder::Length(0);
+    }
+
+    /// Ends the connection in order, so that the last answer arrives.
+    pub(crate) async fn close(&mut self) {
+        let closed = poll_fn(|cx| {
+            ready!(self.core.poll_flush(cx))?;
+            self.core.stream.poll_close(cx).map_err(StreamError::from)
+        });
+        if closed.await.is_err() {
+            return;
+        }
+        // A close with unread bytes would reset the connection, and the answer might be lost.
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            self.core.incoming.consume(self.core.incoming.len());
+            match poll_fn(|cx| self.core.poll_fill(cx)).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count),
+            }
+        }
+    }
+}
+
+impl Source for Server {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        self.core.poll_piece(cx)
+    }
+
+    fn piece(&self) -> &[u8] {
+        self.core.piece()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.core.consume(count);
+    }
+
+    fn trailers(&self) -> &Fields {
+        &self.core.trailers
+    }
+}
+
+impl Sink for Server {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        self.core.poll_send(cx, piece)
+    }
+
+    fn end(&mut self, trailers: &Fields) -> Result<(), StreamError> {
+        self.core.end(trailers)?;
+        self.has_responded = true;
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.core.poll_flush(cx)
+    }
+}
+
+impl Downstream for Server {
+    fn send_head(&mut self, head: &ResponseHead, size: BodySize) {
+        let is_informational = head.status < 200 && head.status != 101;
+        if is_informational && self.is_http10 {
+            return; // HTTP/1.0 does not know them.
+        }
+        let (framing, encoder) = match size {
+            _ if head.status == 101 => (Framing::Plain, BodyEncoder::UntilClose),
+            BodySize::None => (Framing::Plain, BodyEncoder::Length(0)),
+            BodySize::Length(length) => (Framing::Plain, BodyEncoder::Length(length)),
+            BodySize::Unknown if self.is_http10 => (Framing::UntilClose, BodyEncoder::UntilClose),
+            BodySize::Unknown => (Framing::Chunked, BodyEncoder::Chunked),
+        };
+        if encoder == BodyEncoder::UntilClose {
+            self.keep_alive = false;
+        }
+        if head.status == 101 {
+            self.core.decoder = BodyDecoder::UntilClose;
+        }
+        let keep = match (head.status, self.keep_alive) {
+            (101, _) => Keep::Upgrade,
+            _ if is_informational => Keep::Implied,
+            (_, false) => Keep::Close,
+            (_, true) if self.is_http10 => Keep::Told,
+            (_, true) => Keep::Implied,
+        };
+        if !is_informational {
+            self.core.encoder = encoder;
+        }
+        let core = &mut self.core;
+        with_scratch(|scratch| {
+            response::write(head, size, framing, keep, scratch);
+            // A caller that reads slowly may miss informational answers, never a final one.
+            let waiting = core.outgoing.len() + scratch.len();
+            if !is_informational || waiting <= INFORMATIONAL_BYTES_MAX {
+                core.outgoing.push(scratch);
+            }
+        });
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Whoever sends the next request already is still there.
+        while !self.is_gone && self.core.incoming.is_empty() {
+            match ready!(self.core.poll_fill(cx)) {
+                Ok(0) | Err(_) => self.is_gone = true,
+                Ok(_) => {}
+            }
+        }
+        if self.is_gone { Poll::Ready(()) } else { Poll::Pending }
+    }
+}

@@ -1,0 +1,188 @@
+//! The life of a request, from its head to its record.
+
+use std::rc::Rc;
+
+use weft_decide::normalize;
+use weft_decide::retry::{self, Next, RetryPolicy};
+use weft_http::{Known, ResponseHead};
+use weft_telemetry::{Direction, Protocol, Record};
+use weft_world::Moment;
+
+use crate::Proxy;
+use crate::backend::Backend;
+use crate::connection::Connection;
+use crate::error::{Fault, ProxyError};
+use crate::exchange::Exchange;
+
+/// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
+pub(crate) async fn serve(
+    proxy: &Proxy,
+    connection: &Connection,
+    backend: &Rc<Backend>,
+    exchange: &mut Exchange<'_>,
+) {
+    let mut recording = Recording::start(proxy, connection, exchange);
+    let result = match connection.direction {
+        Direction::Outbound => outbound(proxy, connection, backend, exchange, &mut recording).await,
+        Direction::Inbound => inbound(proxy, connection, backend, exchange, &mut recording).await,
+    };
+    if let Err(error) = result {
+        fail(exchange, &error, &mut recording.record).await;
+    }
+    recording.finish(exchange);
+}
+
+/// Answers bytes that are no request.
+pub(crate) async fn refuse(
+    proxy: &Proxy,
+    connection: &Connection,
+    exchange: &mut Exchange<'_>,
+    error: &ProxyError,
+) {
+    let mut recording = Recording::start(proxy, connection, exchange);
+    fail(exchange, error, &mut recording.record).await;
+    recording.finish(exchange);
+}
+
+/// What the workload asks of others.
+async fn outbound(
+    proxy: &Proxy,
+    connection: &Connection,
+    backend: &Rc<Backend>,
+    exchange: &mut Exchange<'_>,
+    recording: &mut Recording<'_>,
+) -> Result<(), ProxyError> {
+    prepare(connection, exchange)?;
+    recording.record.backend = Some(backend.name().clone());
+
+    // Try endpoints until one answers, or the request cannot be sent again.
+    let policy = RetryPolicy::default();
+    loop {
+        recording.record.attempts += 1;
+        let Err(error) = attempt(proxy, backend, exchange, recording).await else { return Ok(()) };
+        let facts = retry::Facts {
+            retries: recording.record.attempts - 1,
+            outcome: error.verdict().outcome,
+            is_replayable: exchange.is_replayable(),
+            is_idempotent: exchange.head.is_idempotent(),
+            left: None,
+        };
+        match retry::next(&policy, &facts, proxy.world.entropy.fraction()) {
+            Next::Stop => return Err(error),
+            Next::RetryAfter(delay) if delay.is_zero() => {}
+            Next::RetryAfter(delay) => proxy.world.clock.sleep(delay).await,
+        }
+    }
+}
+
+/// What others ask of the workload. Never retried here: the caller's proxy decides.
+async fn inbound(
+    proxy: &Proxy,
+    connection: &Connection,
+    backend: &Rc<Backend>,
+    exchange: &mut Exchange<'_>,
+    recording: &mut Recording<'_>,
+) -> Result<(), ProxyError> {
+    prepare(connection, exchange)?;
+    recording.record.backend = Some(backend.name().clone());
+    recording.record.attempts += 1;
+    attempt(proxy, backend, exchange, recording).await
+}
+
+/// Gives the request its one spelling, and takes out what only the mesh may say.
+fn prepare(connection: &Connection, exchange: &mut Exchange<'_>) -> Result<(), ProxyError> {
+    if exchange.head.method() == "CONNECT" {
+        return Err(ProxyError::ConnectMethod);
+    }
+    normalize::target(exchange.head).map_err(ProxyError::BadPath)?;
+    if connection.peer.is_none() {
+        exchange.head.fields.remove_known(|known| known == Known::Weft);
+    }
+    Ok(())
+}
+
+/// Sends the request to one endpoint, and gives its answer to the caller.
+async fn attempt(
+    proxy: &Proxy,
+    backend: &Backend,
+    exchange: &mut Exchange<'_>,
+    recording: &mut Recording<'_>,
+) -> Result<(), ProxyError> {
+    let endpoint = backend.pick()?;
+    let address = endpoint.address();
+    recording.record.upstream = Some(address);
+    let mut upstream = endpoint.http1(proxy).await?;
+
+    let reply = exchange.ask(&mut *upstream, address).await?;
+    recording.answered(exchange.response.status);
+    if !endpoint.is_secured() {
+        exchange.response.fields.remove_known(|known| known == Known::Weft);
+    }
+
+    exchange.relay(&mut *upstream, reply, address).await?;
+    endpoint.give_back(upstream, proxy.world.clock.now());
+    Ok(())
+}
+
+/// Answers with what `error` means, unless the caller has an answer already or is gone.
+async fn fail(exchange: &mut Exchange<'_>, error: &ProxyError, record: &mut Record) {
+    let verdict = error.verdict();
+    record.reason = Some(verdict.reason);
+    record.detail = error.to_string();
+    if exchange.has_answered() || matches!(error, ProxyError::ClientGone) {
+        return; // The connection is broken off, which tells the caller that something is missing.
+    }
+    record.status = verdict.status;
+    let mut head = ResponseHead::with_status(verdict.status);
+    head.fields.append("Weft-Reason", verdict.reason.as_bytes());
+    head.fields.append("Content-Type", b"text/plain; charset=utf-8");
+    let explained = if verdict.fault == Fault::Client { "" } else { ": not the server's answer" };
+    let body = format!("weft: {}: {}{explained}\n", verdict.reason, error);
+    // If the caller went away meanwhile, the record says all there is to say.
+    let _ = exchange.answer(&head, body.as_bytes()).await;
+}
+
+/// A record under way. If the request is dropped, it is finished all the same.
+struct Recording<'p> {
+    proxy: &'p Proxy,
+    record: Record,
+    began: Moment,
+    is_finished: bool,
+}
+
+impl<'p> Recording<'p> {
+    fn start(proxy: &'p Proxy, connection: &Connection, exchange: &Exchange<'_>) -> Recording<'p> {
+        let clock = &proxy.world.clock;
+        let mut record = connection.record(Protocol::Http1, clock.wall());
+        record.method.push_str(exchange.head.method());
+        record.authority.push_str(exchange.head.authority());
+        record.target.push_str(exchange.head.target());
+        Recording { proxy, record, began: clock.now(), is_finished: false }
+    }
+
+    fn answered(&mut self, status: u16) {
+        self.record.status = status;
+        self.record.first_byte = Some(self.proxy.world.clock.now().since(self.began));
+    }
+
+    fn finish(mut self, exchange: &Exchange<'_>) {
+        self.record.bytes_received = exchange.bytes_received;
+        self.record.bytes_sent = exchange.bytes_sent;
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.is_finished = true;
+        self.record.duration = self.proxy.world.clock.now().since(self.began);
+        self.proxy.recorder.finish(&self.record);
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.record.reason = self.record.reason.or(Some("aborted"));
+            self.close();
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The life of a connection whose bytes are not looked into, of the same shape as a request's.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use weft_decide::retry::{self, Next, RetryPolicy};
+use weft_telemetry::{Direction, Protocol, Record};
+use weft_wire::tunnel::InnerProtocol;
+use weft_world::{Buffer, LARGE_BUFFER_BYTES, Stream};
+
+use crate::Proxy;
+use crate::backend::Backend;
+use crate::connection::Connection;
+use crate::error::{ProxyError, StreamError};
+use crate::tunnel;
+
+/// From this size on, a read makes the next one larger.
+const BULK_BYTES_MIN: usize = 16 * 1024;
+
+/// Carries the bytes of `downstream` to `backend` and back, until both directions have ended.
+pub(crate) async fn serve(
+    proxy: &Proxy,
+    connection: &Connection,
+    backend: &Rc<Backend>,
+    downstream: &mut dyn Stream,
+) {
+    let clock = &proxy.world.clock;
+    let began = clock.now();
+    let mut record = connection.record(Protocol::Tcp, clock.wall());
+    record.backend = Some(backend.name().clone());
+    let result = match dial(proxy, connection, backend, &mut record).await {
+        Ok(mut upstream) => relay(downstream, &mut *upstream, &mut record).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        record.reason = Some(error.verdict().reason);
+        record.detail = error.to_string();
+    }
+    record.duration = clock.now().since(began);
+    proxy.recorder.finish(&record);
+}
+
+/// Tries endpoints until one takes the connection. Nothing of it has been sent so far.
+pub(crate) async fn dial(
+    proxy: &Proxy,
+    connection: &Connection,
+    backend: &Backend,
+    record: &mut Record,
+) -> Result<Box<dyn Stream>, ProxyError> {
+    loop {
+        record.attempts += 1;
+        let endpoint = backend.pick()?;
+        record.upstream = Some(endpoint.address());
+        let error = match endpoint.dial(proxy, InnerProtocol::Opaque).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let facts = retry::Facts {
+            retries: record.attempts - 1,
+            outcome: error.verdict().outcome,
+            is_replayable: connection.direction == Direction::Outbound,
+            is_idempotent: false,
+            left: None,
+        };
+        match retry::next(&RetryPolicy::default(), &facts, proxy.world.entropy.fraction()) {
+            Next::Stop => return Err(error),
+            Next::RetryAfter(delay) if delay.is_zero() => {}
+            Next::RetryAfter(delay) => proxy.world.clock.sleep(delay).await,
+        }
+    }
+}
+
+/// Carries bytes both ways. An end in one direction is passed on; the other goes on.
+pub(crate) async fn relay(
+    downstream: &mut dyn Stream,
+    upstream: &mut dyn Stream,
+    record: &mut Record,
+) -> Result<(), ProxyError> {
+    let address = record.upstream.unwrap_or(record.destination);
+    let (mut there, mut back) = (Pipe::default(), Pipe::default());
+    let result = poll_fn(|cx| {
+        // A tunnel's preface must leave although the caller may wait for the server to speak.
+        let flushed = upstream.poll_flush(cx).map_err(Failure::Writing);
+        if let Poll::Ready(Err(failure)) = flushed {
+            return Poll::Ready(Err((failure, true)));
+        }
+        let sent = there.poll_pump(cx, downstream, upstream).map_err(|failure| (failure, true))?;
+        let received =
+            back.poll_pump(cx, upstream, downstream).map_err(|failure| (failure, false))?;
+        if sent.is_ready() && received.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await;
+    (record.bytes_received, record.bytes_sent) = (there.bytes, back.bytes);
+    result.map_err(|(failure, is_there)| match (failure, is_there) {
+        (Failure::Reading(_), true) | (Failure::Writing(_), false) => ProxyError::ClientGone,
+        (Failure::Reading(source) | Failure::Writing(source), _) => {
+            let broke = |source| ProxyError::UpstreamBroke { address, source };
+            tunnel::refusal(StreamError::Io(source)).unwrap_or_else(broke)
+        }
+    })
+}
+
+/// Which end of a pipe broke.
+enum Failure {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+/// One direction of a connection.
+#[derive(Default)]
+struct Pipe {
+    buffer: Buffer,
+    bytes: u64,
+    is_bulk: bool,
+    has_ended: bool,
+    is_closed: bool,
+}
+
+impl Pipe {
+    /// Moves what there is from `source` to `sink`. Ready once the end was passed on.
+    fn poll_pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut dyn Stream,
+        sink: &mut dyn Stream,
+    ) -> Poll<Result<(), Failure>> {
+        while !self.is_closed {
+            while !self.buffer.is_empty() {
+                let slices = [IoSlice::new(self.buffer.filled())];
+                let count = ready!(sink.poll_write(cx, &slices)).map_err(Failure::Writing)?;
+                self.buffer.consume(count);
+                self.bytes += count as u64;
+            }
+            if self.has_ended {
+                ready!(sink.poll_close(cx)).map_err(Failure::Writing)?;
+                self.is_closed = true;
+                break;
+            }
+            let least = if self.is_bulk { LARGE_BUFFER_BYTES } else { 1 };
+            match source.poll_read(cx, self.buffer.room(least)) {
+                Poll::Pending => {
+                    self.buffer.release_if_empty();
+                    let _ = sink.poll_flush(cx).map_err(Failure::Writing)?;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(count)) => {
+                    self.buffer.fill(count);
+                    self.is_bulk = count >= BULK_BYTES_MIN;
+                    self.has_ended = count == 0;
+                    self.buffer.release_if_empty();
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Reading(error))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

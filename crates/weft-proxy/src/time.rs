@@ -1,0 +1,46 @@
+//! Limits on how long something may take.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use weft_world::Clock;
+
+/// The longest wait for a TCP connection to an endpoint.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest wait for a TLS handshake and a tunnel's opening, on either side.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest time that a caller may take for the head of a request once it has begun.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a caller's connection may be idle between two requests.
+pub(crate) const DOWNSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// How long a connection to an endpoint is kept without use.
+///
+/// Shorter than what common servers allow (nginx 75 s, Node.js 5 s is the exception), so that it is
+/// this side that closes.
+pub(crate) const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How often idle connections are looked over.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What `future` gives, or none if it takes longer than `limit`.
+pub(crate) async fn within<F: Future>(
+    clock: &dyn Clock,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = clock.sleep(limit);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        std::pin::Pin::new(&mut timer).poll(cx).map(|()| None)
+    })
+    .await
+}
