@@ -1,0 +1,232 @@
+//! `weft.dev/v1alpha1` BackendPolicy: how clients treat a Service.
+//!
+//! What is absent here is left to a less specific policy, field by field, and in the end to the
+//! defaults; so nothing is filled in.
+//!
+//! Deliberately absent: health checks, slow start, keep-alive and failover, refused by name until
+//! they are built.
+
+use std::time::Duration;
+
+use crate::metadata::{Header, Metadata};
+use crate::node::Value;
+use crate::reader::{At, Fields, fields};
+use crate::target::{self, Allowed, Target};
+use crate::units::{Percent, Ratio};
+
+/// How clients treat a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendPolicy {
+    /// What every object has.
+    pub metadata: Metadata,
+    /// What it is for: Services of its own namespace.
+    pub targets: Vec<Target>,
+    /// How an endpoint is chosen.
+    pub algorithm: Option<Algorithm>,
+    /// Whether near endpoints are preferred.
+    pub locality: LocalityPreference,
+    /// What one client proxy has under way at most.
+    pub limits: Limits,
+    /// When an endpoint is left out for a while.
+    pub ejection: Ejection,
+    /// How much of the traffic may be retries.
+    pub retry_budget: RetryBudget,
+    /// How long connecting and idling may take.
+    pub timeouts: BackendTimeouts,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// Of two drawn at random, the one that answers sooner by a decaying average of its peaks.
+    PeakEwma,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// Whether near endpoints are preferred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalityPreference {
+    /// How near.
+    pub prefer: Option<Prefer>,
+    /// How loaded the near ones must be, compared with the average of all, before farther ones
+    /// are used; at least 1.
+    pub spill_at_load_ratio: Option<Ratio>,
+}
+
+/// How near an endpoint is preferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Prefer {
+    /// Those of the same zone, then of the same region.
+    Zone,
+    /// Those of the same region.
+    Region,
+    /// No preference.
+    None,
+}
+
+/// What one client proxy has under way at most towards the Service; each at least 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Limits {
+    /// Requests that are being answered.
+    pub requests: Option<u32>,
+    /// Requests that wait for a connection.
+    pub pending: Option<u32>,
+    /// Connections.
+    pub connections: Option<u32>,
+}
+
+/// When an endpoint is left out for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ejection {
+    /// After how many failures in a row; at least 1.
+    pub consecutive_failures: Option<u32>,
+    /// For how long the first time; it grows from there.
+    pub base_time: Option<Duration>,
+    /// How many of the endpoints at most; 0 leaves none out.
+    pub ejected_max: Option<Percent>,
+}
+
+/// How much of the traffic may be retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RetryBudget {
+    /// The share of requests.
+    pub percent: Option<Percent>,
+    /// How many per second are allowed in any case.
+    pub per_second_min: Option<u32>,
+}
+
+/// How long connecting and idling may take; never zero, since no bound is infinite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendTimeouts {
+    /// From dialling to a connection that can be used, TLS included.
+    pub connect: Option<Duration>,
+    /// How long a connection may be unused before it is closed.
+    pub idle: Option<Duration>,
+}
+
+/// More than one proxy can have; a bound, not a recommendation.
+const LIMIT_MAX: u32 = 1_000_000;
+/// More failures in a row than this is no longer a detector.
+const FAILURES_MAX: u32 = 1_000;
+/// The largest ratio at which to spill; beyond it, one would never spill.
+const SPILL_THOUSANDTHS_MAX: u32 = 100_000;
+
+const FIELDS: Fields = Fields {
+    known: &[
+        "targetRefs",
+        "loadBalancing",
+        "locality",
+        "limits",
+        "ejection",
+        "retryBudget",
+        "timeouts",
+    ],
+    not_yet: &["healthChecks", "slowStart", "keepAlive", "failover", "targetSelectors"],
+    ignored: &[],
+    no_nulls: false,
+};
+
+const ALLOWED: Allowed = Allowed { wide: false, not_yet: &[("weft.dev", "ExternalService")] };
+
+pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
+    let object = at.object(FIELDS)?;
+    let targets = object.need("targetRefs", |at| target::read(at, &header.namespace, ALLOWED));
+    let algorithm = object.maybe("loadBalancing", read_load_balancing);
+    let locality = object.or("locality", LocalityPreference::default(), read_locality);
+    let limits = object.or("limits", Limits::default(), read_limits);
+    let ejection = object.or("ejection", Ejection::default(), read_ejection);
+    let retry_budget = object.or("retryBudget", RetryBudget::default(), read_retry_budget);
+    let timeouts = object.or("timeouts", BackendTimeouts::default(), read_timeouts);
+    Some(BackendPolicy {
+        metadata: header.metadata?,
+        targets: targets?,
+        algorithm: algorithm?.flatten(),
+        locality: locality?,
+        limits: limits?,
+        ejection: ejection?,
+        retry_budget: retry_budget?,
+        timeouts: timeouts?,
+    })
+}
+fn read_load_balancing(at: &At<'_>) -> Option<Option<Algorithm>> {
+    let object = at.object(fields(&["algorithm"]))?;
+    let known = [("PeakEwma", Algorithm::PeakEwma), ("RoundRobin", Algorithm::RoundRobin)];
+    let not_yet = ["LeastRequest", "Random", "RingHash", "Maglev"];
+    object.maybe("algorithm", |at| at.choice(&known, &not_yet))
+}
+
+fn read_locality(at: &At<'_>) -> Option<LocalityPreference> {
+    let object = at.object(fields(&["prefer", "spillAtLoadRatio"]))?;
+    let known = [("Zone", Prefer::Zone), ("Region", Prefer::Region), ("None", Prefer::None)];
+    let prefer = object.maybe("prefer", |at| at.choice(&known, &[]));
+    let spill = object.maybe("spillAtLoadRatio", read_ratio);
+    Some(LocalityPreference { prefer: prefer?, spill_at_load_ratio: spill? })
+}
+
+/// A ratio from 1 to 100, with at most three decimals.
+fn read_ratio(at: &At<'_>) -> Option<Ratio> {
+    let ratio = match at.node.value {
+        Value::Float(ratio) => ratio,
+        Value::Int(ratio) => ratio as f64,
+        _ => return at.error(format!("a number is needed, this is {}", at.node.in_words())),
+    };
+    if ratio < 1.0 {
+        return at.error(format!("{ratio} is not allowed, the least is 1"));
+    }
+    if ratio * 1000.0 > f64::from(SPILL_THOUSANDTHS_MAX) {
+        return at.error(format!(
+            "{ratio} is not allowed, the most is {}",
+            SPILL_THOUSANDTHS_MAX / 1000
+        ));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "bounded just above")]
+    let thousandths = (ratio * 1000.0).round() as u32;
+    if (f64::from(thousandths) - ratio * 1000.0).abs() > 1e-6 {
+        return at.error(format!("{ratio} has too many decimals, the most is 3"));
+    }
+    Some(Ratio::from_thousandths(thousandths))
+}
+
+fn read_limits(at: &At<'_>) -> Option<Limits> {
+    let object = at.object(fields(&["requests", "pending", "connections"]))?;
+    let limit = |at: &At<'_>| at.number(1, LIMIT_MAX);
+    let requests = object.maybe("requests", limit);
+    let pending = object.maybe("pending", limit);
+    let connections = object.maybe("connections", limit);
+    Some(Limits { requests: requests?, pending: pending?, connections: connections? })
+}
+
+fn read_ejection(at: &At<'_>) -> Option<Ejection> {
+    let known = &["consecutiveFailures", "baseTime", "maxEjectedPercent"];
+    let object = at.object(fields(known))?;
+    let failures = object.maybe("consecutiveFailures", |at| at.number(1, FAILURES_MAX));
+    let base_time = object.maybe("baseTime", At::positive_duration);
+    let ejected_max = object.maybe("maxEjectedPercent", read_percent);
+    Some(Ejection {
+        consecutive_failures: failures?,
+        base_time: base_time?,
+        ejected_max: ejected_max?,
+    })
+}
+
+fn read_retry_budget(at: &At<'_>) -> Option<RetryBudget> {
+    let object = at.object(fields(&["percent", "minPerSecond"]))?;
+    let percent = object.maybe("percent", read_percent);
+    let per_second_min = object.maybe("minPerSecond", |at| at.number(0, LIMIT_MAX));
+    Some(RetryBudget { percent: percent?, per_second_min: per_second_min? })
+}
+
+fn read_timeouts(at: &At<'_>) -> Option<BackendTimeouts> {
+    let object = at.object(fields(&["connect", "idle"]))?;
+    let connect = object.maybe("connect", At::positive_duration);
+    let idle = object.maybe("idle", At::positive_duration);
+    Some(BackendTimeouts { connect: connect?, idle: idle? })
+}
+
+fn read_percent(at: &At<'_>) -> Option<Percent> {
+    Percent::new(at.number(0, 100)?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! BackendPolicies, valid and invalid.
+
+use super::*;
+use crate::resource::Resource;
+use crate::testing::{check, valid};
+
+const HEAD: &str =
+    "apiVersion: weft.dev/v1alpha1\nkind: BackendPolicy\nmetadata: { name: p, namespace: shop }";
+const TARGET: &str = "targetRefs: [{group: '', kind: Service, name: payments}]";
+
+fn policy(spec: &str) -> BackendPolicy {
+    match valid(&format!("{HEAD}\nspec: {spec}")).resource {
+        Resource::BackendPolicy(policy) => policy,
+        other => panic!("not a BackendPolicy: {other:?}"),
+    }
+}
+
+#[test]
+fn what_is_not_written_is_left_open() {
+    let policy = policy(&format!("{{{TARGET}}}"));
+    assert_eq!(policy.targets, [Target::Service("payments".to_owned())]);
+    assert_eq!(policy.algorithm, None);
+    assert_eq!(policy.limits, Limits::default());
+    assert_eq!(policy.timeouts, BackendTimeouts::default());
+}
+
+#[test]
+fn a_whole_one() {
+    let policy = policy(&format!(
+        "
+  {TARGET}
+  loadBalancing: {{ algorithm: PeakEwma }}
+  locality: {{ prefer: Zone, spillAtLoadRatio: 1.3 }}
+  limits: {{ requests: 512, pending: 128, connections: 64 }}
+  ejection: {{ consecutiveFailures: 5, baseTime: 30s, maxEjectedPercent: 50 }}
+  retryBudget: {{ percent: 20, minPerSecond: 10 }}
+  timeouts: {{ connect: 2s, idle: 1h }}"
+    ));
+    assert_eq!(policy.algorithm, Some(Algorithm::PeakEwma));
+    assert_eq!(
+        policy.locality,
+        LocalityPreference {
+            prefer: Some(Prefer::Zone),
+            spill_at_load_ratio: Some(Ratio::from_thousandths(1300)),
+        }
+    );
+    assert_eq!(
+        policy.limits,
+        Limits { requests: Some(512), pending: Some(128), connections: Some(64) }
+    );
+    assert_eq!(
+        policy.ejection,
+        Ejection {
+            consecutive_failures: Some(5),
+            base_time: Some(Duration::from_secs(30)),
+            ejected_max: Percent::new(50),
+        }
+    );
+    assert_eq!(
+        policy.retry_budget,
+        RetryBudget { percent: Percent::new(20), per_second_min: Some(10) }
+    );
+    assert_eq!(
+        policy.timeouts,
+        BackendTimeouts {
+            connect: Some(Duration::from_secs(2)),
+            idle: Some(Duration::from_secs(3600)),
+        }
+    );
+}
+
+#[test]
+fn what_is_wrong() {
+    let spec = |rest: &str| format!("{{{TARGET}, {rest}}}");
+    let specs = [
+        spec("limits: {requests: 0, pending: 0, open: 1}"),
+        spec("loadBalancing: {algorithm: LeastRequest}"),
+        spec("loadBalancing: {algorithm: peakewma}"),
+        spec("locality: {prefer: Rack, spillAtLoadRatio: 0.5}"),
+        spec("locality: {spillAtLoadRatio: 1.23456}"),
+        spec("ejection: {consecutiveFailures: 0, baseTime: 0s, maxEjectedPercent: 101}"),
+        spec("timeouts: {connect: 0s, request: 1s}"),
+        spec("healthChecks: {}, slowStart: 10s"),
+    ];
+    let findings: [&[&str]; 8] = [
+        &[
+            "error: spec.limits.requests: 0 is not allowed, the least is 1",
+            "error: spec.limits.pending: 0 is not allowed, the least is 1",
+            "error: spec.limits.open: unknown field",
+        ],
+        &["error: spec.loadBalancing.algorithm: \"LeastRequest\" is not supported yet by this \
+             version"],
+        &["error: spec.loadBalancing.algorithm: \"peakewma\" is not known here"],
+        &[
+            "error: spec.locality.prefer: \"Rack\" is not known here",
+            "error: spec.locality.spillAtLoadRatio: 0.5 is not allowed, the least is 1",
+        ],
+        &["error: spec.locality.spillAtLoadRatio: 1.23456 has too many decimals, the most is 3"],
+        &[
+            "error: spec.ejection.consecutiveFailures: 0 is not allowed, the least is 1",
+            "error: spec.ejection.baseTime: 0s is not allowed, the least is 1ms",
+            "error: spec.ejection.maxEjectedPercent: 101 is not allowed, the most is 100",
+        ],
+        &[
+            "error: spec.timeouts.connect: 0s is not allowed, the least is 1ms",
+            "error: spec.timeouts.request: unknown field",
+        ],
+        &[
+            "error: spec.healthChecks: not supported yet by this version",
+            "error: spec.slowStart: not supported yet by this version",
+        ],
+    ];
+    let cases: Vec<(&str, &[&str])> = specs.iter().map(String::as_str).zip(findings).collect();
+    check(HEAD, &cases);
+}
+
+#[test]
+fn targets() {
+    check(
+        HEAD,
+        &[
+            ("{}", &["error: spec.targetRefs: is required"]),
+            (
+                "{targetRefs: []}",
+                &["error: spec.targetRefs: an empty list is not allowed: a policy is for \
+                     something"],
+            ),
+            (
+                "{targetRefs: [{kind: Service, name: a}]}",
+                &["error: spec.targetRefs[0].group: is required"],
+            ),
+            (
+                "{targetRefs: [{group: '', kind: Service, name: a}, {group: core, kind: Service, \
+                 name: a}]}",
+                &["error: spec.targetRefs[1]: names the same as spec.targetRefs[0]"],
+            ),
+            (
+                "{targetRefs: [{group: '', kind: Service, name: a, namespace: b}]}",
+                &["error: spec.targetRefs[0].namespace: is not allowed: a policy lives in the \
+                     namespace of its target"],
+            ),
+            (
+                "{targetRefs: [{group: '', kind: Service, name: a, sectionName: b}]}",
+                &["error: spec.targetRefs[0].sectionName: not supported yet by this version"],
+            ),
+            (
+                "{targetRefs: [{group: weft.dev, kind: ExternalService, name: a}]}",
+                &["error: spec.targetRefs[0].kind: \"ExternalService\" as a target is not \
+                     supported yet by this version"],
+            ),
+            (
+                "{targetRefs: [{group: '', kind: Namespace, name: shop}]}",
+                &["error: spec.targetRefs[0].kind: \"Namespace\" of group \"\" cannot be a target"],
+            ),
+        ],
+    );
+}

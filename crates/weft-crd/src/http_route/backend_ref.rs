@@ -1,0 +1,88 @@
+//! Where requests go, and which share of them.
+
+use super::parent_ref::read_group;
+use crate::names;
+use crate::reader::{At, Fields};
+use crate::units::Port;
+
+/// A backend with its share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendRef {
+    /// What it is, with what only that kind has.
+    pub kind: BackendKind,
+    /// Its namespace. Default: the route's own.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its share, of the sum of all shares of the rule; from 0 to 1,000,000. Default: 1.
+    pub weight: u32,
+}
+
+/// A kind of backend.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BackendKind {
+    /// A Service.
+    Service {
+        /// The port, as the Service numbers it.
+        port: Port,
+    },
+    /// A kind that is not known. Its share is answered with 500.
+    Other {
+        /// Its API group.
+        group: String,
+        /// Its kind.
+        kind: String,
+        /// The port, if one was written.
+        port: Option<Port>,
+    },
+}
+
+/// The largest share, as in Gateway API.
+const WEIGHT_MAX: u32 = 1_000_000;
+
+const FIELDS: Fields = Fields {
+    known: &["group", "kind", "namespace", "name", "port", "weight"],
+    not_yet: &["filters"],
+    ignored: &[],
+    no_nulls: false,
+};
+
+pub(super) fn read(at: &At<'_>, own_namespace: &str) -> Option<BackendRef> {
+    let object = at.object(FIELDS)?;
+    let group = object.or("group", "", read_group);
+    let kind = object.or("kind", "Service", |at| at.text_within(63));
+    let namespace = object.or("namespace", own_namespace.to_owned(), |at| {
+        at.parsed(|text| names::dns_label(text).map(|()| text.to_owned()))
+    });
+    let name = object
+        .need("name", |at| at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned())));
+    let weight = object.or("weight", 1, |at| at.number(0, WEIGHT_MAX));
+    let is_service = (group, kind) == (Some(""), Some("Service"));
+    let port = if is_service {
+        object.need("port", At::port).map(Some)
+    } else {
+        object.maybe("port", At::port)
+    };
+    let (group, kind) = (group?, kind?);
+    let kind = match port? {
+        Some(port) if is_service => BackendKind::Service { port },
+        port => {
+            at.warning(format!(
+                "kind {} of group {} is not known here: its share is answered with 500",
+                crate::finding::quoted(kind),
+                crate::finding::quoted(group),
+            ));
+            BackendKind::Other { group: group.to_owned(), kind: kind.to_owned(), port }
+        }
+    };
+    Some(BackendRef { kind, namespace: namespace?, name: name?, weight: weight? })
+}
+
+/// Warns if what the rule at `at` matches can go nowhere.
+pub(super) fn warn_if_nowhere(at: &At<'_>, backends: &[BackendRef]) {
+    if backends.is_empty() {
+        at.warning("no backendRefs: what matches is answered with 500");
+    } else if backends.iter().all(|backend| backend.weight == 0) {
+        at.warning("all weights are 0: what matches is answered with 503");
+    }
+}

@@ -1,0 +1,208 @@
+//! Which requests a rule is for.
+
+use crate::finding::quoted;
+use crate::names;
+use crate::reader::{At, check_unique, fields};
+
+/// A request matches if all that is set does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteMatch {
+    /// The path. Default: every path.
+    pub path: PathMatch,
+    /// Headers, all of them.
+    pub headers: Vec<HeaderMatch>,
+    /// Parameters of the query, all of them.
+    pub query: Vec<QueryMatch>,
+    /// The method. Absent: any.
+    pub method: Option<Method>,
+}
+
+/// Every request.
+impl Default for RouteMatch {
+    fn default() -> RouteMatch {
+        RouteMatch {
+            path: PathMatch::Prefix("/".to_owned()),
+            headers: Vec::new(),
+            query: Vec::new(),
+            method: None,
+        }
+    }
+}
+
+/// A condition on the path, which never includes the query.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathMatch {
+    /// This path and no other.
+    Exact(String),
+    /// This path and what is below it, by whole segments.
+    Prefix(String),
+    /// Paths that this regular expression matches from end to end.
+    Regex(String),
+}
+
+/// A condition on a header.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HeaderMatch {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its value.
+    pub value: ValueMatch,
+}
+
+/// A condition on a parameter of the query.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryMatch {
+    /// Its name, as written.
+    pub name: String,
+    /// Its value.
+    pub value: ValueMatch,
+}
+
+/// A condition on a value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ValueMatch {
+    /// This value and no other.
+    Exact(String),
+    /// Values that this regular expression matches from end to end.
+    Regex(String),
+}
+
+/// A method that a route can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Method {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// DELETE.
+    Delete,
+    /// CONNECT.
+    Connect,
+    /// OPTIONS.
+    Options,
+    /// TRACE.
+    Trace,
+    /// PATCH.
+    Patch,
+}
+
+impl Method {
+    const ALL: [(&'static str, Method); 9] = [
+        ("GET", Method::Get),
+        ("HEAD", Method::Head),
+        ("POST", Method::Post),
+        ("PUT", Method::Put),
+        ("DELETE", Method::Delete),
+        ("CONNECT", Method::Connect),
+        ("OPTIONS", Method::Options),
+        ("TRACE", Method::Trace),
+        ("PATCH", Method::Patch),
+    ];
+
+    /// As it stands in a request.
+    pub fn as_str(self) -> &'static str {
+        Method::ALL.iter().find(|(_, method)| *method == self).map_or("", |(word, _)| word)
+    }
+}
+
+const CONDITIONS_MAX: usize = 16;
+const PATH_BYTES_MAX: usize = 1024;
+const HEADER_BYTES_MAX: usize = 4096;
+const QUERY_BYTES_MAX: usize = 1024;
+
+pub(super) fn read(at: &At<'_>) -> Option<RouteMatch> {
+    let object = at.object(fields(&["path", "headers", "queryParams", "method"]))?;
+    let path = object.or("path", PathMatch::Prefix("/".to_owned()), read_path);
+    let headers = object.or("headers", Vec::new(), read_headers);
+    let query = object.or("queryParams", Vec::new(), read_query);
+    let method = object.maybe("method", |at| at.choice(&Method::ALL, &[]));
+    Some(RouteMatch { path: path?, headers: headers?, query: query?, method: method? })
+}
+
+fn read_path(at: &At<'_>) -> Option<PathMatch> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Type {
+        Exact,
+        Prefix,
+        Regex,
+    }
+    let object = at.object(fields(&["type", "value"]))?;
+    let types =
+        [("Exact", Type::Exact), ("PathPrefix", Type::Prefix), ("RegularExpression", Type::Regex)];
+    let kind = object.or("type", Type::Prefix, |at| at.choice(&types, &[]));
+    let value = object.or("value", "/".to_owned(), |at| {
+        let text = at.text_within(PATH_BYTES_MAX)?;
+        let wrong = match kind {
+            Some(Type::Regex) => check_regex(text).err(),
+            _ => names::http_path(text).err(),
+        };
+        match wrong {
+            Some(message) => at.error(message),
+            None => Some(text.to_owned()),
+        }
+    });
+    let value = value?;
+    Some(match kind? {
+        Type::Exact => PathMatch::Exact(value),
+        Type::Prefix => PathMatch::Prefix(value),
+        Type::Regex => PathMatch::Regex(value),
+    })
+}
+
+fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
+    let read = |at: &At<'_>| {
+        let (name, value) = read_condition(at, HEADER_BYTES_MAX)?;
+        Some(HeaderMatch { name: name.to_ascii_lowercase(), value })
+    };
+    let headers = at.list(CONDITIONS_MAX, read)?;
+    let named =
+        at.items(CONDITIONS_MAX)?.into_iter().zip(headers.iter().map(|header| &header.name));
+    check_unique(named, |name, first| format!("the header {} is matched by {first}", quoted(name)));
+    Some(headers)
+}
+
+fn read_query(at: &At<'_>) -> Option<Vec<QueryMatch>> {
+    let read = |at: &At<'_>| {
+        let (name, value) = read_condition(at, QUERY_BYTES_MAX)?;
+        Some(QueryMatch { name, value })
+    };
+    let query = at.list(CONDITIONS_MAX, read)?;
+    let named = at.items(CONDITIONS_MAX)?.into_iter().zip(query.iter().map(|query| &query.name));
+    check_unique(named, |name, first| {
+        format!("the parameter {} is matched by {first}", quoted(name))
+    });
+    Some(query)
+}
+
+/// What conditions on headers and on parameters have in common: name, type and value.
+fn read_condition(at: &At<'_>, value_bytes_max: usize) -> Option<(String, ValueMatch)> {
+    let object = at.object(fields(&["type", "name", "value"]))?;
+    let types = [("Exact", false), ("RegularExpression", true)];
+    let is_regex = object.or("type", false, |at| at.choice(&types, &[]));
+    let name = object
+        .need("name", |at| at.parsed(|text| names::http_token(text).map(|()| text.to_owned())));
+    let value = object.need("value", |at| {
+        let text = at.text_within(value_bytes_max)?;
+        match check_regex(text) {
+            Err(message) if is_regex == Some(true) => at.error(message),
+            _ => Some(text.to_owned()),
+        }
+    });
+    let value = value?;
+    Some((name?, if is_regex? { ValueMatch::Regex(value) } else { ValueMatch::Exact(value) }))
+}
+
+/// Checks the grammar of a regular expression: RE2's, without look-around or back-references.
+fn check_regex(text: &str) -> Result<(), String> {
+    let why = match regex_syntax::ParserBuilder::new().nest_limit(50).build().parse(text) {
+        Ok(_) => return Ok(()),
+        Err(regex_syntax::Error::Parse(error)) => error.kind().to_string(),
+        Err(regex_syntax::Error::Translate(error)) => error.kind().to_string(),
+        Err(_) => "not understood".to_owned(),
+    };
+    Err(format!("{} is not a regular expression: {why}", quoted(text)))
+}

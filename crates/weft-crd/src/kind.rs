@@ -1,0 +1,150 @@
+//! The kinds of resources, and what identifies one of them.
+
+use std::fmt;
+
+/// A kind that is read here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1` Service.
+    Service,
+    /// `gateway.networking.k8s.io/v1` HTTPRoute.
+    HttpRoute,
+    /// `weft.dev/v1alpha1` Mesh.
+    Mesh,
+    /// `weft.dev/v1alpha1` Workload.
+    Workload,
+    /// `weft.dev/v1alpha1` BackendPolicy.
+    BackendPolicy,
+    /// `weft.dev/v1alpha1` AuthorizationPolicy.
+    AuthorizationPolicy,
+}
+
+/// The group of the Gateway API.
+pub(crate) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+/// Weft's own group.
+pub(crate) const WEFT_GROUP: &str = "weft.dev";
+
+impl Kind {
+    /// All of them, in the order in which they are best listed.
+    pub const ALL: [Kind; 6] = [
+        Kind::Mesh,
+        Kind::Service,
+        Kind::Workload,
+        Kind::HttpRoute,
+        Kind::BackendPolicy,
+        Kind::AuthorizationPolicy,
+    ];
+
+    /// As it is written under `apiVersion`.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Kind::Service => "v1",
+            Kind::HttpRoute => "gateway.networking.k8s.io/v1",
+            Kind::Mesh | Kind::Workload | Kind::BackendPolicy | Kind::AuthorizationPolicy => {
+                "weft.dev/v1alpha1"
+            }
+        }
+    }
+
+    /// As it is written under `kind`.
+    pub fn name(self) -> &'static str {
+        self.words()[0]
+    }
+
+    /// Whether its objects are in namespaces.
+    pub fn is_namespaced(self) -> bool {
+        self != Kind::Mesh
+    }
+
+    /// The kind that `word` means on a command line: its name, plural or abbreviation, in any case.
+    pub fn from_word(word: &str) -> Option<Kind> {
+        let means = |kind: &Kind| kind.words().iter().any(|known| known.eq_ignore_ascii_case(word));
+        Kind::ALL.into_iter().find(means)
+    }
+
+    /// The words for it, the first being its name.
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Kind::Service => &["Service", "services", "svc"],
+            Kind::HttpRoute => &["HTTPRoute", "httproutes"],
+            Kind::Mesh => &["Mesh", "meshes"],
+            Kind::Workload => &["Workload", "workloads", "wl"],
+            Kind::BackendPolicy => &["BackendPolicy", "backendpolicies", "bp"],
+            Kind::AuthorizationPolicy => {
+                &["AuthorizationPolicy", "authorizationpolicies", "authz", "ap"]
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Kinds of the API that are known and not built yet, with their `apiVersion`.
+pub(crate) const NOT_YET: &[(&str, &[&str])] = &[
+    ("v1", &["Namespace", "ServiceAccount", "Pod", "Node", "Secret", "ConfigMap"]),
+    ("discovery.k8s.io/v1", &["EndpointSlice"]),
+    (
+        "gateway.networking.k8s.io/v1",
+        &[
+            "GatewayClass",
+            "Gateway",
+            "ListenerSet",
+            "GRPCRoute",
+            "TLSRoute",
+            "TCPRoute",
+            "UDPRoute",
+            "BackendTLSPolicy",
+            "ReferenceGrant",
+        ],
+    ),
+    ("gateway.networking.k8s.io/v1beta1", &["ReferenceGrant"]),
+    (
+        "weft.dev/v1alpha1",
+        &[
+            "ExternalService",
+            "AuthenticationPolicy",
+            "RateLimitPolicy",
+            "FaultPolicy",
+            "ExtensionPolicy",
+            "TelemetryPolicy",
+            "ClusterLink",
+        ],
+    ),
+];
+
+/// What identifies an object: no two have the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty if its kind is in none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.as_str() {
+            "" => write!(f, "{} {}", self.kind, self.name),
+            namespace => write!(f, "{} {namespace}/{}", self.kind, self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_command_line() {
+        assert_eq!(Kind::from_word("svc"), Some(Kind::Service));
+        assert_eq!(Kind::from_word("HTTPROUTES"), Some(Kind::HttpRoute));
+        assert_eq!(Kind::from_word("mesh"), Some(Kind::Mesh));
+        assert_eq!(Kind::from_word("pod"), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! The resources that users write: Gateway API's kinds and Weft's own, read from YAML or JSON.
+//!
+//! [`parse()`] goes the first step of raw → checked → running: from text to a tree that knows where
+//! everything stands ([`Node`]), and from that to checked values ([`Resource`]) that hold nothing
+//! illegal. What is wrong is not an error that ends the reading but a [`Finding`]: all of them come
+//! at once, each with its path and its place in the file; [`render()`] shows them as rustc does. An
+//! object with an error in it is refused whole; one with warnings is taken.
+//!
+//! Closed by name: a field that is not known is refused, and so is one whose capability is not
+//! built yet. So whatever is accepted has an effect, or a warning says that it has none.
+//!
+//! Deliberately absent: watching, Kubernetes clients, any I/O (callers bring the bytes); whatever
+//! needs a second object to decide (does that backend exist?), which is `weft-compile`'s; the wire
+//! and model types, which it converts to; serde for the resources themselves, since all findings at
+//! once with their places need a reader of our own ([`Node`], `reader.rs`).
+
+mod authorization_policy;
+mod backend_policy;
+mod cidr;
+mod duration;
+mod emit;
+mod finding;
+mod http_route;
+mod identity;
+mod kind;
+mod mesh;
+mod metadata;
+mod names;
+mod node;
+mod object;
+mod parse;
+mod path;
+mod reader;
+mod render;
+mod report;
+mod resource;
+mod retry;
+mod scalar;
+mod service;
+mod suggest;
+mod target;
+#[cfg(test)]
+mod testing;
+mod timeouts;
+mod timestamp;
+mod units;
+mod workload;
+mod yaml;
+
+pub use authorization_policy::{
+    AuthorizationPolicy, HeaderCondition, Operation, PathPattern, Peer, Rule, Scope, Selector,
+};
+pub use backend_policy::{
+    Algorithm, BackendPolicy, BackendTimeouts, Ejection, Limits, LocalityPreference, Prefer,
+    RetryBudget,
+};
+pub use cidr::Cidr;
+pub use duration::{format as format_duration, parse as parse_duration};
+pub use finding::{Finding, ObjectName, Position, Severity};
+pub use http_route::{
+    BackendKind, BackendRef, HeaderMatch, HttpRoute, Method, ParentKind, ParentRef, PathMatch,
+    QueryMatch, RouteMatch, RouteRule, ValueMatch,
+};
+pub use identity::{ServiceAccount, SpiffeId};
+pub use kind::{Key, Kind};
+pub use mesh::{AddressRange, Mesh, MtlsMode, OutboundPolicy, UnguardedPolicy};
+pub use metadata::Metadata;
+pub use node::{Entry, Key as NodeKey, Node, Span, Value};
+pub use object::{Object, Options, Platform};
+pub use parse::{Parsed, parse, parse_all};
+pub use render::{Source, render};
+pub use resource::Resource;
+pub use retry::Retry;
+pub use service::{AppProtocol, ClusterIp, Protocol, Service, ServicePort, TargetPort};
+pub use target::Target;
+pub use timeouts::{Timeout, Timeouts};
+pub use timestamp::Timestamp;
+pub use units::{Percent, Port, Ratio};
+pub use workload::{Locality, Workload, WorkloadPort};
+pub use yaml::{DEPTH_MAX, FILE_BYTES_MAX, NODES_MAX, TEXT_BYTES_MAX};

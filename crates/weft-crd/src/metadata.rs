@@ -1,0 +1,110 @@
+//! What every object has besides its `spec`.
+
+use std::collections::BTreeMap;
+
+use crate::kind::Kind;
+use crate::names;
+use crate::reader::{At, Fields};
+use crate::timestamp::Timestamp;
+
+/// How many bytes all annotations of an object may have, as in Kubernetes.
+const ANNOTATION_BYTES_MAX: usize = 256 << 10;
+
+/// What every object has besides its `spec`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Its namespace; empty if its kind is in none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Labels, by which selectors find it.
+    pub labels: BTreeMap<String, String>,
+    /// Notes of other programs, kept and not read.
+    pub annotations: BTreeMap<String, String>,
+    /// Which version this is, in the words of whoever stores it; opaque.
+    pub resource_version: Option<String>,
+    /// How often its `spec` changed, as whoever stores it counts.
+    pub generation: Option<u64>,
+    /// When it was made; of two routes that match alike, the older wins.
+    pub creation_timestamp: Option<Timestamp>,
+}
+
+/// What is written by those who store objects, and means nothing here.
+const FIELDS: Fields = Fields {
+    known: &[
+        "name",
+        "namespace",
+        "labels",
+        "annotations",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+    ],
+    not_yet: &[],
+    ignored: &[
+        "uid",
+        "managedFields",
+        "ownerReferences",
+        "finalizers",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generateName",
+        "selfLink",
+    ],
+    no_nulls: false,
+};
+
+/// Metadata as far as it could be read, for what the rest of the object needs of it.
+pub(crate) struct Header {
+    /// The metadata, if nothing in it is wrong.
+    pub(crate) metadata: Option<Metadata>,
+    /// The namespace, or what stands for one if it is wrong.
+    pub(crate) namespace: String,
+}
+
+pub(crate) fn read(at: &At<'_>, kind: Kind) -> Option<Metadata> {
+    let object = at.object(FIELDS)?;
+    let name = object.need("name", |at| {
+        at.parsed(|text| {
+            // A Service's name becomes one label of a host name.
+            let check = if kind == Kind::Service { names::dns_label } else { names::dns_subdomain };
+            check(text).map(|()| text.to_owned())
+        })
+    });
+    let namespace = match (object.field("namespace"), kind.is_namespaced()) {
+        (None, true) => Some(at.report.options.namespace.clone()),
+        (None, false) => Some(String::new()),
+        (Some(at), true) => at.parsed(|text| names::dns_label(text).map(|()| text.to_owned())),
+        (Some(at), false) => at.error(format!("a {kind} is in no namespace")),
+    };
+    let labels = object
+        .or("labels", BTreeMap::new(), |at| at.text_map(names::label_key, names::label_value));
+    let annotations = object.or("annotations", BTreeMap::new(), |at| {
+        let annotations = at.text_map(names::label_key, names::anything)?;
+        let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > ANNOTATION_BYTES_MAX {
+            return at.error(format!(
+                "{bytes} bytes are not allowed, the most is {ANNOTATION_BYTES_MAX}"
+            ));
+        }
+        Some(annotations)
+    });
+    let resource_version =
+        object.maybe("resourceVersion", |at| at.text_within(128).map(str::to_owned));
+    let generation = object.maybe("generation", |at| {
+        at.integer(0, i64::MAX).and_then(|number| u64::try_from(number).ok())
+    });
+    let creation_timestamp = object.maybe("creationTimestamp", |at| at.parsed(Timestamp::parse));
+    Some(Metadata {
+        namespace: namespace?,
+        name: name?,
+        labels: labels?,
+        annotations: annotations?,
+        resource_version: resource_version?,
+        generation: generation?,
+        creation_timestamp: creation_timestamp?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

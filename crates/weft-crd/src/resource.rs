@@ -1,0 +1,131 @@
+//! A checked resource of any kind.
+
+use crate::authorization_policy::{self, AuthorizationPolicy};
+use crate::backend_policy::{self, BackendPolicy};
+use crate::finding::quoted;
+use crate::http_route::{self, HttpRoute};
+use crate::kind::{Key, Kind, NOT_YET};
+use crate::mesh::{self, Mesh};
+use crate::metadata::{self, Header, Metadata};
+use crate::reader::{At, Fields};
+use crate::service::{self, Service};
+use crate::suggest;
+use crate::workload::{self, Workload};
+
+/// A checked resource: what the program may rely on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// A name and addresses for a set of workloads.
+    Service(Service),
+    /// Where HTTP requests for a Service go.
+    HttpRoute(HttpRoute),
+    /// What holds for the whole mesh.
+    Mesh(Mesh),
+    /// A running instance outside Kubernetes.
+    Workload(Workload),
+    /// How a client treats a Service.
+    BackendPolicy(BackendPolicy),
+    /// Who may do what.
+    AuthorizationPolicy(AuthorizationPolicy),
+}
+
+impl Resource {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Resource::Service(_) => Kind::Service,
+            Resource::HttpRoute(_) => Kind::HttpRoute,
+            Resource::Mesh(_) => Kind::Mesh,
+            Resource::Workload(_) => Kind::Workload,
+            Resource::BackendPolicy(_) => Kind::BackendPolicy,
+            Resource::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+        }
+    }
+
+    /// What every kind has.
+    pub fn metadata(&self) -> &Metadata {
+        match self {
+            Resource::Service(service) => &service.metadata,
+            Resource::HttpRoute(route) => &route.metadata,
+            Resource::Mesh(mesh) => &mesh.metadata,
+            Resource::Workload(workload) => &workload.metadata,
+            Resource::BackendPolicy(policy) => &policy.metadata,
+            Resource::AuthorizationPolicy(policy) => &policy.metadata,
+        }
+    }
+
+    pub(crate) fn metadata_mut(&mut self) -> &mut Metadata {
+        match self {
+            Resource::Service(service) => &mut service.metadata,
+            Resource::HttpRoute(route) => &mut route.metadata,
+            Resource::Mesh(mesh) => &mut mesh.metadata,
+            Resource::Workload(workload) => &mut workload.metadata,
+            Resource::BackendPolicy(policy) => &mut policy.metadata,
+            Resource::AuthorizationPolicy(policy) => &mut policy.metadata,
+        }
+    }
+
+    /// What identifies it.
+    pub fn key(&self) -> Key {
+        let Metadata { namespace, name, .. } = self.metadata();
+        Key { kind: self.kind(), namespace: namespace.clone(), name: name.clone() }
+    }
+}
+
+const FIELDS: Fields = Fields {
+    known: &["apiVersion", "kind", "metadata", "spec"],
+    not_yet: &[],
+    ignored: &["status"],
+    no_nulls: false,
+};
+
+/// Reads a whole object.
+pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
+    // Of an unknown kind nothing else can be said, so that comes first.
+    let kind = read_kind(root)?;
+    let object = root.object(FIELDS)?;
+    let metadata = object.need("metadata", |at| metadata::read(at, kind));
+    let namespace = match &metadata {
+        Some(metadata) => metadata.namespace.clone(),
+        None => root.report.object.as_ref().map(|name| name.namespace.clone()).unwrap_or_default(),
+    };
+    let header = Header { metadata, namespace };
+    object.need("spec", |spec| {
+        Some(match kind {
+            Kind::Service => Resource::Service(service::read(header, spec)?),
+            Kind::HttpRoute => Resource::HttpRoute(http_route::read(header, spec)?),
+            Kind::Mesh => Resource::Mesh(mesh::read(header, spec)?),
+            Kind::Workload => Resource::Workload(workload::read(header, spec)?),
+            Kind::BackendPolicy => Resource::BackendPolicy(backend_policy::read(header, spec)?),
+            Kind::AuthorizationPolicy => {
+                Resource::AuthorizationPolicy(authorization_policy::read(header, spec)?)
+            }
+        })
+    })
+}
+
+fn read_kind(root: &At<'_>) -> Option<Kind> {
+    // Opened without a check of the other fields: which there may be depends on the kind.
+    let object = root.unchecked_object(&["apiVersion", "kind"])?;
+    let version = object.need("apiVersion", At::text);
+    let kind = object.need("kind", At::text);
+    let (version, kind) = (version?, kind?);
+    if let Some(known) = Kind::ALL.into_iter().find(|known| known.name() == kind) {
+        if known.api_version() == version {
+            return Some(known);
+        }
+        let at = object.field("apiVersion")?;
+        let message = format!("{} is not known for {known}", quoted(version));
+        return at.error_help(message, format!("write {}", known.api_version()));
+    }
+    let at = object.field("kind")?;
+    if NOT_YET.iter().any(|(known, kinds)| *known == version && kinds.contains(&kind)) {
+        return at.not_yet(format!("{} of {}", quoted(kind), quoted(version)));
+    }
+    let names = Kind::ALL.map(Kind::name);
+    let help = match suggest::nearest(kind, names) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("known here: {}", names.join(", ")),
+    };
+    at.error_help(format!("{} of {} is not known here", quoted(kind), quoted(version)), help)
+}

@@ -1,0 +1,34 @@
+//! Whether a request is tried again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::reader::{At, fields};
+
+/// Whether a request is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Retry {
+    /// How often at most, the first attempt not counted; 0 means never. Default: 1.
+    pub attempts: u32,
+    /// The least time between attempts, which grows from there. Absent: the default.
+    pub backoff: Option<Duration>,
+    /// The statuses, from 400 to 599, after which it is tried again.
+    pub codes: BTreeSet<u16>,
+}
+
+/// More attempts than this help nobody: the retry budget would stop them.
+const ATTEMPTS_MAX: u32 = 100;
+/// As many as there are statuses.
+const CODES_MAX: usize = 200;
+
+/// Source: GEP-1731. Without a back-off between attempts a route is refused.
+pub(crate) fn read(at: &At<'_>) -> Option<Retry> {
+    let object = at.object(fields(&["attempts", "backoff", "codes"]))?;
+    let attempts = object.or("attempts", 1, |at| at.number(0, ATTEMPTS_MAX));
+    let backoff = object.maybe("backoff", At::positive_duration);
+    let codes = object.or("codes", Vec::new(), |at| at.list(CODES_MAX, |at| at.number(400, 599)));
+    Some(Retry { attempts: attempts?, backoff: backoff?, codes: codes?.into_iter().collect() })
+}
+
+#[cfg(test)]
+mod tests;

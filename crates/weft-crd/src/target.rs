@@ -1,0 +1,99 @@
+//! What a policy is for: `spec.targetRefs`.
+//!
+//! Source: GEP-713. A policy lives in the namespace of its target, so a reference has no namespace.
+//!
+//! Deliberately absent: `sectionName`, refused by name until policies can be for one port.
+
+use crate::finding::quoted;
+use crate::kind::WEFT_GROUP;
+use crate::names;
+use crate::reader::{At, Fields, check_unique};
+
+/// What a policy is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// The whole mesh of this name.
+    Mesh(String),
+    /// All workloads of the policy's own namespace.
+    Namespace,
+    /// A Service of the policy's own namespace, by name.
+    Service(String),
+}
+
+/// The kinds that a policy may be for.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowed {
+    /// Whether a Mesh and a Namespace are among them, besides a Service.
+    pub(crate) wide: bool,
+    /// Group and kind of those that come later.
+    pub(crate) not_yet: &'static [(&'static str, &'static str)],
+}
+
+const TARGETS_MAX: usize = 16;
+
+const FIELDS: Fields = Fields {
+    known: &["group", "kind", "name"],
+    not_yet: &["sectionName"],
+    ignored: &[],
+    no_nulls: false,
+};
+
+/// The targets of a policy that lives in `namespace`.
+pub(crate) fn read(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Vec<Target>> {
+    let why = "a policy is for something";
+    let targets = at.filled_list(TARGETS_MAX, why, |at| read_one(at, namespace, allowed))?;
+    let places = at.items(TARGETS_MAX)?;
+    let unique = check_unique(places.into_iter().zip(&targets), |_, first| {
+        format!("names the same as {first}")
+    });
+    unique.then_some(targets)
+}
+
+fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
+    if let Some(entry) = at.node.entry("namespace") {
+        let path = at.path.key("namespace");
+        let field = At { node: &entry.value, key: Some(entry.key.span), path, report: at.report };
+        return field.error("is not allowed: a policy lives in the namespace of its target");
+    }
+    let object = at.object(FIELDS)?;
+    let group = object.need("group", At::text);
+    let kind = object.need("kind", |at| at.text_within(63));
+    let name = object
+        .need("name", |at| at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned())));
+    let (group, kind, name) = (group?, kind?, name?);
+    let group = if group == "core" { "" } else { group };
+    match (group, kind) {
+        ("", "Service") => Some(Target::Service(name)),
+        ("", "Namespace") if allowed.wide => {
+            if name == namespace {
+                return Some(Target::Namespace);
+            }
+            object.field("name")?.error(format!(
+                "namespace {} cannot be reached from here: the policy lives in {}",
+                quoted(&name),
+                quoted(namespace)
+            ))
+        }
+        (WEFT_GROUP, "Mesh") if allowed.wide => {
+            let home = &at.report.options.mesh_namespace;
+            if namespace == home {
+                return Some(Target::Mesh(name));
+            }
+            at.error(format!(
+                "a policy for the whole mesh lives in namespace {}, this one is in {}",
+                quoted(home),
+                quoted(namespace)
+            ))
+        }
+        known if allowed.not_yet.contains(&known) => {
+            object.field("kind")?.not_yet(format!("{} as a target", quoted(kind)))
+        }
+        _ => {
+            let all = if allowed.wide { "Mesh, Namespace, Service" } else { "Service" };
+            object.field("kind")?.error_help(
+                format!("{} of group {} cannot be a target", quoted(kind), quoted(group)),
+                format!("one of: {all}"),
+            )
+        }
+    }
+}

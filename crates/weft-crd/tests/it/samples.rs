@@ -1,0 +1,93 @@
+//! One valid document of each kind, with most of what it can hold.
+
+pub const ALL: [&str; 6] = [SERVICE, ROUTE, MESH, WORKLOAD, BACKEND_POLICY, AUTHORIZATION_POLICY];
+
+pub const SERVICE: &str = "\
+apiVersion: v1
+kind: Service
+metadata:
+  name: payments
+  namespace: shop
+  labels: { app.kubernetes.io/name: payments }
+  annotations:
+    example.com/note: |
+      two lines, and a \"quote\"
+      'y: n' # not a comment
+spec:
+  selector: { app: payments, tier: 'yes' }
+  ports:
+  - { name: http, port: 80, targetPort: 8080, appProtocol: http }
+  - { name: admin, port: 81, targetPort: admin }
+";
+
+pub const ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: checkout-canary, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: checkout, port: 80 }]
+  rules:
+  - name: canary
+    matches:
+    - path: { type: PathPrefix, value: /v2 }
+      headers: [{ name: x-canary, value: '1' }]
+      queryParams: [{ name: q, value: 'a b', type: Exact }]
+      method: GET
+    - path: { type: RegularExpression, value: '/(a|b)+' }
+    backendRefs: [{ name: checkout-v2, port: 80 }]
+  - backendRefs: [{ name: checkout-v1, port: 80, weight: 95 }, { name: checkout-v2, port: 80, \
+  weight: 5 }]
+    timeouts: { request: 2s, backendRequest: 500ms }
+    retry: { attempts: 2, backoff: 25ms, codes: [502, 503, 504] }
+";
+
+pub const MESH: &str = "\
+apiVersion: weft.dev/v1alpha1
+kind: Mesh
+metadata: { name: weft }
+spec:
+  trustDomain: weft.local
+  addressRange: { v4: 240.119.0.0/16, v6: 'fd77:6566:7400::/64' }
+  dnsZone: cluster.local
+  defaults: { mtls: Strict, outbound: any, authorization: AllowMesh }
+";
+
+pub const WORKLOAD: &str = "\
+apiVersion: weft.dev/v1alpha1
+kind: Workload
+metadata: { name: payments-1, namespace: shop, labels: { app: payments } }
+spec:
+  serviceAccount: payments
+  addresses: [192.0.2.7, '2001:db8::7']
+  ports: [{ name: http, port: 8080 }]
+  locality: { region: eu, zone: eu-1 }
+  generation: 3
+";
+
+pub const BACKEND_POLICY: &str = "\
+apiVersion: weft.dev/v1alpha1
+kind: BackendPolicy
+metadata: { name: payments, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: payments }]
+  loadBalancing: { algorithm: PeakEwma }
+  locality: { prefer: Zone, spillAtLoadRatio: 1.3 }
+  limits: { requests: 512, pending: 128 }
+  ejection: { consecutiveFailures: 5, baseTime: 30s, maxEjectedPercent: 50 }
+  retryBudget: { percent: 20, minPerSecond: 10 }
+  timeouts: { connect: 2s, idle: 90s }
+";
+
+pub const AUTHORIZATION_POLICY: &str = "\
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: { name: payments-callers, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: payments }]
+  allow:
+  - from: [{ serviceAccount: shop/checkout }, { identity: 'spiffe://weft.local/ns/shop/sa/cart' }]
+    to: [{ methods: [POST], paths: [/charges, '/charges/*'] }]
+  deny:
+  - from: [{ namespace: dev, notCidrs: [10.0.0.0/8] }]
+    to: [{ ports: [8080], headers: [{ name: x-debug }] }]
+";
