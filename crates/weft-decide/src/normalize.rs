@@ -1,6 +1,7 @@
 //! The one spelling of a request's path. What is normalised is what is matched and forwarded.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use weft_http::RequestHead;
 
@@ -13,6 +14,16 @@ pub enum PathError {
     Backslash,
     /// It leads above the root.
     AboveRoot,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathError::Encoding => "a % is not followed by two hexadecimal digits, or encodes NUL",
+            PathError::Backslash => "it contains a backslash",
+            PathError::AboveRoot => "it leads above the root",
+        })
+    }
 }
 
 /// Gives the path of `head` its one spelling.

@@ -29,7 +29,7 @@ pub enum ProxyError {
     #[error("{0}")]
     BadRequest(GrammarError),
     /// The request's path has no one meaning.
-    #[error("the path cannot be normalised: {0:?}")]
+    #[error("the path has no one meaning: {0}")]
     BadPath(PathError),
     /// The request asks for a tunnel of its own.
     #[error("CONNECT is not allowed on this port")]

@@ -95,6 +95,10 @@ fn prepare(connection: &Connection, exchange: &mut Exchange<'_>) -> Result<(), P
         return Err(ProxyError::ConnectMethod);
     }
     normalize::target(exchange.head).map_err(ProxyError::BadPath)?;
+    if exchange.head.authority().is_empty() {
+        // HTTP/1.0 may name no host, HTTP/1.1 must: the address that was called is the best guess.
+        exchange.head.set_authority(&connection.destination.to_string());
+    }
     if connection.peer.is_none() {
         exchange.head.fields.remove_known(|known| known == Known::Weft);
     }

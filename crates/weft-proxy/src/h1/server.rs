@@ -75,9 +75,11 @@ impl Server {
                     Err(GrammarError::Truncated.into())
                 });
             }
-            // A head that comes byte by byte is not parsed at every byte, only at every line.
+            // A head that comes byte by byte is not parsed at every byte, only at every line; but
+            // what is no head at all is seen by its first bytes.
             let filled = self.core.incoming.filled();
-            is_worth_parsing = filled[before..].contains(&b'\n') || filled.len() >= HEAD_BYTES_MAX;
+            is_worth_parsing =
+                before < 16 || filled[before..].contains(&b'\n') || filled.len() >= HEAD_BYTES_MAX;
         }
     }
 
