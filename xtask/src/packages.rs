@@ -87,9 +87,10 @@ pub fn install(names: &[&str], root: Root) -> Result<()> {
         return Ok(());
     }
     println!("missing Debian packages: {}", missing.join(" "));
-    let mut update = root.command("apt-get")?;
+    let needed = || format!("{} must be installed", missing.join(" "));
+    let mut update = root.command("apt-get").with_context(needed)?;
     update.arg("update");
-    let mut install = root.command("env")?;
+    let mut install = root.command("env").with_context(needed)?;
     install.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes"]);
     install.arg("--no-install-recommends").args(&missing);
     println!("installing them now with:\n  {}\n  {}", words(&update), words(&install));
@@ -117,5 +118,13 @@ mod tests {
         assert_eq!(words(&Root::Sudo.command("ip").unwrap()), "sudo -n ip");
         let error = Root::No.command("ip").unwrap_err().to_string();
         assert!(error.starts_with("ip needs root: run as root"), "{error}");
+    }
+
+    #[test]
+    fn without_root_the_message_names_what_is_missing() {
+        if succeeds(Command::new("dpkg-query").arg("--version")) {
+            let error = format!("{:#}", install(&["no-such-package"], Root::No).unwrap_err());
+            assert!(error.starts_with("no-such-package must be installed: apt-get"), "{error}");
+        }
     }
 }
