@@ -68,6 +68,10 @@ pub fn ensure_all(peers: &[Peer], places: &Places, profiling: bool) -> Result<()
             Peer::Haproxy => install_debian("haproxy", "haproxy")?,
             Peer::Envoy => install_envoy(&places.peers())?,
         }
+        // Pages of a program not yet written to disk would count as memory that the process has written to.
+        if let Some(program) = places.program(*peer, profiling) {
+            fs::File::open(program)?.sync_all()?;
+        }
     }
     Ok(())
 }

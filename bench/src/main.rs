@@ -131,9 +131,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn measure_all(arguments: &Arguments, places: &Places) -> Result<ExitCode> {
     let cores = Cores::choose(arguments.cores.as_deref())?;
     let settings = arguments.settings();
+    let versions = versions(arguments, places)?;
     let mut all_valid = true;
     for scenario in arguments.scenarios() {
-        let report = measure(arguments, places, cores, &settings, scenario)?;
+        let report = measure(arguments, places, cores, &settings, &versions, scenario)?;
         println!("{}", report.to_text());
         all_valid &= report.runs.iter().all(|run| run.invalid.is_none());
         if !arguments.quick && !arguments.profile {
@@ -144,11 +145,22 @@ fn measure_all(arguments: &Arguments, places: &Places) -> Result<ExitCode> {
     Ok(if all_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What each peer says of its version, asked before anybody can change the sources.
+fn versions(arguments: &Arguments, places: &Places) -> Result<BTreeMap<Peer, String>> {
+    let version = |peer: Peer| {
+        let program = places.program(peer, arguments.profile);
+        let program = program.with_context(|| format!("{} is not installed", peer.name()))?;
+        Ok((peer, peer.version(&program, &places.workspace)?))
+    };
+    arguments.peers().into_iter().map(version).collect()
+}
+
 fn measure(
     arguments: &Arguments,
     places: &Places,
     cores: Cores,
     settings: &Settings,
+    versions: &BTreeMap<Peer, String>,
     scenario: Scenario,
 ) -> Result<Report> {
     let folder = places.target.join("bench-run").join(scenario.name());
@@ -156,13 +168,6 @@ fn measure(
     certificates::write(&folder)?;
     let mut peers = arguments.peers();
     peers.retain(|peer| peer.supports(scenario.protocol(), scenario.hops()));
-    let mut versions = BTreeMap::new();
-    for peer in &peers {
-        let program = places.program(*peer, arguments.profile);
-        let program = program.with_context(|| format!("{} is not installed", peer.name()))?;
-        versions.insert(*peer, peer.version(&program, &places.workspace)?);
-    }
-
     let profile = arguments.profile.then(|| places.target.join("bench-profile"));
     let bench = Bench { places, cores, settings, scenario, folder, profile };
     let direct = std::iter::once(Subject::Direct);
@@ -179,7 +184,7 @@ fn measure(
         finished_unix_s: clock::unix_s(),
         machine: Machine::here(arguments.inside),
         settings: settings.clone(),
-        versions,
+        versions: versions.clone().into_iter().filter(|(peer, _)| peers.contains(peer)).collect(),
         runs,
     };
     report.derive_added_latency();

@@ -38,6 +38,7 @@ impl Process {
     pub fn start(name: &str, command: &mut Command, log: PathBuf) -> Result<Self> {
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let child = command
+            .env_remove("RUST_BACKTRACE") // It would push the reason out of the end of the log.
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)

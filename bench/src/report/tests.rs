@@ -89,6 +89,6 @@ fn a_slow_generator_is_confessed() {
         report()
             .warnings()
             .iter()
-            .any(|warning| warning.contains("1.25 × as fast as through weft"))
+            .any(|warning| warning.contains("only 1.25 × as fast as through weft"))
     );
 }
