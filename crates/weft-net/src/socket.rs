@@ -6,14 +6,22 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use weft_world::{Accepted, BoxFuture, Listener, ListenerOptions, Network, Stream};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// A peer that is gone without a word is noticed after a minute without traffic at the latest:
+/// 15 s of silence, then three probes 15 s apart.
+fn keepalive() -> TcpKeepalive {
+    let interval = Duration::from_secs(15);
+    TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(3)
+}
 
 /// Sockets of the network namespace that the calling thread is in.
 pub struct SystemNetwork;
@@ -47,6 +55,7 @@ impl Network for SystemNetwork {
                 SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
             socket.set_nodelay(true)?;
+            SockRef::from(&socket).set_tcp_keepalive(&keepalive())?;
             let stream = socket.connect(address).await?;
             Ok(Box::new(SystemStream { stream }) as Box<dyn Stream>)
         })
@@ -67,7 +76,10 @@ impl Listener for SystemListener {
                 Err(error) if concerns_connection(&error) => continue,
                 Err(error) => return Poll::Ready(Err(error)),
             };
-            if stream.set_nodelay(true).is_err() {
+            let has_options = stream
+                .set_nodelay(true)
+                .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive()));
+            if has_options.is_err() {
                 continue; // It is broken already.
             }
             let destination = self.destination(&stream);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use weft_world::{Clock, Moment, Timer, UnixTime};
 
+use crate::keepalive::Probe;
 use crate::network::Delivery;
 
 /// Simulated time since the start, in order of time and then of asking.
@@ -27,6 +28,8 @@ pub(crate) enum Event {
     Wake(Waker),
     /// A segment arrives.
     Deliver(Delivery),
+    /// An idle connection is probed.
+    Probe(Probe),
     /// The simulation may not go on for longer.
     TimeLimit,
 }

@@ -119,6 +119,7 @@ impl Net {
         };
         self.connections.insert(id, connection);
         self.send(id, Side::Client, Segment::Established);
+        self.start_probes(id);
         id
     }
 }

@@ -3,7 +3,7 @@
 //! A stream that is dropped does what the system does on `close(2)`: unread bytes mean a reset, else
 //! what was written is still sent and the direction ends; whatever arrives later is answered with a reset.
 //!
-//! Deliberately absent: keepalive. An end that only reads never learns that its peer is gone.
+//! Deliberately absent: keepalive, which is in `keepalive.rs`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -232,7 +232,7 @@ impl Net {
         })
     }
 
-    fn fail(&mut self, id: u64, side: Side, reason: io::ErrorKind) {
+    pub(crate) fn fail(&mut self, id: u64, side: Side, reason: io::ErrorKind) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let end = connection.end_mut(side);
         if end.state == EndState::Open {

@@ -77,6 +77,7 @@ fn happen(kernel: &Kernel) {
     match kernel.timeline.advance() {
         Some(Event::Wake(waker)) => waker.wake(),
         Some(Event::Deliver(delivery)) => kernel.net.borrow_mut().deliver(delivery),
+        Some(Event::Probe(probe)) => kernel.net.borrow_mut().probe(probe),
         Some(Event::TimeLimit) => {
             let limit = kernel.options.time_limit;
             kernel.halt(SimError::TimeLimit { limit, last: kernel.trace.last_at() });

@@ -48,6 +48,10 @@ pub struct NetworkOptions {
     pub retransmit_max: Duration,
     /// How long a segment can stay unacknowledged before the connection is given up.
     pub give_up_after: Duration,
+    /// How often an idle connection is probed.
+    pub keepalive_interval: Duration,
+    /// How long probes may go unanswered before the connection is given up.
+    pub keepalive_give_up_after: Duration,
 }
 
 impl Default for NetworkOptions {
@@ -65,6 +69,8 @@ impl Default for NetworkOptions {
             retransmit_first: Duration::from_millis(200),
             retransmit_max: Duration::from_secs(120),
             give_up_after: Duration::from_secs(924), // tcp_retries2 = 15
+            keepalive_interval: Duration::from_secs(15), // As weft-net sets it.
+            keepalive_give_up_after: Duration::from_secs(45),
         }
     }
 }

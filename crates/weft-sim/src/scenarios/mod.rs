@@ -1,8 +1,9 @@
 //! The scenarios that `weft-sim` plays.
 
 mod echo;
+mod requests;
 
 use crate::scenario::Scenario;
 
 /// All scenarios, by subject.
-pub const SCENARIOS: &[Scenario] = &[echo::LOSS, echo::FAULTS];
+pub const SCENARIOS: &[Scenario] = &[echo::LOSS, echo::FAULTS, requests::CALM, requests::FAULTS];
