@@ -82,9 +82,9 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "netns",
-        shows: "redirection and original destinations, in network namespaces",
+        shows: "real clients and servers through real proxies, and what goes over the wire",
         budget: Duration::from_secs(180),
-        packages: &["iproute2", "nftables"],
+        packages: &["curl", "iproute2", "nginx-light", "openssl", "tshark"],
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "netns")),
