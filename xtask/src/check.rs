@@ -53,7 +53,14 @@ const STEPS: &[Step] = &[
     Step {
         name: "docs",
         work: Work::Cargo {
-            arguments: &["doc", "--workspace", "--no-deps", "--keep-going"],
+            // Most modules are private, and their links can break as well.
+            arguments: &[
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+                "--keep-going",
+            ],
             env: &[("RUSTDOCFLAGS", "-Dwarnings")],
         },
         remedy: "mend the doc comments named above",
