@@ -1,12 +1,65 @@
-//! The nouns of the mesh: identities and names, as plain checked types.
+//! The nouns of the mesh, as plain checked types: what the control plane compiles resources to, and
+//! what the proxy and the decision crate work on.
 //!
 //! A type enters here when two crates need it; otherwise it stays with its one user. What exists of
-//! it is valid: every constructor checks.
+//! it is valid: the smallest types are made by constructors that check, and whatever is put together
+//! from them with public fields has a meaning in every combination. Each default stands beside its
+//! field, with unit and reason.
 //!
-//! Deliberately absent: async, I/O, clocks, and the formats in which others write these things.
+//! Deliberately absent: async, I/O, clocks, serde, and the formats in which others write these
+//! things.
 
+mod address;
+mod authorization_policy;
+mod balance;
+mod ejection;
+mod error;
+mod guards;
+mod hash;
+mod http;
 mod identity;
+mod limits;
+mod locality;
+mod mesh;
+mod mtls;
 mod name;
+mod policy;
+mod protocol;
+mod retry;
+mod route;
+mod service;
+mod timeouts;
+mod traffic;
+mod trust;
+mod units;
+mod workload;
 
+pub use address::{Address, Cidr, Network};
+pub use authorization_policy::{
+    AuthorizationPolicy, HeaderCondition, Operation, PathPattern, Peer, Rule,
+};
+pub use balance::Balance;
+pub use ejection::Ejection;
+pub use error::ValueError;
+pub use guards::{GuardScope, Guards};
+pub use hash::ContentHash;
+pub use http::{HeaderName, HttpPath, Method, RegexText, is_field_value, is_token};
 pub use identity::{IdentityError, SpiffeId, TrustDomain};
-pub use name::{NameError, ObjectName, is_label, is_subdomain};
+pub use limits::Limits;
+pub use locality::{Locality, LocalityPreference, Prefer};
+pub use mesh::{DnsZone, MeshSettings, OutboundPolicy, UnguardedPolicy};
+pub use mtls::MtlsMode;
+pub use name::{NameError, Namespace, ObjectName, is_label, is_subdomain};
+pub use policy::{Policy, PolicyKind, PolicyName};
+pub use protocol::Protocol;
+pub use retry::{Retry, RetryBudget, RetryStatus};
+pub use route::{
+    Backend, ExactValue, HeaderMatch, PathMatch, QueryMatch, Route, RouteKind, RouteMatch,
+    RouteName, RouteParent, RouteRule, ValueMatch, WeightedBackend,
+};
+pub use service::{Service, ServicePort};
+pub use timeouts::{BackendTimeouts, Timeouts};
+pub use traffic::TrafficPolicy;
+pub use trust::{Revocation, RootCertificate, SerialNumber, Trust};
+pub use units::{Percent, Port, Ratio, TimeBound, Weight};
+pub use workload::{Health, Tunnel, Workload, WorkloadPort};

@@ -20,6 +20,40 @@ pub enum NameError {
     Name(String),
 }
 
+/// The name of a namespace.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Namespace(Arc<str>);
+
+impl Namespace {
+    /// The namespace called `name`.
+    ///
+    /// # Errors
+    /// [`NameError::Namespace`].
+    pub fn new(name: &str) -> Result<Namespace, NameError> {
+        if !is_label(name) {
+            return Err(NameError::Namespace(name.to_owned()));
+        }
+        Ok(Namespace(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Namespace and name of an object, written `NAMESPACE/NAME`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
@@ -45,6 +79,11 @@ impl ObjectName {
     /// The namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// The namespace by itself.
+    pub fn own_namespace(&self) -> Namespace {
+        Namespace(Arc::clone(&self.namespace))
     }
 
     /// The name within the namespace.

@@ -1,0 +1,145 @@
+//! Where requests go.
+
+mod matches;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+pub use matches::{ExactValue, HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+
+use crate::error::ValueError;
+use crate::name::ObjectName;
+use crate::retry::Retry;
+use crate::timeouts::Timeouts;
+use crate::units::{Port, Weight};
+
+/// A kind of route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKind {
+    /// An HTTPRoute.
+    Http,
+}
+
+/// The name of a route, written `KIND/NAMESPACE/NAME`: kinds do not share their names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteName {
+    /// Its kind.
+    pub kind: RouteKind,
+    /// Namespace and name.
+    pub object: ObjectName,
+}
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            RouteKind::Http => write!(f, "http/{}", self.object),
+        }
+    }
+}
+
+impl FromStr for RouteName {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<RouteName, ValueError> {
+        let error = || ValueError::new(text, "the name of a route", "http/NAMESPACE/NAME");
+        let (kind, object) = text.split_once('/').ok_or_else(error)?;
+        let kind = match kind {
+            "http" => RouteKind::Http,
+            _ => return Err(error()),
+        };
+        Ok(RouteName { kind, object: object.parse().map_err(|_| error())? })
+    }
+}
+
+/// Where the requests for some Services go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Kind, namespace and name.
+    pub name: RouteName,
+    /// When it was made, in seconds since the Unix epoch: of two routes whose matches are equal, the
+    /// older wins, then the one whose namespace and name come first.
+    pub created: i64,
+    /// The Services whose requests it is for.
+    pub parents: BTreeSet<RouteParent>,
+    /// The hosts it is for; empty means all.
+    pub hostnames: BTreeSet<String>,
+    /// Its rules, the first of equals winning.
+    pub rules: Vec<RouteRule>,
+}
+
+impl Route {
+    /// The Services that requests may go to.
+    pub fn backends(&self) -> impl Iterator<Item = &ObjectName> {
+        let backends = self.rules.iter().flat_map(|rule| &rule.backends);
+        backends.filter_map(|backend| match &backend.backend {
+            Backend::Service { name, .. } => Some(name),
+            Backend::Missing { .. } => None,
+        })
+    }
+}
+
+/// A Service whose requests a route is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteParent {
+    /// The Service.
+    pub service: ObjectName,
+    /// One port of it. Absent: all.
+    pub port: Option<Port>,
+}
+
+/// What to do with the requests that match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteRule {
+    /// Its name.
+    pub name: Option<String>,
+    /// A request matches if any of these does.
+    pub matches: Vec<RouteMatch>,
+    /// Where requests go, each with its share. None at all: they are answered with 500.
+    pub backends: Vec<WeightedBackend>,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// What may be sent again. Absent: only what provably was not processed.
+    pub retry: Option<Retry>,
+}
+
+/// A backend with its share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightedBackend {
+    /// What it is.
+    pub backend: Backend,
+    /// Its share, of the sum of all shares of the rule.
+    pub weight: Weight,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// To a port of a Service.
+    Service {
+        /// The Service.
+        name: ObjectName,
+        /// The port, as the Service numbers it.
+        port: Port,
+    },
+    /// Nowhere: what was named is not there. Its share is answered with 500.
+    Missing {
+        /// What was named, and why it is not to be had.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_of_different_kinds_have_different_names() {
+        let name: RouteName = "http/shop/web".parse().unwrap();
+        assert_eq!(name.kind, RouteKind::Http);
+        assert_eq!(name.to_string(), "http/shop/web");
+        for wrong in ["shop/web", "tcp/shop/web", "http/shop", "http/shop/"] {
+            assert!(wrong.parse::<RouteName>().is_err(), "{wrong}");
+        }
+    }
+}
