@@ -1,7 +1,8 @@
-//! The application behind the proxies: it answers every GET with the same 1 KiB and keeps the connection.
+//! The application behind the proxies: it answers every GET with the same 1 KiB and keeps the
+//! connection.
 //!
-//! It has no thread of its own. Whoever owns the epoll instance calls [`Backend::on_ready`], so that a proxy never
-//! pays for waking a sleeping backend on another core.
+//! It has no thread of its own. Whoever owns the epoll instance calls [`Backend::on_ready`], so
+//! that a proxy never pays for waking a sleeping backend on another core.
 
 use rustix::event::epoll;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,7 +12,8 @@ use std::os::fd::OwnedFd;
 /// The body of every answer, bytes.
 pub const BODY_BYTES: usize = 1024;
 
-/// Marks the tokens that belong to the backend; the rest of the number is the backend's own business.
+/// Marks the tokens that belong to the backend; the rest of the number is the backend's own
+/// business.
 pub const TOKEN_BIT: u64 = 1 << 63;
 
 const LISTENER_TOKEN: u64 = u64::MAX;
@@ -59,7 +61,8 @@ impl Backend {
 
     /// Handles one readiness event whose token has [`TOKEN_BIT`].
     ///
-    /// A connection that misbehaves is closed: the client at the other end sees that as a failure, which spoils the run.
+    /// A connection that misbehaves is closed: the client at the other end sees that as a failure,
+    /// which spoils the run.
     pub fn on_ready(&mut self, epoll: &OwnedFd, token: u64) -> io::Result<()> {
         if token == LISTENER_TOKEN {
             return self.accept(epoll);
@@ -120,7 +123,8 @@ impl Conversation {
     }
 }
 
-/// The length of the message head at the start of `bytes`, its empty line included, once it is complete.
+/// The length of the message head at the start of `bytes`, its empty line included, once it is
+/// complete.
 pub fn head_bytes(bytes: &[u8]) -> Option<usize> {
     bytes
         .windows(HEAD_END.len())

@@ -80,7 +80,8 @@ impl Bulk {
 
     /// Connects to `entry` and finds the connection that arrives at the backend for it.
     ///
-    /// Checking whether a proxy is up leaves connections behind, so the right one is known by the number it sends.
+    /// Checking whether a proxy is up leaves connections behind, so the right one is known by the
+    /// number it sends.
     fn establish(&mut self, entry: SocketAddr) -> Result<(TcpStream, TcpStream)> {
         self.transfers += 1;
         let number = self.transfers.to_be_bytes();

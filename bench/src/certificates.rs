@@ -1,4 +1,5 @@
-//! Throw-away certificates for the mTLS pairs: a P-256 root, and a leaf with a SPIFFE identity for each side.
+//! Throw-away certificates for the mTLS pairs: a P-256 root, and a leaf with a SPIFFE identity for
+//! each side.
 
 use anyhow::Result;
 use rcgen::{
@@ -15,7 +16,8 @@ pub const WEB_ID: &str = "spiffe://weft.test/ns/shop/sa/web";
 /// The DNS name of the called side, for a peer that can only check names.
 pub const WEB_NAME: &str = "web.shop.test";
 
-/// Writes `roots.pem` and, for `client` and `web`, `.pem` (leaf), `.key` (PKCS#8) and `-both.pem` into `directory`.
+/// Writes `roots.pem` and, for `client` and `web`, `.pem` (leaf), `.key` (PKCS#8) and `-both.pem`
+/// into `directory`.
 pub fn write(directory: &Path) -> Result<()> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = name("weft.test root");

@@ -1,4 +1,5 @@
-//! The picture of a report: for each headline metric a group of bars, one for each peer, with the spread on them.
+//! The picture of a report: for each headline metric a group of bars, one for each peer, with the
+//! spread on them.
 
 use crate::metric::Metric;
 use crate::profile::escape;

@@ -1,4 +1,5 @@
-//! Getting the programs that are measured: Weft is built, the peers are installed where they are missing.
+//! Getting the programs that are measured: Weft is built, the peers are installed where they are
+//! missing.
 //!
 //! What cannot be had is an error: a comparison that silently leaves a peer out would mislead.
 
@@ -68,7 +69,8 @@ pub fn ensure_all(peers: &[Peer], places: &Places, profiling: bool) -> Result<()
             Peer::Haproxy => install_debian("haproxy", "haproxy")?,
             Peer::Envoy => install_envoy(&places.peers())?,
         }
-        // Pages of a program not yet written to disk would count as memory that the process has written to.
+        // Pages of a program not yet written to disk would count as memory that the process has
+        // written to.
         if let Some(program) = places.program(*peer, profiling) {
             fs::File::open(program)?.sync_all()?;
         }

@@ -1,8 +1,9 @@
 //! A network and a process namespace for the run, where the user may make them.
 //!
-//! In them loopback carries nothing else, the host's packet filters and congestion control play no part, and when the
-//! harness ends, however it ends, the kernel ends every proxy with it: `setpriv` ties `unshare` to the harness outside,
-//! `--kill-child` ties the harness inside to `unshare`, and that one is the first process of its namespace.
+//! In them loopback carries nothing else, the host's packet filters and congestion control play no
+//! part, and when the harness ends, however it ends, the kernel ends every proxy with it: `setpriv`
+//! ties `unshare` to the harness outside, `--kill-child` ties the harness inside to `unshare`, and
+//! that one is the first process of its namespace.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -49,7 +50,8 @@ pub fn prepare() -> Result<()> {
 pub fn take_precedence(isolated: bool) -> Result<()> {
     rustix::process::setpriority_process(None, -10).context("--priority needs root")?;
     if isolated {
-        // Niceness counts within a session only, sessions among each other by this file; so the run gets its own.
+        // Niceness counts within a session only, sessions among each other by this file; so the run
+        // gets its own.
         rustix::process::setsid()?;
         let _ = fs::write("/proc/self/autogroup", "-20"); // Kernels without it do as told above.
     }

@@ -1,13 +1,16 @@
-//! The load generator: HTTP/1.1 keep-alive connections driven from one thread, with the backend in the same loop.
+//! The load generator: HTTP/1.1 keep-alive connections driven from one thread, with the backend in
+//! the same loop.
 //!
-//! Two paces. *Saturation* is a closed loop: each connection asks again as soon as it was answered, and the loop polls
-//! without sleeping, so that the proxies never wake anybody. *Fixed* is an open loop: requests are due at equal
-//! distances whether or not the earlier ones were answered, and latency counts from when a request was due, so that
-//! a stall is charged to every request it delayed.
+//! Two paces. *Saturation* is a closed loop: each connection asks again as soon as it was answered,
+//! and the loop polls without sleeping, so that the proxies never wake anybody. *Fixed* is an open
+//! loop: requests are due at equal distances whether or not the earlier ones were answered, and
+//! latency counts from when a request was due, so that a stall is charged to every request it
+//! delayed.
 //!
 //! Every answer is checked. A run with a failure has no figures worth reading.
 //!
-//! Another protocol (gRPC) or behaviour (clients that go away) is another client beside [`Client`] in this loop.
+//! Another protocol (gRPC) or behaviour (clients that go away) is another client beside [`Client`]
+//! in this loop.
 
 use crate::backend::{self, BODY_BYTES, Backend};
 use crate::clock;
@@ -62,7 +65,8 @@ pub struct Tally {
     pub first_failure: Option<String>,
     /// How long the window was, nanoseconds.
     pub window_ns: u64,
-    /// Nanoseconds from when a request was due to its last byte, for requests due within the window.
+    /// Nanoseconds from when a request was due to its last byte, for requests due within the
+    /// window.
     pub latency_ns: Histogram<u64>,
 }
 
@@ -158,7 +162,8 @@ impl Load {
         })
     }
 
-    /// Drives the connections for `warm_up` and then for the measuring `window`; `at_edge` is called at both its ends.
+    /// Drives the connections for `warm_up` and then for the measuring `window`; `at_edge` is
+    /// called at both its ends.
     pub fn run(
         &mut self,
         pace: Pace,
@@ -184,7 +189,8 @@ impl Load {
         Ok(tally)
     }
 
-    /// Sends and receives until `until_ns`; latencies are kept of requests due at `keep_from_ns` or later.
+    /// Sends and receives until `until_ns`; latencies are kept of requests due at `keep_from_ns` or
+    /// later.
     fn drive(
         &mut self,
         pace: Pace,
@@ -298,7 +304,8 @@ impl Load {
 }
 
 impl Client {
-    /// Reads what is there; when the answer is complete and right, gives back when its request was due.
+    /// Reads what is there; when the answer is complete and right, gives back when its request was
+    /// due.
     fn receive(&mut self, body: &[u8]) -> Result<Option<u64>, String> {
         match self.stream.read(&mut self.received[self.filled..]) {
             Ok(0) if self.filled == 0 => return Err("the connection was closed".to_owned()),

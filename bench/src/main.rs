@@ -51,7 +51,8 @@ struct Arguments {
     /// Measure only these [default: all, with --profile weft]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     peers: Vec<Peer>,
-    /// The core of the proxies and that of the load [default: the first two that share no hardware]
+    /// The core of the proxies and that of the load [default: the first two that share no
+    /// hardware]
     #[arg(long, value_delimiter = ',', value_name = "P,L")]
     cores: Option<Vec<usize>>,
     /// Stay in the host's network namespace

@@ -1,7 +1,8 @@
 //! The proxies that are compared: how each is configured and started for a scenario.
 //!
-//! All get one worker thread and the same work. Configurations name files relative to the folder they lie in, which is
-//! where the proxy is started, so that they can be read in the results without this machine's paths.
+//! All get one worker thread and the same work. Configurations name files relative to the folder
+//! they lie in, which is where the proxy is started, so that they can be read in the results
+//! without this machine's paths.
 
 use crate::install;
 use anyhow::{Context, Result};
@@ -24,7 +25,8 @@ mod weft;
 pub enum Peer {
     /// The one this is all about.
     Weft,
-    /// One worker, as a reverse proxy; it is no mesh proxy, so it only stands in the scenario with one hop.
+    /// One worker, as a reverse proxy; it is no mesh proxy, so it only stands in the scenario with
+    /// one hop.
     Nginx,
     /// One thread.
     Haproxy,
@@ -103,7 +105,8 @@ impl Peer {
         }
     }
 
-    /// Writes the configurations; the proxies are to be started in this order, and the last one faces the client.
+    /// Writes the configurations; the proxies are to be started in this order, and the last one
+    /// faces the client.
     pub fn launches(self, site: &Site<'_>) -> Result<Vec<Launch>> {
         match self {
             Self::Weft => weft::launches(site),
@@ -130,7 +133,8 @@ impl Site<'_> {
     }
 }
 
-/// An address of 127.0.0.1 whose port is free, below those the kernel gives to outgoing connections.
+/// An address of 127.0.0.1 whose port is free, below those the kernel gives to outgoing
+/// connections.
 fn free_address() -> Result<SocketAddr> {
     const FIRST: u16 = 18_000;
     const COUNT: u16 = 10_000;

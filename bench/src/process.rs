@@ -1,4 +1,5 @@
-//! The proxies as processes: started on a core of their own, measured from what the kernel accounts, stopped in `Drop`.
+//! The proxies as processes: started on a core of their own, measured from what the kernel
+//! accounts, stopped in `Drop`.
 
 use crate::clock;
 use anyhow::{Context, Result, bail};
@@ -34,7 +35,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, its output going to the file `log`, on the core the calling thread is pinned to.
+    /// Starts `command`, its output going to the file `log`, on the core the calling thread is
+    /// pinned to.
     pub fn start(name: &str, command: &mut Command, log: PathBuf) -> Result<Self> {
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let child = command
@@ -127,7 +129,8 @@ fn parents() -> Result<Vec<(u32, u32)>> {
     Ok(parents)
 }
 
-/// CPU time the processes have used so far, nanoseconds, from the scheduler's own accounting of each thread.
+/// CPU time the processes have used so far, nanoseconds, from the scheduler's own accounting of
+/// each thread.
 pub fn cpu_ns(pids: &[u32]) -> Result<u64> {
     let mut total_ns = 0;
     for pid in pids {
@@ -155,8 +158,9 @@ fn run_time_ns(schedstat: &Path) -> Result<u64> {
 pub struct Memory {
     /// Resident, shared pages counted in each process.
     pub rss: u64,
-    /// Resident, written to and shared with nobody. Clean pages of the program's file are left out: they are private
-    /// only as long as no second proxy runs from the same file, and can be dropped at any time.
+    /// Resident, written to and shared with nobody. Clean pages of the program's file are left
+    /// out: they are private only as long as no second proxy runs from the same file, and can
+    /// be dropped at any time.
     pub private: u64,
     /// Anonymous: heap and stacks, not files.
     pub anonymous: u64,

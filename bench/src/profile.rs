@@ -1,4 +1,5 @@
-//! Where the CPU goes: `perf` samples the proxies while they are loaded, and the stacks are drawn as a flame graph.
+//! Where the CPU goes: `perf` samples the proxies while they are loaded, and the stacks are drawn
+//! as a flame graph.
 
 use crate::clock;
 use anyhow::{Context, Result, ensure};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A `perf record` under way. If it is dropped before it is finished, `perf` ends with the proxies it watches.
+/// A `perf record` under way. If it is dropped before it is finished, `perf` ends with the proxies
+/// it watches.
 pub struct Recording {
     perf: Child,
     folder: PathBuf,
@@ -58,7 +60,8 @@ impl Recording {
     }
 }
 
-/// The stacks in the output of `perf script`, outermost frame first, each below the name of its thread.
+/// The stacks in the output of `perf script`, outermost frame first, each below the name of its
+/// thread.
 fn stacks(script: &str) -> Vec<Vec<String>> {
     let mut stacks = Vec::new();
     for sample in script.split("\n\n") {
@@ -72,7 +75,8 @@ fn stacks(script: &str) -> Vec<Vec<String>> {
     stacks
 }
 
-/// The function in a line such as `ffffffff8123 tcp_sendmsg`, without the hash Rust puts at its end.
+/// The function in a line such as `ffffffff8123 tcp_sendmsg`, without the hash Rust puts at its
+/// end.
 fn symbol(line: &str) -> &str {
     let line = line.trim();
     let name = line.split_once(' ').map_or(line, |(_, name)| name);

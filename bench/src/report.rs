@@ -1,4 +1,5 @@
-//! What is made of the runs: tables for the terminal and for Markdown, raw results as JSON, a picture.
+//! What is made of the runs: tables for the terminal and for Markdown, raw results as JSON, a
+//! picture.
 
 use crate::chart;
 use crate::machine::Machine;
@@ -11,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// How much faster than the fastest proxy the direct connection must be for the generator not to be the limit.
+/// How much faster than the fastest proxy the direct connection must be for the generator not to be
+/// the limit.
 const HEADROOM: f64 = 1.5;
 /// Below this the proxies were waiting for the generator, percent of their core.
 const CORE_PERCENT_LEAST: f64 = 90.0;
@@ -223,7 +225,8 @@ impl Report {
         if !foreign.is_empty() {
             let (count, most) = (foreign.len(), worst(&foreign));
             warnings.push(format!(
-                "others used up to {most:.0} % of a core beside {count} of {runs} runs; where they cannot be stopped, --priority helps"
+                "others used up to {most:.0} % of a core beside {count} of {runs} runs; \
+                 where they cannot be stopped, --priority helps"
             ));
         }
         let steal = too_much(|run| run.steal_percent);
@@ -242,7 +245,8 @@ impl Report {
             let (name, headroom, core) = (peer.name(), direct.median / rate.median, core.median);
             if headroom < HEADROOM {
                 warnings.push(format!(
-                    "the generator alone is only {headroom:.2} × as fast as through {name}, which used {core:.0} % of its core"
+                    "the generator alone is only {headroom:.2} × as fast as through {name}, \
+                     which used {core:.0} % of its core"
                 ));
             }
             if core < CORE_PERCENT_LEAST {

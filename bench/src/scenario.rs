@@ -71,8 +71,8 @@ impl Scenario {
 
 /// How long and how often.
 ///
-/// In a round, fresh proxies of all subjects are up together and take turns in short slices, one under load and the
-/// others idle, so that a machine whose speed drifts drifts for all of them.
+/// In a round, fresh proxies of all subjects are up together and take turns in short slices, one
+/// under load and the others idle, so that a machine whose speed drifts drifts for all of them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
     /// How often everything is started and measured afresh.

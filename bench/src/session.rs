@@ -220,7 +220,8 @@ impl<'a> Session<'a> {
                 let (window, sum) = match pace {
                     Pace::Saturation => (settings.saturation, &mut self.saturation),
                     Pace::Fixed { .. } => {
-                        // All on one core: to wake a process on another costs more than what is measured.
+                        // All on one core: to wake a process on another costs more than what is
+                        // measured.
                         process::pin_to(self.bench.cores.proxies)?;
                         (settings.fixed.unwrap_or_default(), &mut self.fixed)
                     }
@@ -295,7 +296,8 @@ impl<'a> Session<'a> {
 }
 
 impl Turn {
-    /// Whether the load is as much as the proxies can bear, so that others on the machine would show.
+    /// Whether the load is as much as the proxies can bear, so that others on the machine would
+    /// show.
     fn is_at_full_load(self) -> bool {
         !matches!(self, Self::Requests { pace: Pace::Fixed { .. }, .. })
     }

@@ -1,3 +1,5 @@
+//! What the bulk transfer makes of answers.
+
 use super::*;
 
 #[test]

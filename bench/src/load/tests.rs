@@ -1,3 +1,5 @@
+//! What the load generator makes of answers.
+
 use super::*;
 
 fn answer(head: &str) -> Vec<u8> {

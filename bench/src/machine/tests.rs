@@ -1,3 +1,5 @@
+//! What is read of the machine.
+
 use super::*;
 
 #[test]

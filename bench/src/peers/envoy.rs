@@ -1,7 +1,8 @@
-//! Envoy with one worker: static configuration, its default statistics and request ids, no access log.
+//! Envoy with one worker: static configuration, its default statistics and request ids, no access
+//! log.
 //!
-//! Statistics and ids stay on, though Envoy's benchmarking guide turns them off, since a mesh needs both and Weft is
-//! measured with both.
+//! Statistics and ids stay on, though Envoy's benchmarking guide turns them off, since a mesh needs
+//! both and Weft is measured with both.
 
 use super::{Hops, Launch, Protocol, Site, free_address};
 use crate::certificates::{CLIENT_ID, WEB_ID};

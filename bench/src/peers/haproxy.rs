@@ -1,7 +1,7 @@
 //! HAProxy with one thread: upstream connections shared between clients, no log.
 //!
-//! The calling side checks the root and the DNS name of the called one; the called side checks the root only, for
-//! HAProxy 2.6 cannot read the URI in a certificate.
+//! The calling side checks the root and the DNS name of the called one; the called side checks the
+//! root only, for HAProxy 2.6 cannot read the URI in a certificate.
 
 use super::{Hops, Launch, Protocol, Site, free_address};
 use crate::certificates::WEB_NAME;

@@ -7,7 +7,8 @@ use std::fs;
 pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
     let listen = free_address()?;
     let backend = site.backend;
-    // nginx closes a connection after 1,000 requests by default, which here would be every few milliseconds.
+    // nginx closes a connection after 1,000 requests by default, which here would be every few
+    // milliseconds.
     let configuration = format!(
         "daemon off;
 worker_processes 1;

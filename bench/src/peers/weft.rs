@@ -1,7 +1,7 @@
 //! Weft, as its users get it.
 //!
-//! The calling side asks for the exact identity of the called one. The called side takes every identity that the root
-//! vouches for: the file has no way yet to name those that are allowed.
+//! The calling side asks for the exact identity of the called one. The called side takes every
+//! identity that the root vouches for: the file has no way yet to name those that are allowed.
 
 use super::{Hops, Launch, Protocol, Site, free_address};
 use crate::certificates::WEB_ID;

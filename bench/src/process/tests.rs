@@ -1,3 +1,5 @@
+//! What is read of processes.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Stacks, folded and drawn.
+
 use super::*;
 
 const SCRIPT: &str = "weft-worker

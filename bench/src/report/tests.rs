@@ -1,3 +1,5 @@
+//! The report, from made-up runs.
+
 use super::*;
 
 #[test]

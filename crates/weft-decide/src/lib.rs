@@ -1,7 +1,7 @@
 //! The verbs of the mesh, as pure functions over plain data.
 //!
-//! The proxy acts on what these return, `weft explain` prints it, and the simulator checks it: there
-//! is no second implementation of a rule.
+//! The proxy acts on what these return and the simulator checks it: there is no second
+//! implementation of a rule.
 //!
 //! Deliberately absent: I/O, clocks, global randomness, async. Time and random numbers are given by
 //! the caller.

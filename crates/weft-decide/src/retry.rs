@@ -5,7 +5,8 @@ use std::time::Duration;
 /// What a user allows to be sent again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How often a request may be sent again after an answer or a failure that allows it; 0 is never.
+    /// How often a request may be sent again after an answer or a failure that allows it;
+    /// 0 is never.
     pub retries_max: u32,
     /// Status codes that are sent again.
     pub codes: Vec<u16>,

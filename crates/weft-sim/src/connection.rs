@@ -1,7 +1,8 @@
 //! What flows in a connection: segments, their arrival, ends, resets, giving up.
 //!
-//! A stream that is dropped does what the system does on `close(2)`: unread bytes mean a reset, else
-//! what was written is still sent and the direction ends; whatever arrives later is answered with a reset.
+//! A stream that is dropped does what the system does on `close(2)`: unread bytes mean a reset,
+//! else what was written is still sent and the direction ends; whatever arrives later is answered
+//! with a reset.
 //!
 //! Deliberately absent: keepalive, which is in `keepalive.rs`.
 

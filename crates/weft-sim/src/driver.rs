@@ -1,8 +1,8 @@
 //! What moves simulated time: when no task can run, the next event happens.
 //!
 //! The runtime says that it is about to park, which is the one moment at which nothing can run. If
-//! the next event is within the present millisecond, it happens; otherwise the driver sleeps, and the
-//! runtime itself goes to the driver's time or to an earlier timer of foreign code.
+//! the next event is within the present millisecond, it happens; otherwise the driver sleeps, and
+//! the runtime itself goes to the driver's time or to an earlier timer of foreign code.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

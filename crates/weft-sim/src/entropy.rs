@@ -1,7 +1,7 @@
 //! Random numbers that are a function of a seed.
 //!
-//! Each thing that draws has a stream of its own, derived from the seed and the thing's name, so that
-//! one more draw in one place, or one more host, leaves what all others draw as it was.
+//! Each thing that draws has a stream of its own, derived from the seed and the thing's name, so
+//! that one more draw in one place, or one more host, leaves what all others draw as it was.
 //!
 //! Deliberately absent: anything fit for keys, and any way to seed from outside.
 
@@ -15,8 +15,8 @@ use crate::trace::Fnv;
 
 /// A generator of random numbers: xoshiro256++.
 ///
-/// Source: D. Blackman, S. Vigna, "Scrambled linear pseudorandom number generators", 2021; the state
-/// is filled by SplitMix64, as they advise (G. Steele et al., "Fast splittable PRNGs", 2014).
+/// Source: D. Blackman, S. Vigna, "Scrambled linear pseudorandom number generators", 2021; the
+/// state is filled by SplitMix64, as they advise (G. Steele et al., "Fast splittable PRNGs", 2014).
 #[derive(Clone, Debug)]
 pub struct Random {
     state: [u64; 4],
@@ -141,7 +141,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn draws_stay_in_range(seed: u64, end in 1u64.., least in 0usize..100, more in 0usize..100) {
+        fn draws_stay_in_range(
+            seed: u64,
+            end in 1u64..,
+            least in 0usize..100,
+            more in 0usize..100,
+        ) {
             let mut random = Random::new(seed);
             prop_assert!(random.below(end) < end);
             let size = random.size(least, least + more);

@@ -111,7 +111,8 @@ impl Host {
         self.world_of(false)
     }
 
-    /// The world as the application on this host sees it, whose connections [`Host::capture`] diverts.
+    /// The world as the application on this host sees it, whose connections [`Host::capture`]
+    /// diverts.
     pub fn application(&self) -> World {
         self.world_of(true)
     }

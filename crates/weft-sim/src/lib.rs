@@ -1,8 +1,8 @@
 //! A whole network of hosts in one process, as a function of a seed.
 //!
 //! [`Simulation`] gives each [`Host`] a [`weft_world::World`]: time that leaps to the next event,
-//! randomness, a network with latency, loss, partitions and resets, and a disk. What runs there runs
-//! as in production, but a failure comes back with its seed.
+//! randomness, a network with latency, loss, partitions and resets, and a disk. What runs there
+//! runs as in production, but a failure comes back with its seed.
 //!
 //! ```
 //! use weft_sim::{Simulation, SimulationOptions};
@@ -26,8 +26,8 @@
 //! assert_eq!(first.unwrap(), b'h');
 //! ```
 //!
-//! Deliberately absent: threads, real sockets, real time, TLS (see [`Sealed`] for its stand-in), and
-//! any knowledge of what runs on the hosts but in `scenarios/`.
+//! Deliberately absent: threads, real sockets, real time, TLS (see [`Sealed`] for its stand-in),
+//! and any knowledge of what runs on the hosts but in `scenarios/`.
 
 mod clock;
 mod connect;

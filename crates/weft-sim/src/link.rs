@@ -160,7 +160,8 @@ impl Links {
     }
 }
 
-/// After so many losses in a row the packet passes, so that a link that loses all is no endless loop.
+/// After so many losses in a row the packet passes, so that a link that loses all is no endless
+/// loop.
 const RETRANSMITS_MAX: u32 = 8;
 
 #[cfg(test)]

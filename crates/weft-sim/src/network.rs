@@ -2,8 +2,8 @@
 //!
 //! What flows in a connection is in `connection.rs`, how one comes about in `connect.rs`.
 //!
-//! Deliberately absent: UDP, DNS, routers, and IPv4 through IPv6 sockets (a listener at `[::]` takes
-//! IPv6 only).
+//! Deliberately absent: UDP, DNS, routers, and IPv4 through IPv6 sockets (a listener at `[::]`
+//! takes IPv6 only).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;

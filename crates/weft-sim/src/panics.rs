@@ -1,7 +1,7 @@
 //! Panics in a simulated task, which would otherwise end in a handle that nobody looks at.
 //!
-//! A hook, set once per process, keeps the first panic of each thread that simulates. A panic that is
-//! caught on purpose counts as well: simulated code has no business panicking.
+//! A hook, set once per process, keeps the first panic of each thread that simulates. A panic that
+//! is caught on purpose counts as well: simulated code has no business panicking.
 
 use std::cell::RefCell;
 use std::panic;

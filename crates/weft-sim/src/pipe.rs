@@ -2,8 +2,8 @@
 //!
 //! Plain data and rules, without a clock: the caller says when things arrive.
 //!
-//! Deliberately absent: acknowledgements and window updates as packets. The sender knows at once what
-//! has arrived and what was read.
+//! Deliberately absent: acknowledgements and window updates as packets. The sender knows at once
+//! what has arrived and what was read.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -172,7 +172,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the sizes and the times, the bytes read are the bytes written, within the limits.
+        /// Whatever the sizes and the times, the bytes read are the bytes written, within the
+        /// limits.
         #[test]
         fn bytes_keep_their_order_and_the_limits(seed: u64, total in 0usize..2_000) {
             let mut random = Random::new(seed);

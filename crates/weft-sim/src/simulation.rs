@@ -89,8 +89,8 @@ impl Kernel {
 
 /// A simulated world, which is a function of its seed.
 ///
-/// It lives on one thread. What is to be simulated must not use `tokio::spawn` (such a task survives
-/// the crash of its host; `tokio::task::spawn_local` is right), nor an unbiased `select!`.
+/// It lives on one thread. What is to be simulated must not use `tokio::spawn` (such a task
+/// survives the crash of its host; `tokio::task::spawn_local` is right), nor an unbiased `select!`.
 pub struct Simulation {
     kernel: Rc<Kernel>,
     root: Option<Rc<LocalSet>>,
@@ -154,8 +154,8 @@ impl Simulation {
         host
     }
 
-    /// Drives the world until `future` ends, and returns what it ended with. May be called again: time
-    /// then goes on from where it stood.
+    /// Drives the world until `future` ends, and returns what it ended with. May be called again:
+    /// time then goes on from where it stood.
     ///
     /// # Errors
     /// When a limit is reached, or anything panics on this thread meanwhile.

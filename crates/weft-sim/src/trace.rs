@@ -1,7 +1,7 @@
 //! What happened in a run, in order, with a hash over all of it.
 //!
-//! Two runs of one seed must leave equal traces; where they part is where something outside the seed
-//! came in. The network, the disks and the hosts write here by themselves.
+//! Two runs of one seed must leave equal traces; where they part is where something outside the
+//! seed came in. The network, the disks and the hosts write here by themselves.
 //!
 //! Deliberately absent: levels, filters and any file. A trace is short-lived and compared whole.
 

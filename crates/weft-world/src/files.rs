@@ -11,7 +11,8 @@ pub trait Files {
     /// As [`std::fs::read`], and [`io::ErrorKind::FileTooLarge`] above `bytes_max` bytes.
     fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>>;
 
-    /// Replaces the file at `path` so that a crash leaves the old content or the new, never a mixture.
+    /// Replaces the file at `path` so that a crash leaves the old content or the new,
+    /// never a mixture.
     ///
     /// The new file can be read by its owner only.
     ///

@@ -1,3 +1,5 @@
+//! Timers and clocks in simulated time.
+
 use std::future::poll_fn;
 use std::net::IpAddr;
 

@@ -1,3 +1,5 @@
+//! Playing scenarios once and twice.
+
 use std::cell::Cell;
 
 use super::*;

@@ -1,4 +1,5 @@
-//! Plain streams: what is sent comes back, whatever the network does, or an error says that it will not.
+//! Plain streams: what is sent comes back, whatever the network does, or an error says that it will
+//! not.
 
 use std::cell::Cell;
 use std::io;

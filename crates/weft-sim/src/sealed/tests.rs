@@ -1,3 +1,5 @@
+//! The stand-in for TLS, over simulated streams.
+
 use std::net::SocketAddr;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Real clients and servers through real proxies, in network namespaces of their own.
 //!
-//! Needs root, and the programs that `cargo xtask test` installs. Everything that is started here is
-//! ended here.
+//! Needs root, and the programs that `cargo xtask test` installs. Everything that is started here
+//! is ended here.
 
 mod certificates;
 mod lab;
