@@ -120,6 +120,13 @@ impl Node {
         }
     }
 
+    /// Takes `key` out of the map.
+    pub(crate) fn remove(&mut self, key: &str) {
+        if let Value::Map(entries) = &mut self.value {
+            entries.retain(|entry| entry.key.text != key);
+        }
+    }
+
     /// The map under `key`, to be changed, made if it is absent.
     pub(crate) fn map_mut(&mut self, key: &str) -> Option<&mut Node> {
         if !matches!(self.get(key), Some(Node { value: Value::Map(_), .. })) {

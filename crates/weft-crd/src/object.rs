@@ -77,6 +77,20 @@ impl Object {
         emit::json(&self.tree)
     }
 
+    /// The object as YAML as a store keeps it: with its namespace, so that it means the same
+    /// wherever it is read, and without what the store itself says of it.
+    pub fn to_stored(&self) -> String {
+        let mut tree = self.tree.clone();
+        if let Some(metadata) = tree.map_mut("metadata") {
+            metadata.remove("resourceVersion");
+            metadata.remove("creationTimestamp");
+            if self.resource.kind().is_namespaced() {
+                metadata.set("namespace", Value::Text(self.metadata().namespace.clone()));
+            }
+        }
+        emit::yaml(&tree)
+    }
+
     /// Where the field at `path` stands, such as `spec.rules[0].matches`, or the nearest above it
     /// that was written. Nothing if no file holds it.
     pub fn locate(&self, path: &str) -> Option<Position> {

@@ -1,0 +1,135 @@
+//! What the command line and the control plane say to each other, as JSON.
+
+use serde::{Deserialize, Serialize};
+use weft_crd::Finding;
+
+/// Resources to be made so.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The files, as they were read.
+    pub files: Vec<SourceFile>,
+    /// The namespace of objects that name none.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Only say what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A file with resources.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceFile {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// What became of an [`ApplyRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyResponse {
+    /// What became of each object, in the order of the files.
+    pub objects: Vec<AppliedObject>,
+    /// Warnings. With an error there is no such response.
+    pub findings: Vec<Finding>,
+    /// The findings as text with the source lines, for people.
+    pub rendered: String,
+}
+
+/// What became of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedObject {
+    /// Which object.
+    #[serde(flatten)]
+    pub key: ObjectKey,
+    /// What happened to it.
+    pub action: Action,
+    /// The version that wrote it; 0 in a dry run of something new.
+    pub resource_version: u64,
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is new.
+    Created,
+    /// It was changed.
+    Configured,
+    /// It was so already.
+    Unchanged,
+    /// It is gone.
+    Deleted,
+}
+
+/// What identifies an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// Its kind, as in `HTTPRoute`.
+    pub kind: String,
+    /// Its namespace; empty if its kind is in none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// An object as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredObject {
+    /// Which object.
+    #[serde(flatten)]
+    pub key: ObjectKey,
+    /// The version that wrote it.
+    pub resource_version: u64,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// The object as YAML, with what the store says of it.
+    pub yaml: String,
+}
+
+/// Objects as they were at one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListResponse {
+    /// The version of the store: a watch from here gives all that changed since.
+    pub resource_version: u64,
+    /// The objects, by kind, namespace and name.
+    pub objects: Vec<StoredObject>,
+}
+
+/// One line of a watch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum WatchEvent {
+    /// An object was written.
+    Put {
+        /// The object as it is now.
+        object: StoredObject,
+    },
+    /// An object was deleted.
+    Deleted {
+        /// Which object.
+        #[serde(flatten)]
+        key: ObjectKey,
+        /// The store's version after it.
+        resource_version: u64,
+    },
+    /// The watch has ended and why; list again and watch from there.
+    Ended {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The stable code of the reason, as in `conflict`.
+    pub reason: String,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+    /// What is wrong with the objects, where that is the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}

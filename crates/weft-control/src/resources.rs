@@ -1,0 +1,346 @@
+//! The resources: checked when they come in, kept as their authors wrote them.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use weft_crd::{Kind, Object, Options, Parsed, Timestamp, parse_all};
+use weft_store::{
+    Batch, Document, DocumentKey, Event, Expectation, Filter, Item, Outcome, Store, StoreError,
+    Version,
+};
+use weft_world::{Moment, UnixTime};
+
+use crate::api::{
+    Action, AppliedObject, ApplyRequest, ApplyResponse, ListResponse, ObjectKey, Refusal,
+    StoredObject, WatchEvent,
+};
+
+/// Why resources were not changed.
+#[derive(Debug, Error)]
+pub enum ApplyError {
+    /// Something is wrong with the objects. Nothing was changed.
+    #[error("{rendered}")]
+    Invalid {
+        /// All that is wrong.
+        findings: Vec<weft_crd::Finding>,
+        /// The same with the source lines.
+        rendered: String,
+    },
+    /// A resource version that is no number.
+    #[error("{key}: resourceVersion `{found}` is not one of this store: read the object again")]
+    Version {
+        /// The object.
+        key: String,
+        /// What was given.
+        found: String,
+    },
+    /// There is no such kind.
+    #[error("there is no kind `{0}`; there are {1}")]
+    Kind(String, String),
+    /// There is no such object.
+    #[error("{0} does not exist")]
+    Missing(String),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ApplyError {
+    /// The stable code of the reason, and the HTTP status that goes with it.
+    pub fn reason(&self) -> (&'static str, u16) {
+        match self {
+            ApplyError::Invalid { .. } => ("invalid", 422),
+            ApplyError::Version { .. } => ("invalid-version", 400),
+            ApplyError::Kind(..) => ("unknown-kind", 404),
+            ApplyError::Missing(_) => ("not-found", 404),
+            ApplyError::Store(error) => match error {
+                StoreError::Conflict(_) => ("conflict", 409),
+                StoreError::NamedTwice { .. }
+                | StoreError::BadKey { .. }
+                | StoreError::TooLarge { .. } => ("invalid", 422),
+                StoreError::Compacted { .. } | StoreError::Ahead { .. } => ("gone", 410),
+                _ => ("store-failed", 503),
+            },
+        }
+    }
+
+    /// As it is said to the caller.
+    pub fn refusal(self) -> Refusal {
+        let (reason, _) = self.reason();
+        let message = self.to_string();
+        let findings =
+            if let ApplyError::Invalid { findings, .. } = self { findings } else { Vec::new() };
+        Refusal { reason: reason.to_owned(), message, findings }
+    }
+}
+
+/// The resources in a store.
+#[derive(Clone)]
+pub struct Resources {
+    store: Arc<dyn Store>,
+    options: Options,
+}
+
+impl Resources {
+    /// The resources in `store`, read as `options` say.
+    pub fn new(store: Arc<dyn Store>, options: Options) -> Resources {
+        Resources { store, options }
+    }
+
+    /// Makes the resources as the files say: all of them, or none.
+    ///
+    /// An object that carries a `resourceVersion` is written only if that is still its version.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; nothing was changed.
+    pub fn apply(
+        &self,
+        request: &ApplyRequest,
+        now: Moment,
+        wall: UnixTime,
+    ) -> Result<ApplyResponse, ApplyError> {
+        let mut options = self.options.clone();
+        if let Some(namespace) = &request.namespace {
+            options.namespace.clone_from(namespace);
+        }
+        let files = request.files.iter().map(|file| (file.name.as_str(), file.text.as_bytes()));
+        let parsed = parse_all(files, &options);
+        if parsed.has_errors() {
+            let rendered = parsed.render();
+            return Err(ApplyError::Invalid { findings: parsed.findings, rendered });
+        }
+        let rendered = parsed.render();
+        let Parsed { objects, findings, .. } = parsed;
+        let actions = if request.dry_run {
+            objects.iter().map(|object| self.foresee(object)).collect::<Result<Vec<_>, _>>()?
+        } else {
+            let items = objects.iter().map(item).collect::<Result<Vec<_>, _>>()?;
+            let applied = self.store.apply(Batch { now, wall, items })?;
+            applied.outcomes.into_iter().map(action).collect()
+        };
+        let objects = objects.iter().zip(actions).map(|(object, (action, version))| {
+            AppliedObject { key: key_of(object), action, resource_version: version.number() }
+        });
+        Ok(ApplyResponse { objects: objects.collect(), findings, rendered })
+    }
+
+    /// What applying `object` would do.
+    fn foresee(&self, object: &Object) -> Result<(Action, Version), ApplyError> {
+        let key = document_key(object);
+        let expected = expectation(object)?;
+        let Some(found) = self.store.get(&key)? else {
+            let conflict = weft_store::Conflict {
+                key: weft_store::EntryKey::Document(key),
+                expected,
+                found: None,
+            };
+            let is_met = !matches!(expected, Expectation::Version(_));
+            let foreseen = (Action::Created, Version::new(0));
+            return if is_met {
+                Ok(foreseen)
+            } else {
+                Err(StoreError::Conflict(vec![conflict]).into())
+            };
+        };
+        if let Expectation::Version(version) = expected
+            && version != found.version
+        {
+            let conflict = weft_store::Conflict {
+                key: weft_store::EntryKey::Document(key),
+                expected,
+                found: Some(found.version),
+            };
+            return Err(StoreError::Conflict(vec![conflict]).into());
+        }
+        let is_same = *found.text == *object.to_stored().as_bytes();
+        let action = if is_same { Action::Unchanged } else { Action::Configured };
+        Ok((action, found.version))
+    }
+
+    /// The objects of a kind, a namespace, or all.
+    ///
+    /// # Errors
+    /// [`ApplyError::Kind`], [`ApplyError::Store`].
+    pub fn list(
+        &self,
+        kind: Option<&str>,
+        namespace: Option<&str>,
+    ) -> Result<ListResponse, ApplyError> {
+        let filter = filter(kind, namespace)?;
+        let listing = self.store.list(&filter)?;
+        let objects = listing.documents.iter().map(|document| self.stored(document)).collect();
+        Ok(ListResponse { resource_version: listing.version.number(), objects })
+    }
+
+    /// One object.
+    ///
+    /// # Errors
+    /// [`ApplyError::Kind`], [`ApplyError::Missing`], [`ApplyError::Store`].
+    pub fn get(&self, key: &ObjectKey) -> Result<StoredObject, ApplyError> {
+        let key = known_key(key)?;
+        match self.store.get(&key)? {
+            Some(document) => Ok(self.stored(&document)),
+            None => Err(ApplyError::Missing(key.to_string())),
+        }
+    }
+
+    /// Deletes one object, if `version` is still its own where it is given.
+    ///
+    /// # Errors
+    /// [`ApplyError::Kind`], [`ApplyError::Missing`], [`ApplyError::Store`].
+    pub fn delete(
+        &self,
+        key: &ObjectKey,
+        version: Option<u64>,
+        now: Moment,
+        wall: UnixTime,
+    ) -> Result<AppliedObject, ApplyError> {
+        let document_key = known_key(key)?;
+        let expected =
+            version.map_or(Expectation::Any, |version| Expectation::Version(Version::new(version)));
+        let item = Item::delete(document_key.clone()).expecting(expected);
+        let applied = self.store.apply(Batch { now, wall, items: vec![item] })?;
+        if applied.outcomes == [Outcome::Missing] {
+            return Err(ApplyError::Missing(document_key.to_string()));
+        }
+        let key = object_key(&document_key);
+        let resource_version = applied.version.number();
+        Ok(AppliedObject { key, action: Action::Deleted, resource_version })
+    }
+
+    /// The changes after a version, as they come.
+    ///
+    /// # Errors
+    /// [`ApplyError::Kind`], [`ApplyError::Store`].
+    pub fn watch(
+        &self,
+        kind: Option<&str>,
+        namespace: Option<&str>,
+        from: u64,
+    ) -> Result<Watch, ApplyError> {
+        let filter = filter(kind, namespace)?;
+        let inner = self.store.watch(Version::new(from))?;
+        Ok(Watch { inner, filter, resources: self.clone() })
+    }
+
+    /// A document with what the store says of it.
+    fn stored(&self, document: &Document) -> StoredObject {
+        let created_ms = u64::try_from(document.created.0.as_millis()).unwrap_or(u64::MAX);
+        let name = document.key.to_string();
+        let mut parsed = weft_crd::parse(&name, &document.text, &self.options);
+        let yaml = match parsed.objects.as_mut_slice() {
+            [object] => {
+                let seconds = i64::try_from(document.created.0.as_secs()).unwrap_or(i64::MAX);
+                let created = Timestamp::from_unix(seconds);
+                object.stamp(&document.version.to_string(), created);
+                object.to_yaml()
+            }
+            // Written by another version of weft, which knew more or less: shown as it is kept.
+            _ => String::from_utf8_lossy(&document.text).into_owned(),
+        };
+        let key = object_key(&document.key);
+        StoredObject { key, resource_version: document.version.number(), created_ms, yaml }
+    }
+}
+
+/// The changes after a version.
+pub struct Watch {
+    inner: weft_store::Watch,
+    filter: Filter,
+    resources: Resources,
+}
+
+impl Watch {
+    /// The next changes, one or more at a time.
+    ///
+    /// # Errors
+    /// [`ApplyError::Store`] once the watch has ended: list again and watch from there.
+    pub fn poll_next(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<Vec<WatchEvent>, ApplyError>> {
+        loop {
+            let commit = std::task::ready!(self.inner.poll_next(cx))?;
+            let events: Vec<_> = commit
+                .events
+                .iter()
+                .filter_map(|event| self.event(event, commit.version))
+                .collect();
+            if !events.is_empty() {
+                return std::task::Poll::Ready(Ok(events));
+            }
+        }
+    }
+
+    fn event(&self, event: &Event, version: Version) -> Option<WatchEvent> {
+        match event {
+            Event::Put(document) if self.filter.matches(&document.key) => {
+                Some(WatchEvent::Put { object: self.resources.stored(document) })
+            }
+            Event::Deleted(key) if self.filter.matches(key) => Some(WatchEvent::Deleted {
+                key: object_key(key),
+                resource_version: version.number(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn item(object: &Object) -> Result<Item, ApplyError> {
+    let text = object.to_stored().into_bytes();
+    Ok(Item::put(document_key(object), text).expecting(expectation(object)?))
+}
+
+fn expectation(object: &Object) -> Result<Expectation, ApplyError> {
+    let Some(text) = &object.metadata().resource_version else { return Ok(Expectation::Any) };
+    let version = text.parse().map_err(|_| ApplyError::Version {
+        key: document_key(object).to_string(),
+        found: text.clone(),
+    })?;
+    Ok(Expectation::Version(Version::new(version)))
+}
+
+fn action(outcome: Outcome) -> (Action, Version) {
+    match outcome {
+        Outcome::Created(version) => (Action::Created, version),
+        Outcome::Updated(version) => (Action::Configured, version),
+        Outcome::Unchanged(version) => (Action::Unchanged, version),
+        Outcome::Deleted | Outcome::Missing => (Action::Deleted, Version::new(0)),
+    }
+}
+
+fn document_key(object: &Object) -> DocumentKey {
+    let key = object.key();
+    DocumentKey::new(key.kind.name(), key.namespace, key.name)
+}
+
+fn key_of(object: &Object) -> ObjectKey {
+    object_key(&document_key(object))
+}
+
+fn object_key(key: &DocumentKey) -> ObjectKey {
+    let DocumentKey { kind, namespace, name } = key.clone();
+    ObjectKey { kind, namespace, name }
+}
+
+/// The kind that a word on the command line means.
+fn known_kind(word: &str) -> Result<Kind, ApplyError> {
+    Kind::from_word(word).ok_or_else(|| {
+        let known: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        ApplyError::Kind(word.to_owned(), known.join(", "))
+    })
+}
+
+fn known_key(key: &ObjectKey) -> Result<DocumentKey, ApplyError> {
+    let kind = known_kind(&key.kind)?;
+    let namespace = if kind.is_namespaced() { key.namespace.as_str() } else { "" };
+    Ok(DocumentKey::new(kind.name(), namespace, key.name.as_str()))
+}
+
+fn filter(kind: Option<&str>, namespace: Option<&str>) -> Result<Filter, ApplyError> {
+    let kind = kind.map(known_kind).transpose()?.map(|kind| kind.name().to_owned());
+    Ok(Filter { kind, namespace: namespace.map(ToOwned::to_owned) })
+}
+
+#[cfg(test)]
+mod tests;
