@@ -1,13 +1,19 @@
 //! What a workload proves itself with, and what it trusts.
 
+use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
-use weft_model::{SpiffeId, TrustDomain};
+use weft_model::SpiffeId;
+use zeroize::Zeroize;
 
+use crate::certificate::{self, Validity};
+use crate::serial::Serial;
+use crate::trust::TrustBundle;
 use crate::verify::peer_identity;
 
 /// Credentials that cannot be used.
@@ -35,38 +41,13 @@ pub enum CredentialsError {
     },
 }
 
-/// The roots of one trust domain.
-#[derive(Clone, Debug)]
-pub struct TrustBundle {
-    pub(crate) trust_domain: TrustDomain,
-    pub(crate) roots: Vec<CertificateDer<'static>>,
-}
-
-impl TrustBundle {
-    /// The roots in `pem`, for identities of `trust_domain`.
-    ///
-    /// # Errors
-    /// [`CredentialsError::Certificates`], [`CredentialsError::Root`].
-    pub fn from_pem(
-        trust_domain: TrustDomain,
-        pem: &[u8],
-    ) -> Result<TrustBundle, CredentialsError> {
-        let roots = certificates(pem)?;
-        for (position, root) in roots.iter().enumerate() {
-            webpki::anchor_from_trusted_cert(root).map_err(|error| CredentialsError::Root {
-                index: position + 1,
-                reason: error.to_string(),
-            })?;
-        }
-        Ok(TrustBundle { trust_domain, roots })
-    }
-}
-
 /// A certificate chain with an identity, and the key to it.
 #[derive(Clone)]
 pub struct Svid {
-    pub(crate) identity: SpiffeId,
-    pub(crate) certified_key: Arc<CertifiedKey>,
+    identity: SpiffeId,
+    serial: Serial,
+    validity: Validity,
+    certified_key: Arc<CertifiedKey>,
 }
 
 impl Svid {
@@ -75,26 +56,68 @@ impl Svid {
     /// # Errors
     /// All of [`CredentialsError`] but `Root`.
     pub fn from_pem(certificates_pem: &[u8], key_pem: &[u8]) -> Result<Svid, CredentialsError> {
-        let chain = certificates(certificates_pem)?;
-        let key = PrivateKeyDer::from_pem_slice(key_pem)
+        let chain =
+            certificate::from_pem(certificates_pem).map_err(CredentialsError::Certificates)?;
+        let mut key = PrivateKeyDer::from_pem_slice(key_pem)
             .map_err(|error| CredentialsError::Key(error.to_string()))?;
-        let identity = peer_identity(&chain[0])
-            .map_err(|error| CredentialsError::Identity(error.to_string()))?;
-        let signing_key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
+        let svid = Svid::new(chain, &key);
+        key.zeroize();
+        svid
+    }
+
+    /// `chain`, leaf first, with its `key`.
+    pub(crate) fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'_>,
+    ) -> Result<Svid, CredentialsError> {
+        let leaf = chain.first().ok_or_else(|| {
+            CredentialsError::Certificates("the chain has no certificate".to_owned())
+        })?;
+        let identity =
+            peer_identity(leaf).map_err(|error| CredentialsError::Identity(error.to_string()))?;
+        let parsed = certificate::parse(leaf).map_err(CredentialsError::Identity)?;
+        let serial = certificate::serial(&parsed).ok_or_else(|| {
+            CredentialsError::Identity("its serial number has more than 20 bytes".to_owned())
+        })?;
+        let validity = certificate::validity(&parsed);
+        let signing_key = rustls::crypto::aws_lc_rs::sign::any_supported_type(key)
             .map_err(|error| CredentialsError::Key(error.to_string()))?;
         let certified_key = CertifiedKey::new(chain, signing_key);
         certified_key.keys_match().map_err(|_| CredentialsError::Mismatch)?;
-        Ok(Svid { identity, certified_key: Arc::new(certified_key) })
+        Ok(Svid { identity, serial, validity, certified_key: Arc::new(certified_key) })
     }
 
     /// The identity that the leaf names.
     pub fn identity(&self) -> &SpiffeId {
         &self.identity
     }
+
+    /// The serial number of the leaf.
+    pub fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    /// When the leaf holds.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The certificates, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified_key.cert
+    }
+}
+
+impl fmt::Debug for Svid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Svid { identity, serial, validity, certified_key: _ } = self;
+        let not_after = validity.not_after;
+        write!(f, "Svid({identity}, serial {serial}, until {not_after}, key hidden)")
+    }
 }
 
 /// What a workload proves itself with, and what it trusts.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Credentials {
     /// The own certificate and key.
     pub svid: Svid,
@@ -102,12 +125,49 @@ pub struct Credentials {
     pub bundle: TrustBundle,
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| CredentialsError::Certificates(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(CredentialsError::Certificates("the text holds none".to_owned()));
+/// The place of the current SVID, if there is one: all who share it see a new one at once.
+///
+/// Reading takes no lock. A clone is the same place.
+#[derive(Clone, Debug, Default)]
+pub struct SvidSlot(Arc<ArcSwapOption<CertifiedKey>>);
+
+impl SvidSlot {
+    /// A place with `svid` in it.
+    pub fn with(svid: &Svid) -> SvidSlot {
+        let slot = SvidSlot::default();
+        slot.set(svid);
+        slot
     }
-    Ok(certificates)
+
+    /// From now on, handshakes prove themselves with `svid`.
+    pub fn set(&self, svid: &Svid) {
+        self.0.store(Some(svid.certified_key.clone()));
+    }
+
+    /// From now on, handshakes prove nothing: for one whose SVID has expired and must join again,
+    /// since a server refuses an expired certificate, but not the absence of one.
+    pub fn clear(&self) {
+        self.0.store(None);
+    }
+}
+
+impl rustls::client::ResolvesClientCert for SvidSlot {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        schemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        let key = self.0.load_full()?;
+        key.key.choose_scheme(schemes).is_some().then_some(key)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.load().is_some()
+    }
+}
+
+impl rustls::server::ResolvesServerCert for SvidSlot {
+    fn resolve(&self, _hello: rustls::server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
 }

@@ -1,15 +1,46 @@
-//! Who the peer of a connection is: SVIDs, trust bundles, and mutual TLS that proves both.
+//! Who the peer of a connection is: identities issued, renewed and revoked, trust in them, and
+//! mutual TLS that proves them.
 //!
-//! Only TLS 1.3, only mutual, and no session is ever resumed, since a resumed session skips the
-//! verifier: a revoked peer would stay in.
+//! - [`Authority`] signs what a client's [`Request`] asks for, for an identity that was
+//!   attested.
+//! - [`TrustBundle`]s say whom to trust.
+//! - [`MutualTls`] secures connections between proxies.
 //!
-//! Deliberately absent: HTTP, Kubernetes, where certificates come from, and what a peer may do.
+//! Only TLS 1.3, and no session is ever resumed, since a resumed session skips the verifier: a
+//! revoked peer would stay in.
+//!
+//! Deliberately absent: HTTP, Kubernetes, timers, where records and bundles are kept and how they
+//! travel, and what a peer may do.
 
+mod authority;
+mod certificate;
 mod credentials;
+mod hex;
+mod key;
+mod key_hash;
+mod renewal;
+mod request;
+mod secret;
+mod serial;
 mod session;
+#[cfg(test)]
+mod testing;
 mod tls;
+mod trust;
 mod verify;
 
-pub use credentials::{Credentials, CredentialsError, Svid, TrustBundle};
-pub use tls::{ALPN, HandshakeError, MutualTls, Secured, Tls};
+pub use authority::{
+    Authority, AuthorityError, AuthorityFiles, CsrError, Issued, LEAF_LIFETIME, Root, SignError,
+};
+pub use certificate::Validity;
+pub use credentials::{Credentials, CredentialsError, Svid, SvidSlot};
+pub use key_hash::{KeyHash, KeyHashError};
+pub use renewal::renew_at;
+pub use request::{Request, RequestError};
+pub use secret::{Bearer, RandomnessError, Secret, SecretHash, SecretId, TextError};
+pub use serial::{Serial, SerialError};
+pub use tls::{ALPN, HandshakeError, MutualTls, ReplaceError, Secured, Tls};
+pub use trust::{
+    IssuerFacts, PeerFacts, Reason, Revocations, Trust, TrustBundle, TrustError, TrustSlot,
+};
 pub use verify::peer_identity;

@@ -143,9 +143,9 @@ impl TlsStream {
         either!(&self.session, side => side.alpn_protocol())
     }
 
-    pub(crate) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
-        let chain = either!(&self.session, side => side.peer_certificates());
-        chain.and_then(<[_]>::first)
+    /// What the peer has shown, leaf first.
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        either!(&self.session, side => side.peer_certificates())
     }
 
     /// Lets the session work on the bytes at hand. Plaintext goes to `out`, the rest of a record

@@ -2,19 +2,24 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientConfig, Resumption, UnbufferedClientConnection};
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ServerConfig, UnbufferedServerConnection};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{
+    NoServerSessionStorage, ResolvesServerCert, ServerConfig, UnbufferedServerConnection,
+};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use weft_model::SpiffeId;
 use weft_world::{BoxFuture, Stream};
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Svid, SvidSlot};
 use crate::session::{Session, TlsStream};
-use crate::verify::{PeerVerifier, peer_identity};
+use crate::trust::{PeerFacts, Trust, TrustBundle, TrustError, TrustSlot};
+use crate::verify::{PeerVerifier, refused};
 
 /// The application protocol of the tunnel between proxies.
 pub const ALPN: &[u8] = b"weft/1";
@@ -60,9 +65,30 @@ pub trait Tls {
     fn identity(&self) -> &SpiffeId;
 }
 
+/// New credentials that cannot take the place of the present ones.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReplaceError {
+    /// They are of somebody else.
+    #[error("the new certificate is of {offered}, and this side is {held}")]
+    Identity {
+        /// The own identity.
+        held: SpiffeId,
+        /// That of the certificate.
+        offered: SpiffeId,
+    },
+    /// The bundle is not to be taken.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
 /// [`Tls`] by rustls, for real networks.
+///
+/// Certificate and trust can be replaced at any time, from any thread: handshakes see the new ones
+/// at once, sockets and streams stay as they are.
 pub struct MutualTls {
     identity: SpiffeId,
+    svid: SvidSlot,
+    trust: TrustSlot,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
@@ -73,30 +99,111 @@ impl MutualTls {
     /// # Errors
     /// [`rustls::Error`] if the library refuses the combination, which would be a bug.
     pub fn new(credentials: &Credentials) -> Result<MutualTls, rustls::Error> {
-        let provider = Arc::new(provider());
-        let verifier = Arc::new(PeerVerifier::new(credentials.bundle.clone()));
-        let key: Arc<CertifiedKey> = credentials.svid.certified_key.clone();
-        let versions = &[&rustls::version::TLS13];
-
-        let mut client = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions)?
-            .dangerous() // A verifier of our own: identities are URIs, not host names.
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
+        let svid = SvidSlot::with(&credentials.svid);
+        let trust = TrustSlot::new(credentials.bundle.clone());
+        let mut client = client_config(Arc::new(PeerVerifier::mutual(trust.clone())), &svid)?;
         client.alpn_protocols = vec![ALPN.to_vec()];
-        client.resumption = Resumption::disabled();
-
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        let resolver = Arc::new(svid.clone());
+        let mut server = server_config(PeerVerifier::mutual(trust.clone()), resolver)?;
         server.alpn_protocols = vec![ALPN.to_vec()];
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-
         let identity = credentials.svid.identity().clone();
-        Ok(MutualTls { identity, client: Arc::new(client), server: Arc::new(server) })
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        Ok(MutualTls { identity, svid, trust, client, server })
     }
+
+    /// From now on, handshakes prove themselves with `svid`.
+    ///
+    /// # Errors
+    /// [`ReplaceError::Identity`] if it is of another identity; then nothing changes.
+    pub fn replace_svid(&self, svid: &Svid) -> Result<(), ReplaceError> {
+        if *svid.identity() != self.identity {
+            let (held, offered) = (self.identity.clone(), svid.identity().clone());
+            return Err(ReplaceError::Identity { held, offered });
+        }
+        self.svid.set(svid);
+        Ok(())
+    }
+
+    /// From now on, handshakes trust `bundle`. False if they did already.
+    ///
+    /// The owner of live connections then has [`Trust::judge`] look at each of them.
+    ///
+    /// # Errors
+    /// [`ReplaceError::Trust`]; then nothing changes.
+    pub fn replace_trust(&self, bundle: TrustBundle) -> Result<bool, ReplaceError> {
+        Ok(self.trust.replace(bundle)?)
+    }
+
+    /// The place of the current certificate, for the connections to the control plane.
+    pub fn svid(&self) -> &SvidSlot {
+        &self.svid
+    }
+
+    /// The place of the current trust.
+    pub fn trust(&self) -> &TrustSlot {
+        &self.trust
+    }
+
+    /// As [`Tls::connect`], with what the peer can be judged by later.
+    pub fn connect_known(
+        &self,
+        socket: Box<dyn Stream>,
+        server_name: Option<&str>,
+    ) -> BoxFuture<'static, Result<(Secured, PeerFacts), HandshakeError>> {
+        // An address as the name sends no SNI.
+        let unnamed = ServerName::from(std::net::Ipv4Addr::UNSPECIFIED);
+        let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        let (trust, before) = (self.trust.clone(), self.trust.load_full());
+        let connection =
+            UnbufferedClientConnection::new(self.client.clone(), name.unwrap_or(unnamed));
+        Box::pin(async move {
+            let session = Session::Client(connection.map_err(HandshakeError::Tls)?);
+            secure(TlsStream::handshake(socket, session).await?, &before, &trust)
+        })
+    }
+
+    /// As [`Tls::accept`], with what the peer can be judged by later.
+    pub fn accept_known(
+        &self,
+        socket: Box<dyn Stream>,
+    ) -> BoxFuture<'static, Result<(Secured, PeerFacts), HandshakeError>> {
+        let (trust, before) = (self.trust.clone(), self.trust.load_full());
+        let connection = UnbufferedServerConnection::new(self.server.clone());
+        Box::pin(async move {
+            let session = Session::Server(connection.map_err(HandshakeError::Tls)?);
+            secure(TlsStream::handshake(socket, session).await?, &before, &trust)
+        })
+    }
+}
+
+/// A client of TLS 1.3 that accepts servers by `verifier`, proves itself with what is in `svid`,
+/// and resumes nothing.
+pub(crate) fn client_config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    svid: &SvidSlot,
+) -> Result<ClientConfig, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous() // A verifier of our own: identities are URIs and hashes, not host names.
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(Arc::new(svid.clone()));
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// A server of TLS 1.3 that accepts clients by `verifier`, proves itself by `resolver`, and lets
+/// nothing be resumed.
+pub(crate) fn server_config(
+    verifier: PeerVerifier,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(resolver);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
 }
 
 /// The cryptography in use: AES-128 before AES-256, since both outlast the certificates and the
@@ -116,26 +223,16 @@ impl Tls for MutualTls {
         socket: Box<dyn Stream>,
         server_name: Option<&str>,
     ) -> BoxFuture<'static, Result<Secured, HandshakeError>> {
-        // An address as the name sends no SNI.
-        let unnamed = ServerName::from(std::net::Ipv4Addr::UNSPECIFIED);
-        let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        let connection =
-            UnbufferedClientConnection::new(self.client.clone(), name.unwrap_or(unnamed));
-        Box::pin(async move {
-            let session = Session::Client(connection.map_err(HandshakeError::Tls)?);
-            secure(TlsStream::handshake(socket, session).await?)
-        })
+        let connecting = self.connect_known(socket, server_name);
+        Box::pin(async move { Ok(connecting.await?.0) })
     }
 
     fn accept(
         &self,
         socket: Box<dyn Stream>,
     ) -> BoxFuture<'static, Result<Secured, HandshakeError>> {
-        let connection = UnbufferedServerConnection::new(self.server.clone());
-        Box::pin(async move {
-            let session = Session::Server(connection.map_err(HandshakeError::Tls)?);
-            secure(TlsStream::handshake(socket, session).await?)
-        })
+        let accepting = self.accept_known(socket);
+        Box::pin(async move { Ok(accepting.await?.0) })
     }
 
     fn identity(&self) -> &SpiffeId {
@@ -143,13 +240,25 @@ impl Tls for MutualTls {
     }
 }
 
-/// Finds out who the peer of a finished handshake is.
-fn secure(stream: TlsStream) -> Result<Secured, HandshakeError> {
+/// Finds out who the peer of a finished handshake is, by what is trusted now: what was revoked
+/// while the handshake went on counts. `before` is what was trusted when it began.
+fn secure(
+    stream: TlsStream,
+    before: &Arc<Trust>,
+    trust: &TrustSlot,
+) -> Result<(Secured, PeerFacts), HandshakeError> {
     if stream.alpn() != Some(ALPN) {
         return Err(HandshakeError::Protocol);
     }
-    let leaf = stream.peer_certificate();
-    let leaf = leaf.ok_or(HandshakeError::Tls(rustls::Error::NoCertificatesPresented))?;
-    let peer = peer_identity(leaf).map_err(HandshakeError::Tls)?;
-    Ok(Secured { peer, stream: Box::new(stream) })
+    let trust = trust.load();
+    let now = DefaultTimeProvider.current_time(); // As the handshake itself.
+    let now = now.ok_or_else(|| refused("the system has no time")).map_err(HandshakeError::Tls)?;
+    let chain = stream.peer_certificates().unwrap_or_default();
+    let facts = if Arc::ptr_eq(before, &trust) {
+        trust.facts_of_admitted(chain, now)
+    } else {
+        trust.facts(chain, weft_world::UnixTime(Duration::from_secs(now.as_secs())))
+    };
+    let facts = facts.map_err(HandshakeError::Tls)?;
+    Ok((Secured { peer: facts.identity.clone(), stream: Box::new(stream) }, facts))
 }

@@ -1,5 +1,7 @@
 //! Handshakes over real sockets, with peers that should be let in and peers that should not.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 use std::rc::Rc;
 
 use rcgen::{

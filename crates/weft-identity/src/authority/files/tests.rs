@@ -1,0 +1,106 @@
+use super::*;
+use crate::testing::{DAY, MemoryFiles, at, domain, root};
+
+fn here() -> AuthorityFiles {
+    AuthorityFiles::new(Path::new("state"), 1)
+}
+
+fn open(files: &MemoryFiles) -> Result<Authority, String> {
+    here().open(files, &domain(), at(0)).map_err(|error| error.to_string())
+}
+
+fn remove(files: &MemoryFiles, name: &str) -> Vec<u8> {
+    files.content.borrow_mut().remove(&Path::new("state").join(name)).unwrap()
+}
+
+#[test]
+fn the_first_start_makes_what_the_next_one_finds() {
+    let files = MemoryFiles::default();
+    let first = open(&files).unwrap();
+    let names: Vec<_> =
+        files.content.borrow().keys().map(|path| path.display().to_string()).collect();
+    assert_eq!(names, ["state/intermediate-1.pem", "state/root-1-key.pem", "state/root-1.pem"]);
+    let second = open(&files).unwrap();
+    assert_eq!(second.root_key(), first.root_key());
+    assert_eq!(second.chain_pem(), first.chain_pem());
+    let other = AuthorityFiles::new(Path::new("state"), 2).open(&files, &domain(), at(0)).unwrap();
+    assert_ne!(other.root_key(), first.root_key());
+}
+
+#[test]
+fn the_root_key_may_be_taken_away_until_the_next_intermediate() {
+    let files = MemoryFiles::default();
+    let first = open(&files).unwrap();
+    let key = remove(&files, "root-1-key.pem");
+    assert_eq!(open(&files).unwrap().root_key(), first.root_key());
+    let late = at(300 * DAY);
+    let error = here().renew(&files, &domain(), late).unwrap_err().to_string();
+    assert!(
+        error.starts_with("state/root-1-key.pem is missing, and state/root-1.pem is"),
+        "{error}"
+    );
+
+    files.replace(Path::new("state/root-1-key.pem"), &key).unwrap();
+    let renewed = here().renew(&files, &domain(), late).unwrap();
+    assert_eq!(renewed.root_key(), first.root_key());
+    assert_eq!(renewed.validity().not_after, at(665 * DAY));
+    assert_ne!(renewed.chain_pem(), first.chain_pem());
+    let again = here().open(&files, &domain(), late).unwrap();
+    assert_eq!(again.chain_pem(), renewed.chain_pem());
+}
+
+#[test]
+fn a_first_start_that_was_cut_short_is_gone_on_with() {
+    for writes in 0..3 {
+        let files = MemoryFiles::default();
+        files.writes_left.set(Some(writes));
+        let error = open(&files).unwrap_err();
+        assert!(error.starts_with("cannot write state/"), "{error}");
+        let before = files.content.borrow().clone();
+        files.writes_left.set(None);
+        let authority = open(&files).unwrap();
+        assert_eq!(open(&files).unwrap().root_key(), authority.root_key());
+        for (path, content) in before {
+            assert_eq!(files.content.borrow()[&path], content, "{} is kept", path.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_made_over_what_is_there() {
+    let files = MemoryFiles::default();
+    open(&files).unwrap();
+    remove(&files, "root-1.pem");
+    let error = open(&files).unwrap_err();
+    assert!(error.contains("state/root-1.pem is missing"), "{error}");
+
+    let files = MemoryFiles::default();
+    open(&files).unwrap();
+    remove(&files, "root-1-key.pem");
+    remove(&files, "intermediate-1.pem");
+    let error = open(&files).unwrap_err();
+    assert!(error.contains("state/intermediate-1.pem is missing"), "{error}");
+
+    for name in ["root-1.pem", "intermediate-1.pem"] {
+        let files = MemoryFiles::default();
+        open(&files).unwrap();
+        files.replace(&Path::new("state").join(name), b"damaged").unwrap();
+        let error = open(&files).unwrap_err();
+        assert!(error.contains("cannot be used"), "{error}");
+    }
+    let files = MemoryFiles::default();
+    files.replace(Path::new("state/root-1.pem"), root(at(0)).certificate_pem().as_bytes()).unwrap();
+    files.replace(Path::new("state/root-1-key.pem"), root(at(0)).key_pem().as_bytes()).unwrap();
+    let error = open(&files).unwrap_err();
+    assert!(error.contains("does not belong to its certificate"), "{error}");
+}
+
+#[test]
+fn a_given_intermediate_is_read_from_one_file_with_its_key() {
+    let authority = root(at(0)).authority(at(0)).unwrap();
+    let both = format!("{}{}", *authority.key_pem(), authority.chain_pem());
+    let files = MemoryFiles::default();
+    files.replace(Path::new("state/root-1.pem"), authority.root_pem().as_bytes()).unwrap();
+    files.replace(Path::new("state/intermediate-1.pem"), both.as_bytes()).unwrap();
+    assert_eq!(open(&files).unwrap().root_key(), authority.root_key());
+}
