@@ -3,7 +3,7 @@
 //!
 //! - [`Authority`] signs what a client's [`Request`] asks for, for an identity that was
 //!   attested.
-//! - [`TrustBundle`]s say whom to trust.
+//! - [`TrustBundle`]s say whom to trust, [`Rotation`] how one root follows another.
 //! - [`MutualTls`] secures connections between proxies.
 //!
 //! Only TLS 1.3, and no session is ever resumed, since a resumed session skips the verifier: a
@@ -20,6 +20,7 @@ mod key;
 mod key_hash;
 mod renewal;
 mod request;
+mod rotation;
 mod secret;
 mod serial;
 mod session;
@@ -37,6 +38,7 @@ pub use credentials::{Credentials, CredentialsError, Svid, SvidSlot};
 pub use key_hash::{KeyHash, KeyHashError};
 pub use renewal::renew_at;
 pub use request::{Request, RequestError};
+pub use rotation::{Acknowledged, Fleet, Missing, Rotation, RotationError, Waiting};
 pub use secret::{Bearer, RandomnessError, Secret, SecretHash, SecretId, TextError};
 pub use serial::{Serial, SerialError};
 pub use tls::{ALPN, HandshakeError, MutualTls, ReplaceError, Secured, Tls};
