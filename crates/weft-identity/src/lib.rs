@@ -1,8 +1,8 @@
 //! Who the peer of a connection is: identities issued, renewed and revoked, trust in them, and
 //! mutual TLS that proves them.
 //!
-//! - [`Authority`] signs what a client's [`Request`] asks for, for an identity that was
-//!   attested.
+//! - [`Authority`] signs what a client's [`Request`] asks for, for an identity that was attested;
+//!   [`JoinToken`]s attest it outside Kubernetes.
 //! - [`TrustBundle`]s say whom to trust, [`Rotation`] how one root follows another.
 //! - [`MutualTls`] secures connections between proxies.
 //!
@@ -12,6 +12,8 @@
 //! Deliberately absent: HTTP, Kubernetes, timers, where records and bundles are kept and how they
 //! travel, and what a peer may do.
 
+mod address;
+mod admin;
 mod authority;
 mod certificate;
 mod credentials;
@@ -27,9 +29,12 @@ mod session;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod token;
 mod trust;
 mod verify;
 
+pub use address::{AddressError, ControlAddress};
+pub use admin::{AdminCredential, AdminFileError, AdminRecord};
 pub use authority::{
     Authority, AuthorityError, AuthorityFiles, CsrError, Issued, LEAF_LIFETIME, Root, SignError,
 };
@@ -42,6 +47,7 @@ pub use rotation::{Acknowledged, Fleet, Missing, Rotation, RotationError, Waitin
 pub use secret::{Bearer, RandomnessError, Secret, SecretHash, SecretId, TextError};
 pub use serial::{Serial, SerialError};
 pub use tls::{ALPN, HandshakeError, MutualTls, ReplaceError, Secured, Tls};
+pub use token::{Grant, JoinRecord, JoinRequest, JoinToken, Refusal};
 pub use trust::{
     IssuerFacts, PeerFacts, Reason, Revocations, Trust, TrustBundle, TrustError, TrustSlot,
 };
