@@ -4,7 +4,7 @@
 //! - [`Authority`] signs what a client's [`Request`] asks for, for an identity that was attested;
 //!   [`JoinToken`]s attest it outside Kubernetes.
 //! - [`TrustBundle`]s say whom to trust, [`Rotation`] how one root follows another.
-//! - [`MutualTls`] secures connections between proxies.
+//! - [`MutualTls`] secures connections between proxies, [`ControlKey`] those to the control plane.
 //!
 //! Only TLS 1.3, and no session is ever resumed, since a resumed session skips the verifier: a
 //! revoked peer would stay in.
@@ -16,6 +16,7 @@ mod address;
 mod admin;
 mod authority;
 mod certificate;
+mod control;
 mod credentials;
 mod hex;
 mod key;
@@ -39,6 +40,7 @@ pub use authority::{
     Authority, AuthorityError, AuthorityFiles, CsrError, Issued, LEAF_LIFETIME, Root, SignError,
 };
 pub use certificate::Validity;
+pub use control::{ControlKey, ControlKeyError, control_client_config};
 pub use credentials::{Credentials, CredentialsError, Svid, SvidSlot};
 pub use key_hash::{KeyHash, KeyHashError};
 pub use renewal::renew_at;
