@@ -1,3 +1,5 @@
+//! Admin credentials: text, file, and who is admitted.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

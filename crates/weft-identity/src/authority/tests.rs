@@ -1,3 +1,5 @@
+//! Roots and intermediates, made and given.
+
 use rcgen::{CertifiedIssuer, CustomExtension, KeyPair};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Handshakes with control planes, right ones and others.
+
 use rustls::{ClientConnection, ServerConnection};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Certificates that fit their requests, and others.
+
 use super::*;
 use crate::LEAF_LIFETIME;
 use crate::testing::{CART, WEB, at, identity, root};

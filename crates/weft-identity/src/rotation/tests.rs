@@ -1,3 +1,5 @@
+//! Rotations that go on, wait, are aborted and resumed.
+
 use super::*;
 
 fn root(number: u8) -> KeyHash {

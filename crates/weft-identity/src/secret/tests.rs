@@ -1,3 +1,5 @@
+//! Secrets, what is kept of them, and what is never shown.
+
 use super::*;
 
 #[test]

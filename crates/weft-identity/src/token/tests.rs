@@ -1,3 +1,5 @@
+//! What join tokens give, what they refuse, and how they are written.
+
 use std::time::Duration;
 
 use base64::Engine;

@@ -1,3 +1,5 @@
+//! Bundles that replace one another, and judgements on peers.
+
 use std::time::Duration;
 
 use rustls::CertificateError;

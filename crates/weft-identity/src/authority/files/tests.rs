@@ -1,3 +1,5 @@
+//! Authorities on disk: first starts, cut short or not, and what may be missing.
+
 use super::*;
 use crate::testing::{DAY, MemoryFiles, at, domain, root};
 

@@ -1,3 +1,5 @@
+//! What is signed, what is not, and what a leaf looks like.
+
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, SignatureAlgorithm};
 
