@@ -123,6 +123,30 @@ fn roots_of_the_same_name_are_told_apart_by_their_keys() {
 }
 
 #[test]
+fn an_intermediate_that_is_only_shown_vouches_for_nobody() {
+    let one = root(at(0)).authority(at(0)).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let direct =
+        rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![rcgen::SanType::URI(CART.try_into().unwrap())];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = params.signed_by(&key, &direct).unwrap();
+
+    let roots = [one.root().clone(), direct.der().clone()];
+    let trust = Trust::new(TrustBundle::new(domain(), 1, roots, none()).unwrap());
+    let known = svid(&one, WEB, at(0));
+    assert_eq!(facts(&trust, &known, at(0)).unwrap().issuer.root, one.root_key());
+    // The leaf is below the other root, whatever well-known intermediate comes with it.
+    let chain = [leaf.der().clone(), known.chain()[1].clone()];
+    let now = rustls_pki_types::UnixTime::since_unix_epoch(at(0).0);
+    let facts = trust.facts_of_admitted(&chain, now).unwrap();
+    assert_ne!(facts.issuer.root, one.root_key());
+    assert!(facts.issuer.intermediates.is_empty());
+}
+
+#[test]
 fn peers_of_other_trust_domains_are_refused_whoever_signed() {
     // As with the stolen key of an intermediate: everything is right but the trust domain.
     let foreign = crate::Root::generate("other.test".parse().unwrap(), at(0)).unwrap();
