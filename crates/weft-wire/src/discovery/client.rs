@@ -1,0 +1,278 @@
+//! The proxy's side of discovery. It outlives its streams, and with its saved state the proxy.
+
+mod take;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use weft_model::{Port, Workload};
+use weft_world::Moment;
+
+pub use self::take::{Answered, Outcome, Refusal};
+use super::guards::{GuardSets, Guarding};
+use super::message::{
+    Any, DeltaDiscoveryRequest, INVALID_ARGUMENT, Node, OBJECT_TYPE, REFUSAL_TYPE, RefusalMessage,
+    Status,
+};
+use super::resource::{Answer, ResourceName};
+pub use super::server::SUBSCRIPTIONS_MAX;
+use super::subscription::Subscription;
+use crate::envelope::{FEATURES, WireObject};
+use crate::key::ObjectKey;
+
+/// How many may wait for the answer to one subscription. More are refused at once: they would all
+/// be connections that are held open.
+const WAITERS_MAX: usize = 1024;
+
+/// Someone who waits for an answer, in the words of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Waiter(pub u64);
+
+/// What is known of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// It is there, and so is all that belongs to it.
+    Found,
+    /// There is no such thing.
+    Absent,
+    /// Not known yet: the waiter is told when it is.
+    Waiting,
+    /// It cannot be asked for, for this reason.
+    Refused(String),
+}
+
+/// What ends a stream: the server does not speak this protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProtocolError {
+    /// A response came without a stream, or without a nonce.
+    #[error("a response without {0}")]
+    Without(&'static str),
+    /// It answers with resources of another type.
+    #[error("resources of type `{0}` were not asked for")]
+    Type(String),
+}
+
+/// The proxy's side of discovery.
+#[derive(Debug)]
+pub struct Client {
+    node: Node,
+    pub(super) held: BTreeMap<ObjectKey, Arc<WireObject>>,
+    /// What is refused as it was sent last, with the reason.
+    refused: BTreeMap<ObjectKey, String>,
+    pub(super) interests: BTreeMap<Subscription, Interest>,
+    pub(super) guards: GuardSets,
+    stream: Option<Stream>,
+}
+
+/// A subscription, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Interest {
+    pub(super) answer: Option<Answer>,
+    pub(super) used: Moment,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+/// What is to be said on a stream.
+#[derive(Debug, Default)]
+struct Stream {
+    has_begun: bool,
+    subscribe: BTreeSet<Subscription>,
+    unsubscribe: BTreeSet<Subscription>,
+    acknowledge: VecDeque<Acknowledgement>,
+}
+
+/// What became of a response.
+#[derive(Debug)]
+struct Acknowledgement {
+    nonce: String,
+    refusals: Vec<Refusal>,
+}
+
+impl Client {
+    /// A client that holds nothing. `name` and `version` are for people, of this proxy and of its
+    /// program.
+    pub fn new(name: &str, version: &str) -> Client {
+        let node = Node {
+            id: name.to_owned(),
+            user_agent_name: "weft".to_owned(),
+            user_agent_version: Some(version.to_owned()),
+            client_features: FEATURES.iter().map(|&feature| feature.to_owned()).collect(),
+        };
+        Client {
+            node,
+            held: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            interests: BTreeMap::new(),
+            guards: GuardSets::default(),
+            stream: None,
+        }
+    }
+
+    /// The object called `key`, if it is held.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<WireObject>> {
+        self.held.get(key)
+    }
+
+    /// All objects that are held, each after what it refers to.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<WireObject>> {
+        self.held.values()
+    }
+
+    /// What is refused as it was sent last, with the reasons.
+    pub fn refused(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
+        self.refused.iter().map(|(key, reason)| (key, reason.as_str()))
+    }
+
+    /// The policies that guard `port` of the application of `workload`.
+    pub fn guarding(&self, workload: &Workload, port: Port) -> Guarding {
+        self.guards.guarding(workload.guard_scopes_of(port))
+    }
+
+    /// The policies that guard any port of `workload`: it is ready only when these are complete.
+    pub fn guarding_all(&self, workload: &Workload) -> Guarding {
+        self.guards.guarding(workload.guard_scopes())
+    }
+
+    /// The subscriptions.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
+        self.interests.keys()
+    }
+
+    /// Asks for `subscription`, or notes that it is still used.
+    ///
+    /// `waiter` is told by an [`Outcome`] when the answer is there, unless it is there already.
+    /// However long that takes is the caller's to bound.
+    pub fn subscribe(
+        &mut self,
+        subscription: &Subscription,
+        now: Moment,
+        waiter: Option<Waiter>,
+    ) -> Lookup {
+        if !self.interests.contains_key(subscription) {
+            if self.interests.len() >= SUBSCRIPTIONS_MAX {
+                let reason = format!("{SUBSCRIPTIONS_MAX} subscriptions are the most");
+                return Lookup::Refused(reason);
+            }
+            let interest = Interest { answer: None, used: now, waiters: vec![] };
+            self.interests.insert(subscription.clone(), interest);
+            if let Some(stream) = &mut self.stream {
+                stream.subscribe.insert(subscription.clone());
+            }
+        }
+        let interest = self.interests.get_mut(subscription).expect("it was just inserted");
+        interest.used = now;
+        match &interest.answer {
+            Some(Answer::Found(_)) => Lookup::Found,
+            Some(Answer::Absent) => Lookup::Absent,
+            Some(Answer::Refused(reason)) => Lookup::Refused(reason.clone()),
+            None => {
+                if interest.waiters.len() >= WAITERS_MAX {
+                    return Lookup::Refused(format!("{WAITERS_MAX} wait for it already"));
+                }
+                interest.waiters.extend(waiter);
+                Lookup::Waiting
+            }
+        }
+    }
+
+    /// Forgets `waiter`, who waits no longer.
+    pub fn give_up(&mut self, subscription: &Subscription, waiter: Waiter) {
+        if let Some(interest) = self.interests.get_mut(subscription) {
+            interest.waiters.retain(|other| *other != waiter);
+        }
+    }
+
+    /// Ends a subscription. What it brought is held until the server takes it away.
+    pub fn unsubscribe(&mut self, subscription: &Subscription) {
+        if self.interests.remove(subscription).is_none() {
+            return;
+        }
+        if let Some(stream) = &mut self.stream {
+            let was_said = !stream.subscribe.remove(subscription);
+            if was_said && stream.has_begun {
+                stream.unsubscribe.insert(subscription.clone());
+            }
+        }
+    }
+
+    /// Ends the subscriptions that were not used for `idle`, and returns them. `self` stays.
+    pub fn expire(&mut self, now: Moment, idle: Duration) -> Vec<Subscription> {
+        let is_unused = |(subscription, interest): &(&Subscription, &Interest)| {
+            **subscription != Subscription::SelfWorkload
+                && interest.waiters.is_empty()
+                && now.since(interest.used) >= idle
+        };
+        let unused = self.interests.iter().filter(is_unused);
+        let expired: Vec<_> = unused.map(|(subscription, _)| subscription.clone()).collect();
+        expired.iter().for_each(|subscription| self.unsubscribe(subscription));
+        expired
+    }
+
+    /// Notes that a new stream is there.
+    pub fn connected(&mut self) {
+        self.stream = Some(Stream::default());
+    }
+
+    /// Notes that the stream has ended. Nothing that is held is lost.
+    pub fn disconnected(&mut self) {
+        self.stream = None;
+    }
+
+    /// What is to be said next, if there is anything.
+    pub fn next_request(&mut self) -> Option<DeltaDiscoveryRequest> {
+        let stream = self.stream.as_mut()?;
+        let mut request =
+            DeltaDiscoveryRequest { type_url: OBJECT_TYPE.to_owned(), ..Default::default() };
+        if !std::mem::replace(&mut stream.has_begun, true) {
+            stream.subscribe.clear();
+            request.node = Some(self.node.clone());
+            request.resource_names_subscribe = texts(self.interests.keys());
+            request.initial_resource_versions = self.versions();
+            return Some(request);
+        }
+        let acknowledgement = stream.acknowledge.pop_front();
+        let has_news = !stream.subscribe.is_empty() || !stream.unsubscribe.is_empty();
+        if acknowledgement.is_none() && !has_news {
+            return None;
+        }
+        // Both may name the same, which then is wanted: the server takes the new ones last.
+        request.resource_names_subscribe = texts(&std::mem::take(&mut stream.subscribe));
+        request.resource_names_unsubscribe = texts(&std::mem::take(&mut stream.unsubscribe));
+        if let Some(Acknowledgement { nonce, refusals }) = acknowledgement {
+            request.response_nonce = nonce;
+            request.error_detail = status(&refusals);
+        }
+        Some(request)
+    }
+
+    /// The version of everything that is held.
+    fn versions(&self) -> BTreeMap<String, String> {
+        let objects = self.held.iter().map(|(key, object)| (key.to_string(), object.version()));
+        let answers = self.interests.iter().filter_map(|(subscription, interest)| {
+            let name = ResourceName::Answer(subscription.clone()).to_string();
+            Some((name, interest.answer.as_ref()?.version()))
+        });
+        objects.chain(answers).map(|(name, version)| (name, version.to_string())).collect()
+    }
+}
+
+fn texts<'a>(subscriptions: impl IntoIterator<Item = &'a Subscription>) -> Vec<String> {
+    subscriptions.into_iter().map(ToString::to_string).collect()
+}
+
+/// What is wrong with a response, if anything.
+fn status(refusals: &[Refusal]) -> Option<Status> {
+    let first = refusals.first()?;
+    let detail = |refusal: &Refusal| {
+        let Refusal { name, reason } = refusal;
+        let message = RefusalMessage { name: name.clone(), reason: reason.clone() };
+        Any::new(REFUSAL_TYPE, &message)
+    };
+    Some(Status {
+        code: INVALID_ARGUMENT,
+        message: format!("{} refused, the first: {}", refusals.len(), first.reason),
+        details: refusals.iter().map(detail).collect(),
+    })
+}

@@ -1,0 +1,244 @@
+//! How a response is taken: each of its resources on its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::{Acknowledgement, Client, Lookup, ProtocolError, Waiter};
+use crate::discovery::message::{
+    ANSWER_TYPE, AnswerMessage, Any, DeltaDiscoveryResponse, OBJECT_TYPE, Resource,
+};
+use crate::discovery::resource::{Answer, ResourceName};
+use crate::discovery::subscription::Subscription;
+use crate::envelope::{SourceVersion, WireObject};
+use crate::key::ObjectKey;
+use crate::objects::Object;
+
+/// What became of a response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The objects that are new or changed.
+    pub changed: BTreeSet<ObjectKey>,
+    /// The objects that are gone.
+    pub removed: BTreeSet<ObjectKey>,
+    /// What was not taken, or not given up.
+    pub refused: Vec<Refusal>,
+    /// The subscriptions that were answered, for the first time or otherwise than before.
+    pub answered: Vec<Answered>,
+}
+
+/// Something that was not taken, or not given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The name of the resource, as the server calls it.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A subscription that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// What is known now.
+    pub lookup: Lookup,
+    /// Those who waited for it.
+    pub waiters: Vec<Waiter>,
+}
+
+impl Client {
+    /// Takes a response: what is good of it, and for the rest the old stays.
+    ///
+    /// `check` is asked of each object that is otherwise good whether it can be used, such as
+    /// whether its regular expressions compile; its words are the reason of the refusal.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; the stream is to be closed. Nothing was taken then.
+    pub fn on_response(
+        &mut self,
+        response: DeltaDiscoveryResponse,
+        check: &dyn Fn(&Object) -> Result<(), String>,
+    ) -> Result<Outcome, ProtocolError> {
+        let DeltaDiscoveryResponse {
+            system_version_info,
+            resources,
+            type_url,
+            nonce,
+            removed_resources,
+        } = response;
+        if type_url != OBJECT_TYPE {
+            return Err(ProtocolError::Type(crate::shown(&type_url)));
+        }
+        if nonce.is_empty() {
+            return Err(ProtocolError::Without("a nonce"));
+        }
+        if self.stream.is_none() {
+            return Err(ProtocolError::Without("a stream"));
+        }
+        let mut outcome = Outcome::default();
+        for Resource { version, resource, name } in resources {
+            let resource = resource.unwrap_or_default();
+            if let Err(reason) = self.take(&name, &version, &resource, check, &mut outcome) {
+                outcome.refused.push(Refusal { name, reason });
+            }
+        }
+        let source = system_version_info.parse().unwrap_or_default();
+        for name in removed_resources {
+            if let Err(reason) = self.give_up_object(&name, source, &mut outcome) {
+                outcome.refused.push(Refusal { name, reason });
+            }
+        }
+        self.guards.update(&self.held, &outcome.changed, &outcome.removed);
+        let acknowledgement = Acknowledgement { nonce, refusals: outcome.refused.clone() };
+        let stream = self.stream.as_mut().expect("there is one, as checked above");
+        stream.acknowledge.push_back(acknowledgement);
+        Ok(outcome)
+    }
+
+    fn take(
+        &mut self,
+        name: &str,
+        version: &str,
+        resource: &Any,
+        check: &dyn Fn(&Object) -> Result<(), String>,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let parsed = name.parse::<ResourceName>().map_err(|error| error.to_string())?;
+        match (parsed, resource.type_url.as_str()) {
+            (ResourceName::Object(key), OBJECT_TYPE) => {
+                match self.checked(&key, version, &resource.value, check) {
+                    Ok(object) => {
+                        self.refused.remove(&key);
+                        outcome.removed.remove(&key);
+                        let before = self.held.insert(key.clone(), Arc::clone(&object));
+                        if before.is_none_or(|before| before.version() != object.version()) {
+                            outcome.changed.insert(key);
+                        }
+                        Ok(())
+                    }
+                    Err(reason) => {
+                        self.refused.insert(key, reason.clone());
+                        Err(reason)
+                    }
+                }
+            }
+            (ResourceName::Answer(subscription), ANSWER_TYPE) => {
+                self.take_answer(subscription, &resource.value, outcome)
+            }
+            (_, other) => Err(format!("its type is {}", crate::shown(other))),
+        }
+    }
+
+    /// The object that `bytes` are, if it may take the place of the one that is held.
+    fn checked(
+        &self,
+        key: &ObjectKey,
+        version: &str,
+        bytes: &[u8],
+        check: &dyn Fn(&Object) -> Result<(), String>,
+    ) -> Result<Arc<WireObject>, String> {
+        let name = key.to_string();
+        let object = WireObject::decode(&name, bytes).map_err(|error| error.to_string())?;
+        if object.key() != key {
+            return Err(format!("{name}: it calls itself {}", object.key()));
+        }
+        if object.version().to_string() != version {
+            return Err(format!("{name}: its version is not that of its content"));
+        }
+        if let Some(held) = self.held.get(key) {
+            check_newer(held, &object)?;
+        }
+        for reference in object.object().references() {
+            if let Some(reason) = self.refused.get(&reference)
+                && !self.is_good_enough(object.object(), &reference)
+            {
+                return Err(format!(
+                    "{name}: it refers to {reference}, which was refused: {reason}"
+                ));
+            }
+        }
+        check(object.object()).map_err(|reason| format!("{name}: {reason}"))?;
+        Ok(object)
+    }
+
+    /// Whether what is held of `reference`, of which something later was refused, will do.
+    fn is_good_enough(&self, object: &Object, reference: &ObjectKey) -> bool {
+        let Some(held) = self.held.get(reference) else { return false };
+        match (object, reference) {
+            (Object::Guards(guards), ObjectKey::Policy(name)) => {
+                guards.policies.get(name) == Some(&held.version())
+            }
+            _ => true,
+        }
+    }
+
+    fn take_answer(
+        &mut self,
+        subscription: Subscription,
+        bytes: &[u8],
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let message = AnswerMessage::decode(bytes).map_err(|_| "no protobuf message".to_owned())?;
+        let answer = Answer::read(message).map_err(|error| error.to_string())?;
+        // Not wanted any more: the server learns of that by itself.
+        let Some(interest) = self.interests.get_mut(&subscription) else { return Ok(()) };
+        let waiters = std::mem::take(&mut interest.waiters);
+        let lookup = match &answer {
+            Answer::Found(_) => Lookup::Found,
+            Answer::Absent => Lookup::Absent,
+            Answer::Refused(reason) => Lookup::Refused(reason.clone()),
+        };
+        match answer {
+            // The server does not know of it, so it can be asked for again.
+            Answer::Refused(_) => {
+                self.interests.remove(&subscription);
+            }
+            answer => interest.answer = Some(answer),
+        }
+        outcome.answered.push(Answered { subscription, lookup, waiters });
+        Ok(())
+    }
+
+    fn give_up_object(
+        &mut self,
+        name: &str,
+        source: SourceVersion,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let parsed = name.parse::<ResourceName>().map_err(|error| error.to_string())?;
+        let ResourceName::Object(key) = parsed else { return Ok(()) };
+        self.refused.remove(&key);
+        let Some(held) = self.held.get(&key) else { return Ok(()) };
+        if source.is_older_than(held.source()) {
+            return Err(format!(
+                "{key}: held from newer sources, {} against {source}",
+                held.source()
+            ));
+        }
+        self.held.remove(&key);
+        outcome.changed.remove(&key);
+        outcome.removed.insert(key);
+        Ok(())
+    }
+}
+
+/// Checks that `new` is not older than `held`.
+fn check_newer(held: &WireObject, new: &WireObject) -> Result<(), String> {
+    let key = held.key();
+    if new.version() == held.version() {
+        return Ok(());
+    }
+    if new.source().is_older_than(held.source()) {
+        let (held, new) = (held.source(), new.source());
+        return Err(format!("{key}: held from newer sources, {held} against {new}"));
+    }
+    if let (Object::Trust(held), Object::Trust(new)) = (held.object(), new.object())
+        && new.sequence <= held.sequence
+    {
+        let (held, new) = (held.sequence, new.sequence);
+        return Err(format!("{key}: held with the later sequence {held}, this is {new}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What a server knows of what its client holds.
+
+use std::collections::BTreeMap;
+
+use weft_model::ContentHash;
+
+use super::resource::ResourceName;
+use crate::envelope::SourceVersion;
+
+/// What a server knows of what its client holds.
+#[derive(Debug, Default)]
+pub(super) struct Holdings {
+    held: BTreeMap<ResourceName, Held>,
+}
+
+/// What is known of one resource. Whatever has one of these may be held by the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// The version that the client certainly holds; absent if it is not known.
+    pub(super) version: Option<ContentHash>,
+    /// The version that it refused since, and why.
+    pub(super) refused: Option<(ContentHash, String)>,
+    /// How recent the sources were when it refused to give the resource up.
+    pub(super) kept_against: Option<SourceVersion>,
+}
+
+impl Holdings {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ResourceName, &Held)> {
+        self.held.iter()
+    }
+
+    /// The client holds `version` of `name`.
+    pub(super) fn took(&mut self, name: ResourceName, version: Option<ContentHash>) {
+        self.held.insert(name, Held { version, ..Held::default() });
+    }
+
+    /// The client refused `version` of `name`, and holds what it held.
+    pub(super) fn refused(&mut self, name: ResourceName, version: ContentHash, reason: String) {
+        let held = self.held.entry(name).or_default();
+        held.refused = Some((version, reason));
+    }
+
+    /// The client holds nothing called `name`.
+    pub(super) fn dropped(&mut self, name: &ResourceName) {
+        self.held.remove(name);
+    }
+
+    /// The client refused to give up `name`, since it is from newer sources than `source`.
+    pub(super) fn kept(&mut self, name: ResourceName, source: SourceVersion) {
+        self.held.insert(name, Held { kept_against: Some(source), ..Held::default() });
+    }
+
+    /// Whether the client keeps something against what the server knew.
+    pub(super) fn is_any_kept(&self) -> bool {
+        self.held.values().any(|held| held.kept_against.is_some())
+    }
+
+    /// Lets `name` be sent again although it was refused.
+    pub(super) fn forgive(&mut self, name: &ResourceName) {
+        if let Some(held) = self.held.get_mut(name) {
+            held.refused = None;
+        }
+    }
+
+    /// Whether `version` of `name` is worth sending: not held, and not refused as it is.
+    pub(super) fn lacks(&self, name: &ResourceName, version: ContentHash) -> bool {
+        let Some(held) = self.held.get(name) else { return true };
+        let is_refused = held.refused.as_ref().is_some_and(|(refused, _)| *refused == version);
+        held.version != Some(version) && !is_refused
+    }
+}

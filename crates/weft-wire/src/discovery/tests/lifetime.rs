@@ -1,0 +1,115 @@
+//! What outlives a stream, a proxy, and its use.
+
+use std::time::Duration;
+
+use super::*;
+
+fn after(seconds: u64) -> Moment {
+    NOW + Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_restarted_proxy_holds_what_it_held() {
+    let mut world = small_world();
+    let mut pair = Pair::new();
+    pair.subscribe("service/shop/cart");
+    pair.subscribe("service/shop/gone");
+    pair.settle(&world);
+    let saved = pair.client.save();
+    let held = pair.held();
+    pair.client = Client::new(OWN, "0");
+    assert_eq!(pair.client.restore(&saved, NOW), Ok(vec![]));
+    assert_eq!(pair.held(), held);
+    assert_eq!(pair.subscribe("service/shop/cart"), Lookup::Found);
+    assert_eq!(pair.subscribe("service/shop/gone"), Lookup::Absent);
+    assert_eq!(pair.client.save(), saved);
+    // And it need not be told again.
+    let before = pair.responses.len();
+    pair.reconnect();
+    pair.settle(&world);
+    assert_eq!(pair.responses.len(), before);
+    pair.apply(&mut world, [], &["workload/shop/cart-1"], 2);
+    assert_eq!(pair.settle(&world).removed.len(), 1);
+}
+
+#[test]
+fn damaged_state_is_noticed() {
+    let mut pair = Pair::new();
+    pair.subscribe("service/shop/cart");
+    pair.settle(&small_world());
+    let saved = pair.client.save();
+    let restore = |bytes: &[u8]| Client::new(OWN, "0").restore(bytes, NOW);
+    for cut in [0, 7] {
+        assert_eq!(restore(&saved[..cut]), Err(SavedError::Form));
+    }
+    for cut in [8, 39, 40, saved.len() - 1] {
+        assert_eq!(restore(&saved[..cut]), Err(SavedError::Checksum));
+    }
+    for at in [8, 40, saved.len() - 1] {
+        let mut damaged = saved.clone();
+        damaged[at] ^= 1;
+        assert_eq!(restore(&damaged), Err(SavedError::Checksum));
+    }
+}
+
+#[test]
+fn unused_subscriptions_end() {
+    let world = small_world();
+    let mut pair = Pair::new();
+    pair.subscribe("self");
+    pair.subscribe("service/shop/cart");
+    pair.subscribe("service/shop/other");
+    pair.settle(&world);
+    pair.client.subscribe(&read("service/shop/other"), after(50), None);
+    let expired = pair.client.expire(after(60), Duration::from_secs(60));
+    assert_eq!(expired, [read("service/shop/cart")]);
+    pair.settle(&world);
+    assert_eq!(pair.held(), ["service/shop/other", "workload/shop/cart-v1-1"]);
+    // Whoever still waits uses it.
+    let mut waiting = Client::new(OWN, "0");
+    waiting.subscribe(&read("service/shop/cart"), NOW, Some(Waiter(1)));
+    assert!(waiting.expire(after(1000), Duration::from_secs(60)).is_empty());
+    waiting.give_up(&read("service/shop/cart"), Waiter(1));
+    assert_eq!(waiting.expire(after(1000), Duration::from_secs(60)).len(), 1);
+}
+
+#[test]
+fn subscriptions_and_waiters_are_capped() {
+    let mut pair = Pair::new();
+    let name = |n: usize| format!("service/shop/s{n}");
+    for n in 0..SUBSCRIPTIONS_MAX {
+        assert_eq!(pair.subscribe(&name(n)), Lookup::Waiting);
+    }
+    let refused = Lookup::Refused("4096 subscriptions are the most".to_owned());
+    assert_eq!(pair.subscribe(&name(SUBSCRIPTIONS_MAX)), refused);
+    for n in 1..1024 {
+        pair.client.subscribe(&read(&name(0)), NOW, Some(Waiter(n)));
+    }
+    let lookup = pair.client.subscribe(&read(&name(0)), NOW, Some(Waiter(0)));
+    assert_eq!(lookup, Lookup::Refused("1024 wait for it already".to_owned()));
+}
+
+#[test]
+fn the_server_caps_those_who_do_not_cap_themselves() {
+    let world = small_world();
+    let mut server = ServerStream::new(None);
+    let names = (0..SUBSCRIPTIONS_MAX + 2).map(|n| format!("service/shop/s{n}"));
+    let request = DeltaDiscoveryRequest {
+        type_url: message::OBJECT_TYPE.to_owned(),
+        resource_names_subscribe: names.collect(),
+        ..Default::default()
+    };
+    server.on_request(request).unwrap();
+    let response = server.next_response(&world).unwrap();
+    assert_eq!(response.resources.len(), SUBSCRIPTIONS_MAX + 2);
+    // A client that had asked for one of these is told so, and may ask again.
+    let last = format!("service/shop/s{}", SUBSCRIPTIONS_MAX + 1);
+    let mut client = Client::new(OWN, "0");
+    client.connected();
+    client.subscribe(&read(&last), NOW, Some(Waiter(3)));
+    let outcome = client.on_response(response, &|_| Ok(())).unwrap();
+    let [answered] = outcome.answered.as_slice() else { panic!("{:?}", outcome.answered) };
+    assert_eq!(answered.waiters, [Waiter(3)]);
+    assert_eq!(answered.lookup, Lookup::Refused("4096 subscriptions are the most".to_owned()));
+    assert_eq!(client.subscribe(&read(&last), NOW, None), Lookup::Waiting);
+}

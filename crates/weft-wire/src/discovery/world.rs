@@ -1,0 +1,280 @@
+//! All objects of the mesh, and what leads from a subscription to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weft_model::{Address, ObjectName};
+
+use super::resource::Answer;
+use super::subscription::Subscription;
+use crate::envelope::{SourceVersion, WireObject};
+use crate::key::ObjectKey;
+use crate::objects::Object;
+
+/// All objects of the mesh as one replica of the control plane knows them, with an index of what
+/// leads to them.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    objects: BTreeMap<ObjectKey, Arc<WireObject>>,
+    index: BTreeMap<Link, BTreeSet<ObjectKey>>,
+    source: SourceVersion,
+    is_fully_listed: bool,
+}
+
+/// Something that a view was made from, and that may change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Link {
+    /// An object, there or not.
+    Object(ObjectKey),
+    /// The routes of a Service.
+    RoutesOf(ObjectName),
+    /// The workloads of a Service.
+    WorkloadsOf(ObjectName),
+    /// What has an address.
+    At(Address),
+    /// The roots of all trust domains.
+    Trusts,
+}
+
+/// What a change of the world may concern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    links: BTreeSet<Link>,
+    everything: bool,
+}
+
+impl Touched {
+    /// Whether nothing at all changed.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty() && !self.everything
+    }
+}
+
+/// The part of the world that some subscriptions lead to.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub(crate) objects: BTreeMap<ObjectKey, Arc<WireObject>>,
+    pub(crate) answers: BTreeMap<Subscription, Answer>,
+    links: BTreeSet<Link>,
+}
+
+impl View {
+    /// The objects.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<WireObject>> {
+        self.objects.values()
+    }
+
+    /// Whether what `touched` says may concern this view.
+    pub(crate) fn is_touched(&self, touched: &Touched) -> bool {
+        touched.everything || touched.links.iter().any(|link| self.links.contains(link))
+    }
+}
+
+impl World {
+    /// A world of which nothing is known yet.
+    pub fn new() -> World {
+        World::default()
+    }
+
+    /// How recent its sources are.
+    pub fn source(&self) -> SourceVersion {
+        self.source
+    }
+
+    /// Whether what is not here is known not to be anywhere.
+    pub fn is_fully_listed(&self) -> bool {
+        self.is_fully_listed
+    }
+
+    /// The object called `key`.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<WireObject>> {
+        self.objects.get(key)
+    }
+
+    /// All objects, each after what it refers to.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<WireObject>> {
+        self.objects.values()
+    }
+
+    /// Takes a change of the sources, which now are of the version `source`.
+    pub fn apply(
+        &mut self,
+        changed: impl IntoIterator<Item = Arc<WireObject>>,
+        removed: impl IntoIterator<Item = ObjectKey>,
+        source: SourceVersion,
+    ) -> Touched {
+        let mut touched = Touched::default();
+        self.source = source;
+        for object in changed {
+            let before = self.objects.insert(object.key().clone(), Arc::clone(&object));
+            self.reindex(object.key(), before.as_deref(), Some(&object), &mut touched);
+        }
+        for key in removed {
+            if let Some(before) = self.objects.remove(&key) {
+                self.reindex(&key, Some(&before), None, &mut touched);
+            }
+        }
+        touched
+    }
+
+    /// Says that all sources were read to their end: from now on, what is absent does not exist.
+    pub fn set_fully_listed(&mut self) -> Touched {
+        let was = std::mem::replace(&mut self.is_fully_listed, true);
+        Touched { links: BTreeSet::new(), everything: !was }
+    }
+
+    fn reindex(
+        &mut self,
+        key: &ObjectKey,
+        before: Option<&WireObject>,
+        after: Option<&WireObject>,
+        touched: &mut Touched,
+    ) {
+        let links = |object: Option<&WireObject>| {
+            object.map(|object| links_to(object.object())).unwrap_or_default()
+        };
+        let (before, after) = (links(before), links(after));
+        for link in before.difference(&after) {
+            if let Some(keys) = self.index.get_mut(link) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.index.remove(link);
+                }
+            }
+        }
+        for link in after.difference(&before) {
+            self.index.entry(link.clone()).or_default().insert(key.clone());
+        }
+        touched.links.extend(before.symmetric_difference(&after).cloned());
+        touched.links.insert(Link::Object(key.clone()));
+    }
+
+    /// What `subscriptions` of the proxy of the workload `own` lead to.
+    pub fn view<'a>(
+        &self,
+        own: Option<&ObjectName>,
+        subscriptions: impl IntoIterator<Item = &'a Subscription>,
+    ) -> View {
+        let mut walk = Walk { world: self, view: View::default() };
+        for subscription in subscriptions {
+            let found = match subscription {
+                Subscription::SelfWorkload => walk.own(own),
+                Subscription::Service(name) => walk
+                    .service(name)
+                    .then(|| ObjectKey::Service(name.clone()))
+                    .into_iter()
+                    .collect(),
+                Subscription::Address(address) => walk.address(address),
+            };
+            // Before all is listed, there may be more to it than is known.
+            if self.is_fully_listed {
+                let answer = if found.is_empty() { Answer::Absent } else { Answer::Found(found) };
+                walk.view.answers.insert(subscription.clone(), answer);
+            }
+        }
+        walk.view
+    }
+}
+
+/// What leads to `object`, besides its name.
+fn links_to(object: &Object) -> BTreeSet<Link> {
+    match object {
+        Object::Mesh(_) | Object::Policy(_) | Object::Guards(_) => BTreeSet::new(),
+        Object::Trust(_) => BTreeSet::from([Link::Trusts]),
+        Object::Service(service) => service.vips.iter().cloned().map(Link::At).collect(),
+        Object::Workload(workload) => {
+            let services = workload.services.keys().cloned().map(Link::WorkloadsOf);
+            services.chain(workload.network_addresses().map(Link::At)).collect()
+        }
+        Object::Route(route) => {
+            route.parents.iter().map(|parent| Link::RoutesOf(parent.service.clone())).collect()
+        }
+    }
+}
+
+/// The way from subscriptions to objects. Everything looked at is written down.
+struct Walk<'w> {
+    world: &'w World,
+    view: View,
+}
+
+impl<'w> Walk<'w> {
+    fn object(&mut self, key: ObjectKey) -> Option<&'w Arc<WireObject>> {
+        self.view.links.insert(Link::Object(key.clone()));
+        let object = self.world.objects.get(&key)?;
+        self.view.objects.insert(key, Arc::clone(object));
+        Some(object)
+    }
+
+    fn linked(&mut self, link: Link) -> impl Iterator<Item = &'w ObjectKey> + use<'w> {
+        let keys = self.world.index.get(&link);
+        self.view.links.insert(link);
+        keys.into_iter().flatten()
+    }
+
+    /// A Service with its routes, and with the Services that they lead to.
+    fn service(&mut self, name: &ObjectName) -> bool {
+        let is_there = self.endpoints(name);
+        for key in self.linked(Link::RoutesOf(name.clone())) {
+            let Some(route) = self.object(key.clone()) else { continue };
+            for backend in route.object().references() {
+                if let ObjectKey::Service(backend) = backend {
+                    // Its own routes hold for those who call it by its own name.
+                    self.endpoints(&backend);
+                }
+            }
+        }
+        is_there
+    }
+
+    /// A Service with its workloads.
+    fn endpoints(&mut self, name: &ObjectName) -> bool {
+        let is_there = self.object(ObjectKey::Service(name.clone())).is_some();
+        if is_there {
+            for key in self.linked(Link::WorkloadsOf(name.clone())) {
+                self.object(key.clone());
+            }
+        }
+        is_there
+    }
+
+    fn address(&mut self, address: &Address) -> Vec<ObjectKey> {
+        let keys: Vec<ObjectKey> = self.linked(Link::At(address.clone())).cloned().collect();
+        for key in &keys {
+            match key {
+                ObjectKey::Service(name) => {
+                    self.service(name);
+                }
+                key => {
+                    self.object(key.clone());
+                }
+            }
+        }
+        keys
+    }
+
+    /// The proxy's own workload with what guards it, and what holds for all.
+    fn own(&mut self, own: Option<&ObjectName>) -> Vec<ObjectKey> {
+        self.object(ObjectKey::Mesh);
+        let trusts: Vec<ObjectKey> = self.linked(Link::Trusts).cloned().collect();
+        for key in trusts {
+            self.object(key);
+        }
+        let key = own.map(|name| ObjectKey::Workload(name.clone()));
+        let Some((key, object)) = key.and_then(|key| Some((key.clone(), self.object(key)?))) else {
+            return vec![];
+        };
+        if let Object::Workload(workload) = object.object() {
+            for name in workload.services.keys() {
+                self.object(ObjectKey::Service(name.clone()));
+            }
+            for scope in workload.guard_scopes() {
+                let guards = self.object(ObjectKey::Guards(scope));
+                for policy in guards.into_iter().flat_map(|guards| guards.object().references()) {
+                    self.object(policy);
+                }
+            }
+        }
+        vec![key]
+    }
+}

@@ -1,0 +1,164 @@
+//! What is written is what is read, in one encoding, and nothing else is.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+use crate::testing::{one_of_each, read, service};
+
+const SOURCE: SourceVersion = SourceVersion { epoch: 7, revision: 42 };
+
+fn wire(object: Object) -> Arc<WireObject> {
+    WireObject::new(object, SOURCE).unwrap()
+}
+
+fn decode(bytes: &[u8]) -> Result<Arc<WireObject>, ObjectError> {
+    WireObject::decode("some/object", bytes)
+}
+
+/// The message of `object` after `change`, encoded.
+fn changed(object: &WireObject, change: impl FnOnce(&mut Envelope)) -> Vec<u8> {
+    let mut envelope = Envelope::decode(object.bytes()).unwrap();
+    change(&mut envelope);
+    envelope.encode_to_vec()
+}
+
+#[test]
+fn objects_are_read_as_they_were_written() {
+    for object in one_of_each() {
+        let written = wire(object.clone());
+        let again = decode(written.bytes()).unwrap();
+        assert_eq!(again.object(), &object);
+        assert_eq!(again, written);
+        assert_eq!((again.version(), again.source()), (written.version(), SOURCE));
+        assert_eq!(again.key(), &object.key());
+    }
+}
+
+/// If this fails, proxies of other versions would see every object as changed: raise [`SCHEMA`] if
+/// the change is meant.
+#[test]
+fn versions_are_the_same_in_every_release() {
+    let pair = |object: Object| (object.key().to_string(), wire(object).version().to_string());
+    let versions: Vec<_> = one_of_each().into_iter().map(pair).collect();
+    let golden = GOLDEN.map(|(key, version)| (key.to_owned(), version.to_owned()));
+    assert_eq!(versions, golden);
+}
+
+#[test]
+fn the_version_is_of_the_content_alone() {
+    let object = one_of_each().remove(0);
+    let newer = SourceVersion { epoch: 8, revision: 1 };
+    let other = WireObject::new(object.clone(), newer).unwrap();
+    assert_eq!(other.version(), wire(object).version());
+}
+
+#[test]
+fn what_is_not_known_is_refused_by_name() {
+    let cart = wire(Object::Service(Arc::new(service("shop/cart", "240.119.0.1"))));
+    let refused =
+        |change: fn(&mut Envelope)| decode(&changed(&cart, change)).unwrap_err().to_string();
+    assert_eq!(refused(|it| it.schema = 2), "some/object: schema 2 is not known here");
+    assert_eq!(
+        refused(|it| it.required_features.push("quic".to_owned())),
+        "some/object: the feature quic is not known here"
+    );
+    assert_eq!(
+        refused(|it| it.kind = "gateway".to_owned()),
+        "some/object: name: the kind is not known here"
+    );
+    assert_eq!(
+        refused(|it| it.name = "Shop/cart".to_owned()),
+        "some/object: name: `Shop` is not a namespace: at most 63 lower-case letters, digits and \
+         inner hyphens"
+    );
+    // A field of a later version: tag 15, a number.
+    assert_eq!(
+        refused(|it| it.body.extend([0x78, 1])),
+        "some/object: damaged, or with something that this version does not know"
+    );
+    let mut later = cart.bytes().to_vec();
+    later.extend([0x78, 1]);
+    assert!(matches!(decode(&later), Err(ObjectError::Unreadable { .. })));
+    let large = vec![0; OBJECT_BYTES_MAX + 1];
+    assert!(matches!(decode(&large), Err(ObjectError::TooLarge { .. })));
+}
+
+#[test]
+fn fields_without_meaning_are_refused_by_path() {
+    let refused = |kind: &str, name: &str, body: &[u8]| {
+        let envelope = Envelope {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            schema: SCHEMA,
+            body: body.to_vec(),
+            ..Envelope::default()
+        };
+        decode(&envelope.encode_to_vec()).unwrap_err().to_string()
+    };
+    // A port 80 of an unknown protocol 99.
+    assert_eq!(
+        refused("service", "shop/cart", &[0x12, 4, 8, 80, 0x18, 99]),
+        "some/object: ports[0].protocol: the choice 99 is not known here"
+    );
+    assert_eq!(refused("service", "shop/cart", &[]), "some/object: traffic: is missing");
+    assert_eq!(
+        refused("workload", "shop/cart-1", &[0x1a, 1, b'n', 0x22, 1, 9]),
+        "some/object: addresses[0]: 1 bytes are no IP address"
+    );
+    assert_eq!(
+        refused("guards", "mesh", &[0x0a, 3, 0x0a, 1, b'x']),
+        "some/object: policies[0].name: `x` is not the name of a policy: \
+         authorization/NAMESPACE/NAME"
+    );
+}
+
+#[test]
+fn source_versions_are_compared_within_an_epoch() {
+    let version = |epoch, revision| SourceVersion { epoch, revision };
+    assert!(version(1, 1).is_older_than(version(1, 2)));
+    assert!(!version(1, 2).is_older_than(version(1, 2)));
+    assert!(!version(1, 1).is_older_than(version(2, 2)));
+    assert_eq!(read::<SourceVersion>(&SOURCE.to_string()), SOURCE);
+    assert_eq!(SOURCE.to_string(), "0000000000000007/42");
+}
+
+proptest! {
+    /// Whatever bytes come, nothing breaks, and what is taken has no second encoding.
+    #[test]
+    fn damage_is_noticed(
+        which: Index,
+        edits in prop::collection::vec((any::<Index>(), any::<u8>(), 0..3u8), 1..6),
+    ) {
+        let objects = one_of_each();
+        let mut bytes = wire(which.get(&objects).clone()).bytes().to_vec();
+        for (at, byte, how) in edits {
+            let at = at.index(bytes.len().max(1));
+            match how {
+                0 if at < bytes.len() => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => bytes.truncate(at),
+            }
+        }
+        if let Ok(taken) = decode(&bytes) {
+            prop_assert_eq!(taken.bytes(), bytes.as_slice());
+        }
+    }
+}
+
+const GOLDEN: [(&str, &str); 8] = [
+    ("mesh", "cc31f0d5fd84c927f64d35a666a8809e586b803d5292ea407f228544a7b6c657"),
+    ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
+    (
+        "policy/authorization/shop/callers",
+        "1996d6b1bb8700ecb2f2947d22b506aca64e3cb18cde5c063a3e59fb19aa9476",
+    ),
+    (
+        "guards/service/shop/cart",
+        "222f2705d804a706179cac89824ab8492fdc46796aa957e3579e0983100e0bc7",
+    ),
+    ("service/shop/cart", "2bd4107ab7a9cf60a0ff37aab83deba095c84d1907f0c700e832e796df4867a4"),
+    ("workload/shop/cart-1", "33bfab0ab83170f72de603368911073c5cc0acf940cde234e4417ae747e7e4d3"),
+    ("workload/shop/cart-2", "e4541226c83e055b30a11c4a44f6ff6dabe2a972d43bf75e8ccc9a2d2bd12476"),
+    ("route/http/shop/canary", "955c8994cf9ee410f958a6d18a2775c84385c94fcd216f6c4afc9da8f570db25"),
+];

@@ -1,0 +1,212 @@
+//! A route, on the wire.
+
+mod matches;
+
+use prost::{Message, Oneof};
+use weft_model::{
+    Backend, Retry, RetryStatus, Route, RouteName, RouteParent, RouteRule, TimeBound, Timeouts,
+    Weight, WeightedBackend, is_subdomain,
+};
+
+use self::matches::MatchMessage;
+use super::common::{from_port, list, needed, to_bound, to_port};
+use crate::error::{At, FieldError};
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RouteBody {
+    #[prost(sint64, tag = "1")]
+    created: i64,
+    #[prost(message, repeated, tag = "2")]
+    parents: Vec<ParentMessage>,
+    #[prost(string, repeated, tag = "3")]
+    hostnames: Vec<String>,
+    #[prost(message, repeated, tag = "4")]
+    rules: Vec<RuleMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ParentMessage {
+    #[prost(string, tag = "1")]
+    service: String,
+    #[prost(uint32, optional, tag = "2")]
+    port: Option<u32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuleMessage {
+    #[prost(string, optional, tag = "1")]
+    name: Option<String>,
+    #[prost(message, repeated, tag = "2")]
+    matches: Vec<MatchMessage>,
+    #[prost(message, repeated, tag = "3")]
+    backends: Vec<BackendMessage>,
+    #[prost(uint64, optional, tag = "4")]
+    request_ms_max: Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    attempt_ms_max: Option<u64>,
+    #[prost(message, optional, tag = "6")]
+    retry: Option<RetryMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BackendMessage {
+    #[prost(oneof = "BackendKind", tags = "1, 2")]
+    backend: Option<BackendKind>,
+    #[prost(uint32, tag = "3")]
+    weight: u32,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum BackendKind {
+    #[prost(message, tag = "1")]
+    Service(ServiceReference),
+    #[prost(string, tag = "2")]
+    Missing(String),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ServiceReference {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint32, tag = "2")]
+    port: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RetryMessage {
+    #[prost(uint32, tag = "1")]
+    retries_max: u32,
+    #[prost(uint32, repeated, tag = "2")]
+    statuses: Vec<u32>,
+    #[prost(uint64, tag = "3")]
+    backoff_base_ms: u64,
+    #[prost(uint64, tag = "4")]
+    backoff_ms_max: u64,
+}
+
+impl From<&Route> for RouteBody {
+    fn from(route: &Route) -> RouteBody {
+        let Route { name: _, created, parents, hostnames, rules } = route;
+        RouteBody {
+            created: *created,
+            parents: parents.iter().map(ParentMessage::new).collect(),
+            hostnames: hostnames.iter().cloned().collect(),
+            rules: rules.iter().map(RuleMessage::new).collect(),
+        }
+    }
+}
+
+impl RouteBody {
+    pub(super) fn check(self, name: RouteName) -> Result<Route, FieldError> {
+        let RouteBody { created, parents, hostnames, rules } = self;
+        Ok(Route {
+            name,
+            created,
+            parents: list("parents", parents, ParentMessage::check)?,
+            hostnames: list("hostnames", hostnames, to_hostname)?,
+            rules: list("rules", rules, RuleMessage::check)?,
+        })
+    }
+}
+
+impl ParentMessage {
+    fn new(parent: &RouteParent) -> ParentMessage {
+        let RouteParent { service, port } = parent;
+        ParentMessage { service: service.to_string(), port: port.map(from_port) }
+    }
+
+    fn check(self) -> Result<RouteParent, FieldError> {
+        let ParentMessage { service, port } = self;
+        Ok(RouteParent {
+            service: service.parse().at("service")?,
+            port: port.map(to_port).transpose().at("port")?,
+        })
+    }
+}
+
+impl RuleMessage {
+    fn new(rule: &RouteRule) -> RuleMessage {
+        let RouteRule { name, matches, backends, timeouts, retry } = rule;
+        RuleMessage {
+            name: name.clone(),
+            matches: matches.iter().map(MatchMessage::new).collect(),
+            backends: backends.iter().map(BackendMessage::new).collect(),
+            request_ms_max: timeouts.request().map(TimeBound::millis),
+            attempt_ms_max: timeouts.attempt().map(TimeBound::millis),
+            retry: retry.as_ref().map(RetryMessage::new),
+        }
+    }
+
+    fn check(self) -> Result<RouteRule, FieldError> {
+        let RuleMessage { name, matches, backends, request_ms_max, attempt_ms_max, retry } = self;
+        let request = request_ms_max.map(to_bound).transpose().at("request_ms_max")?;
+        let attempt = attempt_ms_max.map(to_bound).transpose().at("attempt_ms_max")?;
+        Ok(RouteRule {
+            name,
+            matches: list("matches", matches, MatchMessage::check)?,
+            backends: list("backends", backends, BackendMessage::check)?,
+            timeouts: Timeouts::new(request, attempt).at("attempt_ms_max")?,
+            retry: retry.map(RetryMessage::check).transpose().at("retry")?,
+        })
+    }
+}
+
+impl BackendMessage {
+    fn new(backend: &WeightedBackend) -> BackendMessage {
+        let WeightedBackend { backend, weight } = backend;
+        let backend = match backend {
+            Backend::Service { name, port } => BackendKind::Service(ServiceReference {
+                name: name.to_string(),
+                port: from_port(*port),
+            }),
+            Backend::Missing { reason } => BackendKind::Missing(reason.clone()),
+        };
+        BackendMessage { backend: Some(backend), weight: weight.get() }
+    }
+
+    fn check(self) -> Result<WeightedBackend, FieldError> {
+        let BackendMessage { backend, weight } = self;
+        let backend = match needed("backend", backend)? {
+            BackendKind::Service(ServiceReference { name, port }) => Backend::Service {
+                name: name.parse().at("service.name")?,
+                port: to_port(port).at("service.port")?,
+            },
+            BackendKind::Missing(reason) => Backend::Missing { reason },
+        };
+        Ok(WeightedBackend { backend, weight: Weight::new(weight).at("weight")? })
+    }
+}
+
+impl RetryMessage {
+    fn new(retry: &Retry) -> RetryMessage {
+        let Retry { retries_max, statuses, backoff_base, backoff_max } = retry;
+        RetryMessage {
+            retries_max: *retries_max,
+            statuses: statuses.iter().map(|status| status.get().into()).collect(),
+            backoff_base_ms: backoff_base.millis(),
+            backoff_ms_max: backoff_max.millis(),
+        }
+    }
+
+    fn check(self) -> Result<Retry, FieldError> {
+        let RetryMessage { retries_max, statuses, backoff_base_ms, backoff_ms_max } = self;
+        let status = |code: u32| {
+            let narrow = u16::try_from(code).map_err(|_| FieldError::new("is not a status"))?;
+            Ok(RetryStatus::new(narrow)?)
+        };
+        Ok(Retry {
+            retries_max,
+            statuses: list("statuses", statuses, status)?,
+            backoff_base: to_bound(backoff_base_ms).at("backoff_base_ms")?,
+            backoff_max: to_bound(backoff_ms_max).at("backoff_ms_max")?,
+        })
+    }
+}
+
+/// A host, of which the first label may be `*`.
+fn to_hostname(text: String) -> Result<String, FieldError> {
+    if !is_subdomain(text.strip_prefix("*.").unwrap_or(&text)) {
+        return Err(FieldError::new(format!("{} is not a host", crate::shown(&text))));
+    }
+    Ok(text)
+}

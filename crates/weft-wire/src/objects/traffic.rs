@@ -1,0 +1,185 @@
+//! How clients treat a Service, on the wire.
+
+use std::num::NonZeroU32;
+
+use prost::Message;
+use weft_model::{
+    BackendTimeouts, Balance, Ejection, Limits, LocalityPreference, Percent, Prefer, Ratio,
+    RetryBudget, TrafficPolicy,
+};
+
+use super::common::{needed, numbered, to_bound};
+use crate::error::{At, FieldError};
+
+numbered!(from_balance, to_balance, Balance, { PeakEwma = 1, RoundRobin = 2 });
+numbered!(from_prefer, to_prefer, Prefer, { Zone = 1, Region = 2, None = 3 });
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TrafficMessage {
+    #[prost(int32, tag = "1")]
+    balance: i32,
+    #[prost(message, optional, tag = "2")]
+    locality: Option<LocalityMessage>,
+    #[prost(message, optional, tag = "3")]
+    limits: Option<LimitsMessage>,
+    #[prost(message, optional, tag = "4")]
+    ejection: Option<EjectionMessage>,
+    #[prost(message, optional, tag = "5")]
+    retry_budget: Option<RetryBudgetMessage>,
+    #[prost(message, optional, tag = "6")]
+    timeouts: Option<TimeoutsMessage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct LocalityMessage {
+    #[prost(int32, tag = "1")]
+    prefer: i32,
+    #[prost(uint32, tag = "2")]
+    spill_at_load_thousandths: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct LimitsMessage {
+    #[prost(uint32, tag = "1")]
+    requests: u32,
+    #[prost(uint32, tag = "2")]
+    pending: u32,
+    #[prost(uint32, tag = "3")]
+    connections: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct EjectionMessage {
+    #[prost(uint32, tag = "1")]
+    consecutive_failures: u32,
+    #[prost(uint64, tag = "2")]
+    base_time_ms: u64,
+    #[prost(uint32, tag = "3")]
+    ejected_percent_max: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct RetryBudgetMessage {
+    #[prost(uint32, tag = "1")]
+    percent: u32,
+    #[prost(uint32, tag = "2")]
+    per_second_min: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct TimeoutsMessage {
+    #[prost(uint64, tag = "1")]
+    connect_ms: u64,
+    #[prost(uint64, tag = "2")]
+    idle_ms: u64,
+}
+
+impl From<&TrafficPolicy> for TrafficMessage {
+    fn from(traffic: &TrafficPolicy) -> TrafficMessage {
+        let TrafficPolicy { balance, locality, limits, ejection, retry_budget, timeouts } = traffic;
+        let LocalityPreference { prefer, spill_at_load_ratio } = locality;
+        let Limits { requests, pending, connections } = limits;
+        let Ejection { consecutive_failures, base_time, ejected_max } = ejection;
+        let RetryBudget { percent, per_second_min } = retry_budget;
+        let BackendTimeouts { connect, idle } = timeouts;
+        TrafficMessage {
+            balance: from_balance(*balance),
+            locality: Some(LocalityMessage {
+                prefer: from_prefer(*prefer),
+                spill_at_load_thousandths: spill_at_load_ratio.thousandths(),
+            }),
+            limits: Some(LimitsMessage {
+                requests: requests.get(),
+                pending: pending.get(),
+                connections: connections.get(),
+            }),
+            ejection: Some(EjectionMessage {
+                consecutive_failures: consecutive_failures.get(),
+                base_time_ms: base_time.millis(),
+                ejected_percent_max: ejected_max.get().into(),
+            }),
+            retry_budget: Some(RetryBudgetMessage {
+                percent: percent.get().into(),
+                per_second_min: *per_second_min,
+            }),
+            timeouts: Some(TimeoutsMessage {
+                connect_ms: connect.millis(),
+                idle_ms: idle.millis(),
+            }),
+        }
+    }
+}
+
+impl TrafficMessage {
+    pub(super) fn check(self) -> Result<TrafficPolicy, FieldError> {
+        let TrafficMessage { balance, locality, limits, ejection, retry_budget, timeouts } = self;
+        Ok(TrafficPolicy {
+            balance: to_balance(balance).at("balance")?,
+            locality: needed("locality", locality)?.check().at("locality")?,
+            limits: needed("limits", limits)?.check().at("limits")?,
+            ejection: needed("ejection", ejection)?.check().at("ejection")?,
+            retry_budget: needed("retry_budget", retry_budget)?.check().at("retry_budget")?,
+            timeouts: needed("timeouts", timeouts)?.check().at("timeouts")?,
+        })
+    }
+}
+
+impl LocalityMessage {
+    fn check(self) -> Result<LocalityPreference, FieldError> {
+        let LocalityMessage { prefer, spill_at_load_thousandths } = self;
+        let ratio = Ratio::from_thousandths(spill_at_load_thousandths);
+        let ratio = ratio.ok_or_else(|| FieldError::new("is less than one"));
+        Ok(LocalityPreference {
+            prefer: to_prefer(prefer).at("prefer")?,
+            spill_at_load_ratio: ratio.at("spill_at_load_thousandths")?,
+        })
+    }
+}
+
+impl LimitsMessage {
+    fn check(self) -> Result<Limits, FieldError> {
+        let LimitsMessage { requests, pending, connections } = self;
+        Ok(Limits {
+            requests: to_count(requests).at("requests")?,
+            pending: to_count(pending).at("pending")?,
+            connections: to_count(connections).at("connections")?,
+        })
+    }
+}
+
+impl EjectionMessage {
+    fn check(self) -> Result<Ejection, FieldError> {
+        let EjectionMessage { consecutive_failures, base_time_ms, ejected_percent_max } = self;
+        Ok(Ejection {
+            consecutive_failures: to_count(consecutive_failures).at("consecutive_failures")?,
+            base_time: to_bound(base_time_ms).at("base_time_ms")?,
+            ejected_max: to_percent(ejected_percent_max).at("ejected_percent_max")?,
+        })
+    }
+}
+
+impl RetryBudgetMessage {
+    fn check(self) -> Result<RetryBudget, FieldError> {
+        let RetryBudgetMessage { percent, per_second_min } = self;
+        Ok(RetryBudget { percent: to_percent(percent).at("percent")?, per_second_min })
+    }
+}
+
+impl TimeoutsMessage {
+    fn check(self) -> Result<BackendTimeouts, FieldError> {
+        let TimeoutsMessage { connect_ms, idle_ms } = self;
+        Ok(BackendTimeouts {
+            connect: to_bound(connect_ms).at("connect_ms")?,
+            idle: to_bound(idle_ms).at("idle_ms")?,
+        })
+    }
+}
+
+fn to_count(number: u32) -> Result<NonZeroU32, FieldError> {
+    NonZeroU32::new(number).ok_or_else(|| FieldError::new("0 is not allowed"))
+}
+
+fn to_percent(number: u32) -> Result<Percent, FieldError> {
+    let narrow = u8::try_from(number).ok().and_then(Percent::new);
+    narrow.ok_or_else(|| FieldError::new(format!("{number} is not a percentage")))
+}

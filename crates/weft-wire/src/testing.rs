@@ -1,0 +1,242 @@
+//! Objects for tests: one of each kind, with all that it can hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use weft_model::{
+    Address, AuthorizationPolicy, Backend, Cidr, ContentHash, DnsZone, ExactValue, GuardScope,
+    Guards, HeaderCondition, HeaderMatch, HeaderName, Health, HttpPath, Locality, MeshSettings,
+    Method, MtlsMode, Namespace, Network, ObjectName, Operation, OutboundPolicy, PathMatch,
+    PathPattern, Peer, Policy, Port, Protocol, QueryMatch, RegexText, Retry, RetryStatus,
+    Revocation, RootCertificate, Route, RouteMatch, RouteParent, RouteRule, Rule, SerialNumber,
+    Service, ServicePort, TimeBound, Timeouts, TrafficPolicy, Trust, Tunnel, UnguardedPolicy,
+    ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
+};
+
+use crate::objects::Object;
+
+/// `text` as whatever is needed.
+pub(crate) fn read<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+pub(crate) fn port(number: u16) -> Port {
+    Port::new(number).unwrap()
+}
+
+pub(crate) fn address(text: &str) -> Address {
+    Address { network: Network::default(), ip: read(text) }
+}
+
+/// A Service with one port.
+pub(crate) fn service(name: &str, vip: &str) -> Service {
+    let settings = ServicePort { name: None, protocol: Protocol::Detect, mtls: MtlsMode::Strict };
+    Service {
+        name: read(name),
+        vips: BTreeSet::from([address(vip)]),
+        ports: BTreeMap::from([(port(80), settings)]),
+        traffic: TrafficPolicy::default(),
+    }
+}
+
+/// A workload of some Services.
+pub(crate) fn workload(name: &str, ip: &str, services: &[&str]) -> Workload {
+    let ports = BTreeMap::from([(port(80), port(8080))]);
+    let services = services.iter().map(|service| (read(service), ports.clone()));
+    Workload {
+        name: read(name),
+        generation: 1,
+        identity: Some(read("spiffe://weft.local/ns/shop/sa/cart")),
+        network: Network::default(),
+        addresses: BTreeSet::from([read(ip)]),
+        locality: None,
+        health: Health::Healthy,
+        ports: BTreeMap::new(),
+        mtls: MtlsMode::Strict,
+        services: services.collect(),
+        tunnel: Tunnel::PerPort { elsewhere: BTreeMap::new() },
+    }
+}
+
+/// A route of one Service to some others.
+pub(crate) fn route(name: &str, parent: &str, backends: &[&str]) -> Route {
+    let every = RouteMatch {
+        path: PathMatch::Prefix(HttpPath::new("/").unwrap()),
+        headers: vec![],
+        query: vec![],
+        method: None,
+    };
+    let backend = |name: &&str| WeightedBackend {
+        backend: Backend::Service { name: read(name), port: port(80) },
+        weight: Weight::new(1).unwrap(),
+    };
+    let rule = RouteRule {
+        name: None,
+        matches: vec![every],
+        backends: backends.iter().map(backend).collect(),
+        timeouts: Timeouts::default(),
+        retry: None,
+    };
+    Route {
+        name: read(name),
+        created: 0,
+        parents: BTreeSet::from([RouteParent { service: read(parent), port: None }]),
+        hostnames: BTreeSet::new(),
+        rules: vec![rule],
+    }
+}
+
+/// A policy that denies a namespace.
+pub(crate) fn policy(name: &str, denied: &str) -> Policy {
+    let peer = Peer { namespace: Some(Namespace::new(denied).unwrap()), ..Peer::default() };
+    Policy::Authorization(AuthorizationPolicy {
+        name: read(name),
+        allow: None,
+        deny: vec![Rule { from: Some(vec![peer]), to: None }],
+        audit: vec![],
+    })
+}
+
+pub(crate) fn mesh() -> MeshSettings {
+    MeshSettings {
+        trust_domain: read("weft.local"),
+        cidrs: BTreeSet::from([
+            Cidr::new(read("240.119.0.0"), 16).unwrap(),
+            Cidr::new(read("fd77:6566:7400::"), 64).unwrap(),
+        ]),
+        dns_zone: DnsZone::new("cluster.local").unwrap(),
+        outbound: OutboundPolicy::Registered,
+        unguarded: UnguardedPolicy::Deny,
+    }
+}
+
+pub(crate) fn trust(sequence: u64) -> Trust {
+    let revoked = [
+        Revocation::Serial(SerialNumber::new(&[1, 2, 3]).unwrap()),
+        Revocation::Identity(read("spiffe://weft.local/ns/shop/sa/old")),
+    ];
+    Trust {
+        domain: read("weft.local"),
+        sequence,
+        roots: BTreeSet::from([RootCertificate::new(b"a root").unwrap()]),
+        revoked: revoked.into(),
+    }
+}
+
+pub(crate) fn guards(scope: GuardScope, policies: &[(&str, ContentHash)]) -> Guards {
+    let policies = policies.iter().map(|(name, hash)| (read(name), *hash));
+    Guards { scope, policies: policies.collect() }
+}
+
+/// One object of each kind, with all that it can hold.
+pub(crate) fn one_of_each() -> Vec<Object> {
+    let mut full_service = service("shop/cart", "240.119.0.1");
+    full_service.vips.insert(address("fd77:6566:7400::1"));
+    let settings = ServicePort {
+        name: Some("grpc".to_owned()),
+        protocol: Protocol::Grpc,
+        mtls: MtlsMode::Permissive,
+    };
+    full_service.ports.insert(port(81), settings);
+    let mut full_workload = workload("shop/cart-1", "192.0.2.7", &["shop/cart", "shop/all"]);
+    full_workload.locality = Some(Locality::new("eu", Some("eu-1")).unwrap());
+    full_workload.ports = BTreeMap::from([(
+        port(8080),
+        WorkloadPort { protocol: Protocol::Http, mtls: MtlsMode::Permissive },
+    )]);
+    full_workload.tunnel =
+        Tunnel::PerPort { elsewhere: BTreeMap::from([(port(8080), port(15008))]) };
+    let mut other_workload = workload("shop/cart-2", "2001:db8::7", &[]);
+    other_workload.identity = None;
+    other_workload.health = Health::Draining;
+    other_workload.tunnel = Tunnel::One(read("127.0.0.1:4000"));
+    let name: ObjectName = read("shop/callers");
+    let hash = ContentHash([7; 32]);
+    let guards = guards(
+        GuardScope::Service(read("shop/cart")),
+        &[
+            ("authorization/shop/callers", hash),
+            ("authorization/shop/others", ContentHash([8; 32])),
+        ],
+    );
+    vec![
+        Object::Mesh(Arc::new(mesh())),
+        Object::Trust(Arc::new(trust(3))),
+        Object::Policy(Arc::new(Policy::Authorization(full_policy(name)))),
+        Object::Guards(Arc::new(guards)),
+        Object::Service(Arc::new(full_service)),
+        Object::Workload(Arc::new(full_workload)),
+        Object::Workload(Arc::new(other_workload)),
+        Object::Route(Arc::new(full_route())),
+    ]
+}
+
+fn full_policy(name: ObjectName) -> AuthorizationPolicy {
+    let peer = Peer {
+        identity: Some(read("spiffe://weft.local/ns/shop/sa/web")),
+        service_account: Some(read("shop/web")),
+        namespace: Some(Namespace::new("shop").unwrap()),
+        cidr: Some(Cidr::new(read("10.0.0.0"), 8).unwrap()),
+        not_identities: BTreeSet::from([read("spiffe://weft.local/ns/dev/sa/web")]),
+        not_service_accounts: BTreeSet::from([read("dev/web")]),
+        not_namespaces: BTreeSet::from([Namespace::new("dev").unwrap()]),
+        not_cidrs: BTreeSet::from([Cidr::new(read("10.1.0.0"), 16).unwrap()]),
+    };
+    let path = |text| HttpPath::new(text).unwrap();
+    let header = |name, value: Option<&str>| HeaderCondition {
+        name: HeaderName::new(name).unwrap(),
+        value: value.map(|value| ExactValue::new(value).unwrap()),
+    };
+    let operation = Operation {
+        ports: BTreeSet::from([port(8080), port(8081)]),
+        methods: BTreeSet::from([Method::new("GET").unwrap(), Method::new("POST").unwrap()]),
+        paths: BTreeSet::from([PathPattern::Exact(path("/a")), PathPattern::Below(path("/a/"))]),
+        headers: vec![header("x-debug", None), header("x-tenant", Some("blue"))],
+    };
+    AuthorizationPolicy {
+        name,
+        allow: Some(vec![Rule { from: Some(vec![peer]), to: Some(vec![operation]) }]),
+        deny: vec![Rule { from: None, to: Some(vec![]) }],
+        audit: vec![Rule { from: None, to: None }],
+    }
+}
+
+fn full_route() -> Route {
+    let bound = |millis| TimeBound::from_millis(millis);
+    let exact = |text| ValueMatch::Exact(ExactValue::new(text).unwrap());
+    let regex = |text| RegexText::new(text).unwrap();
+    let canary = RouteMatch {
+        path: PathMatch::Exact(HttpPath::new("/v2").unwrap()),
+        headers: vec![HeaderMatch {
+            name: HeaderName::new("x-canary").unwrap(),
+            value: exact("1"),
+        }],
+        query: vec![QueryMatch::new("q", ValueMatch::Regex(regex("a+"))).unwrap()],
+        method: Some(Method::new("GET").unwrap()),
+    };
+    let by_regex = RouteMatch {
+        path: PathMatch::Regex(regex("/(a|b)+")),
+        headers: vec![],
+        query: vec![],
+        method: None,
+    };
+    let missing = WeightedBackend {
+        backend: Backend::Missing { reason: "Service shop/gone is not there".to_owned() },
+        weight: Weight::new(0).unwrap(),
+    };
+    let mut route = route("http/shop/canary", "shop/cart", &["shop/cart-v1", "shop/cart-v2"]);
+    route.created = -1;
+    route.parents.insert(RouteParent { service: read("shop/cart"), port: Some(port(80)) });
+    route.hostnames = BTreeSet::from(["*.example.com".to_owned(), "example.com".to_owned()]);
+    route.rules[0].name = Some("canary".to_owned());
+    route.rules[0].matches = vec![canary, by_regex];
+    route.rules[0].backends.push(missing);
+    route.rules[0].timeouts = Timeouts::new(bound(2000), bound(500)).unwrap();
+    route.rules[0].retry = Some(Retry {
+        statuses: [502, 503].map(|code| RetryStatus::new(code).unwrap()).into(),
+        ..Retry::default()
+    });
+    route
+}
