@@ -17,6 +17,7 @@ mod admin;
 mod authority;
 mod certificate;
 mod control;
+mod control_stream;
 mod credentials;
 mod hex;
 mod key;
@@ -41,6 +42,7 @@ pub use authority::{
 };
 pub use certificate::Validity;
 pub use control::{ControlKey, ControlKeyError, control_client_config};
+pub use control_stream::{ControlStream, accept_control, connect_control};
 pub use credentials::{Credentials, CredentialsError, Svid, SvidSlot};
 pub use key_hash::{KeyHash, KeyHashError};
 pub use renewal::renew_at;
@@ -54,3 +56,6 @@ pub use trust::{
     IssuerFacts, PeerFacts, Reason, Revocations, Trust, TrustBundle, TrustError, TrustSlot,
 };
 pub use verify::peer_identity;
+
+/// How a server or a client of TLS behaves: made here, passed on by those who listen and connect.
+pub use rustls::{ClientConfig, ServerConfig};
