@@ -3,7 +3,11 @@
 //! Deliberately absent: a copy of any rule. Commands read what users write, wire the crates
 //! together, and print.
 
+mod control;
 mod proxy;
+mod resources;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -17,12 +21,62 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make resources as files say.
+    Apply(resources::Apply),
+    /// Show resources.
+    Get(resources::Select),
+    /// Delete a resource.
+    Delete(resources::Delete),
+    /// Show resources, and then what changes.
+    Watch(resources::Select),
+    /// Run the control plane of a mesh outside Kubernetes.
+    Control(control::Arguments),
     /// Run a proxy with explicit listeners and given certificates.
     Proxy(proxy::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Apply(arguments) => resources::apply(&arguments),
+        Command::Get(arguments) => resources::get(&arguments),
+        Command::Delete(arguments) => resources::delete(&arguments),
+        Command::Watch(arguments) => resources::watch(&arguments),
+        Command::Control(arguments) => control::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint!("{}", explained(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What went wrong, and why, each cause once: some errors say what is below them, some do not.
+fn explained(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !said.contains(&cause) {
+            let lead = if text.is_empty() { "weft: " } else { "  because: " };
+            text.push_str(&format!("{lead}{}\n", cause.trim_end()));
+        }
+        said = cause;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let error = anyhow::anyhow!("no such file")
+            .context("cannot read a.pem: no such file")
+            .context("the proxy cannot start");
+        let expected = "weft: the proxy cannot start\n  because: cannot read a.pem: no such file\n";
+        assert_eq!(explained(&error), expected);
     }
 }

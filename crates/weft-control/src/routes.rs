@@ -1,0 +1,177 @@
+//! The API over HTTP: which request does what, and who may.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use serde::Deserialize;
+use weft_identity::{AdminRecord, Bearer};
+use weft_world::Clock;
+
+use crate::api::{ApplyRequest, ObjectKey, Refusal, WatchEvent};
+use crate::resources::{ApplyError, Resources, Watch};
+
+/// The most bytes of a request.
+const REQUEST_BYTES_MAX: usize = 32 << 20;
+
+/// The place of a namespace in a path, for objects that are in none.
+pub(crate) const NO_NAMESPACE: &str = "-";
+
+/// What the routes work on.
+#[derive(Clone)]
+pub struct Api {
+    /// The resources.
+    pub resources: Resources,
+    /// Who may use the API.
+    pub admins: Arc<[AdminRecord]>,
+    /// The time.
+    pub clock: Arc<dyn Clock + Send + Sync>,
+}
+
+impl Api {
+    /// The API as a service. Every route asks for an admin credential.
+    pub fn router(self) -> Router {
+        let object = get(get_object).delete(delete_object);
+        Router::new()
+            .route("/api/v1/apply", post(apply))
+            .route("/api/v1/objects", get(list))
+            .route("/api/v1/objects/{kind}/{namespace}/{name}", object)
+            .route("/api/v1/watch", get(watch))
+            .fallback(async || refuse(StatusCode::NOT_FOUND, "not-found", "there is no such path"))
+            .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+            .layer(from_fn_with_state(self.clone(), admit))
+            .with_state(self)
+    }
+}
+
+/// Lets only holders of an admin credential pass.
+async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
+    match bearer(request.headers()) {
+        Some(bearer) if api.admins.iter().any(|record| record.admits(&bearer)) => {
+            next.run(request).await
+        }
+        Some(_) => refuse(
+            StatusCode::UNAUTHORIZED,
+            "credential-refused",
+            "this admin credential is not one of this control plane's",
+        ),
+        None => refuse(
+            StatusCode::UNAUTHORIZED,
+            "credential-missing",
+            "an admin credential is needed: `Authorization: Bearer ID.SECRET`",
+        ),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<Bearer> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    Bearer::parse(value.strip_prefix("Bearer ")?).ok()
+}
+
+async fn apply(State(api): State<Api>, Json(request): Json<ApplyRequest>) -> Response {
+    let work = move || {
+        let (now, wall) = (api.clock.now(), api.clock.wall());
+        api.resources.apply(&request, now, wall)
+    };
+    answer(blocking(work).await)
+}
+
+#[derive(Deserialize)]
+struct Selection {
+    kind: Option<String>,
+    namespace: Option<String>,
+    #[serde(default)]
+    from: u64,
+}
+
+async fn list(State(api): State<Api>, Query(selection): Query<Selection>) -> Response {
+    let Selection { kind, namespace, .. } = selection;
+    answer(api.resources.list(kind.as_deref(), namespace.as_deref()))
+}
+
+async fn get_object(
+    State(api): State<Api>,
+    Path(path): Path<(String, String, String)>,
+) -> Response {
+    answer(api.resources.get(&key(path)))
+}
+
+#[derive(Deserialize)]
+struct Precondition {
+    version: Option<u64>,
+}
+
+async fn delete_object(
+    State(api): State<Api>,
+    Path(path): Path<(String, String, String)>,
+    Query(Precondition { version }): Query<Precondition>,
+) -> Response {
+    let work = move || {
+        let (now, wall) = (api.clock.now(), api.clock.wall());
+        api.resources.delete(&key(path), version, now, wall)
+    };
+    answer(blocking(work).await)
+}
+
+fn key((kind, namespace, name): (String, String, String)) -> ObjectKey {
+    let namespace = if namespace == NO_NAMESPACE { String::new() } else { namespace };
+    ObjectKey { kind, namespace, name }
+}
+
+/// Answers with one JSON object a line, as changes come.
+async fn watch(State(api): State<Api>, Query(selection): Query<Selection>) -> Response {
+    let Selection { kind, namespace, from } = selection;
+    let watch = match api.resources.watch(kind.as_deref(), namespace.as_deref(), from) {
+        Ok(watch) => watch,
+        Err(error) => return refusal(error),
+    };
+    let lines = stream::unfold(Some(watch), async |watch| {
+        let mut watch: Watch = watch?;
+        let (events, rest) = match std::future::poll_fn(|cx| watch.poll_next(cx)).await {
+            Ok(events) => (events, Some(watch)),
+            Err(error) => (vec![WatchEvent::Ended { reason: error.to_string() }], None),
+        };
+        let mut text = String::new();
+        for event in &events {
+            text.push_str(&serde_json::to_string(event).unwrap_or_default());
+            text.push('\n');
+        }
+        Some((Ok::<_, Infallible>(text), rest))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+/// Runs what may wait for the disk where waiting holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApplyError> + Send + 'static,
+) -> Result<T, ApplyError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn answer<T: serde::Serialize>(result: Result<T, ApplyError>) -> Response {
+    match result {
+        Ok(value) => Json(value).into_response(),
+        Err(error) => refusal(error),
+    }
+}
+
+fn refusal(error: ApplyError) -> Response {
+    let (_, status) = error.reason();
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json(error.refusal())).into_response()
+}
+
+fn refuse(status: StatusCode, reason: &str, message: &str) -> Response {
+    let (reason, message) = (reason.to_owned(), message.to_owned());
+    (status, Json(Refusal { reason, message, findings: Vec::new() })).into_response()
+}

@@ -1,0 +1,289 @@
+//! `weft apply | get | delete | watch`: the resources, from the command line.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum;
+use weft_control::Client;
+use weft_control::api::{
+    Action, ApplyRequest, ListResponse, ObjectKey, SourceFile, StoredObject, WatchEvent,
+};
+use weft_identity::AdminCredential;
+use weft_world::UnixTime;
+
+/// How a command reaches the control plane, and as whom.
+#[derive(clap::Args)]
+pub struct Access {
+    /// The file with the admin credential, which also says where the control plane is.
+    #[arg(long, env = "WEFT_CREDENTIAL", value_name = "FILE", default_value = "weft-data/admin")]
+    credential: PathBuf,
+}
+
+/// The arguments of `weft apply`.
+#[derive(clap::Args)]
+pub struct Apply {
+    #[command(flatten)]
+    access: Access,
+    /// Files or directories with resources; `-` is standard input.
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The namespace of objects that name none.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Only say what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The arguments of `weft get` and `weft watch`.
+#[derive(clap::Args)]
+pub struct Select {
+    #[command(flatten)]
+    access: Access,
+    /// The kind, as in `HTTPRoute`, `services` or `svc`. Default: all.
+    kind: Option<String>,
+    /// The name of one object.
+    name: Option<String>,
+    /// The namespace; for one object `default` if it is not given, else all.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// How objects are printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// The arguments of `weft delete`.
+#[derive(clap::Args)]
+pub struct Delete {
+    #[command(flatten)]
+    access: Access,
+    /// The kind.
+    kind: String,
+    /// The name.
+    name: String,
+    /// The namespace.
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Delete only if this is still the object's version.
+    #[arg(long, value_name = "VERSION")]
+    resource_version: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A line for each.
+    Table,
+    /// As they are written, with what the store says of them.
+    Yaml,
+    /// The answer of the control plane.
+    Json,
+}
+
+impl Access {
+    fn client(&self) -> anyhow::Result<Client> {
+        let world = weft_net::world();
+        let credential =
+            AdminCredential::read(&*world.files, &self.credential).with_context(|| {
+                "no access to the control plane: name the credential that `weft control` wrote by \
+             --credential or WEFT_CREDENTIAL"
+            })?;
+        Ok(Client::new(world, credential))
+    }
+}
+
+/// Runs `future` to its end on this thread.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .context("cannot start the event loop")?;
+    runtime.block_on(future)
+}
+
+/// `weft apply`.
+pub fn apply(arguments: &Apply) -> anyhow::Result<()> {
+    let Apply { access, files, namespace, dry_run } = arguments;
+    let files = sources(files)?;
+    let request = ApplyRequest { files, namespace: namespace.clone(), dry_run: *dry_run };
+    let client = access.client()?;
+    let response = block_on(async { Ok(client.apply(&request).await?) })?;
+    eprint!("{}", response.rendered);
+    for object in response.objects {
+        let suffix = if *dry_run { " (dry run)" } else { "" };
+        println!("{} {}{suffix}", title(&object.key), action(object.action));
+    }
+    Ok(())
+}
+
+/// `weft get`.
+pub fn get(arguments: &Select) -> anyhow::Result<()> {
+    let Select { access, kind, name, namespace, output } = arguments;
+    let client = access.client()?;
+    let listed = block_on(async {
+        let (Some(kind), Some(name)) = (kind, name) else {
+            return Ok(client.list(kind.as_deref(), namespace.as_deref()).await?);
+        };
+        let namespace = namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let key = ObjectKey { kind: kind.clone(), namespace, name: name.clone() };
+        let object = client.get(&key).await?;
+        Ok(ListResponse { resource_version: object.resource_version, objects: vec![object] })
+    })?;
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&listed)?),
+        Output::Yaml => {
+            let texts: Vec<_> = listed.objects.iter().map(|object| object.yaml.as_str()).collect();
+            print!("{}", texts.join("---\n"));
+        }
+        Output::Table => print!("{}", table(&listed.objects, weft_net::world().clock.wall())),
+    }
+    Ok(())
+}
+
+/// `weft delete`.
+pub fn delete(arguments: &Delete) -> anyhow::Result<()> {
+    let Delete { access, kind, name, namespace, resource_version } = arguments;
+    let client = access.client()?;
+    let key = ObjectKey { kind: kind.clone(), namespace: namespace.clone(), name: name.clone() };
+    let deleted = block_on(async { Ok(client.delete(&key, *resource_version).await?) })?;
+    println!("{} {}", title(&deleted.key), action(deleted.action));
+    Ok(())
+}
+
+/// `weft watch`: what is there, then what changes, until it is interrupted.
+pub fn watch(arguments: &Select) -> anyhow::Result<()> {
+    let Select { access, kind, name, namespace, output } = arguments;
+    ensure!(*output != Output::Yaml, "-o yaml is for `weft get`; watch prints lines or JSON");
+    let client = access.client()?;
+    let is_meant = |key: &ObjectKey| name.as_ref().is_none_or(|name| *name == key.name);
+    let print = |event: &WatchEvent| -> anyhow::Result<bool> {
+        let line = match (event, output) {
+            (WatchEvent::Ended { reason }, _) => bail!("the watch has ended: {reason}"),
+            (WatchEvent::Put { object }, _) if !is_meant(&object.key) => return Ok(true),
+            (WatchEvent::Deleted { key, .. }, _) if !is_meant(key) => return Ok(true),
+            (event, Output::Json) => serde_json::to_string(event)?,
+            (WatchEvent::Put { object }, _) => {
+                format!("{} at version {}", title(&object.key), object.resource_version)
+            }
+            (WatchEvent::Deleted { key, resource_version }, _) => {
+                format!("{} deleted at version {resource_version}", title(key))
+            }
+        };
+        // Whoever reads the lines may have had enough.
+        Ok(writeln!(std::io::stdout(), "{line}").is_ok())
+    };
+    block_on(async {
+        let (kind, namespace) = (kind.as_deref(), namespace.as_deref());
+        let listed = client.list(kind, namespace).await?;
+        for object in listed.objects {
+            print(&WatchEvent::Put { object })?;
+        }
+        let mut result = Ok(());
+        let each = |event: WatchEvent| match print(&event) {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                result = Err(error);
+                false
+            }
+        };
+        client.watch(kind, namespace, listed.resource_version, each).await?;
+        result
+    })
+}
+
+/// The files that are meant, directories searched for YAML and JSON.
+fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
+    let mut sources = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+            sources.push(SourceFile { name: "standard input".to_owned(), text });
+        } else if path.is_dir() {
+            let found = resources_in(path)?;
+            ensure!(!found.is_empty(), "{} holds no .yaml, .yml or .json file", path.display());
+            for file in found {
+                sources.push(source(&file)?);
+            }
+        } else {
+            sources.push(source(path)?);
+        }
+    }
+    Ok(sources)
+}
+
+fn resources_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let cannot = || format!("cannot read the directory {}", directory.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).with_context(cannot)? {
+        let path = entry.with_context(cannot)?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn source(path: &Path) -> anyhow::Result<SourceFile> {
+    let name = path.display().to_string();
+    let text = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
+    let text = String::from_utf8(text).with_context(|| format!("{name} is not UTF-8"))?;
+    Ok(SourceFile { name, text })
+}
+
+/// Kind, namespace and name as people write them.
+fn title(key: &ObjectKey) -> String {
+    let ObjectKey { kind, namespace, name } = key;
+    if namespace.is_empty() {
+        format!("{kind} {name}")
+    } else {
+        format!("{kind} {namespace}/{name}")
+    }
+}
+
+fn action(action: Action) -> &'static str {
+    match action {
+        Action::Created => "created",
+        Action::Configured => "configured",
+        Action::Unchanged => "unchanged",
+        Action::Deleted => "deleted",
+    }
+}
+
+/// The objects as a table.
+fn table(objects: &[StoredObject], now: UnixTime) -> String {
+    if objects.is_empty() {
+        return "no objects\n".to_owned();
+    }
+    let header = ["KIND", "NAMESPACE", "NAME", "VERSION", "AGE"].map(str::to_owned);
+    let rows = objects.iter().map(|object| {
+        let ObjectKey { kind, namespace, name } = object.key.clone();
+        let age = now.0.saturating_sub(Duration::from_millis(object.created_ms));
+        [kind, namespace, name, object.resource_version.to_string(), rounded(age)]
+    });
+    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2), width(3)];
+    let mut text = String::new();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(widths) {
+            text.push_str(&format!("{cell:<width$}  "));
+        }
+        text.push_str(&row[4]);
+        text.push('\n');
+    }
+    text
+}
+
+/// A duration by its largest unit, as in `3h`.
+fn rounded(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}

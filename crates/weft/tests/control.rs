@@ -1,0 +1,251 @@
+//! A real control plane, called by the real command line and by curl, killed at random moments.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use weft_control::Client;
+use weft_control::api::{ApplyRequest, SourceFile};
+use weft_identity::AdminCredential;
+
+const WEFT: &str = env!("CARGO_BIN_EXE_weft");
+
+/// A directory of the test's own, which goes away with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("weft-control-{}-{count}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A control plane. It is killed with this value.
+struct Control {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Control {
+    /// Starts one on the files in `directory`, at `listen`.
+    fn start(directory: &Directory, listen: &str) -> Control {
+        let mut child = Command::new(WEFT)
+            .args(["control", "--listen", listen, "--data"])
+            .arg(directory.0.join("data"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = lines.next().unwrap().unwrap();
+        let address = ready.strip_prefix("weft control: ready at ").expect(&ready);
+        let address = address.split(',').next().unwrap().parse().unwrap();
+        // Whatever it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Control { child, address }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // SIGKILL: nothing is left to it to put in order.
+        let _ = self.child.wait();
+    }
+}
+
+fn weft(credential: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(WEFT);
+    command.args(arguments).env("WEFT_CREDENTIAL", credential).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+/// What a command printed that must succeed.
+fn must(output: Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command said that must fail.
+fn refused(output: Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+const SERVICE: &str = "
+apiVersion: v1
+kind: Service
+metadata: { name: cart, namespace: shop }
+spec: { selector: { app: cart }, ports: [{ port: 80 }] }
+";
+
+#[test]
+fn resources_are_applied_shown_and_deleted() {
+    let directory = Directory::new();
+    let _control = Control::start(&directory, "127.0.0.1:0");
+    let credential = directory.0.join("data/admin");
+    let file = directory.file("shop.yaml", SERVICE);
+    let file = file.to_str().unwrap();
+
+    assert_eq!(must(weft(&credential, &["apply", "-f", file])), "Service shop/cart created\n");
+    assert_eq!(must(weft(&credential, &["apply", "-f", file])), "Service shop/cart unchanged\n");
+    let table = must(weft(&credential, &["get", "services"]));
+    assert!(table.starts_with("KIND     NAMESPACE  NAME  VERSION  AGE\n"), "{table}");
+    let yaml = must(weft(&credential, &["get", "svc", "cart", "-n", "shop", "-o", "yaml"]));
+    let changed = directory.file("changed.yaml", &yaml.replace("port: 80", "port: 81"));
+    let changed = changed.to_str().unwrap();
+    let configured = must(weft(&credential, &["apply", "-f", changed]));
+    assert_eq!(configured, "Service shop/cart configured\n");
+    // The same change again is based on a version that is no longer there.
+    let conflict = directory.file("conflict.yaml", &yaml.replace("port: 80", "port: 82"));
+    let error = refused(weft(&credential, &["apply", "-f", conflict.to_str().unwrap()]));
+    assert!(error.contains("read it again and repeat the change"), "{error}");
+    let deleted = must(weft(&credential, &["delete", "svc", "cart", "-n", "shop"]));
+    assert_eq!(deleted, "Service shop/cart deleted\n");
+    assert_eq!(must(weft(&credential, &["get"])), "no objects\n");
+}
+
+#[test]
+fn wrong_resources_are_refused_with_all_that_is_wrong() {
+    let directory = Directory::new();
+    let _control = Control::start(&directory, "127.0.0.1:0");
+    let credential = directory.0.join("data/admin");
+    let text = SERVICE.replace("port: 80", "port: 0").replace("selector", "selectr");
+    let file = directory.file("wrong.yaml", &text);
+    let error = refused(weft(&credential, &["apply", "-f", file.to_str().unwrap()]));
+    assert!(error.contains("spec.ports[0].port: 0 is not allowed, the least is 1"), "{error}");
+    assert!(error.contains("did you mean `selector`?"), "{error}");
+    assert!(error.contains("wrong.yaml:5:"), "{error}");
+    let error = refused(weft(&credential, &["apply", "-f", "/nowhere.yaml"]));
+    assert!(error.contains("cannot read /nowhere.yaml"), "{error}");
+}
+
+#[test]
+fn without_the_credential_nothing_is_told_or_changed() {
+    let directory = Directory::new();
+    let control = Control::start(&directory, "127.0.0.1:0");
+    let error = refused(weft(Path::new("/nowhere"), &["get"]));
+    assert!(error.contains("cannot read the admin credential /nowhere"), "{error}");
+
+    // Somebody else's credential, from another control plane, moved to this one's address.
+    let other = Directory::new();
+    let stranger = Control::start(&other, "127.0.0.1:0");
+    let files = weft_net::world().files;
+    let mut credential = AdminCredential::read(&*files, &other.0.join("data/admin")).unwrap();
+    credential.address = control.address.to_string().parse().unwrap();
+    let forged = directory.0.join("forged");
+    credential.write(&*files, &forged).unwrap();
+    let error = refused(weft(&forged, &["get"]));
+    assert!(error.contains("this is not the control plane: its key is"), "{error}");
+    drop(stranger);
+
+    // The right server, and a proof that it does not know.
+    let own = AdminCredential::read(&*files, &directory.0.join("data/admin")).unwrap();
+    credential.control_key = own.control_key;
+    credential.write(&*files, &forged).unwrap();
+    let error = refused(weft(&forged, &["get"]));
+    assert!(error.contains("not one of this control plane's"), "{error}");
+
+    // No proof at all, by a client that is not ours.
+    let url = format!("https://{}/api/v1/objects", control.address);
+    let curl = Command::new("curl").args(["-sk", "-w", "%{http_code}", &url]).output();
+    let said = must(curl.expect("curl is installed: apt-get install curl"));
+    assert!(said.contains("credential-missing") && said.ends_with("401"), "{said}");
+}
+
+#[test]
+fn two_control_planes_do_not_share_a_directory_and_strangers_do_not_read_it() {
+    let directory = Directory::new();
+    let _control = Control::start(&directory, "127.0.0.1:0");
+    let data = directory.0.join("data");
+    let second = || {
+        let mut command = Command::new(WEFT);
+        command.args(["control", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
+        refused(command.output().unwrap())
+    };
+    assert!(second().contains("is in use: stop the other control plane"));
+    must(Command::new("chmod").arg("755").arg(&data).output().unwrap());
+    assert!(second().contains("can be read by others, and holds keys: chmod 700"));
+}
+
+/// Kills in the proof that no acknowledged change is lost.
+const KILLS: u32 = 200;
+
+#[test]
+fn a_killed_control_plane_loses_no_acknowledged_change() {
+    let directory = Directory::new();
+    let control = Control::start(&directory, "127.0.0.1:0");
+    let listen = control.address.to_string();
+    drop(control);
+    let mut acknowledged = 0u32;
+    let mut sent = 0u32;
+    for round in 0..KILLS {
+        let control = Control::start(&directory, &listen);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let world = weft_net::world();
+            let files = world.files.clone();
+            let credential = AdminCredential::read(&*files, &directory.0.join("data/admin"));
+            let client = Client::new(world.clone(), credential.unwrap());
+            let found = counter(&client).await;
+            assert!(
+                found >= acknowledged && found <= sent,
+                "after {round} kills: {acknowledged} was acknowledged, {sent} sent, {found} found"
+            );
+            // The moment of the kill is drawn from the time that a few changes take.
+            let doom = std::time::Duration::from_micros(world.entropy.next() % 12_000);
+            let changes = async {
+                loop {
+                    sent += 1;
+                    match client.apply(&change(sent)).await {
+                        Ok(_) => acknowledged = sent,
+                        Err(_) => return,
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                () = world.clock.sleep(doom) => {}
+                () = changes => {}
+            }
+        });
+        drop(control);
+    }
+    assert!(acknowledged > KILLS / 4, "only {acknowledged} changes were acknowledged at all");
+}
+
+/// A change that carries its number.
+fn change(number: u32) -> ApplyRequest {
+    let text = SERVICE.replace("name: cart", &format!("labels: {{ change: '{number}' }}, name: cart"));
+    let files = vec![SourceFile { name: "change".to_owned(), text }];
+    ApplyRequest { files, namespace: None, dry_run: false }
+}
+
+/// The number of the last change that is there.
+async fn counter(client: &Client) -> u32 {
+    let listed = client.list(Some("svc"), None).await.unwrap();
+    let Some(object) = listed.objects.first() else { return 0 };
+    let digits = object.yaml.split("change: \"").nth(1).unwrap().split('"').next().unwrap();
+    digits.parse().unwrap()
+}
