@@ -1,7 +1,7 @@
 //! Where a body ends: by length, in chunks, or with the connection.
 
 use crate::GrammarError;
-use crate::fields::{Fields, Known};
+use crate::fields::{Fields, is_value};
 use crate::message::head_error;
 
 /// The most bytes that framing adds around one piece of a chunked body.
@@ -181,14 +181,15 @@ fn size_line(input: &[u8]) -> Result<Option<(u64, usize)>, GrammarError> {
             return Err(GrammarError::Chunk("the size line is longer than 1024 bytes"));
         }
         // What can be seen already may be wrong already.
-        check_extension(&window[digits..], digits)?;
+        let rest = &window[digits..];
+        check_extension(rest.strip_suffix(b"\r").unwrap_or(rest), digits)?;
         return Ok(None);
     };
     let Some(line) = window[..end].strip_suffix(b"\r") else {
         return Err(GrammarError::Chunk("a line ends without a carriage return"));
     };
-    check_extension(&line[digits.min(line.len())..], digits)?;
-    if digits == 0 || line[digits..].contains(&b'\r') {
+    check_extension(&line[digits..], digits)?;
+    if digits == 0 {
         return Err(GrammarError::Chunk("the chunk size is not a hexadecimal number"));
     }
     let text = std::str::from_utf8(&line[..digits]).expect("hexadecimal digits are ASCII");
@@ -196,14 +197,17 @@ fn size_line(input: &[u8]) -> Result<Option<(u64, usize)>, GrammarError> {
     Ok(Some((size, end + 1)))
 }
 
-/// What may follow the digits: nothing, the line end, or an extension, which is passed over.
+/// What may follow the digits: nothing or extensions, which are passed over.
+///
+/// White space may stand before an extension only: with `1 0` one reader sees one byte, and another
+/// sixteen. Source: RFC 9112, section 7.1.1.
 fn check_extension(rest: &[u8], digits: usize) -> Result<(), GrammarError> {
-    match rest {
-        [] => Ok(()),
-        _ if digits == 0 => Err(GrammarError::Chunk("the chunk size is not a hexadecimal number")),
-        [b'\r' | b';' | b' ' | b'\t', ..] => Ok(()),
-        _ => Err(GrammarError::Chunk("the chunk size is not a hexadecimal number")),
+    let is_space = |byte: &&u8| matches!(byte, b' ' | b'\t');
+    let begins_well = matches!(rest.iter().find(|byte| !is_space(byte)), None | Some(b';'));
+    if rest.is_empty() || (digits > 0 && begins_well && rest.iter().all(|&byte| is_value(byte))) {
+        return Ok(());
     }
+    Err(GrammarError::Chunk("the chunk size is not a hexadecimal number"))
 }
 
 fn trailer_section(input: &[u8], trailers: &mut Fields) -> Result<Option<usize>, GrammarError> {
@@ -219,16 +223,24 @@ fn trailer_section(input: &[u8], trailers: &mut Fields) -> Result<Option<usize>,
             Err(GrammarError::TooLarge)
         }
         httparse::Status::Partial => Ok(None),
+        // `httparse` takes a bare line feed for a line end. Where others do not, the body would end
+        // elsewhere.
+        httparse::Status::Complete((bytes, _)) if has_bare_line_feed(&window[..bytes]) => {
+            Err(GrammarError::Chunk("a line ends without a carriage return"))
+        }
         httparse::Status::Complete((bytes, headers)) => {
             trailers.clear();
             trailers.text.extend_from_slice(&window[..bytes]);
             trailers.adopt(headers, window);
             // A trailer may not say what only a head can. Source: RFC 9110, section 6.5.1.
-            trailers.strip_hop_by_hop();
-            trailers.remove_known(|known| known != Known::Other);
+            trailers.remove_known(|_| true);
             Ok(Some(bytes))
         }
     }
+}
+
+fn has_bare_line_feed(lines: &[u8]) -> bool {
+    lines.starts_with(b"\n") || lines.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
 }
 
 /// Frames a body for the wire.

@@ -39,7 +39,8 @@ fn chunked() -> BodyDecoder {
 
 #[test]
 fn chunked_bodies_are_decoded_wherever_they_are_cut() {
-    let wire = b"5\r\nhello\r\n1;ext=\"1\"\r\n,\r\n06\r\n world\r\n0\r\nX-Sum: 9\r\n\r\nNEXT";
+    let wire =
+        b"5  \r\nhello\r\n1 ;ext=\"1\";e=\xff\t\r\n,\r\n06\r\n world\r\n0\r\nX-Sum: 9\r\n\r\nNEXT";
     for piece in 1..wire.len() {
         let (body, trailers, rest) = decode(chunked(), wire, piece).unwrap();
         assert_eq!(body, b"hello, world", "pieces of {piece}");
@@ -62,6 +63,12 @@ fn malformed_chunks_are_refused_wherever_they_are_cut() {
         b"5\r\nhello!\r\n0\r\n\r\n",
         b"5\r\nhello\n0\r\n\r\n",
         b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+        b"5 0\r\nhello\r\n0\r\n\r\n",
+        b"5 0;a\r\nhello\r\n0\r\n\r\n",
+        b"5\r\r\nhello\r\n0\r\n\r\n",
+        b"5;a\0\r\nhello\r\n0\r\n\r\n",
+        b"0\r\nX: 1\n\r\n",
+        b"0\r\nX: 1\r\n\n",
         b"5;a\nhello\r\n0\r\n\r\n",
         b"FFFFFFFFFFFFFFFF\r\n",
         b"00000000000000005\r\nhello\r\n0\r\n\r\n",
