@@ -2,6 +2,14 @@
 
 use std::ops::Range;
 
+use crate::GrammarError;
+
+/// The most fields that `Connection` may name for removal: each is compared with every field.
+const NOMINATED_MAX: usize = 32;
+
+/// Text beyond this size is given back when a head is forgotten, in bytes.
+const KEPT_TEXT_BYTES_MAX: usize = 8 * 1024;
+
 /// A piece of the text that a head keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -88,6 +96,11 @@ impl Known {
                 | Known::TransferEncoding
         )
     }
+
+    /// Whether a sender can have the field removed by naming it in `Connection`.
+    fn may_be_nominated(self) -> bool {
+        matches!(self, Known::Other | Known::Expect | Known::Weft)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +119,12 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Forgets all fields, and keeps the memory.
+    /// Forgets all fields, and keeps the memory, unless it is that of an unusually large head.
     pub fn clear(&mut self) {
         self.text.clear();
+        if self.text.capacity() > KEPT_TEXT_BYTES_MAX {
+            self.text = Vec::new();
+        }
         self.list.clear();
     }
 
@@ -224,29 +240,42 @@ impl Fields {
 
     /// Removes what speaks of one connection only, the fields that `Connection` names among it.
     ///
+    /// # Errors
+    /// [`GrammarError::Head`] if it names more than anybody has reason to.
     /// Source: RFC 9110, section 7.6.1.
-    pub(crate) fn strip_hop_by_hop(&mut self) {
+    pub(crate) fn strip_hop_by_hop(&mut self) -> Result<(), GrammarError> {
         if self.list.iter().any(|field| field.known == Known::Connection) {
-            self.strip_nominated();
+            self.strip_nominated()?;
         }
         self.remove_known(Known::is_hop_by_hop);
+        Ok(())
     }
 
-    fn strip_nominated(&mut self) {
+    fn strip_nominated(&mut self) -> Result<(), GrammarError> {
         let Fields { text, list } = self;
-        let mut nominated: Vec<&[u8]> = Vec::new();
+        let mut nominated = [Span::default(); NOMINATED_MAX];
+        let mut count = 0;
         for field in list.iter().filter(|field| field.known == Known::Connection) {
-            nominated.extend(list_items(&text[field.value.range()]));
+            // What is known is judged elsewhere: a sender may not take away what frames or
+            // addresses the message.
+            let items = list_items(&text[field.value.range()]);
+            for item in items.filter(|item| Known::from_name(item).may_be_nominated()) {
+                let place = nominated.get_mut(count);
+                *place.ok_or(GrammarError::Head("connection names more than 32 fields"))? =
+                    Span::of(item, text);
+                count += 1;
+            }
+        }
+        let nominated = &nominated[..count];
+        if nominated.is_empty() {
+            return Ok(());
         }
         list.retain(|field| {
-            // A sender may not take away what frames or addresses the message.
-            let is_kept = matches!(
-                field.known,
-                Known::Host | Known::ContentLength | Known::Upgrade | Known::Te | Known::Trailer
-            );
             let name = &text[field.name.range()];
-            is_kept || !nominated.iter().any(|item| item.eq_ignore_ascii_case(name))
+            let is_named = |item: &Span| text[item.range()].eq_ignore_ascii_case(name);
+            !nominated.iter().any(is_named)
         });
+        Ok(())
     }
 }
 
@@ -322,7 +351,31 @@ mod tests {
             ("Proxy-Connection", "keep-alive"),
             ("X-Kept", "2"),
         ]);
-        fields.strip_hop_by_hop();
+        fields.strip_hop_by_hop().unwrap();
         assert_eq!(written(&fields), "Host: a\r\nX-Kept: 2\r\n");
+    }
+
+    #[test]
+    fn connection_names_a_limited_number_of_fields() {
+        let names = |count: usize| {
+            (0..count).map(|number| format!("x-{number}, close, te")).collect::<Vec<_>>().join(",")
+        };
+        // "close" is the name of a field like any other.
+        let mut few = fields(&[("X-3", "1"), ("Connection", &names(NOMINATED_MAX / 2))]);
+        few.strip_hop_by_hop().unwrap();
+        assert!(few.is_empty());
+        let mut many = fields(&[("Connection", &names(NOMINATED_MAX))]);
+        assert!(matches!(many.strip_hop_by_hop(), Err(GrammarError::Head(_))));
+    }
+
+    #[test]
+    fn the_memory_of_a_large_head_is_given_back() {
+        let mut fields = fields(&[("a", &"v".repeat(60_000))]);
+        fields.clear();
+        assert_eq!(fields.text.capacity(), 0);
+        fields.append("a", b"1");
+        let kept = fields.text.capacity();
+        fields.clear();
+        assert_eq!(fields.text.capacity(), kept);
     }
 }

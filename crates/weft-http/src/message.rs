@@ -66,10 +66,11 @@ pub(crate) fn connection_options(fields: &Fields) -> ConnectionOptions {
     options
 }
 
-/// Whether the fields ask for WebSocket, the one protocol that may be changed to.
+/// Whether the fields ask for WebSocket, the one protocol that may be changed to, and for no other.
 pub(crate) fn asks_for_websocket(fields: &Fields, options: &ConnectionOptions) -> bool {
-    options.upgrade
-        && fields.known(Known::Upgrade).any(|value| value.eq_ignore_ascii_case(b"websocket"))
+    let mut wanted = fields.known(Known::Upgrade);
+    let is_websocket = wanted.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
+    options.upgrade && is_websocket && wanted.next().is_none()
 }
 
 /// Keeps of `TE` what may be passed on: whether trailers are welcome.

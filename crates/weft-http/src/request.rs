@@ -50,14 +50,19 @@ pub fn parse(input: &[u8], head: &mut RequestHead) -> Result<Option<Parsed>, Gra
     let is_http10 = head.version == Version::Http10;
     let size = stated_size(&head.fields, is_http10)?.unwrap_or(BodySize::Length(0));
     let options = connection_options(&head.fields);
-    head.upgrade = !is_http10 && asks_for_websocket(&head.fields, &options);
+    // WebSocket begins with a GET, and nobody may change protocols in the midst of a body.
+    // Source: RFC 6455, section 4.1, and RFC 9110, section 7.8.
+    let may_upgrade = !is_http10 && method == "GET" && size == BodySize::Length(0);
+    head.upgrade = may_upgrade && asks_for_websocket(&head.fields, &options);
     let upgrade = head.upgrade;
     head.fields.remove_known(|known| known == Known::Upgrade && !upgrade);
     reduce_te(&mut head.fields);
-    head.fields.strip_hop_by_hop();
+    head.fields.strip_hop_by_hop()?;
     read_target(head, target, window)?;
 
-    let keep_alive = !options.close && (!is_http10 || options.keep_alive);
+    // What follows CONNECT may be the tunnel's bytes already, which are no requests.
+    let keep_alive =
+        !options.close && (!is_http10 || options.keep_alive) && head.method() != "CONNECT";
     Ok(Some(Parsed { bytes, size, keep_alive }))
 }
 
@@ -91,6 +96,8 @@ fn read_target(head: &mut RequestHead, target: &str, window: &[u8]) -> Result<()
     let authority = authority.to_owned();
     if path.starts_with('/') {
         head.target = Span::of(path.as_bytes(), window);
+    } else if path.is_empty() && head.method() == "OPTIONS" {
+        head.set_target("*"); // Source: RFC 9112, section 3.2.4.
     } else {
         head.set_target(&format!("/{path}"));
     }
@@ -136,9 +143,17 @@ fn check_authority(authority: &[u8]) -> Result<(), GrammarError> {
     }
     match port {
         [] => Ok(()),
-        [b':', digits @ ..] if digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) => Ok(()),
+        [b':', digits @ ..] if is_port(digits) => Ok(()),
         _ => Err(GrammarError::Host("invalid port")),
     }
+}
+
+/// Whether `digits` is a port, which may be empty.
+fn is_port(digits: &[u8]) -> bool {
+    let decimal = |number: u32, digit: &u8| number * 10 + u32::from(digit - b'0');
+    digits.len() <= 5
+        && digits.iter().all(u8::is_ascii_digit)
+        && digits.iter().fold(0, decimal) <= u32::from(u16::MAX)
 }
 
 /// Writes `head` for a body of `size`.

@@ -64,16 +64,29 @@ pub fn parse(
         return Err(GrammarError::Head("101 without a change to websocket"));
     }
     let stated = stated_size(&head.fields, is_http10)?;
+    let states_body = stated.is_some_and(|size| !size.is_empty());
+    // There is none in these, and a sender that states one may send it all the same: the reader
+    // must not be told, and the connection not be trusted further. RFC 9110, section 8.6.
+    let is_bodiless = code < 200 || code == 204;
+    if is_bodiless {
+        if code < 200 && states_body {
+            return Err(GrammarError::Head("an informational response states a body"));
+        }
+        head.fields.remove_known(|known| known == Known::ContentLength);
+    }
     let size = match stated {
-        _ if to_head || code < 200 || code == 204 || code == 304 => BodySize::None,
+        _ if to_head || is_bodiless || code == 304 => BodySize::None,
         Some(size) => size,
         None => BodySize::Unknown,
     };
     // Without a stated length, the body ends with the connection.
     let ends_with_connection = stated.is_none() && size == BodySize::Unknown;
     head.fields.remove_known(|known| known == Known::Upgrade && !upgrade);
-    head.fields.strip_hop_by_hop();
-    let keep_alive = !options.close && (!is_http10 || options.keep_alive) && !ends_with_connection;
+    head.fields.strip_hop_by_hop()?;
+    let keep_alive = !options.close
+        && (!is_http10 || options.keep_alive)
+        && !ends_with_connection
+        && !(is_bodiless && states_body);
     Ok(Some(Parsed { bytes, size, keep_alive, ends_with_connection, upgrade }))
 }
 

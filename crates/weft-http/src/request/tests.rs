@@ -44,6 +44,7 @@ fn an_absolute_target_wins_over_the_host_field() {
     assert_eq!(forwarded(text), "GET /a HTTP/1.1\r\nX: 1\r\nHost: good:81\r\n\r\n");
     assert_eq!(parsed(text).0.authority(), "good:81");
     assert_eq!(parsed("GET HTTP://good HTTP/1.1\r\nHost: evil\r\n\r\n").0.target(), "/");
+    assert_eq!(parsed("OPTIONS http://good HTTP/1.1\r\nHost: evil\r\n\r\n").0.target(), "*");
     assert_eq!(parsed("GET http://good?q HTTP/1.1\r\nHost: evil\r\n\r\n").0.target(), "/?q");
 }
 
@@ -64,6 +65,16 @@ fn only_websocket_may_be_changed_to() {
     assert_eq!(forwarded(text), expected);
     let (head, _) = parsed("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n");
     assert!(!head.upgrade, "without Connection: upgrade it is no request to change");
+    for text in [
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Content-Length: 1\r\n\r\n",
+    ] {
+        let (head, _) = parsed(text);
+        assert!(!head.upgrade && head.fields.get("Upgrade").is_none(), "{text}");
+    }
 }
 
 #[test]
@@ -127,6 +138,7 @@ fn hosts_are_exactly_one() {
         "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a:123456\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: [x]\r\n\r\n",
         "GET http:/// HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -177,6 +189,8 @@ fn heads_are_limited() {
 fn connect_names_an_authority() {
     let (head, _) = parsed("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
     assert_eq!((head.authority(), head.target()), ("a:443", ""));
+    let (_, parsed) = parsed("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    assert!(!parsed.keep_alive, "what follows may be no request");
     refused("CONNECT /a HTTP/1.1\r\nHost: a\r\n\r\n");
 }
 

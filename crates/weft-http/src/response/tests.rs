@@ -18,6 +18,9 @@ fn bodies_end_as_the_head_says() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true, BodySize::None, true),
         ("HTTP/1.1 200 OK\r\n\r\n", true, BodySize::None, true),
         ("HTTP/1.1 204 No Content\r\n\r\n", false, BodySize::None, true),
+        ("HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n", false, BodySize::None, true),
+        ("HTTP/1.1 204 X\r\nContent-Length: 1\r\n\r\n", false, BodySize::None, false),
+        ("HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n", false, BodySize::None, false),
         ("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", false, BodySize::None, true),
         ("HTTP/1.1 100 Continue\r\n\r\n", false, BodySize::None, true),
         (
@@ -27,8 +30,9 @@ fn bodies_end_as_the_head_says() {
             false,
         ),
     ] {
-        let (_, parsed) = parsed(text, to_head);
+        let (head, parsed) = parsed(text, to_head);
         assert_eq!((parsed.size, parsed.keep_alive), (size, keep_alive), "{text}");
+        assert!(!text.contains(" 204 ") || head.fields.is_empty(), "{text}");
     }
 }
 
@@ -42,6 +46,7 @@ fn malformed_heads_are_refused() {
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nContent-Length: 1\r\n\r\n",
         "SSH-2.0-OpenSSH_9.2\r\n\r\n",
     ] {
         parse(text.as_bytes(), false, &mut ResponseHead::default()).expect_err(text);
