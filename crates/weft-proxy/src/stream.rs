@@ -80,32 +80,53 @@ pub(crate) async fn relay(
 ) -> Result<(), ProxyError> {
     let address = record.upstream.unwrap_or(record.destination);
     let (mut there, mut back) = (Pipe::default(), Pipe::default());
+    let mut unread = None;
     let result = poll_fn(|cx| {
         // A tunnel's preface must leave although the caller may wait for the server to speak.
-        let flushed = upstream.poll_flush(cx).map_err(Failure::Writing);
-        if let Poll::Ready(Err(failure)) = flushed {
-            return Poll::Ready(Err((failure, true)));
+        if let Poll::Ready(Err(error)) = upstream.poll_flush(cx) {
+            there.is_broken = true;
+            unread.get_or_insert((error, true));
         }
-        let sent = there.poll_pump(cx, downstream, upstream).map_err(|failure| (failure, true))?;
-        let received =
-            back.poll_pump(cx, upstream, downstream).map_err(|failure| (failure, false))?;
-        if sent.is_ready() && received.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        // Who does not read any more may have said something before: that is still passed on.
+        let mut pump =
+            |is_there: bool, pipe: &mut Pipe, from: &mut dyn Stream, to: &mut dyn Stream| {
+                let pumped = pipe.poll_pump(cx, from, to);
+                let Poll::Ready(Err(Failure::Writing(error))) = pumped else {
+                    return pumped.map_err(|failure| (failure.into_error(), !is_there));
+                };
+                unread.get_or_insert((error, is_there));
+                pipe.is_broken = true;
+                pipe.poll_pump(cx, from, to).map(|_| Ok(()))
+            };
+        let is_sent = pump(true, &mut there, downstream, upstream)?.is_ready();
+        let is_received = pump(false, &mut back, upstream, downstream)?.is_ready();
+        let is_over = (is_sent || there.is_broken) && (is_received || back.is_broken);
+        if is_over { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await;
     (record.bytes_received, record.bytes_sent) = (there.bytes, back.bytes);
-    result.map_err(|(failure, is_there)| match (failure, is_there) {
-        (Failure::Reading(_), true) | (Failure::Writing(_), false) => ProxyError::ClientGone,
-        (Failure::Reading(source) | Failure::Writing(source), _) => {
+    match (result, unread) {
+        (Ok(()), None) => Ok(()),
+        (Err((source, true)), _) | (Ok(()), Some((source, true))) => {
             let broke = |source| ProxyError::UpstreamBroke { address, source };
-            tunnel::refusal(StreamError::Io(source)).unwrap_or_else(broke)
+            Err(tunnel::refusal(StreamError::Io(source)).unwrap_or_else(broke))
         }
-    })
+        (Err((_, false)), _) | (Ok(()), Some((_, false))) => Err(ProxyError::ClientGone),
+    }
 }
 
 /// Which end of a pipe broke.
 enum Failure {
     Reading(io::Error),
     Writing(io::Error),
+}
+
+impl Failure {
+    fn into_error(self) -> io::Error {
+        match self {
+            Failure::Reading(error) | Failure::Writing(error) => error,
+        }
+    }
 }
 
 /// One direction of a connection.
@@ -116,6 +137,8 @@ struct Pipe {
     is_bulk: bool,
     has_ended: bool,
     is_closed: bool,
+    /// What comes is thrown away: left unread, it would become a reset that overtakes the answer.
+    is_broken: bool,
 }
 
 impl Pipe {
@@ -127,14 +150,19 @@ impl Pipe {
         sink: &mut dyn Stream,
     ) -> Poll<Result<(), Failure>> {
         while !self.is_closed {
-            while !self.buffer.is_empty() {
+            while !self.buffer.is_empty() && !self.is_broken {
                 let slices = [IoSlice::new(self.buffer.filled())];
                 let count = ready!(sink.poll_write(cx, &slices)).map_err(Failure::Writing)?;
                 self.buffer.consume(count);
                 self.bytes += count as u64;
             }
+            if self.is_broken {
+                self.buffer.consume(self.buffer.len());
+            }
             if self.has_ended {
-                ready!(sink.poll_close(cx)).map_err(Failure::Writing)?;
+                if !self.is_broken {
+                    ready!(sink.poll_close(cx)).map_err(Failure::Writing)?;
+                }
                 self.is_closed = true;
                 break;
             }
@@ -142,7 +170,9 @@ impl Pipe {
             match source.poll_read(cx, self.buffer.room(least)) {
                 Poll::Pending => {
                     self.buffer.release_if_empty();
-                    let _ = sink.poll_flush(cx).map_err(Failure::Writing)?;
+                    if !self.is_broken {
+                        let _ = sink.poll_flush(cx).map_err(Failure::Writing)?;
+                    }
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(count)) => {
