@@ -309,6 +309,7 @@ fn write_hexadecimal(number: u64, out: &mut Vec<u8>) {
     write_digits(number, 16, out);
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "what is left of a division by 16 fits")]
 fn write_digits(mut number: u64, base: u64, out: &mut Vec<u8>) {
     let mut digits = [0u8; 20];
     let mut start = digits.len();

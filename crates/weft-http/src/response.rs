@@ -83,10 +83,8 @@ pub fn parse(
     let ends_with_connection = stated.is_none() && size == BodySize::Unknown;
     head.fields.remove_known(|known| known == Known::Upgrade && !upgrade);
     head.fields.strip_hop_by_hop()?;
-    let keep_alive = !options.close
-        && (!is_http10 || options.keep_alive)
-        && !ends_with_connection
-        && !(is_bodiless && states_body);
+    let is_last = options.close || ends_with_connection || (is_bodiless && states_body);
+    let keep_alive = !is_last && (!is_http10 || options.keep_alive);
     Ok(Some(Parsed { bytes, size, keep_alive, ends_with_connection, upgrade }))
 }
 

@@ -14,6 +14,9 @@ use crate::error::{ProxyError, StreamError};
 /// The most informational responses that are passed on for one request.
 const INFORMATIONAL_MAX: u32 = 8;
 
+/// How much of a request that Weft itself answers is thrown away to keep the connection, in bytes.
+const DISCARDED_BYTES_MAX: usize = 64 * 1024;
+
 /// What a [`Source`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -68,6 +71,9 @@ pub trait Downstream: Source + Sink {
     /// Takes the head of the answer, whose body will be of `size`; 1xx may come before it.
     fn send_head(&mut self, head: &ResponseHead, size: BodySize);
 
+    /// Makes the next answer the last one of the connection. Its head will say so.
+    fn end_after_answer(&mut self);
+
     /// Ready when the caller has gone away. To be asked once the request's body has ended.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -101,11 +107,20 @@ pub trait Upstream: Source + Sink {
     /// Whether it has served an exchange before this one.
     fn was_reused(&self) -> bool;
 
+    /// Whether the server will keep the connection, as the head of its answer says.
+    fn goes_on(&self) -> bool;
+
     /// Whether it can serve another exchange after this one.
     fn is_reusable(&self) -> bool;
 
     /// Ready when an idle connection cannot be used any more.
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Pushes out what was taken and ends the own direction, where protocols were changed.
+    ///
+    /// # Errors
+    /// [`StreamError`]; the connection cannot be used further.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
 }
 
 /// A request, and the means to answer it.
@@ -173,6 +188,8 @@ impl<'c> Exchange<'c> {
         address: SocketAddr,
     ) -> Result<Reply, ProxyError> {
         upstream.send_head(self.head, self.size);
+        // The end of a body without bytes may have been told to another server only.
+        self.request_ended = false;
         let mut informational = 0;
         let mut sink_error = None;
         poll_fn(|cx| {
@@ -183,7 +200,7 @@ impl<'c> Exchange<'c> {
                     }
                     // It may have answered before it stopped reading: that answer counts.
                     Err(TransferError::Sink(error)) => sink_error = Some(error),
-                    Ok(()) => {}
+                    Ok(_) => {}
                 }
                 match upstream.poll_head(cx, self.response) {
                     Poll::Pending => break,
@@ -220,6 +237,9 @@ impl<'c> Exchange<'c> {
 
     /// Gives the answer that `upstream` has begun to the caller, to its end.
     ///
+    /// A server may answer before it was sent the whole request: unless it says that it will close,
+    /// it gets the rest.
+    ///
     /// # Errors
     /// [`ProxyError`] for either side.
     pub async fn relay(
@@ -228,48 +248,67 @@ impl<'c> Exchange<'c> {
         reply: Reply,
         address: SocketAddr,
     ) -> Result<(), ProxyError> {
-        let is_upgraded = reply == Reply::Upgraded;
-        let size = if let Reply::Final(size) = reply { size } else { BodySize::None };
+        let Reply::Final(size) = reply else { return self.join(upstream, address).await };
+        if !self.request_ended && !upstream.goes_on() {
+            self.downstream.end_after_answer();
+        }
         self.downstream.send_head(self.response, size);
         self.has_answered = true;
-        self.request_ended &= !is_upgraded;
-        let mut response_ended = false;
-        let mut is_read = true;
+        let (mut is_request_done, mut is_response_ended) = (false, false);
         poll_fn(|cx| {
-            if is_read {
-                match self.poll_request(cx, upstream) {
-                    Err(TransferError::Source(error)) => {
-                        return Poll::Ready(Err(body_error(error)));
-                    }
+            if !is_request_done {
+                is_request_done = match self.poll_request(cx, upstream) {
+                    Ok(is_done) => is_done,
                     // A server may answer without reading all that it was sent.
-                    Err(TransferError::Sink(_)) => is_read = false,
-                    Ok(()) => {}
-                }
+                    Err(TransferError::Sink(_)) => true,
+                    Err(TransferError::Source(error)) => match body_error(error) {
+                        ProxyError::ClientGone if is_response_ended => true,
+                        error => return Poll::Ready(Err(error)),
+                    },
+                };
             }
-            if !response_ended {
-                match poll_transfer(cx, upstream, self.downstream, &mut self.bytes_sent) {
-                    Poll::Ready(Ok(())) => response_ended = true,
-                    Poll::Ready(Err(TransferError::Source(source))) => {
-                        return Poll::Ready(Err(ProxyError::UpstreamBroke { address, source }));
-                    }
-                    Poll::Ready(Err(TransferError::Sink(_))) => {
-                        return Poll::Ready(Err(ProxyError::ClientGone));
-                    }
-                    Poll::Pending => {}
-                }
+            let is_flushed = self.poll_response(cx, upstream, address, &mut is_response_ended)?;
+            if is_flushed && is_response_ended {
+                let is_over = is_request_done || !upstream.goes_on();
+                return if is_over {
+                    Poll::Ready(Ok(()))
+                } else {
+                    upstream.poll_broken(cx).map(Ok)
+                };
             }
-            let flushed = self.downstream.poll_flush(cx);
-            if flushed.is_ready_and(|result| result.is_err()) {
-                return Poll::Ready(Err(ProxyError::ClientGone));
-            }
-            // Where protocols were changed, the end of either direction is the end of both.
-            if flushed.is_ready() && (response_ended || (is_upgraded && self.request_ended)) {
-                return Poll::Ready(Ok(()));
-            }
-            if self.request_ended && !is_upgraded && self.downstream.poll_gone(cx).is_ready() {
+            if self.request_ended && self.downstream.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(ProxyError::ClientGone));
             }
             Poll::Pending
+        })
+        .await
+    }
+
+    /// Lets both sides speak as they like, until the server ends its direction. The caller may have
+    /// ended its own before.
+    async fn join(
+        &mut self,
+        upstream: &mut dyn Upstream,
+        address: SocketAddr,
+    ) -> Result<(), ProxyError> {
+        self.downstream.send_head(self.response, BodySize::None);
+        self.has_answered = true;
+        self.request_ended = false;
+        let (mut is_closed, mut is_response_ended) = (false, false);
+        poll_fn(|cx| {
+            if !is_closed {
+                match self.poll_request(cx, upstream) {
+                    Ok(true) => is_closed = upstream.poll_close(cx).is_ready(),
+                    Ok(false) => {}
+                    // What the server has said before it stopped reading is still passed on.
+                    Err(TransferError::Sink(_)) => is_closed = true,
+                    Err(TransferError::Source(error)) => {
+                        return Poll::Ready(Err(body_error(error)));
+                    }
+                }
+            }
+            let is_flushed = self.poll_response(cx, upstream, address, &mut is_response_ended)?;
+            if is_flushed && is_response_ended { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
     }
@@ -281,6 +320,10 @@ impl<'c> Exchange<'c> {
     pub async fn answer(&mut self, head: &ResponseHead, body: &[u8]) -> Result<(), StreamError> {
         debug_assert!(!self.has_answered, "a second answer would be taken for the next request's");
         self.has_answered = true;
+        let is_discarded = poll_fn(|cx| Poll::Ready(self.discard_request(cx))).await;
+        if !is_discarded {
+            self.downstream.end_after_answer();
+        }
         let size = BodySize::Length(body.len() as u64);
         let has_body = self.head.method() != "HEAD";
         self.downstream.send_head(head, if has_body { size } else { BodySize::None });
@@ -299,12 +342,12 @@ impl<'c> Exchange<'c> {
         .await
     }
 
-    /// Moves what there is of the request, and pushes it out.
+    /// Moves what there is of the request, and pushes it out. True once all of it has left.
     fn poll_request(
         &mut self,
         cx: &mut Context<'_>,
         upstream: &mut dyn Upstream,
-    ) -> Result<(), TransferError> {
+    ) -> Result<bool, TransferError> {
         if !self.request_ended {
             match poll_transfer(cx, self.downstream, upstream, &mut self.bytes_received) {
                 Poll::Ready(result) => {
@@ -316,8 +359,48 @@ impl<'c> Exchange<'c> {
         }
         match upstream.poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(TransferError::Sink(error)),
-            _ => Ok(()),
+            Poll::Ready(Ok(())) => Ok(self.request_ended),
+            Poll::Pending => Ok(false),
         }
+    }
+
+    /// Moves what there is of the answer, and pushes it out. True if all that was taken has left.
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut dyn Upstream,
+        address: SocketAddr,
+        has_ended: &mut bool,
+    ) -> Result<bool, ProxyError> {
+        if !*has_ended {
+            match poll_transfer(cx, upstream, self.downstream, &mut self.bytes_sent) {
+                Poll::Ready(Ok(())) => *has_ended = true,
+                Poll::Ready(Err(TransferError::Source(source))) => {
+                    return Err(ProxyError::UpstreamBroke { address, source });
+                }
+                Poll::Ready(Err(TransferError::Sink(_))) => return Err(ProxyError::ClientGone),
+                Poll::Pending => {}
+            }
+        }
+        match self.downstream.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Err(ProxyError::ClientGone),
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Throws away what there is of the request's body already, and says whether that was all.
+    fn discard_request(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut left = DISCARDED_BYTES_MAX;
+        while let Poll::Ready(Ok(piece)) = self.downstream.poll_piece(cx) {
+            let count = if piece == Piece::Data { self.downstream.piece().len() } else { 0 };
+            if count == 0 || count > left {
+                return piece == Piece::End;
+            }
+            self.downstream.consume(count);
+            left -= count;
+        }
+        false
     }
 }
 

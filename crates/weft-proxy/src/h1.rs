@@ -6,7 +6,7 @@ mod server;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 
-use weft_http::{BodyDecoder, BodyEncoder, Fields, GrammarError, Step};
+use weft_http::{BodyDecoder, BodyEncoder, Fields, GrammarError, HEAD_BYTES_MAX, Step};
 use weft_world::{BUFFER_BYTES, Buffer, LARGE_BUFFER_BYTES, Stream};
 
 use crate::error::StreamError;
@@ -21,6 +21,9 @@ const OUTGOING_BYTES_MAX: usize = 64 * 1024;
 /// From this size on, a piece is written from where it is rather than copied.
 const DIRECT_BYTES_MIN: usize = 8 * 1024;
 
+/// The first bytes of a head are looked at as they come.
+const EARLY_BYTES: usize = 16;
+
 /// From this size on, a read makes the next one larger.
 const BULK_BYTES_MIN: usize = 16 * 1024;
 
@@ -32,6 +35,8 @@ struct Core {
     decoder: BodyDecoder,
     encoder: BodyEncoder,
     trailers: Fields,
+    /// How much of `incoming` was searched for the end of a head in vain.
+    searched: usize,
     /// How much of `incoming` is the piece that was announced.
     piece: usize,
     is_bulk: bool,
@@ -46,6 +51,7 @@ impl Core {
             decoder: BodyDecoder::Length(0),
             encoder: BodyEncoder::Length(0),
             trailers: Fields::default(),
+            searched: 0,
             piece: 0,
             is_bulk: false,
         }
@@ -54,7 +60,12 @@ impl Core {
     /// Reads more into `incoming`; zero if the peer has ended its direction.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         let least = if self.is_bulk && self.incoming.is_empty() { LARGE_BUFFER_BYTES } else { 1 };
-        match self.stream.poll_read(cx, self.incoming.room(least)) {
+        let room = self.incoming.room(least);
+        if room.is_empty() {
+            // To read nothing would look like the end.
+            return Poll::Ready(Err(GrammarError::TooLarge.into()));
+        }
+        match self.stream.poll_read(cx, room) {
             Poll::Ready(Ok(count)) => {
                 self.incoming.fill(count);
                 self.is_bulk = count >= BULK_BYTES_MIN.min(BUFFER_BYTES);
@@ -69,6 +80,41 @@ impl Core {
         }
     }
 
+    /// Drops the empty lines before a head, whose number is not limited.
+    ///
+    /// Source: RFC 9112, section 2.2.
+    fn skip_empty_lines(&mut self) {
+        let mut rest = self.incoming.filled();
+        while let [b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..] = rest {
+            rest = behind;
+        }
+        let count = self.incoming.len() - rest.len();
+        if count > 0 {
+            self.incoming.consume(count);
+            self.searched = 0;
+        }
+    }
+
+    /// Whether what came since this was last asked may complete a head.
+    ///
+    /// A head that comes byte by byte is not parsed at every byte, only at every line; but what is
+    /// no head at all is seen by its first bytes.
+    fn may_have_head(&mut self) -> bool {
+        self.skip_empty_lines();
+        let filled = self.incoming.filled();
+        let searched = std::mem::replace(&mut self.searched, filled.len());
+        let new = &filled[searched..];
+        let is_early = searched < EARLY_BYTES;
+        let is_complete = new.contains(&b'\n') || filled.len() >= HEAD_BYTES_MAX;
+        !new.is_empty() && (is_early || is_complete)
+    }
+
+    /// Drops a head that was read.
+    fn consume_head(&mut self, bytes: usize) {
+        self.incoming.consume(bytes);
+        self.searched = 0;
+    }
+
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
         loop {
             match self.decoder.step(self.incoming.filled(), &mut self.trailers)? {
@@ -79,9 +125,6 @@ impl Core {
                 }
                 Step::End => return Poll::Ready(Ok(Piece::End)),
                 Step::More => {
-                    if self.incoming.len() >= LARGE_BUFFER_BYTES {
-                        return Poll::Ready(Err(GrammarError::TooLarge.into()));
-                    }
                     if ready!(self.poll_fill(cx))? == 0 {
                         self.decoder.connection_ended()?;
                     }
@@ -127,6 +170,9 @@ impl Core {
         cx: &mut Context<'_>,
         piece: &[u8],
     ) -> Poll<Result<usize, StreamError>> {
+        // What is written cannot be taken back: it must be judged before.
+        let mut encoder = self.encoder;
+        encoder.after(piece.len(), &mut Vec::new())?;
         loop {
             let waiting = self.outgoing.len();
             let slices = [IoSlice::new(self.outgoing.filled()), IoSlice::new(piece)];
@@ -169,6 +215,12 @@ impl Core {
         }
         ready!(self.stream.poll_flush(cx))?;
         Poll::Ready(Ok(()))
+    }
+
+    /// Pushes out what was taken and ends the own direction.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        ready!(self.poll_flush(cx))?;
+        self.stream.poll_close(cx).map_err(StreamError::from)
     }
 }
 

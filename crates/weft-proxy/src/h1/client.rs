@@ -3,8 +3,8 @@
 use std::task::{Context, Poll, ready};
 
 use weft_http::{
-    BodyDecoder, BodyEncoder, BodySize, Fields, GrammarError, HEAD_BYTES_MAX, RequestHead,
-    ResponseHead, request, response,
+    BodyDecoder, BodyEncoder, BodySize, Fields, GrammarError, RequestHead, ResponseHead, request,
+    response,
 };
 use weft_world::Stream;
 
@@ -17,6 +17,7 @@ pub(crate) struct Client {
     core: Core,
     exchanges: u32,
     is_to_head: bool,
+    asked_to_upgrade: bool,
     keep_alive: bool,
     request_ended: bool,
 }
@@ -27,6 +28,7 @@ impl Client {
             core: Core::new(stream),
             exchanges: 0,
             is_to_head: false,
+            asked_to_upgrade: false,
             keep_alive: true,
             request_ended: true,
         }
@@ -75,6 +77,7 @@ impl Upstream for Client {
     fn send_head(&mut self, head: &RequestHead, size: BodySize) {
         self.exchanges += 1;
         self.is_to_head = head.method() == "HEAD";
+        self.asked_to_upgrade = head.upgrade;
         self.request_ended = false;
         self.keep_alive = true;
         self.core.trailers.clear();
@@ -95,13 +98,16 @@ impl Upstream for Client {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
     ) -> Poll<Result<Reply, StreamError>> {
-        let mut is_worth_parsing = !self.core.incoming.is_empty();
         loop {
-            if is_worth_parsing
+            if self.core.may_have_head()
                 && let Some(parsed) =
                     response::parse(self.core.incoming.filled(), self.is_to_head, head)?
             {
-                self.core.incoming.consume(parsed.bytes);
+                self.core.consume_head(parsed.bytes);
+                if parsed.upgrade && !(self.asked_to_upgrade && self.request_ended) {
+                    // Whatever the caller sends next would reach the server unjudged.
+                    return Poll::Ready(Err(GrammarError::Head("101 to no upgrade").into()));
+                }
                 if head.status < 200 && !parsed.upgrade {
                     return Poll::Ready(Ok(Reply::Informational));
                 }
@@ -116,17 +122,18 @@ impl Upstream for Client {
                 self.core.decoder = BodyDecoder::new(parsed.size, ends_with_connection);
                 return Poll::Ready(Ok(Reply::Final(parsed.size)));
             }
-            let before = self.core.incoming.len();
             if ready!(self.core.poll_fill(cx))? == 0 {
                 return Poll::Ready(Err(GrammarError::Truncated.into()));
             }
-            let filled = self.core.incoming.filled();
-            is_worth_parsing = filled[before..].contains(&b'\n') || filled.len() >= HEAD_BYTES_MAX;
         }
     }
 
     fn was_reused(&self) -> bool {
         self.exchanges > 1
+    }
+
+    fn goes_on(&self) -> bool {
+        self.keep_alive
     }
 
     fn is_reusable(&self) -> bool {
@@ -140,5 +147,9 @@ impl Upstream for Client {
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Whatever an idle connection does, even sending bytes, ends its use.
         self.core.poll_fill(cx).map(|_| ())
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.core.poll_close(cx)
     }
 }

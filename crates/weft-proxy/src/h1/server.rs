@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use weft_http::response::{Framing, Keep};
 use weft_http::{
-    BodyDecoder, BodyEncoder, BodySize, Fields, GrammarError, HEAD_BYTES_MAX, RequestHead,
-    ResponseHead, Version, request, response,
+    BodyDecoder, BodyEncoder, BodySize, Fields, GrammarError, RequestHead, ResponseHead, Version,
+    request, response,
 };
 use weft_world::Stream;
 
@@ -53,12 +53,11 @@ impl Server {
         cx: &mut Context<'_>,
         head: &mut RequestHead,
     ) -> Poll<Result<Option<BodySize>, StreamError>> {
-        let mut is_worth_parsing = !self.core.incoming.is_empty();
         loop {
-            if is_worth_parsing
+            if self.core.may_have_head()
                 && let Some(parsed) = request::parse(self.core.incoming.filled(), head)?
             {
-                self.core.incoming.consume(parsed.bytes);
+                self.core.consume_head(parsed.bytes);
                 self.core.decoder = BodyDecoder::new(parsed.size, false);
                 self.core.trailers.clear();
                 self.keep_alive = parsed.keep_alive;
@@ -66,20 +65,14 @@ impl Server {
                 self.has_responded = false;
                 return Poll::Ready(Ok(Some(parsed.size)));
             }
-            let before = self.core.incoming.len();
             if ready!(self.core.poll_fill(cx))? == 0 {
-                let is_between = before == 0;
+                let is_between = self.core.incoming.is_empty();
                 return Poll::Ready(if is_between {
                     Ok(None)
                 } else {
                     Err(GrammarError::Truncated.into())
                 });
             }
-            // A head that comes byte by byte is not parsed at every byte, only at every line; but
-            // what is no head at all is seen by its first bytes.
-            let filled = self.core.incoming.filled();
-            is_worth_parsing =
-                before < 16 || filled[before..].contains(&b'\n') || filled.len() >= HEAD_BYTES_MAX;
         }
     }
 
@@ -95,17 +88,13 @@ impl Server {
 
     /// Reads no further requests: the next answer is the last.
     pub(crate) fn give_up(&mut self) {
-        self.keep_alive = false;
+        self.end_after_answer();
         self.core.decoder = BodyDecoder::Length(0);
     }
 
     /// Ends the connection in order, so that the last answer arrives.
     pub(crate) async fn close(&mut self) {
-        let closed = poll_fn(|cx| {
-            ready!(self.core.poll_flush(cx))?;
-            self.core.stream.poll_close(cx).map_err(StreamError::from)
-        });
-        if closed.await.is_err() {
+        if poll_fn(|cx| self.core.poll_close(cx)).await.is_err() {
             return;
         }
         // A close with unread bytes would reset the connection, and the answer might be lost.
@@ -198,12 +187,16 @@ impl Downstream for Server {
         });
     }
 
+    fn end_after_answer(&mut self) {
+        self.keep_alive = false;
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Whoever sends the next request already is still there.
         while !self.is_gone && self.core.incoming.is_empty() {
             match ready!(self.core.poll_fill(cx)) {
                 Ok(0) | Err(_) => self.is_gone = true,
-                Ok(_) => {}
+                Ok(_) => self.core.skip_empty_lines(),
             }
         }
         if self.is_gone { Poll::Ready(()) } else { Poll::Pending }
