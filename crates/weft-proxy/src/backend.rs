@@ -169,8 +169,8 @@ impl Endpoint {
             .await
             .map_err(|source| ProxyError::Handshake { address, source })?;
         if secured.peer != target.identity {
-            let expected = target.identity.clone();
-            return Err(ProxyError::WrongPeer { address, expected, found: secured.peer });
+            let (expected, found) = (Box::new(target.identity.clone()), Box::new(secured.peer));
+            return Err(ProxyError::WrongPeer { address, expected, found });
         }
         let preface = Preface {
             workload: target.workload.clone(),

@@ -87,9 +87,9 @@ pub enum ProxyError {
         /// The endpoint's proxy.
         address: SocketAddr,
         /// Who should be there.
-        expected: SpiffeId,
+        expected: Box<SpiffeId>,
         /// Who is there.
-        found: SpiffeId,
+        found: Box<SpiffeId>,
     },
     /// The endpoint's proxy refused the tunnel. Nothing reached the application.
     #[error("refused by the proxy of {workload}: {reason}: {detail}")]
