@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use weft_decide::normalize;
-use weft_decide::retry::{self, Next, RetryPolicy};
+use weft_decide::retry::{self, Next, Outcome, RetryPolicy};
 use weft_http::{Known, ResponseHead};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
@@ -56,18 +56,10 @@ async fn outbound(
     recording.record.backend = Some(backend.name().clone());
 
     // Try endpoints until one answers, or the request cannot be sent again.
-    let policy = RetryPolicy::default();
     loop {
         recording.record.attempts += 1;
         let Err(error) = attempt(proxy, backend, exchange, recording).await else { return Ok(()) };
-        let facts = retry::Facts {
-            retries: recording.record.attempts - 1,
-            outcome: error.verdict().outcome,
-            is_replayable: exchange.is_replayable(),
-            is_idempotent: exchange.head.is_idempotent(),
-            left: None,
-        };
-        match retry::next(&policy, &facts, proxy.world.entropy.fraction()) {
+        match next(proxy, exchange, recording, &error) {
             Next::Stop => return Err(error),
             Next::RetryAfter(delay) if delay.is_zero() => {}
             Next::RetryAfter(delay) => proxy.world.clock.sleep(delay).await,
@@ -75,7 +67,8 @@ async fn outbound(
     }
 }
 
-/// What others ask of the workload. Never retried here: the caller's proxy decides.
+/// What others ask of the workload. Never retried here: the caller's proxy decides. But that the
+/// application has just closed the connection kept to it is no concern of the caller.
 async fn inbound(
     proxy: &Proxy,
     connection: &Connection,
@@ -85,8 +78,31 @@ async fn inbound(
 ) -> Result<(), ProxyError> {
     prepare(connection, exchange)?;
     recording.record.backend = Some(backend.name().clone());
-    recording.record.attempts += 1;
-    attempt(proxy, backend, exchange, recording).await
+    loop {
+        recording.record.attempts += 1;
+        let Err(error) = attempt(proxy, backend, exchange, recording).await else { return Ok(()) };
+        let was_idle = error.verdict().outcome == Outcome::BrokeWhenReused;
+        if !was_idle || next(proxy, exchange, recording, &error) == Next::Stop {
+            return Err(error);
+        }
+    }
+}
+
+/// Whether the request is sent once more after an attempt that ended with `error`.
+fn next(
+    proxy: &Proxy,
+    exchange: &Exchange<'_>,
+    recording: &Recording<'_>,
+    error: &ProxyError,
+) -> Next {
+    let facts = retry::Facts {
+        retries: recording.record.attempts - 1,
+        outcome: error.verdict().outcome,
+        is_replayable: exchange.is_replayable(),
+        is_idempotent: exchange.head.is_idempotent(),
+        left: None,
+    };
+    retry::next(&RetryPolicy::default(), &facts, proxy.world.entropy.fraction())
 }
 
 /// Gives the request its one spelling, and takes out what only the mesh may say.
