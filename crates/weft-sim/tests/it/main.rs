@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes what these tests share for no test")]
 
 mod determinism;
+mod exchanges;
 mod hosts;
+mod smuggling;
 mod streams;
+mod talk;
+mod tunnels;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
