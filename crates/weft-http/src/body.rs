@@ -309,13 +309,12 @@ fn write_hexadecimal(number: u64, out: &mut Vec<u8>) {
     write_digits(number, 16, out);
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "what is left of a division by 16 fits")]
 fn write_digits(mut number: u64, base: u64, out: &mut Vec<u8>) {
     let mut digits = [0u8; 20];
     let mut start = digits.len();
     loop {
         start -= 1;
-        digits[start] = b"0123456789abcdef"[(number % base) as usize];
+        digits[start] = b"0123456789abcdef"[usize::from((number % base).to_le_bytes()[0])];
         number /= base;
         if number == 0 {
             break;
