@@ -133,3 +133,52 @@ pub struct Refusal {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
 }
+
+/// A join token to be made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// The service account whose identity its holder gets, as `NAMESPACE/NAME`.
+    pub service_account: String,
+    /// The Services that its holder may be registered for, as `NAMESPACE/NAME`.
+    pub services: Vec<String>,
+    /// How often it may be used.
+    pub uses: u32,
+    /// How long it may be used, in seconds.
+    pub lifetime_seconds: u64,
+}
+
+/// A join token.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TokenResponse {
+    /// Its public name.
+    pub id: String,
+    /// The token, which is not kept anywhere else.
+    pub token: String,
+}
+
+/// A certificate to be signed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssueRequest {
+    /// The service account whose identity is asked for, as `NAMESPACE/NAME`.
+    pub service_account: String,
+    /// The Services to be registered for, as `NAMESPACE/NAME`.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// The request, PKCS#10 in DER, base64. Only its key counts.
+    pub csr: String,
+}
+
+/// A certificate, and whom to trust.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IssueResponse {
+    /// The identity that the certificate names.
+    pub identity: String,
+    /// The certificate and what is between it and the root, leaf first, PEM.
+    pub chain_pem: String,
+    /// The roots to trust, PEM.
+    pub roots_pem: String,
+    /// The number of this set of roots: a greater one is newer.
+    pub trust_sequence: u64,
+}

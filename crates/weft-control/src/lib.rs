@@ -1,7 +1,8 @@
 //! The control plane: takes the resources that users apply, and keeps them.
 //!
-//! [`Resources`] is what it does, [`Api`] who may ask for it over HTTP, [`serve()`] the port, and
-//! [`Client`] the other side, for the command line.
+//! [`Resources`] keeps them, [`Issuer`] hands out identities, [`Api`] says who may ask for what over
+//! HTTP, [`serve()`] is the port. [`Client`] is the other side for the command line, [`Joiner`] for
+//! proxies.
 //!
 //! Deliberately absent: the grammar of resources (that is `weft-crd`'s), Kubernetes, and what
 //! happens to a request.
@@ -9,11 +10,16 @@
 pub mod api;
 mod client;
 mod io;
+mod issuing;
+mod joiner;
+mod line;
 mod resources;
 mod routes;
 mod serve;
 
 pub use client::{Client, ClientError};
+pub use issuing::{IssueError, Issuer};
+pub use joiner::{JoinError, Joiner};
 pub use resources::{ApplyError, Resources, Watch};
 pub use routes::Api;
 pub use serve::serve;

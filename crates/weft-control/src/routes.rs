@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -12,14 +12,22 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use serde::Deserialize;
-use weft_identity::{AdminRecord, Bearer};
+use weft_identity::{AdminRecord, Bearer, CertificateDer};
 use weft_world::Clock;
 
-use crate::api::{ApplyRequest, ObjectKey, Refusal, WatchEvent};
+use crate::api::{ApplyRequest, IssueRequest, ObjectKey, Refusal, TokenRequest, WatchEvent};
+use crate::issuing::{IssueError, Issuer};
 use crate::resources::{ApplyError, Resources, Watch};
 
 /// The most bytes of a request.
 const REQUEST_BYTES_MAX: usize = 32 << 20;
+
+/// The most bytes of a request for a certificate.
+const ISSUE_BYTES_MAX: usize = 64 << 10;
+
+/// What the client of a connection proved itself with, leaf first.
+#[derive(Clone)]
+pub(crate) struct Proof(pub(crate) Arc<[CertificateDer<'static>]>);
 
 /// The place of a namespace in a path, for objects that are in none.
 pub(crate) const NO_NAMESPACE: &str = "-";
@@ -29,6 +37,8 @@ pub(crate) const NO_NAMESPACE: &str = "-";
 pub struct Api {
     /// The resources.
     pub resources: Resources,
+    /// Hands out identities.
+    pub issuer: Issuer,
     /// Who may use the API.
     pub admins: Arc<[AdminRecord]>,
     /// The time.
@@ -36,10 +46,17 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API as a service. Every route asks for an admin credential.
+    /// The API as a service. Every route asks for an admin credential, but for the two by which
+    /// workloads get their certificates: those ask for a join token, and for a certificate.
     pub fn router(self) -> Router {
         let object = get(get_object).delete(delete_object);
-        Router::new()
+        let open = Router::new()
+            .route("/api/v1/join", post(join))
+            .route("/api/v1/renew", post(renew))
+            .layer(axum::extract::DefaultBodyLimit::max(ISSUE_BYTES_MAX))
+            .with_state(self.clone());
+        let guarded = Router::new()
+            .route("/api/v1/tokens", post(token))
             .route("/api/v1/apply", post(apply))
             .route("/api/v1/objects", get(list))
             .route("/api/v1/objects/{kind}/{namespace}/{name}", object)
@@ -47,7 +64,8 @@ impl Api {
             .fallback(async || refuse(StatusCode::NOT_FOUND, "not-found", "there is no such path"))
             .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BYTES_MAX))
             .layer(from_fn_with_state(self.clone(), admit))
-            .with_state(self)
+            .with_state(self);
+        open.merge(guarded)
     }
 }
 
@@ -81,6 +99,43 @@ async fn apply(State(api): State<Api>, Json(request): Json<ApplyRequest>) -> Res
         api.resources.apply(&request, now, wall)
     };
     answer(blocking(work).await)
+}
+
+async fn token(State(api): State<Api>, Json(request): Json<TokenRequest>) -> Response {
+    let work = move || api.issuer.token(&request, api.clock.now(), api.clock.wall());
+    issued(blocking(work).await)
+}
+
+async fn join(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Json(request): Json<IssueRequest>,
+) -> Response {
+    let Some(bearer) = bearer(&headers) else {
+        let message = "a join token is needed: `Authorization: Bearer ID.SECRET`";
+        return refuse(StatusCode::UNAUTHORIZED, "token-missing", message);
+    };
+    let work = move || api.issuer.join(&bearer, &request, api.clock.now(), api.clock.wall());
+    issued(blocking(work).await)
+}
+
+async fn renew(
+    State(api): State<Api>,
+    Extension(Proof(certificates)): Extension<Proof>,
+    Json(request): Json<IssueRequest>,
+) -> Response {
+    issued(api.issuer.renew(&certificates, &request, api.clock.wall()))
+}
+
+fn issued<T: serde::Serialize>(result: Result<T, IssueError>) -> Response {
+    match result {
+        Ok(value) => Json(value).into_response(),
+        Err(error) => {
+            let (reason, status) = error.reason();
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            refuse(status, reason, &error.to_string())
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -149,9 +204,7 @@ async fn watch(State(api): State<Api>, Query(selection): Query<Selection>) -> Re
 }
 
 /// Runs what may wait for the disk where waiting holds up nobody.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApplyError> + Send + 'static,
-) -> Result<T, ApplyError> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),

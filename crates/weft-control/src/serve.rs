@@ -12,7 +12,7 @@ use weft_identity::{ControlKey, ControlKeyError, TrustSlot, accept_control};
 use weft_world::{Accepted, Listener, World};
 
 use crate::io::HyperIo;
-use crate::routes::Api;
+use crate::routes::{Api, Proof};
 
 /// The longest wait for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,7 +73,8 @@ async fn connection(
         Ok(secured) => secured,
         Err(error) => return say(peer, &error.to_string()),
     };
-    let service = TowerToHyperService::new(router);
+    let proof = Proof(secured.certificates.into());
+    let service = TowerToHyperService::new(router.layer(axum::Extension(proof)));
     let io = HyperIo::new(secured.stream);
     let served = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
     if let Err(error) = served {

@@ -59,3 +59,5 @@ pub use verify::peer_identity;
 
 /// How a server or a client of TLS behaves: made here, passed on by those who listen and connect.
 pub use rustls::{ClientConfig, ServerConfig};
+/// A certificate as it travels.
+pub use rustls_pki_types::CertificateDer;

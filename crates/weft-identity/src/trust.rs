@@ -59,6 +59,13 @@ impl TrustBundle {
         TrustBundle::new(trust_domain, 0, roots, Revocations::default())
     }
 
+    /// The same bundle under another sequence number: that of whoever sent it.
+    #[must_use]
+    pub fn under_sequence(mut self, sequence: u64) -> TrustBundle {
+        self.sequence = sequence;
+        self
+    }
+
     /// `roots` for identities of `trust_domain`, but for `revocations`.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use weft_control::{Api, Resources, serve};
+use weft_control::{Api, Issuer, Resources, serve};
 use weft_identity::{
     AdminCredential, AdminRecord, Authority, AuthorityFiles, ControlAddress, ControlKey,
     TrustBundle, TrustSlot,
@@ -39,7 +39,7 @@ pub struct Arguments {
 /// What a control plane keeps in its directory.
 struct Kept {
     key: ControlKey,
-    authority: Authority,
+    authority: Arc<Authority>,
     store: Arc<LocalStore>,
 }
 
@@ -65,18 +65,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Some(advertised) => advertised.clone(),
             None => address.to_string().parse().context("the address of the listener")?,
         };
-        let (admins, credential) = admins(&world, &kept, &data.join("admin"), advertised)?;
+        let (admins, credential) =
+            admins(&world, &kept, &data.join("admin"), advertised.clone())?;
         let roots = [kept.authority.root().clone()];
         let bundle = TrustBundle::new(arguments.trust_domain.clone(), 0, roots, <_>::default())
             .context("the own root")?;
+        let trust = TrustSlot::new(bundle);
+        let issuer = Issuer {
+            store: kept.store.clone(),
+            authority: kept.authority.clone(),
+            trust: trust.clone(),
+            address: advertised,
+            control_key: kept.key.hash(),
+        };
         let api = Api {
             resources: Resources::new(kept.store.clone(), weft_crd::Options::default()),
+            issuer,
             admins: admins.into(),
             clock: Arc::new(weft_net::SystemClock::new()),
         };
         eprintln!("weft control: ready at {address}, trust domain {}", arguments.trust_domain);
         eprintln!("weft control: for `weft apply` and others: export WEFT_CREDENTIAL={}", credential.display());
-        let trust = TrustSlot::new(bundle);
         tokio::select! {
             biased;
             signal = weft_net::terminated() => {
@@ -101,7 +110,7 @@ fn open(world: &World, arguments: &Arguments) -> anyhow::Result<Kept> {
     let key = ControlKey::open(files, &data.join("control-key.pem"))?;
     let authority =
         AuthorityFiles::new(data, 1).open(files, &arguments.trust_domain, world.clock.wall())?;
-    Ok(Kept { key, authority, store })
+    Ok(Kept { key, authority: Arc::new(authority), store })
 }
 
 /// Makes `directory` for its owner only, or checks that it is.

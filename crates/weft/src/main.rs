@@ -4,6 +4,7 @@
 //! together, and print.
 
 mod control;
+mod demo;
 mod proxy;
 mod resources;
 
@@ -21,6 +22,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// See a small mesh of separate processes at work on this machine.
+    Demo(demo::Arguments),
+    /// The service of the demo.
+    #[command(hide = true)]
+    DemoService,
     /// Make resources as files say.
     Apply(resources::Apply),
     /// Show resources.
@@ -29,6 +35,8 @@ enum Command {
     Delete(resources::Delete),
     /// Show resources, and then what changes.
     Watch(resources::Select),
+    /// Make a join token, by which a proxy gets its identity.
+    Token(resources::Token),
     /// Run the control plane of a mesh outside Kubernetes.
     Control(control::Arguments),
     /// Run a proxy with explicit listeners and given certificates.
@@ -37,10 +45,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoService => demo::service::run(),
         Command::Apply(arguments) => resources::apply(&arguments),
         Command::Get(arguments) => resources::get(&arguments),
         Command::Delete(arguments) => resources::delete(&arguments),
         Command::Watch(arguments) => resources::watch(&arguments),
+        Command::Token(arguments) => resources::token(&arguments),
         Command::Control(arguments) => control::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
     };

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::Context as _;
-use weft_identity::{MutualTls, Tls};
+use weft_control::Joiner;
+use weft_identity::{Credentials, MutualTls, Tls, Validity, renew_at};
 use weft_proxy::{Proxy, start};
 use weft_telemetry::{AccessLog, Format, Select};
-use weft_world::Files;
+use weft_world::{Files, World};
+
+use self::file::{Identity, Joining};
 
 /// The most bytes of a configuration file, a certificate or a key.
 const FILE_BYTES_MAX: usize = 1 << 20;
@@ -65,17 +68,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (access_log, log_thread) = AccessLog::start(format, select, std::io::stderr())
         .context("cannot start the thread of the access log")?;
 
-    let mut tls: Option<Rc<dyn Tls>> = None;
-    if let Some(credentials) = &checked.credentials {
-        tls = Some(Rc::new(MutualTls::new(credentials).context("cannot set up TLS")?));
-    }
-    let identity = tls.as_ref().map(|tls| tls.identity().to_string());
-    let proxy = Rc::new(Proxy { world, tls, recorder: Rc::new(access_log) });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
     let result = runtime.block_on(async {
+        let tls = match checked.identity {
+            Some(identity) => Some(establish(&world, identity).await?),
+            None => None,
+        };
+        let identity = tls.as_ref().map(|tls| tls.identity().to_string());
+        let proxy = Rc::new(Proxy { world, tls, recorder: Rc::new(access_log) });
         let mut running = start(&proxy, checked.outbound, checked.inbound)
             .with_context(|| format!("the proxy of {} cannot start", path.display()))?;
         let addresses: Vec<_> = running.addresses.iter().map(ToString::to_string).collect();
@@ -93,10 +96,53 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Ok(())
     });
-    drop((runtime, proxy));
+    drop(runtime);
     // The last lines of the access log are still on their way.
     let _ = log_thread.join();
     result
+}
+
+/// The identity to prove, as the file says; one from a control plane is renewed from now on.
+async fn establish(world: &World, identity: Identity) -> anyhow::Result<Rc<dyn Tls>> {
+    let set_up =
+        |credentials: &Credentials| MutualTls::new(credentials).context("cannot set up TLS");
+    match identity {
+        Identity::Given(credentials) => Ok(Rc::new(set_up(&credentials)?)),
+        Identity::Joined(joining) => {
+            let Joining { token, service_account, services } = *joining;
+            let joiner = Joiner::new(world.clone(), token, service_account, services);
+            let credentials = joiner.join().await.context("cannot join the mesh")?;
+            let tls = Rc::new(set_up(&credentials)?);
+            let validity = credentials.svid.validity();
+            tokio::task::spawn_local(renew(world.clone(), joiner, tls.clone(), validity));
+            Ok(tls)
+        }
+    }
+}
+
+/// Renews the certificate behind `tls` for ever.
+async fn renew(world: World, mut joiner: Joiner, tls: Rc<MutualTls>, mut validity: Validity) {
+    let mut failures = 0;
+    loop {
+        let now = world.clock.wall();
+        let due = renew_at(validity, failures, now, world.entropy.fraction());
+        world.clock.sleep(due.0.saturating_sub(now.0)).await;
+        let renewed = joiner.renew(tls.svid()).await.map_err(|error| error.to_string());
+        let taken = renewed.and_then(|credentials| {
+            tls.replace_svid(&credentials.svid).map_err(|error| error.to_string())?;
+            tls.replace_trust(credentials.bundle).map_err(|error| error.to_string())?;
+            Ok(credentials.svid.validity())
+        });
+        match taken {
+            Ok(renewed) => (validity, failures) = (renewed, 0),
+            Err(error) => {
+                failures += 1;
+                eprintln!(
+                    "weft proxy: the certificate is not renewed, attempt {failures}: {error}"
+                );
+            }
+        }
+    }
 }
 
 /// Reads the file at `path`, with an error that names it.

@@ -1,4 +1,4 @@
-//! `weft apply | get | delete | watch`: the resources, from the command line.
+//! `weft apply | get | delete | watch | token`: the control plane, from the command line.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use weft_control::Client;
 use weft_control::api::{
-    Action, ApplyRequest, ListResponse, ObjectKey, SourceFile, StoredObject, WatchEvent,
+    Action, ApplyRequest, ListResponse, ObjectKey, SourceFile, StoredObject, TokenRequest,
+    WatchEvent,
 };
 use weft_identity::AdminCredential;
 use weft_world::UnixTime;
@@ -69,6 +70,25 @@ pub struct Delete {
     /// Delete only if this is still the object's version.
     #[arg(long, value_name = "VERSION")]
     resource_version: Option<u64>,
+}
+
+/// The arguments of `weft token`.
+#[derive(clap::Args)]
+pub struct Token {
+    #[command(flatten)]
+    access: Access,
+    /// The service account whose identity its holder gets.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    service_account: String,
+    /// A Service that its holder may be registered for; may be repeated.
+    #[arg(long = "service", value_name = "NAMESPACE/NAME")]
+    services: Vec<String>,
+    /// How often it may be used.
+    #[arg(long, default_value_t = 1)]
+    uses: u32,
+    /// How long it may be used, in minutes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    lifetime: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -138,6 +158,22 @@ pub fn get(arguments: &Select) -> anyhow::Result<()> {
         }
         Output::Table => print!("{}", table(&listed.objects, weft_net::world().clock.wall())),
     }
+    Ok(())
+}
+
+/// `weft token`: prints the token, and nothing else, on standard output.
+pub fn token(arguments: &Token) -> anyhow::Result<()> {
+    let Token { access, service_account, services, uses, lifetime } = arguments;
+    let request = TokenRequest {
+        service_account: service_account.clone(),
+        services: services.clone(),
+        uses: *uses,
+        lifetime_seconds: lifetime.saturating_mul(60),
+    };
+    let client = access.client()?;
+    let made = block_on(async { Ok(client.token(&request).await?) })?;
+    eprintln!("weft token: {} for {service_account}, {uses} uses, {lifetime} minutes", made.id);
+    println!("{}", made.token);
     Ok(())
 }
 

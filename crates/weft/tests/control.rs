@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use weft_control::Client;
 use weft_control::api::{ApplyRequest, SourceFile};
-use weft_identity::AdminCredential;
+use weft_control::{Client, Joiner};
+use weft_identity::{AdminCredential, Credentials, JoinToken, MutualTls, SvidSlot};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 
@@ -237,7 +237,8 @@ fn a_killed_control_plane_loses_no_acknowledged_change() {
 
 /// A change that carries its number.
 fn change(number: u32) -> ApplyRequest {
-    let text = SERVICE.replace("name: cart", &format!("labels: {{ change: '{number}' }}, name: cart"));
+    let text =
+        SERVICE.replace("name: cart", &format!("labels: {{ change: '{number}' }}, name: cart"));
     let files = vec![SourceFile { name: "change".to_owned(), text }];
     ApplyRequest { files, namespace: None, dry_run: false }
 }
@@ -248,4 +249,76 @@ async fn counter(client: &Client) -> u32 {
     let Some(object) = listed.objects.first() else { return 0 };
     let digits = object.yaml.split("change: \"").nth(1).unwrap().split('"').next().unwrap();
     digits.parse().unwrap()
+}
+
+/// A token for the service account `shop/cart` and the Service `shop/cart`, good for `uses`.
+fn token(credential: &Path, uses: &str) -> JoinToken {
+    let arguments =
+        ["token", "--service-account", "shop/cart", "--service", "shop/cart", "--uses", uses];
+    JoinToken::parse(must(weft(credential, &arguments)).trim()).unwrap()
+}
+
+/// What becomes of joining with `token` as `account` for `service`.
+async fn join(token: &JoinToken, account: &str, service: &str) -> Result<Credentials, String> {
+    let (account, service) = (account.parse().unwrap(), service.parse().unwrap());
+    let joiner = Joiner::new(weft_net::world(), token.clone(), account, vec![service]);
+    joiner.join().await.map_err(|error| error.to_string())
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap()
+        .block_on(future)
+}
+
+#[test]
+fn a_join_token_gives_one_identity_and_only_as_often_as_it_says() {
+    let directory = Directory::new();
+    let control = Control::start(&directory, "127.0.0.1:0");
+    let two = token(&directory.0.join("data/admin"), "2");
+    run(async {
+        let error = join(&two, "shop/web", "shop/cart").await.err().unwrap();
+        assert!(
+            error.contains("is for the service account shop/cart, and shop/web was"),
+            "{error}"
+        );
+        let error = join(&two, "shop/cart", "shop/web").await.err().unwrap();
+        assert!(error.contains("does not allow to serve shop/web, only shop/cart"), "{error}");
+        let credentials = join(&two, "shop/cart", "shop/cart").await.unwrap();
+        let identity = credentials.svid.identity().to_string();
+        assert_eq!(identity, "spiffe://weft.local/ns/shop/sa/cart");
+    });
+    // What was refused has cost no use, and what was used stays used over a restart.
+    let listen = control.address.to_string();
+    drop(control);
+    let _control = Control::start(&directory, &listen);
+    run(async {
+        join(&two, "shop/cart", "shop/cart").await.unwrap();
+        let error = join(&two, "shop/cart", "shop/cart").await.err().unwrap();
+        assert!(error.contains("is used up: have a new one made"), "{error}");
+    });
+}
+
+#[test]
+fn a_certificate_renews_itself_and_no_other() {
+    let directory = Directory::new();
+    let _control = Control::start(&directory, "127.0.0.1:0");
+    let token = token(&directory.0.join("data/admin"), "1");
+    run(async {
+        let joiner = |account: &str| {
+            Joiner::new(weft_net::world(), token.clone(), account.parse().unwrap(), vec![])
+        };
+        let mut cart = joiner("shop/cart");
+        let first = cart.join().await.unwrap();
+        let tls = MutualTls::new(&first).unwrap();
+        let second = cart.renew(tls.svid()).await.unwrap();
+        assert_eq!(second.svid.identity(), first.svid.identity());
+        assert_ne!(second.svid.serial(), first.svid.serial());
+        let error = joiner("shop/web").renew(tls.svid()).await.err().unwrap().to_string();
+        assert!(error.contains("asks to be shop/web"), "{error}");
+        let error = cart.renew(&SvidSlot::default()).await.err().unwrap().to_string();
+        assert!(error.contains("renewal needs a valid certificate of this mesh"), "{error}");
+    });
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
-use weft_identity::{Credentials, Svid, TrustBundle};
+use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
 use weft_model::{ObjectName, SpiffeId};
 use weft_proxy::backend::{Backend, Endpoint, Reach, TunnelTarget};
 use weft_proxy::config::{Inbound, InboundPort, Outbound, PortProtocol};
@@ -24,13 +24,18 @@ struct RawFile {
     inbound: Vec<RawInbound>,
 }
 
-/// Where the own certificate, its key and the trusted roots are, relative to the file.
+/// Either where the own certificate, its key and the trusted roots are, or how to get them from a
+/// control plane. Paths are relative to the file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RawIdentity {
-    certificates: PathBuf,
-    key: PathBuf,
-    roots: PathBuf,
+    certificates: Option<PathBuf>,
+    key: Option<PathBuf>,
+    roots: Option<PathBuf>,
+    join_token: Option<PathBuf>,
+    service_account: Option<String>,
+    #[serde(default)]
+    services: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -80,9 +85,24 @@ struct RawPort {
 
 /// The file as it may be relied on.
 pub(super) struct Checked {
-    pub(super) credentials: Option<Credentials>,
+    pub(super) identity: Option<Identity>,
     pub(super) outbound: Vec<Outbound>,
     pub(super) inbound: Vec<Inbound>,
+}
+
+/// Where an identity comes from.
+pub(super) enum Identity {
+    /// From files, as it is.
+    Given(Box<Credentials>),
+    /// From a control plane, which renews it.
+    Joined(Box<Joining>),
+}
+
+/// What is needed to get an identity from a control plane.
+pub(super) struct Joining {
+    pub(super) token: JoinToken,
+    pub(super) service_account: ObjectName,
+    pub(super) services: Vec<ObjectName>,
 }
 
 /// Reads and checks the file at `path`, and the files that it names.
@@ -97,12 +117,11 @@ pub(super) fn load(files: &dyn Files, path: &Path) -> anyhow::Result<Checked> {
             "neither `outbound` nor `inbound` names a listener"
         );
         let directory = path.parent().unwrap_or(Path::new("."));
-        let credentials =
-            identity.map(|identity| credentials(files, directory, identity)).transpose()?;
-        let has_identity = credentials.is_some();
+        let identity = identity.map(|raw| check_identity(files, directory, raw)).transpose()?;
+        let has_identity = identity.is_some();
         let outbound = each("outbound", outbound, |raw| check_outbound(raw, has_identity))?;
         let inbound = each("inbound", inbound, |raw| check_inbound(raw, has_identity))?;
-        Ok(Checked { credentials, outbound, inbound })
+        Ok(Checked { identity, outbound, inbound })
     };
     check().with_context(|| format!("{} cannot be used", path.display()))
 }
@@ -119,16 +138,46 @@ fn each<R, C>(
         .collect()
 }
 
+fn check_identity(
+    files: &dyn Files,
+    directory: &Path,
+    raw: RawIdentity,
+) -> anyhow::Result<Identity> {
+    let RawIdentity { certificates, key, roots, join_token, service_account, services } = raw;
+    match (certificates, key, roots, join_token) {
+        (Some(certificates), Some(key), Some(roots), None) => {
+            ensure!(
+                service_account.is_none() && services.is_empty(),
+                "identity: serviceAccount and services go with `joinToken` only"
+            );
+            let credentials = credentials(files, directory, &certificates, &key, &roots)?;
+            Ok(Identity::Given(Box::new(credentials)))
+        }
+        (None, None, None, Some(path)) => {
+            let text = super::read(files, &directory.join(&path))?;
+            let text = std::str::from_utf8(&text).unwrap_or_default().trim();
+            let token = JoinToken::parse(text)
+                .with_context(|| format!("identity.joinToken: {}", path.display()))?;
+            let account = service_account.context("identity.serviceAccount: needed to join")?;
+            let service_account = account.parse().context("identity.serviceAccount")?;
+            let services = each("identity.services", services, |text| Ok(text.parse()?))?;
+            Ok(Identity::Joined(Box::new(Joining { token, service_account, services })))
+        }
+        _ => bail!("identity: either certificates, key and roots are needed, or joinToken"),
+    }
+}
+
 fn credentials(
     files: &dyn Files,
     directory: &Path,
-    identity: RawIdentity,
+    certificates: &Path,
+    key: &Path,
+    roots: &Path,
 ) -> anyhow::Result<Credentials> {
-    let RawIdentity { certificates, key, roots } = identity;
     let read = |path: &Path| super::read(files, &directory.join(path));
-    let svid = Svid::from_pem(&read(&certificates)?, &read(&key)?)
+    let svid = Svid::from_pem(&read(certificates)?, &read(key)?)
         .with_context(|| format!("identity: {} and {}", certificates.display(), key.display()))?;
-    let bundle = TrustBundle::from_pem(svid.identity().trust_domain().clone(), &read(&roots)?)
+    let bundle = TrustBundle::from_pem(svid.identity().trust_domain().clone(), &read(roots)?)
         .with_context(|| format!("identity.roots: {}", roots.display()))?;
     Ok(Credentials { svid, bundle })
 }

@@ -1,0 +1,100 @@
+//! How a proxy gets its identity from a control plane, and keeps it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::Method;
+use thiserror::Error;
+use weft_identity::{
+    Credentials, CredentialsError, JoinToken, Request, RequestError, SvidSlot, TrustBundle,
+};
+use weft_model::{IdentityError, ObjectName, SpiffeId};
+use weft_world::World;
+
+use crate::api::{IssueRequest, IssueResponse};
+use crate::client::ClientError;
+use crate::line::Line;
+
+/// No identity could be had.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    /// The control plane did not give one.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The answer is not what was asked for.
+    #[error("the control plane's answer cannot be used: {0}")]
+    Answer(String),
+    /// The request cannot be made, or its answer does not fit.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+impl From<CredentialsError> for JoinError {
+    fn from(error: CredentialsError) -> JoinError {
+        JoinError::Answer(error.to_string())
+    }
+}
+
+impl From<IdentityError> for JoinError {
+    fn from(error: IdentityError) -> JoinError {
+        JoinError::Answer(error.to_string())
+    }
+}
+
+/// Gets certificates for one service account.
+pub struct Joiner {
+    line: Line,
+    service_account: ObjectName,
+    services: Vec<ObjectName>,
+}
+
+impl Joiner {
+    /// A joiner for `service_account`, to be registered for `services`, by `token`.
+    pub fn new(
+        world: World,
+        token: JoinToken,
+        service_account: ObjectName,
+        services: Vec<ObjectName>,
+    ) -> Joiner {
+        let JoinToken { bearer, addresses, control_key } = token;
+        let svid = SvidSlot::default();
+        let line = Line { world, addresses, control_key, bearer: Some(bearer), svid };
+        Joiner { line, service_account, services }
+    }
+
+    /// Uses the token once. The key is made here and stays here.
+    ///
+    /// # Errors
+    /// [`JoinError`].
+    pub async fn join(&self) -> Result<Credentials, JoinError> {
+        self.issue("/api/v1/join").await
+    }
+
+    /// Gets a new certificate for a new key, proved by the present certificate in `svid`.
+    ///
+    /// # Errors
+    /// [`JoinError`].
+    pub async fn renew(&mut self, svid: &SvidSlot) -> Result<Credentials, JoinError> {
+        self.line.svid = svid.clone();
+        self.issue("/api/v1/renew").await
+    }
+
+    async fn issue(&self, path: &str) -> Result<Credentials, JoinError> {
+        let request = Request::generate()?;
+        let asked = IssueRequest {
+            service_account: self.service_account.to_string(),
+            services: self.services.iter().map(ToString::to_string).collect(),
+            csr: BASE64.encode(request.csr_der()),
+        };
+        let body = serde_json::to_vec(&asked).map_err(|error| self.line.broken(&error))?;
+        let answer: IssueResponse = self.line.call(Method::POST, path, body).await?;
+        let identity: SpiffeId = answer.identity.parse()?;
+        if *identity.service_account() != self.service_account {
+            return Err(JoinError::Answer(format!("it is for {identity}")));
+        }
+        let svid = request.finish_pem(answer.chain_pem.as_bytes(), &identity)?;
+        let trust_domain = identity.trust_domain().clone();
+        let roots = TrustBundle::from_pem(trust_domain, answer.roots_pem.as_bytes())?;
+        let bundle = roots.under_sequence(answer.trust_sequence);
+        Ok(Credentials { svid, bundle })
+    }
+}
