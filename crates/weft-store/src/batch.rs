@@ -136,10 +136,8 @@ impl fmt::Display for Conflict {
         let Conflict { key, expected, found } = self;
         match (expected, found) {
             (Expectation::Version(expected), Some(found)) => {
-                write!(
-                    f,
-                    "{key} is at version {found}, not {expected}: read it again and repeat the change"
-                )
+                let at = format_args!("{key} is at version {found}, not {expected}");
+                write!(f, "{at}: read it again and repeat the change")
             }
             (Expectation::Version(expected), None) => {
                 write!(f, "{key} does not exist, version {expected} is expected: it was deleted")

@@ -78,7 +78,9 @@ pub enum StoreError {
     Closed,
 
     /// Another process, or another part of this one, has the file open.
-    #[error("{} is in use: stop the other control plane, or give this one its own file", path.display())]
+    #[error(
+        "{} is in use: stop the other control plane, or give this one its own file", path.display()
+    )]
     InUse {
         /// The file.
         path: PathBuf,

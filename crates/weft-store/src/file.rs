@@ -4,6 +4,11 @@
 //! because the newest is damaged: such a file is refused. Every opening verifies the checksums of
 //! all pages, since the whole file is read then anyway. One bit is beyond both: the one by which
 //! redb's header says which of its two commits is the newer.
+//!
+//! After a sync has failed, the system may take for written what never reached the disk. Here that
+//! is harmless, since nothing is written through the same opening then: what the sync of the first
+//! phase lost belongs to no commit, and what the second lost is the header, which the next opening
+//! writes again and syncs.
 
 use std::any::Any;
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +29,7 @@ use crate::error::StoreError;
 use crate::journal::Journal;
 use crate::key::{DocumentKey, EntryKey};
 use crate::local::Opened;
-use crate::medium::{Disk, Medium, Tracked, Unsynced, beside, owner_only};
+use crate::medium::{Disk, Medium, Solid, beside, owner_only};
 use crate::state::{Entries, Entry, Revision, Write};
 use crate::version::Version;
 
@@ -68,8 +73,8 @@ pub fn open(mut disk: Disk) -> Result<Opened, StoreError> {
 
 /// Opens the file on `medium`, which is there.
 pub fn open_on<M: Medium>(medium: M) -> Result<Opened, StoreError> {
-    let (path, unsynced) = (medium.path(), Unsynced::default());
-    let (database, (version, entries)) = match open_database(&medium, &unsynced) {
+    let path = medium.path();
+    let (database, (version, entries)) = match open_database(&medium) {
         Err(StoreError::Open { source, .. }) if is_read_only(&source) => {
             (None, load(&copy(&medium)?, &path)?)
         }
@@ -80,7 +85,7 @@ pub fn open_on<M: Medium>(medium: M) -> Result<Opened, StoreError> {
         }
     };
     let broken = database.is_none();
-    let journal = Box::new(FileJournal { medium, unsynced, database });
+    let journal = Box::new(FileJournal { medium, database });
     Ok(Opened { journal, broken, version, entries })
 }
 
@@ -95,7 +100,6 @@ pub fn backup(path: &Path, version: Version, entries: &Entries) -> Result<(), St
 
 struct FileJournal<M> {
     medium: M,
-    unsynced: Unsynced,
     /// `None` from a failure until the journal has recovered.
     database: Option<Database>,
 }
@@ -116,7 +120,7 @@ impl<M: Medium> Journal for FileJournal<M> {
         self.close();
         let path = self.medium.path();
         self.medium.claim()?;
-        let database = open_database(&self.medium, &self.unsynced)?;
+        let database = open_database(&self.medium)?;
         let (version, _) = load(&database, &path)?;
         self.database = Some(database);
         Ok(version)
@@ -181,8 +185,8 @@ pub fn fill(
     entries: &Entries,
 ) -> Result<(), redb::Error> {
     guarded(|| {
-        let backend = Tracked::new(backend, Unsynced::default());
-        let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)?;
+        let mut builder = Builder::new();
+        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(Solid(backend))?;
         let transaction = begin(&database)?;
         {
             let mut meta = transaction.open_table(META)?;
@@ -220,13 +224,11 @@ fn write(database: &Database, revision: &Revision) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-/// Opens and verifies the file on `medium`, once what is `unsynced` of it is on the disk.
-fn open_database<M: Medium>(medium: &M, unsynced: &Unsynced) -> Result<Database, StoreError> {
+/// Opens and verifies the file on `medium`.
+fn open_database<M: Medium>(medium: &M) -> Result<Database, StoreError> {
     let path = medium.path();
     let failed = |source| StoreError::Open { path: path.clone(), source };
-    let backend = medium.backend().map_err(failed)?;
-    unsynced.repeat(&backend).map_err(failed)?;
-    verified(Tracked::new(backend, unsynced.clone()), &path)
+    verified(Solid(medium.backend().map_err(failed)?), &path)
 }
 
 /// A copy in memory of the file on `medium`, which cannot be written.

@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
@@ -80,77 +79,27 @@ impl Medium for Disk {
     }
 }
 
-/// Where a file was changed since it was last synced, over all openings of it.
-///
-/// Once a sync has failed, the system may take pages for written that never reached the disk: they
-/// can be read, a later sync does not write them, and a crash loses them.
-#[derive(Clone, Debug, Default)]
-pub struct Unsynced(Arc<Mutex<Changes>>);
-
-#[derive(Debug, Default)]
-struct Changes {
-    written: Vec<Range<u64>>,
-    resized: bool,
-}
-
-impl Unsynced {
-    fn changes(&self) -> MutexGuard<'_, Changes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes all changes once more that may not have reached the disk, and waits until they have.
-    ///
-    /// Not the whole file, since a hole in it would take room then, which a full disk has not.
-    pub fn repeat(&self, backend: &impl StorageBackend) -> io::Result<()> {
-        let mut changes = self.changes();
-        if changes.written.is_empty() && !changes.resized {
-            return Ok(());
-        }
-        let length = backend.len()?;
-        backend.set_len(length)?;
-        for range in &changes.written {
-            let (start, end) = (range.start.min(length), range.end.min(length));
-            let mut bytes = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
-            backend.read(start, &mut bytes)?;
-            backend.write(start, &bytes)?;
-        }
-        backend.sync_data()?;
-        *changes = Changes::default();
-        Ok(())
-    }
-}
-
-/// A backend that notes where it was changed, and has no holes.
+/// A backend whose file has no holes.
 ///
 /// A write into a hole may find the disk full, and a part of it written, in a file that says it has
 /// room. Without holes only growing can fail, and does so before anything relies on it: on a full
 /// disk, whatever fits into the file can be written, and what is deleted makes room.
 #[derive(Debug)]
-pub struct Tracked<B> {
-    inner: B,
-    unsynced: Unsynced,
-}
+pub struct Solid<B>(pub B);
 
-impl<B> Tracked<B> {
-    /// `inner`, whose changes are noted in `unsynced`.
-    pub fn new(inner: B, unsynced: Unsynced) -> Tracked<B> {
-        Tracked { inner, unsynced }
-    }
-}
-
-impl<B: StorageBackend> Tracked<B> {
+impl<B: StorageBackend> Solid<B> {
     /// Writes zeros where the file has grown.
     fn allocate(&self, before: u64, len: u64) -> io::Result<()> {
         if len <= before {
             return Ok(());
         }
         // First the length: a crash may leave some of the zeros only, and so must not decide it.
-        self.inner.sync_data()?;
+        self.0.sync_data()?;
         let zeros = vec![0; 64 << 10];
         let mut offset = before;
         while offset < len {
             let count = usize::try_from(len - offset).map_or(zeros.len(), |n| n.min(zeros.len()));
-            self.inner.write(offset, &zeros[..count])?;
+            self.0.write(offset, &zeros[..count])?;
             offset += count as u64;
         }
         Ok(())
@@ -160,64 +109,58 @@ impl<B: StorageBackend> Tracked<B> {
 /// As redb passes it: both ends of a range of bytes.
 type Ends = Bound<u64>;
 
-impl<B: StorageBackend> StorageBackend for Tracked<B> {
+impl<B: StorageBackend> StorageBackend for Solid<B> {
     fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+        self.0.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
+        self.0.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let before = self.inner.len()?;
-        self.inner.set_len(len)?;
-        self.unsynced.changes().resized = true;
+        let before = self.0.len()?;
+        self.0.set_len(len)?;
         self.allocate(before, len).inspect_err(|_| {
             // What was taken of the last room is given back; the first error is the one to tell.
-            let _ = self.inner.set_len(before);
+            let _ = self.0.set_len(before);
         })
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()?;
-        *self.unsynced.changes() = Changes::default();
-        Ok(())
+        self.0.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.inner.write(offset, data)?;
-        // Not what failed: no commit relies on it, and there may be no room to write it again.
-        self.unsynced.changes().written.push(offset..offset + data.len() as u64);
-        Ok(())
+        self.0.write(offset, data)
     }
 
     fn close(&self) -> io::Result<()> {
-        self.inner.close()
+        self.0.close()
     }
 
     fn try_lock_range(&self, start: Ends, end: Ends) -> Result<bool, BackendError> {
-        self.inner.try_lock_range(start, end)
+        self.0.try_lock_range(start, end)
     }
 
     fn try_lock_shared_range(&self, start: Ends, end: Ends) -> Result<bool, BackendError> {
-        self.inner.try_lock_shared_range(start, end)
+        self.0.try_lock_shared_range(start, end)
     }
 
     fn lock_range(&self, start: Ends, end: Ends) -> Result<(), BackendError> {
-        self.inner.lock_range(start, end)
+        self.0.lock_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Ends, end: Ends) -> Result<(), BackendError> {
-        self.inner.lock_shared_range(start, end)
+        self.0.lock_shared_range(start, end)
     }
 
     fn unlock_range(&self, start: Ends, end: Ends) -> Result<(), BackendError> {
-        self.inner.unlock_range(start, end)
+        self.0.unlock_range(start, end)
     }
 
     fn query_lock_range(&self, start: Ends, end: Ends) -> Result<bool, BackendError> {
-        self.inner.query_lock_range(start, end)
+        self.0.query_lock_range(start, end)
     }
 }
 
