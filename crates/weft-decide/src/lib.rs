@@ -9,3 +9,4 @@
 pub mod balance;
 pub mod normalize;
 pub mod retry;
+pub mod route;

@@ -1,0 +1,149 @@
+//! Which rule a request falls under, and which of its backends it goes to.
+
+mod test;
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use thiserror::Error;
+use weft_http::RequestHead;
+use weft_model::{Backend, ObjectName, Port, Route, RouteMatch, RouteRule};
+
+use self::test::Test;
+
+/// A route that cannot be put to work.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{route}: the regular expression `{text}` is too large once compiled, 1 MiB is allowed")]
+pub struct RouteError {
+    /// The route.
+    pub route: String,
+    /// The expression.
+    pub text: String,
+}
+
+/// The rules for the requests to one port of one Service, in the order in which they are asked.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    entries: Vec<Entry>,
+    is_empty: bool,
+}
+
+/// One match of one rule.
+#[derive(Clone, Debug)]
+struct Entry {
+    route: Arc<Route>,
+    rule: usize,
+    test: Test,
+}
+
+/// The rule that a request falls under.
+#[derive(Clone, Copy, Debug)]
+pub struct Selected<'t> {
+    /// The route.
+    pub route: &'t Arc<Route>,
+    /// Which of its rules, counted from 0.
+    pub rule_index: usize,
+    /// That rule.
+    pub rule: &'t RouteRule,
+}
+
+/// What a request's rule says about where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination<'t> {
+    /// To this backend.
+    Backend(&'t Backend),
+    /// Nowhere, since the rule names no backend: 500.
+    NoBackend,
+    /// Nowhere, since all weights are zero: 503.
+    NoWeight,
+}
+
+impl RouteTable {
+    /// The rules of those of `routes` that are for `port` of `service`.
+    ///
+    /// # Errors
+    /// [`RouteError`] for the first expression that is too large.
+    pub fn new<'r>(
+        routes: impl IntoIterator<Item = &'r Arc<Route>>,
+        service: &ObjectName,
+        port: Port,
+    ) -> Result<RouteTable, RouteError> {
+        let mut entries = Vec::new();
+        let mut is_empty = true;
+        for route in routes {
+            let is_meant = route.parents.iter().any(|parent| {
+                parent.service == *service && parent.port.is_none_or(|wanted| wanted == port)
+            });
+            if !is_meant {
+                continue;
+            }
+            is_empty = false;
+            for (rule, found) in route.rules.iter().enumerate() {
+                for wanted in &found.matches {
+                    let test = Test::new(wanted)
+                        .map_err(|text| RouteError { route: route.name.to_string(), text })?;
+                    entries.push(Entry { route: route.clone(), rule, test });
+                }
+            }
+        }
+        // Stable: of equals, the rule and the match that were written first stay first.
+        entries.sort_by_cached_key(Entry::precedence);
+        Ok(RouteTable { entries, is_empty })
+    }
+
+    /// Whether no route is for this port: then requests go to the Service itself.
+    ///
+    /// A route without a rule that matches is not the same: its requests are refused.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// The rule that the request falls under, if there is one.
+    pub fn select(&self, head: &RequestHead) -> Option<Selected<'_>> {
+        let entry = self.entries.iter().find(|entry| entry.test.holds(head))?;
+        let rule = &entry.route.rules[entry.rule];
+        Some(Selected { route: &entry.route, rule_index: entry.rule, rule })
+    }
+}
+
+impl Entry {
+    /// The least comes first: exact paths, then regular expressions, then prefixes, the longer
+    /// before the shorter; then those with a method, with more headers, with more parameters; then
+    /// the older route, then its name, then the order of its rules.
+    ///
+    /// Source: Gateway API, HTTPRouteRule, which leaves the place of regular expressions open.
+    fn precedence(&self) -> impl Ord + use<> {
+        let Entry { route, rule, test } = self;
+        let RouteMatch { headers, query, method, .. } = test.wanted();
+        let (rank, length) = test.path_rank();
+        let counts = (Reverse(method.is_some()), Reverse(headers.len()), Reverse(query.len()));
+        (rank, Reverse(length), counts, route.created, route.name.clone(), *rule)
+    }
+}
+
+/// The backend that a request under `rule` goes to.
+///
+/// `draw` is drawn by the caller from `0.0..1.0`, so that each backend gets its share.
+pub fn destination(rule: &RouteRule, draw: f64) -> Destination<'_> {
+    debug_assert!((0.0..1.0).contains(&draw));
+    if rule.backends.is_empty() {
+        return Destination::NoBackend;
+    }
+    let weight = |index: usize| u64::from(rule.backends[index].weight.get());
+    let total: u64 = (0..rule.backends.len()).map(weight).sum();
+    let mut left = draw * total as f64;
+    let mut last = None;
+    for (index, backend) in rule.backends.iter().enumerate().filter(|(index, _)| weight(*index) > 0)
+    {
+        last = Some(&backend.backend);
+        left -= weight(index) as f64;
+        if left < 0.0 {
+            break;
+        }
+    }
+    // The last one also takes what rounding may have left over.
+    last.map_or(Destination::NoWeight, Destination::Backend)
+}
+
+#[cfg(test)]
+mod tests;

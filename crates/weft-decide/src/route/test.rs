@@ -1,0 +1,114 @@
+//! Whether a request meets the conditions of one match.
+
+use std::borrow::Cow;
+
+use regex::{Regex, RegexBuilder};
+use weft_http::RequestHead;
+use weft_model::{PathMatch, RouteMatch, ValueMatch};
+
+/// The most memory of a compiled expression, in bytes.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// A match, with its regular expressions compiled.
+#[derive(Clone, Debug)]
+pub(super) struct Test {
+    wanted: RouteMatch,
+    path: Option<Regex>,
+    headers: Vec<Option<Regex>>,
+    query: Vec<Option<Regex>>,
+}
+
+impl Test {
+    /// The test for `wanted`.
+    ///
+    /// # Errors
+    /// The expression that is too large.
+    pub(super) fn new(wanted: &RouteMatch) -> Result<Test, String> {
+        let path = match &wanted.path {
+            PathMatch::Regex(text) => Some(compiled(text.as_str())?),
+            PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+        };
+        let value = |value: &ValueMatch| match value {
+            ValueMatch::Regex(text) => compiled(text.as_str()).map(Some),
+            ValueMatch::Exact(_) => Ok(None),
+        };
+        let headers =
+            wanted.headers.iter().map(|header| value(&header.value)).collect::<Result<_, _>>()?;
+        let query =
+            wanted.query.iter().map(|query| value(query.value())).collect::<Result<_, _>>()?;
+        Ok(Test { wanted: wanted.clone(), path, headers, query })
+    }
+
+    pub(super) fn wanted(&self) -> &RouteMatch {
+        &self.wanted
+    }
+
+    /// Kind and length of the condition on the path; the lower kind comes first.
+    pub(super) fn path_rank(&self) -> (u8, usize) {
+        match &self.wanted.path {
+            PathMatch::Exact(path) => (0, path.as_str().len()),
+            PathMatch::Regex(text) => (1, text.as_str().len()),
+            PathMatch::Prefix(path) => (2, path.as_str().trim_end_matches('/').len()),
+        }
+    }
+
+    /// Whether the request meets all conditions.
+    pub(super) fn holds(&self, head: &RequestHead) -> bool {
+        let RouteMatch { path, headers, query, method } = &self.wanted;
+        let path_holds = match (path, &self.path) {
+            (PathMatch::Exact(wanted), _) => head.path() == wanted.as_str(),
+            (PathMatch::Prefix(wanted), _) => is_below(head.path(), wanted.as_str()),
+            (PathMatch::Regex(_), Some(regex)) => regex.is_match(head.path()),
+            (PathMatch::Regex(_), None) => false,
+        };
+        path_holds
+            && method.as_ref().is_none_or(|method| method.as_str() == head.method())
+            && headers.iter().zip(&self.headers).all(|(header, regex)| {
+                let value = field(head, header.name.as_str());
+                value.is_some_and(|value| value_holds(&header.value, regex.as_ref(), &value))
+            })
+            && query.iter().zip(&self.query).all(|(wanted, regex)| {
+                let value = parameter(head.target(), wanted.name());
+                value.is_some_and(|value| value_holds(wanted.value(), regex.as_ref(), value))
+            })
+    }
+}
+
+/// The expression, which must match from end to end.
+fn compiled(text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(&format!("^(?:{text})$"))
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+        .map_err(|_| text.to_owned())
+}
+
+fn value_holds(wanted: &ValueMatch, regex: Option<&Regex>, value: &str) -> bool {
+    match (wanted, regex) {
+        (ValueMatch::Exact(wanted), _) => wanted.as_str() == value,
+        (ValueMatch::Regex(_), Some(regex)) => regex.is_match(value),
+        (ValueMatch::Regex(_), None) => false,
+    }
+}
+
+/// Whether `path` is `prefix` or below it, by whole segments.
+fn is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The value of a header; several of one name are joined by commas, as RFC 9110 (5.2) reads them.
+fn field<'h>(head: &'h RequestHead, name: &'h str) -> Option<Cow<'h, str>> {
+    // A value that is no text meets no condition.
+    let mut values =
+        head.fields.values(name).map(|value| std::str::from_utf8(value).unwrap_or("\0"));
+    let first = values.next()?;
+    let joined = values.fold(Cow::Borrowed(first), |joined, value| joined + ", " + value);
+    Some(joined)
+}
+
+/// The first parameter called `name` in the query of `target`, as it is written there.
+fn parameter<'t>(target: &'t str, name: &str) -> Option<&'t str> {
+    let (_, query) = target.split_once('?')?;
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.into_iter().find(|(found, _)| *found == name).map(|(_, value)| value)
+}

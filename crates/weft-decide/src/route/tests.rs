@@ -1,0 +1,221 @@
+//! Routes against requests, and shares against draws.
+
+use std::collections::BTreeSet;
+
+use weft_http::{GrammarError, request};
+use weft_model::{
+    ExactValue, HeaderMatch, HeaderName, HttpPath, Method, PathMatch, QueryMatch, RegexText,
+    RouteName, RouteParent, Timeouts, ValueMatch, Weight, WeightedBackend,
+};
+
+use super::*;
+
+fn service() -> ObjectName {
+    "shop/cart".parse().unwrap()
+}
+
+fn port(number: u16) -> Port {
+    Port::new(number).unwrap()
+}
+
+fn anything() -> RouteMatch {
+    let path = PathMatch::Prefix(HttpPath::new("/").unwrap());
+    RouteMatch { path, headers: vec![], query: vec![], method: None }
+}
+
+fn prefix(text: &str) -> RouteMatch {
+    RouteMatch { path: PathMatch::Prefix(HttpPath::new(text).unwrap()), ..anything() }
+}
+
+fn exact(text: &str) -> RouteMatch {
+    RouteMatch { path: PathMatch::Exact(HttpPath::new(text).unwrap()), ..anything() }
+}
+
+fn regex(text: &str) -> RouteMatch {
+    RouteMatch { path: PathMatch::Regex(RegexText::new(text).unwrap()), ..anything() }
+}
+
+fn header(name: &str, value: &str) -> HeaderMatch {
+    let value = ValueMatch::Exact(ExactValue::new(value).unwrap());
+    HeaderMatch { name: HeaderName::new(name).unwrap(), value }
+}
+
+fn query(name: &str, value: &str) -> QueryMatch {
+    QueryMatch::new(name, ValueMatch::Exact(ExactValue::new(value).unwrap())).unwrap()
+}
+
+fn rule(matches: Vec<RouteMatch>) -> RouteRule {
+    RouteRule { name: None, matches, backends: vec![], timeouts: Timeouts::default(), retry: None }
+}
+
+fn route(name: &str, created: i64, rules: Vec<RouteRule>) -> Arc<Route> {
+    Arc::new(Route {
+        name: format!("http/shop/{name}").parse::<RouteName>().unwrap(),
+        created,
+        parents: BTreeSet::from([RouteParent { service: service(), port: None }]),
+        hostnames: BTreeSet::new(),
+        rules,
+    })
+}
+
+fn head(text: &str) -> RequestHead {
+    let mut head = RequestHead::default();
+    let (line, fields) = text.split_once('\n').unwrap_or((text, ""));
+    let fields = fields.replace('\n', "\r\n");
+    let wire = format!("{line} HTTP/1.1\r\nHost: cart\r\n{fields}\r\n\r\n");
+    let wire = wire.replace("\r\n\r\n\r\n", "\r\n\r\n");
+    let parsed: Result<_, GrammarError> = request::parse(wire.as_bytes(), &mut head);
+    parsed.unwrap().expect("complete");
+    head
+}
+
+/// Route and rule that the request falls under, as in `a/1`.
+fn selected(table: &RouteTable, text: &str) -> Option<String> {
+    let head = head(text);
+    let selected = table.select(&head)?;
+    Some(format!("{}/{}", selected.route.name.object.name(), selected.rule_index))
+}
+
+fn table(routes: &[Arc<Route>]) -> RouteTable {
+    RouteTable::new(routes, &service(), port(80)).unwrap()
+}
+
+#[test]
+fn prefixes_are_whole_segments() {
+    let table =
+        table(&[route("a", 0, vec![rule(vec![prefix("/v2")]), rule(vec![prefix("/v3/")])])]);
+    for (request, expected) in [
+        ("GET /v2", Some("a/0")),
+        ("GET /v2/", Some("a/0")),
+        ("GET /v2/x?y", Some("a/0")),
+        ("GET /v2?y", Some("a/0")),
+        ("GET /v2x", None),
+        ("GET /V2", None),
+        ("GET /v3", Some("a/1")),
+        ("GET /v3/x", Some("a/1")),
+        ("GET /", None),
+    ] {
+        assert_eq!(selected(&table, request).as_deref(), expected, "{request}");
+    }
+}
+
+#[test]
+fn what_says_more_comes_first_whatever_the_order() {
+    let method =
+        |wanted: RouteMatch| RouteMatch { method: Some(Method::new("POST").unwrap()), ..wanted };
+    let with_headers = |headers| RouteMatch { headers, ..prefix("/a") };
+    let rules = [
+        prefix("/"),
+        RouteMatch { query: vec![query("q", "1")], ..prefix("/a") },
+        with_headers(vec![header("x", "1")]),
+        with_headers(vec![header("x", "1"), header("y", "2")]),
+        method(prefix("/a")),
+        prefix("/a/b"),
+        regex("/a/b/c.*"),
+        exact("/a/b/c"),
+        prefix("/a"),
+    ];
+    for start in 0..rules.len() {
+        let mut order: Vec<_> = (0..rules.len()).collect();
+        order.rotate_left(start);
+        let written = order.iter().map(|&index| rule(vec![rules[index].clone()])).collect();
+        let table = table(&[route("a", 0, written)]);
+        for (request, expected) in [
+            ("GET /z", 0),
+            ("GET /a?q=1", 1),
+            ("GET /a?q=1\nX: 1", 2),
+            ("GET /a?q=1\nX: 1\ny: 2", 3),
+            ("POST /a?q=1\nX: 1\ny: 2", 4),
+            ("POST /a/b", 5),
+            ("POST /a/b/cd", 6),
+            ("POST /a/b/c", 7),
+            ("GET /a/x", 8),
+        ] {
+            let place = order.iter().position(|&index| index == expected).unwrap();
+            assert_eq!(
+                selected(&table, request),
+                Some(format!("a/{place}")),
+                "{request}, {order:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn of_equals_the_older_route_wins_then_the_name_then_the_order() {
+    let both = || vec![rule(vec![anything()]), rule(vec![anything()])];
+    let routes = [route("b", 5, both()), route("a", 5, both()), route("c", 3, both())];
+    assert_eq!(selected(&table(&routes), "GET /").as_deref(), Some("c/0"));
+    assert_eq!(selected(&table(&routes[..2]), "GET /").as_deref(), Some("a/0"));
+}
+
+#[test]
+fn headers_and_parameters_are_compared_as_they_are_read() {
+    let wanted = RouteMatch {
+        headers: vec![header("x-many", "1, 2")],
+        query: vec![query("q", "a=b")],
+        ..anything()
+    };
+    let table = table(&[route("a", 0, vec![rule(vec![wanted])])]);
+    assert!(selected(&table, "GET /?p=0&q=a=b&q=c\nx-many: 1\nX-MANY: 2").is_some());
+    assert!(selected(&table, "GET /?q=a=b\nx-many: 1").is_none());
+    assert!(selected(&table, "GET /?Q=a=b\nx-many: 1, 2").is_none());
+    assert!(selected(&table, "GET /?q=c&q=a=b\nx-many: 1, 2").is_none(), "the first one counts");
+}
+
+#[test]
+fn expressions_match_from_end_to_end_and_are_limited() {
+    let table = table(&[route("a", 0, vec![rule(vec![regex("/a|/b")])])]);
+    assert!(selected(&table, "GET /b").is_some());
+    assert!(selected(&table, "GET /bc").is_none());
+    assert!(selected(&table, "GET /x/a").is_none());
+    let huge = route("a", 0, vec![rule(vec![regex("/(?:a{1000}){1000}")])]);
+    let error = RouteTable::new([&huge], &service(), port(80)).unwrap_err();
+    assert!(error.to_string().starts_with("http/shop/a: the regular expression `/(?:a"), "{error}");
+}
+
+#[test]
+fn no_route_is_not_the_same_as_no_rule() {
+    let bound = |number| {
+        let mut route = (*route("a", 0, vec![rule(vec![exact("/a")])])).clone();
+        route.parents =
+            BTreeSet::from([RouteParent { service: service(), port: Some(port(number)) }]);
+        Arc::new(route)
+    };
+    assert!(table(&[bound(81)]).is_empty());
+    let ours = table(&[bound(80)]);
+    assert!(!ours.is_empty() && selected(&ours, "GET /b").is_none());
+}
+
+fn weighted(weights: &[u32]) -> RouteRule {
+    let backends = weights.iter().zip(1..).map(|(&weight, number)| WeightedBackend {
+        backend: Backend::Service { name: service(), port: port(number) },
+        weight: Weight::new(weight).unwrap(),
+    });
+    RouteRule { backends: backends.collect(), ..rule(vec![]) }
+}
+
+/// How many of 10,000 evenly spread draws each backend gets.
+fn shares(weights: &[u32]) -> Vec<usize> {
+    let rule = weighted(weights);
+    let mut shares = vec![0; weights.len()];
+    for draw in 0..10_000 {
+        let Destination::Backend(Backend::Service { port, .. }) =
+            destination(&rule, f64::from(draw) / 10_000.0)
+        else {
+            panic!("no backend for {draw}");
+        };
+        shares[usize::from(port.get()) - 1] += 1;
+    }
+    shares
+}
+
+#[test]
+fn each_backend_gets_its_share() {
+    assert_eq!(shares(&[95, 5]), [9_500, 500]);
+    assert_eq!(shares(&[1, 0, 1, 2]), [2_500, 0, 2_500, 5_000]);
+    assert_eq!(shares(&[0, 0, 7]), [0, 0, 10_000]);
+    assert_eq!(shares(&[1_000_000, 1_000_000]), [5_000, 5_000]);
+    assert_eq!(destination(&weighted(&[0, 0]), 0.5), Destination::NoWeight);
+    assert_eq!(destination(&weighted(&[]), 0.5), Destination::NoBackend);
+}
