@@ -1,7 +1,7 @@
 //! The data plane: takes connections, decides by `weft-decide`, carries bytes, records once.
 //!
-//! [`request::serve`] is the life of a request and reads from top to bottom; [`stream::serve`] is
-//! that of a connection whose bytes are not looked into. Codecs stand behind [`exchange`], TLS
+//! `request.rs` is the life of a request and reads from top to bottom; `stream.rs` is that of a
+//! connection whose bytes are not looked into. Codecs stand behind [`exchange`], TLS
 //! behind [`weft_identity::Tls`], the operating system behind [`weft_world`].
 //!
 //! Deliberately absent: Kubernetes, the formats that users write, and any rule that is not a call

@@ -156,8 +156,9 @@ mod tests {
     fn bytes_come_out_as_they_went_in() {
         let mut buffer = Buffer::default();
         let (mut pushed, mut read) = (Vec::new(), Vec::new());
-        for round in 0..200usize {
-            let piece = vec![round as u8; round * 7 % 1000];
+        for byte in 0..200u8 {
+            let round = usize::from(byte);
+            let piece = vec![byte; round * 7 % 1000];
             buffer.push(&piece);
             pushed.extend_from_slice(&piece);
             let take = buffer.len() * (round % 4) / 3;
