@@ -9,6 +9,7 @@ mod entropy;
 mod files;
 mod signal;
 mod socket;
+mod splice;
 
 use std::rc::Rc;
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_types, reason = "this is where sockets are made")]
 
+use std::any::Any;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use weft_world::{Accepted, BoxFuture, Listener, ListenerOptions, Network, Stream};
+use weft_world::{Accepted, BoxFuture, Listener, ListenerOptions, Network, Splicer, Stream};
+
+use crate::splice::PipeSplicer;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -59,6 +62,11 @@ impl Network for SystemNetwork {
             let stream = socket.connect(address).await?;
             Ok(Box::new(SystemStream { stream }) as Box<dyn Stream>)
         })
+    }
+
+    fn splicer(&self) -> Option<Box<dyn Splicer>> {
+        // Without a pipe, bytes are copied, which is slower and nothing else.
+        PipeSplicer::new().ok().map(|splicer| Box::new(splicer) as Box<dyn Splicer>)
     }
 }
 
@@ -127,11 +135,15 @@ fn concerns_connection(error: &io::Error) -> bool {
     )
 }
 
-struct SystemStream {
-    stream: TcpStream,
+pub(crate) struct SystemStream {
+    pub(crate) stream: TcpStream,
 }
 
 impl Stream for SystemStream {
+    fn as_any(&mut self) -> Option<&mut dyn Any> {
+        Some(self)
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;

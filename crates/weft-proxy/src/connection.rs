@@ -144,7 +144,10 @@ async fn opaque(
     record.backend = Some(application.name().clone());
     let result = match stream::dial(proxy, connection, application, &mut record).await {
         Ok(mut upstream) => match tunnel.accept().await {
-            Ok(()) => stream::relay(&mut tunnel, &mut *upstream, &mut record).await,
+            Ok(()) => {
+                let network = &*proxy.world.network;
+                stream::relay(network, &mut tunnel, &mut *upstream, &mut record).await
+            }
             Err(_) => Err(ProxyError::PrefaceEnded),
         },
         Err(error) => {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use weft_decide::retry::{self, Next, RetryPolicy};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::InnerProtocol;
-use weft_world::{Buffer, LARGE_BUFFER_BYTES, Stream};
+use weft_world::{Buffer, LARGE_BUFFER_BYTES, Network, Spliced, Splicer, Stream};
 
 use crate::Proxy;
 use crate::backend::Backend;
@@ -18,6 +18,9 @@ use crate::tunnel;
 
 /// From this size on, a read makes the next one larger.
 const BULK_BYTES_MIN: usize = 16 * 1024;
+
+/// After so many large reads in a row, bytes are moved within the system where that can be done.
+const SPLICE_AFTER: u32 = 4;
 
 /// Carries the bytes of `downstream` to `backend` and back, until both directions have ended.
 pub(crate) async fn serve(
@@ -31,7 +34,9 @@ pub(crate) async fn serve(
     let mut record = connection.record(Protocol::Tcp, clock.wall());
     record.backend = Some(backend.name().clone());
     let result = match dial(proxy, connection, backend, &mut record).await {
-        Ok(mut upstream) => relay(downstream, &mut *upstream, &mut record).await,
+        Ok(mut upstream) => {
+            relay(&*proxy.world.network, downstream, &mut *upstream, &mut record).await
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = result {
@@ -74,6 +79,7 @@ pub(crate) async fn dial(
 
 /// Carries bytes both ways. An end in one direction is passed on; the other goes on.
 pub(crate) async fn relay(
+    network: &dyn Network,
     downstream: &mut dyn Stream,
     upstream: &mut dyn Stream,
     record: &mut Record,
@@ -90,13 +96,13 @@ pub(crate) async fn relay(
         // Who does not read any more may have said something before: that is still passed on.
         let mut pump =
             |is_there: bool, pipe: &mut Pipe, from: &mut dyn Stream, to: &mut dyn Stream| {
-                let pumped = pipe.poll_pump(cx, from, to);
+                let pumped = pipe.poll_pump(cx, network, from, to);
                 let Poll::Ready(Err(Failure::Writing(error))) = pumped else {
                     return pumped.map_err(|failure| (failure.into_error(), !is_there));
                 };
                 unread.get_or_insert((error, is_there));
                 pipe.is_broken = true;
-                pipe.poll_pump(cx, from, to).map(|_| Ok(()))
+                pipe.poll_pump(cx, network, from, to).map(|_| Ok(()))
             };
         let is_sent = pump(true, &mut there, downstream, upstream)?.is_ready();
         let is_received = pump(false, &mut back, upstream, downstream)?.is_ready();
@@ -139,13 +145,48 @@ struct Pipe {
     is_closed: bool,
     /// What comes is thrown away: left unread, it would become a reset that overtakes the answer.
     is_broken: bool,
+    /// Large reads in a row: after some it is worth a splicer.
+    bulk_reads: u32,
+    splicer: Option<Box<dyn Splicer>>,
 }
 
 impl Pipe {
+    /// Moves bytes by the splicer, if there is one. `None`: copy them.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut dyn Stream,
+        sink: &mut dyn Stream,
+    ) -> Option<Poll<Result<(), Failure>>> {
+        let splicer =
+            self.splicer.as_mut().filter(|_| self.buffer.is_empty() && !self.is_broken)?;
+        match splicer.poll_splice(cx, source, sink) {
+            Poll::Pending => Some(Poll::Pending),
+            Poll::Ready(Ok(Spliced::Bytes(count))) => {
+                self.bytes += count as u64;
+                Some(Poll::Ready(Ok(())))
+            }
+            Poll::Ready(Ok(Spliced::End)) => {
+                self.has_ended = true;
+                Some(Poll::Ready(Ok(())))
+            }
+            Poll::Ready(Ok(Spliced::Impossible)) => {
+                self.splicer = None;
+                None
+            }
+            // Bytes on their way are lost with whom they were for.
+            Poll::Ready(Err(error)) if splicer.waiting() > 0 => {
+                Some(Poll::Ready(Err(Failure::Writing(error))))
+            }
+            Poll::Ready(Err(error)) => Some(Poll::Ready(Err(Failure::Reading(error)))),
+        }
+    }
+
     /// Moves what there is from `source` to `sink`. Ready once the end was passed on.
     fn poll_pump(
         &mut self,
         cx: &mut Context<'_>,
+        network: &dyn Network,
         source: &mut dyn Stream,
         sink: &mut dyn Stream,
     ) -> Poll<Result<(), Failure>> {
@@ -166,6 +207,10 @@ impl Pipe {
                 self.is_closed = true;
                 break;
             }
+            if let Some(spliced) = self.poll_splice(cx, source, sink) {
+                ready!(spliced)?;
+                continue;
+            }
             let least = if self.is_bulk { LARGE_BUFFER_BYTES } else { 1 };
             match source.poll_read(cx, self.buffer.room(least)) {
                 Poll::Pending => {
@@ -178,6 +223,10 @@ impl Pipe {
                 Poll::Ready(Ok(count)) => {
                     self.buffer.fill(count);
                     self.is_bulk = count >= BULK_BYTES_MIN;
+                    self.bulk_reads = if self.is_bulk { self.bulk_reads + 1 } else { 0 };
+                    if self.bulk_reads == SPLICE_AFTER {
+                        self.splicer = network.splicer();
+                    }
                     self.has_ended = count == 0;
                     self.buffer.release_if_empty();
                 }

@@ -14,7 +14,9 @@ mod network;
 pub use buffer::{BUFFER_BYTES, Buffer, LARGE_BUFFER_BYTES};
 pub use clock::{Clock, Moment, Timer, UnixTime};
 pub use files::Files;
-pub use network::{Accepted, BoxFuture, Listener, ListenerOptions, Network, Stream, StreamExt};
+pub use network::{
+    Accepted, BoxFuture, Listener, ListenerOptions, Network, Spliced, Splicer, Stream, StreamExt,
+};
 
 use std::rc::Rc;
 

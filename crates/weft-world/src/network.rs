@@ -1,5 +1,6 @@
 //! Byte streams and listeners, as traits small enough to be simulated.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +24,40 @@ pub trait Network {
 
     /// Opens a TCP connection. The system's own timeout is long: the caller sets a shorter one.
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+
+    /// A way to move bytes between two sockets without looking at them, where there is one.
+    fn splicer(&self) -> Option<Box<dyn Splicer>> {
+        None
+    }
+}
+
+/// Moves bytes from one stream to another within the system. It belongs to one direction of one
+/// connection, since it may hold bytes on their way.
+pub trait Splicer {
+    /// Moves some bytes from `source` to `sink`.
+    ///
+    /// # Errors
+    /// As the system's; nobody can tell of which of the two streams. An error is final.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut dyn Stream,
+        sink: &mut dyn Stream,
+    ) -> Poll<io::Result<Spliced>>;
+
+    /// How many bytes are on their way: taken from the source and not given to the sink.
+    fn waiting(&self) -> usize;
+}
+
+/// What a [`Splicer`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spliced {
+    /// So many bytes reached the sink.
+    Bytes(usize),
+    /// The source has ended.
+    End,
+    /// These two streams are not bare sockets: copy instead. Nothing was moved.
+    Impossible,
 }
 
 /// How a listener is set up.
@@ -90,6 +125,11 @@ pub trait Stream: Unpin {
     /// # Errors
     /// As `send(2)`.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The stream itself, where it is nothing but a socket, for a [`Splicer`] of its own network.
+    fn as_any(&mut self) -> Option<&mut dyn Any> {
+        None
+    }
 }
 
 impl<S: Stream + ?Sized> Stream for Box<S> {
@@ -111,6 +151,10 @@ impl<S: Stream + ?Sized> Stream for Box<S> {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         (**self).poll_close(cx)
+    }
+
+    fn as_any(&mut self) -> Option<&mut dyn Any> {
+        (**self).as_any()
     }
 }
 
