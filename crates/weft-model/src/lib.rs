@@ -2,9 +2,9 @@
 //! what the proxy and the decision crate work on.
 //!
 //! A type enters here when two crates need it; otherwise it stays with its one user. What exists of
-//! it is valid: the smallest types are made by constructors that check, and whatever is put together
-//! from them with public fields has a meaning in every combination. Each default stands beside its
-//! field, with unit and reason.
+//! it is valid: the smallest types are made by constructors that check, and whatever is put
+//! together from them with public fields has a meaning in every combination. Each default stands
+//! beside its field, with unit and reason.
 //!
 //! Deliberately absent: async, I/O, clocks, serde, and the formats in which others write these
 //! things.

@@ -3,8 +3,8 @@
 /// What is spoken on a port, above TCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// Nothing is declared: the first bytes decide, HTTP or opaque. The default, since most Services
-    /// declare nothing.
+    /// Nothing is declared: the first bytes decide, HTTP or opaque. The default, since most
+    /// Services declare nothing.
     #[default]
     Detect,
     /// HTTP, in the version that the client speaks.

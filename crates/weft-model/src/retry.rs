@@ -30,8 +30,8 @@ impl RetryStatus {
 /// What the user of a route allows to be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Retry {
-    /// How often, the first attempt not counted; 0 is never. Default: 1, so that writing `retry: {}`
-    /// asks for something and the load at most doubles.
+    /// How often, the first attempt not counted; 0 is never. Default: 1, so that writing `retry:
+    /// {}` asks for something and the load at most doubles.
     pub retries_max: u32,
     /// The statuses after which it is sent again. Default: none; then only failures count.
     pub statuses: BTreeSet<RetryStatus>,

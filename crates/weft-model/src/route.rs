@@ -57,8 +57,8 @@ impl FromStr for RouteName {
 pub struct Route {
     /// Kind, namespace and name.
     pub name: RouteName,
-    /// When it was made, in seconds since the Unix epoch: of two routes whose matches are equal, the
-    /// older wins, then the one whose namespace and name come first.
+    /// When it was made, in seconds since the Unix epoch: of two routes whose matches are equal,
+    /// the older wins, then the one whose namespace and name come first.
     pub created: i64,
     /// The Services whose requests it is for.
     pub parents: BTreeSet<RouteParent>,

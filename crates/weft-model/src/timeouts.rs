@@ -46,8 +46,8 @@ impl Timeouts {
 /// How long connecting to a Service and idling may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendTimeouts {
-    /// From dialling to a connection that can be used, TLS included. Default: 5 s, which lets a lost
-    /// SYN be sent again twice.
+    /// From dialling to a connection that can be used, TLS included. Default: 5 s, which lets a
+    /// lost SYN be sent again twice.
     pub connect: TimeBound,
     /// How long a connection may be unused before it is closed. Default: 90 s, above the minute in
     /// which most periodic callers return.

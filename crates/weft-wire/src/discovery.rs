@@ -1,8 +1,8 @@
 //! Discovery: how a proxy comes to hold the objects that it needs, and no others.
 //!
-//! The messages are Envoy's delta xDS, with type URLs of our own ([`message`]). Both sides are state
-//! machines without I/O: a [`ServerStream`] for each connected proxy, over a [`World`] that the
-//! control plane keeps; and a [`Client`] in the proxy, which outlives its connections.
+//! The messages are Envoy's delta xDS, with type URLs of our own ([`message`]). Both sides are
+//! state machines without I/O: a [`ServerStream`] for each connected proxy, over a [`World`] that
+//! the control plane keeps; and a [`Client`] in the proxy, which outlives its connections.
 //!
 //! What is sent for a subscription, and in which order, is the server's to say. What the client
 //! holds, it drops only when told to: a blank answer, a reconnect or a restart takes nothing away.

@@ -1,7 +1,7 @@
 //! The one form in which an object goes over the wire, is stored, and is counted as enforced.
 //!
-//! An envelope says what its body is before anyone reads that. Its version is the SHA-256 of its one
-//! encoding without the source version: whoever compiles the same object gets the same version.
+//! An envelope says what its body is before anyone reads that. Its version is the SHA-256 of its
+//! one encoding without the source version: whoever compiles the same object gets the same version.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -72,9 +72,9 @@ struct Envelope {
     #[prost(string, tag = "2")]
     name: String,
     #[prost(fixed64, tag = "3")]
-    source_epoch: u64,
+    epoch: u64,
     #[prost(uint64, tag = "4")]
-    source_revision: u64,
+    revision: u64,
     #[prost(uint32, tag = "5")]
     schema: u32,
     #[prost(string, repeated, tag = "6")]
@@ -111,15 +111,15 @@ impl WireObject {
         let mut envelope = Envelope {
             kind: key.kind().to_owned(),
             name: key.name(),
-            source_epoch: 0,
-            source_revision: 0,
+            epoch: 0,
+            revision: 0,
             schema: SCHEMA,
             required_features,
             body: object.to_body(),
         };
         let version = hash(&envelope.encode_to_vec());
-        envelope.source_epoch = source.epoch;
-        envelope.source_revision = source.revision;
+        envelope.epoch = source.epoch;
+        envelope.revision = source.revision;
         let bytes = envelope.encode_to_vec();
         check_size(bytes.len(), || key.to_string())?;
         Ok(WireObject { key, source, version, object, bytes })
@@ -134,8 +134,8 @@ impl WireObject {
         check_size(bytes.len(), named)?;
         let unreadable = || ObjectError::Unreadable { object: named() };
         let envelope = Envelope::decode(bytes).map_err(|_| unreadable())?;
-        let Envelope { kind, name, source_epoch, source_revision, schema, required_features, body } =
-            envelope;
+        let Envelope { kind, name, epoch, revision, schema, required_features, body } = envelope;
+        let source = SourceVersion { epoch, revision };
         let unsupported = |what| ObjectError::Unsupported { object: named(), what };
         if schema != SCHEMA {
             return Err(unsupported(format!("schema {schema}")));
@@ -150,7 +150,6 @@ impl WireObject {
             None => unreadable(),
             Some(error) => field(error),
         })?;
-        let source = SourceVersion { epoch: source_epoch, revision: source_revision };
         // There is one encoding of what this version knows. Other bytes hold something else.
         let known: BTreeSet<String> = required_features.into_iter().collect();
         let again = WireObject::assemble(object, source, known.into_iter().collect())?;

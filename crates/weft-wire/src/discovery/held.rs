@@ -63,9 +63,13 @@ impl Holdings {
     }
 
     /// Whether `version` of `name` is worth sending: not held, and not refused as it is.
-    pub(super) fn lacks(&self, name: &ResourceName, version: ContentHash) -> bool {
-        let Some(held) = self.held.get(name) else { return true };
-        let is_refused = held.refused.as_ref().is_some_and(|(refused, _)| *refused == version);
-        held.version != Some(version) && !is_refused
+    pub(super) fn lacks(&mut self, name: &ResourceName, version: ContentHash) -> bool {
+        let Some(held) = self.held.get_mut(name) else { return true };
+        if held.version == Some(version) {
+            // What was refused before, such as an older version, is no longer of interest.
+            held.refused = None;
+            return false;
+        }
+        held.refused.as_ref().is_none_or(|(refused, _)| *refused != version)
     }
 }

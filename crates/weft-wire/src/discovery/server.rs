@@ -80,7 +80,8 @@ struct UnderWay {
 }
 
 impl ServerStream {
-    /// A stream of the proxy of the workload `own`, as its certificate has it; absent if it has none.
+    /// A stream of the proxy of the workload `own`, as its certificate has it; absent if it has
+    /// none.
     pub fn new(own: Option<ObjectName>) -> ServerStream {
         ServerStream { own, is_outdated: true, ..ServerStream::default() }
     }

@@ -13,7 +13,9 @@ const ITEMS_MAX: usize = 4096;
 /// The two ways between a model's enumeration and its numbers on the wire. 0 is never one of them,
 /// so that an absent field is no choice.
 macro_rules! numbered {
-    ($encode:ident, $decode:ident, $type:ident, { $($variant:ident = $number:literal),+ $(,)? }) => {
+    ($encode:ident, $decode:ident, $type:ident, {
+        $($variant:ident = $number:literal),+ $(,)?
+    }) => {
         pub(super) fn $encode(value: $type) -> i32 {
             match value {
                 $($type::$variant => $number,)+

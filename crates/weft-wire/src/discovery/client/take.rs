@@ -111,7 +111,6 @@ impl Client {
                 match self.checked(&key, version, &resource.value, check) {
                     Ok(object) => {
                         self.refused.remove(&key);
-                        outcome.removed.remove(&key);
                         let before = self.held.insert(key.clone(), Arc::clone(&object));
                         if before.is_none_or(|before| before.version() != object.version()) {
                             outcome.changed.insert(key);

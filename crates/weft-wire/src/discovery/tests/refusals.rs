@@ -112,6 +112,15 @@ fn what_is_older_is_refused_and_what_is_newer_is_kept() {
     let outcome = pair.settle(&behind);
     assert_eq!(outcome.removed, BTreeSet::from([read("workload/shop/cart-9")]));
     assert!(outcome.refused.is_empty() && outcome.changed.is_empty(), "{outcome:?}");
+    // So it would be if nothing had changed that this proxy looks at.
+    pair.reconnect();
+    pair.settle(&newer);
+    let mut behind = small_world();
+    behind.apply([wire(service("shop/cart", "240.119.0.7"), 4)], [], source(4));
+    pair.reconnect();
+    assert_eq!(pair.settle(&behind).refused.len(), 1);
+    pair.apply(&mut behind, [wire(service("shop/unrelated", "240.119.0.9"), 6)], &[], 6);
+    assert_eq!(pair.settle(&behind).removed.len(), 1);
     // A restored store begins a new epoch, in which nothing is older.
     let mut restored = World::new();
     let epoch = SourceVersion { epoch: 2, revision: 1 };
