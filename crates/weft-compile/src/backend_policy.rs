@@ -1,0 +1,170 @@
+//! Backend policies: how clients treat a Service, merged field by field.
+//!
+//! What is for the Service beats what is for its namespace, and that what is for the mesh. Of two
+//! for the same, the older one wins, field by field, and the other is told.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use weft_crd as crd;
+use weft_model::{
+    BackendTimeouts, Balance, Ejection, Limits, LocalityPreference, ObjectName, Percent, Prefer,
+    Ratio, RetryBudget, TimeBound, TrafficPolicy,
+};
+use weft_wire::ObjectKey;
+
+use crate::compiler::Output;
+use crate::findings::Findings;
+use crate::mesh;
+use crate::reader::Reader;
+use crate::status::Condition;
+
+/// How clients treat the Service `name`.
+pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
+    let mut levels = Vec::new();
+    if let Some(mesh) = mesh::in_force(reader) {
+        let target = crd::Target::Mesh(mesh.metadata.name.clone());
+        levels.push(reader.backend_policies_for(&reader.options.mesh_namespace, target));
+    }
+    levels.push(reader.backend_policies_for(name.namespace(), crd::Target::Namespace));
+    let own = crd::Target::Service(name.name().to_owned());
+    levels.push(reader.backend_policies_for(name.namespace(), own));
+    let mut traffic = TrafficPolicy::default();
+    for mut level in levels {
+        // The oldest is laid on last, over the others.
+        level.sort_by_key(|policy| std::cmp::Reverse(age(policy)));
+        level.into_iter().for_each(|policy| overlay(&mut traffic, policy));
+    }
+    traffic
+}
+
+fn age(policy: &crd::BackendPolicy) -> (i64, &str) {
+    (mesh::created(&policy.metadata), &policy.metadata.name)
+}
+
+/// Lays what `policy` says over `traffic`.
+fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
+    fn set<T, U>(field: &mut T, value: Option<U>, convert: impl FnOnce(U) -> Option<T>) {
+        if let Some(value) = value.and_then(convert) {
+            *field = value;
+        }
+    }
+    let crd::BackendPolicy {
+        metadata: _,
+        targets: _,
+        algorithm,
+        locality: crd::LocalityPreference { prefer, spill_at_load_ratio },
+        limits: crd::Limits { requests, pending, connections },
+        ejection: crd::Ejection { consecutive_failures, base_time, ejected_max },
+        retry_budget: crd::RetryBudget { percent, per_second_min },
+        timeouts: crd::BackendTimeouts { connect, idle },
+    } = policy;
+    let TrafficPolicy { balance, locality, limits, ejection, retry_budget, timeouts } = traffic;
+    let to_percent = |percent: crd::Percent| Percent::new(percent.get());
+    let to_bound = |duration| TimeBound::new(duration).ok();
+    set(balance, *algorithm, |algorithm| {
+        Some(match algorithm {
+            crd::Algorithm::PeakEwma => Balance::PeakEwma,
+            crd::Algorithm::RoundRobin => Balance::RoundRobin,
+        })
+    });
+    let LocalityPreference { prefer: own_prefer, spill_at_load_ratio: own_ratio } = locality;
+    set(own_prefer, *prefer, |prefer| {
+        Some(match prefer {
+            crd::Prefer::Zone => Prefer::Zone,
+            crd::Prefer::Region => Prefer::Region,
+            crd::Prefer::None => Prefer::None,
+        })
+    });
+    let to_ratio = |ratio: crd::Ratio| Ratio::from_thousandths(ratio.thousandths());
+    set(own_ratio, *spill_at_load_ratio, to_ratio);
+    let Limits { requests: own_requests, pending: own_pending, connections: own_connections } =
+        limits;
+    set(own_requests, *requests, NonZeroU32::new);
+    set(own_pending, *pending, NonZeroU32::new);
+    set(own_connections, *connections, NonZeroU32::new);
+    let Ejection { consecutive_failures: own_failures, base_time: own_base, ejected_max: own_max } =
+        ejection;
+    set(own_failures, *consecutive_failures, NonZeroU32::new);
+    set(own_base, *base_time, to_bound);
+    set(own_max, *ejected_max, to_percent);
+    let RetryBudget { percent: own_percent, per_second_min: own_min } = retry_budget;
+    set(own_percent, *percent, to_percent);
+    set(own_min, *per_second_min, Some);
+    let BackendTimeouts { connect: own_connect, idle: own_idle } = timeouts;
+    set(own_connect, *connect, to_bound);
+    set(own_idle, *idle, to_bound);
+}
+
+/// The paths of the fields that `policy` sets.
+fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
+    let crd::BackendPolicy {
+        metadata: _,
+        targets: _,
+        algorithm,
+        locality: crd::LocalityPreference { prefer, spill_at_load_ratio },
+        limits: crd::Limits { requests, pending, connections },
+        ejection: crd::Ejection { consecutive_failures, base_time, ejected_max },
+        retry_budget: crd::RetryBudget { percent, per_second_min },
+        timeouts: crd::BackendTimeouts { connect, idle },
+    } = policy;
+    let all = [
+        ("spec.loadBalancing.algorithm", algorithm.is_some()),
+        ("spec.locality.prefer", prefer.is_some()),
+        ("spec.locality.spillAtLoadRatio", spill_at_load_ratio.is_some()),
+        ("spec.limits.requests", requests.is_some()),
+        ("spec.limits.pending", pending.is_some()),
+        ("spec.limits.connections", connections.is_some()),
+        ("spec.ejection.consecutiveFailures", consecutive_failures.is_some()),
+        ("spec.ejection.baseTime", base_time.is_some()),
+        ("spec.ejection.maxEjectedPercent", ejected_max.is_some()),
+        ("spec.retryBudget.percent", percent.is_some()),
+        ("spec.retryBudget.minPerSecond", per_second_min.is_some()),
+        ("spec.timeouts.connect", connect.is_some()),
+        ("spec.timeouts.idle", idle.is_some()),
+    ];
+    all.into_iter().filter(|(_, is_set)| *is_set).map(|(path, _)| path).collect()
+}
+
+/// Whether the policy `name` is in force: its Services are there, and no older one says otherwise.
+pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
+    let Some((object, policy)) = reader.backend_policy(name) else { return Output::default() };
+    let mut findings = Findings::new(object);
+    let (mut is_attached, mut has_effect) = (true, false);
+    let mut objects = Vec::new();
+    for (index, target) in policy.targets.iter().enumerate() {
+        let path = format!("spec.targetRefs[{index}]");
+        if let crd::Target::Service(service) = target {
+            let service = ObjectName::new(name.namespace(), service);
+            match service.ok().filter(|service| reader.service(service).is_some()) {
+                Some(service) => objects.push(ObjectKey::Service(service)),
+                None => {
+                    findings.warning(&path, "this Service is not there");
+                    is_attached = false;
+                }
+            }
+        }
+        let mut others = reader.backend_policies_for(name.namespace(), target.clone());
+        others.retain(|other| age(other) < age(policy));
+        others.sort_by_key(|other| age(other));
+        for field in fields(policy) {
+            match others.iter().find(|other| fields(other).contains(field)) {
+                None => has_effect = true,
+                Some(older) => {
+                    let older = &older.metadata.name;
+                    let message = format!("no effect on {path}: BackendPolicy {older} is older");
+                    findings.error(field, message);
+                }
+            }
+        }
+    }
+    let accepted = match has_effect || fields(policy).is_empty() {
+        true => Condition::accepted(true, "Accepted"),
+        false => Condition::accepted(false, "Conflicted"),
+    };
+    let attached = match is_attached {
+        true => Condition::attached(true, "Attached"),
+        false => Condition::attached(false, "TargetNotFound"),
+    };
+    Output { object: None, status: Some(findings.status(vec![accepted, attached], objects)) }
+}

@@ -1,0 +1,54 @@
+//! Guards: for each scope the policies that it has, so that none can be missing unnoticed.
+
+use std::sync::Arc;
+
+use weft_crd as crd;
+use weft_model::{GuardScope, Guards, ObjectName, PolicyKind, PolicyName};
+use weft_wire::Object;
+
+use crate::authorization_policy;
+use crate::compiler::Output;
+use crate::reader::Reader;
+
+pub(crate) fn compile(reader: &Reader<'_>, scope: &GuardScope) -> Output {
+    let Some(policies) = policies(reader, scope) else { return Output::default() };
+    let reference = |policy: &crd::AuthorizationPolicy| {
+        let crd::Metadata { namespace, name, .. } = &policy.metadata;
+        // The reader lets no other names through.
+        let name = ObjectName::new(namespace, name).ok()?;
+        let converted = authorization_policy::convert(policy, &name);
+        Some((PolicyName { kind: PolicyKind::Authorization, object: name }, converted.version))
+    };
+    let policies = policies.into_iter().filter_map(reference).collect();
+    let guards = Guards { scope: scope.clone(), policies };
+    Output { object: Some(Object::Guards(Arc::new(guards))), status: None }
+}
+
+/// The policies of `scope`, if there is such a thing to be guarded.
+fn policies<'s>(
+    reader: &Reader<'s>,
+    scope: &GuardScope,
+) -> Option<Vec<&'s crd::AuthorizationPolicy>> {
+    match scope {
+        GuardScope::Mesh => {
+            // There is one mesh, also while its Mesh is called otherwise or is not there: a policy
+            // for all must not fall silent for that.
+            Some(reader.authorization_policies_for_mesh(&reader.options.mesh_namespace))
+        }
+        GuardScope::Namespace(namespace) => {
+            let namespace = namespace.as_str();
+            let policies = reader.authorization_policies_for(namespace, crd::Target::Namespace);
+            reader.has_workloads(namespace).then_some(policies)
+        }
+        GuardScope::Service(name) => {
+            reader.service(name)?;
+            let target = crd::Target::Service(name.name().to_owned());
+            Some(reader.authorization_policies_for(name.namespace(), target))
+        }
+        GuardScope::Workload(name) => {
+            let (_, workload) = reader.workload(name)?;
+            let labels = &workload.metadata.labels;
+            Some(reader.authorization_policies_selecting(name.namespace(), labels))
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The rules of an HTTPRoute.
+
+use weft_crd as crd;
+use weft_model::{
+    Backend, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, ObjectName, PathMatch,
+    QueryMatch, RegexText, Retry, RetryStatus, RouteMatch, RouteRule, TimeBound, Timeouts,
+    ValueMatch, Weight, WeightedBackend,
+};
+
+use crate::findings::Findings;
+use crate::reader::Reader;
+use crate::service::to_port;
+use crate::status::Condition;
+
+/// The rules of `route`, and whether all their backends are there.
+///
+/// # Errors
+/// In words, if a rule cannot be said on the wire.
+pub(super) fn convert(
+    reader: &Reader<'_>,
+    route: &crd::HttpRoute,
+    findings: &mut Findings<'_>,
+) -> Result<(Vec<RouteRule>, Condition), String> {
+    let mut rules = Vec::new();
+    let mut unresolved = None;
+    for (index, rule) in route.rules.iter().enumerate() {
+        let crd::RouteRule { name, matches, backends, timeouts, retry } = rule;
+        let mut compiled = Vec::new();
+        for (at, backend) in backends.iter().enumerate() {
+            let weight = Weight::new(backend.weight).map_err(|error| error.to_string())?;
+            let resolved = resolve(reader, &route.metadata.namespace, backend);
+            let backend = resolved.unwrap_or_else(|(reason, message)| {
+                let path = format!("spec.rules[{index}].backendRefs[{at}]");
+                findings.error(&path, format!("{message}: its share is answered with 500"));
+                unresolved.get_or_insert(reason);
+                Backend::Missing { reason: message }
+            });
+            compiled.push(WeightedBackend { backend, weight });
+        }
+        rules.push(RouteRule {
+            name: name.clone(),
+            matches: matches.iter().map(to_match).collect::<Result<_, _>>()?,
+            backends: compiled,
+            timeouts: to_timeouts(timeouts)?,
+            retry: retry.as_ref().map(to_retry).transpose()?,
+        });
+    }
+    let condition = match unresolved {
+        None => Condition::resolved(true, "ResolvedRefs"),
+        Some(reason) => Condition::resolved(false, reason),
+    };
+    Ok((rules, condition))
+}
+
+/// Where `backend` leads, or why nowhere.
+fn resolve(
+    reader: &Reader<'_>,
+    own_namespace: &str,
+    backend: &crd::BackendRef,
+) -> Result<Backend, (&'static str, String)> {
+    let crd::BackendRef { kind, namespace, name, weight: _ } = backend;
+    let port = match kind {
+        crd::BackendKind::Service { port } => *port,
+        crd::BackendKind::Other { group, kind, port: _ } => {
+            let message = format!("kind {kind} of group `{group}` is not known here");
+            return Err(("InvalidKind", message));
+        }
+    };
+    if namespace != own_namespace {
+        let message = "backends of another namespace are not supported yet".to_owned();
+        return Err(("RefNotPermitted", message));
+    }
+    let missing = || ("BackendNotFound", format!("Service {namespace}/{name} is not there"));
+    let name = ObjectName::new(namespace, name).map_err(|_| missing())?;
+    let (_, service) = reader.service(&name).ok_or_else(missing)?;
+    let is_wanted = |own: &crd::ServicePort| own.port == port && own.protocol == crd::Protocol::Tcp;
+    if !service.ports.iter().any(is_wanted) {
+        return Err(("BackendNotFound", format!("Service {name} has no port {port}")));
+    }
+    Ok(Backend::Service { name, port: to_port(port) })
+}
+
+fn to_match(one: &crd::RouteMatch) -> Result<RouteMatch, String> {
+    let crd::RouteMatch { path, headers, query, method } = one;
+    let to_path = |text: &str| HttpPath::new(text).map_err(|error| error.to_string());
+    let header = |header: &crd::HeaderMatch| {
+        let crd::HeaderMatch { name, value } = header;
+        let name = HeaderName::new(name).map_err(|error| error.to_string())?;
+        Ok::<_, String>(HeaderMatch { name, value: to_value(value)? })
+    };
+    let parameter = |query: &crd::QueryMatch| {
+        let crd::QueryMatch { name, value } = query;
+        QueryMatch::new(name, to_value(value)?).map_err(|error| error.to_string())
+    };
+    let to_method = |method: &crd::Method| Method::new(method.as_str());
+    Ok(RouteMatch {
+        path: match path {
+            crd::PathMatch::Exact(path) => PathMatch::Exact(to_path(path)?),
+            crd::PathMatch::Prefix(path) => PathMatch::Prefix(to_path(path)?),
+            crd::PathMatch::Regex(regex) => PathMatch::Regex(to_regex(regex)?),
+        },
+        headers: headers.iter().map(header).collect::<Result<_, _>>()?,
+        query: query.iter().map(parameter).collect::<Result<_, _>>()?,
+        method: method.as_ref().map(to_method).transpose().map_err(|error| error.to_string())?,
+    })
+}
+
+fn to_value(value: &crd::ValueMatch) -> Result<ValueMatch, String> {
+    Ok(match value {
+        crd::ValueMatch::Exact(text) => {
+            ValueMatch::Exact(ExactValue::new(text).map_err(|error| error.to_string())?)
+        }
+        crd::ValueMatch::Regex(regex) => ValueMatch::Regex(to_regex(regex)?),
+    })
+}
+
+fn to_regex(text: &str) -> Result<RegexText, String> {
+    RegexText::new(text).map_err(|error| error.to_string())
+}
+
+fn to_timeouts(timeouts: &crd::Timeouts) -> Result<Timeouts, String> {
+    let crd::Timeouts { request, backend_request } = timeouts;
+    let bound = |timeout: &Option<crd::Timeout>| match timeout {
+        Some(crd::Timeout::After(duration)) => TimeBound::new(*duration).map(Some),
+        Some(crd::Timeout::Never) | None => Ok(None),
+    };
+    let request = bound(request).map_err(|error| error.to_string())?;
+    let attempt = bound(backend_request).map_err(|error| error.to_string())?;
+    Timeouts::new(request, attempt).map_err(|error| error.to_string())
+}
+
+fn to_retry(retry: &crd::Retry) -> Result<Retry, String> {
+    let crd::Retry { attempts, backoff, codes } = retry;
+    let default = Retry::default();
+    let backoff_base = match backoff {
+        Some(backoff) => TimeBound::new(*backoff).map_err(|error| error.to_string())?,
+        None => default.backoff_base,
+    };
+    let statuses = codes.iter().map(|code| RetryStatus::new(*code));
+    Ok(Retry {
+        retries_max: *attempts,
+        statuses: statuses.collect::<Result<_, _>>().map_err(|error| error.to_string())?,
+        backoff_base,
+        backoff_max: Retry::BACKOFF_MAX.max(backoff_base),
+    })
+}

@@ -1,0 +1,269 @@
+//! How resources are looked at: every look is written down, so that it is known what a result
+//! depends on.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use weft_crd::{
+    AuthorizationPolicy, BackendPolicy, HttpRoute, Key, Kind, Mesh, Object, Resource, Scope,
+    Service, Target, Workload,
+};
+use weft_model::{Health, ObjectName};
+
+use crate::snapshot::{Assignment, Options, Snapshot};
+
+type Labels = BTreeMap<String, String>;
+
+/// A look at the resources, whether or not it found something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Read {
+    /// At one resource.
+    Object(Key),
+    /// At all Meshes.
+    Meshes,
+    /// Whether a namespace has any workload.
+    AnyWorkload(String),
+    /// At the Services of a namespace that select these labels.
+    ServicesSelecting(String, Labels),
+    /// Whether any workload of a namespace has these labels.
+    AnySelected(String, Labels),
+    /// At the routes of a namespace that name this Service of it as a parent.
+    RoutesOf(String, String),
+    /// At the policies of a kind and namespace that are for this target.
+    PoliciesFor(Kind, String, Target),
+    /// At the authorization policies of a namespace that are for a whole mesh, whatever it is
+    /// called.
+    PoliciesForMesh(String),
+    /// At the authorization policies of a namespace that select these labels.
+    PoliciesSelecting(String, Labels),
+    /// At what a Service was assigned.
+    Assignment(ObjectName),
+    /// At how a workload fares.
+    Health(ObjectName),
+}
+
+impl Read {
+    /// Which resources it searched, if it searched: those of a kind in a namespace.
+    pub(crate) fn searched(&self) -> Option<(Kind, &str)> {
+        match self {
+            Read::Object(_) | Read::Assignment(_) | Read::Health(_) => None,
+            Read::Meshes => Some((Kind::Mesh, "")),
+            Read::AnyWorkload(namespace) | Read::AnySelected(namespace, _) => {
+                Some((Kind::Workload, namespace))
+            }
+            Read::ServicesSelecting(namespace, _) => Some((Kind::Service, namespace)),
+            Read::RoutesOf(namespace, _) => Some((Kind::HttpRoute, namespace)),
+            Read::PoliciesFor(kind, namespace, _) => Some((*kind, namespace)),
+            Read::PoliciesForMesh(namespace) | Read::PoliciesSelecting(namespace, _) => {
+                Some((Kind::AuthorizationPolicy, namespace))
+            }
+        }
+    }
+
+    /// Whether a search for this finds `resource`, which is among those searched.
+    pub(crate) fn finds(&self, resource: &Resource) -> bool {
+        match (self, resource) {
+            (Read::Meshes | Read::AnyWorkload(_), _) => true,
+            (Read::ServicesSelecting(_, labels), Resource::Service(service)) => {
+                !service.selector.is_empty() && is_subset(&service.selector, labels)
+            }
+            (Read::AnySelected(_, selector), Resource::Workload(workload)) => {
+                is_subset(selector, &workload.metadata.labels)
+            }
+            (Read::RoutesOf(namespace, name), Resource::HttpRoute(route)) => {
+                route.parents.iter().any(|parent| {
+                    parent.kind == weft_crd::ParentKind::Service
+                        && (&parent.namespace, &parent.name) == (namespace, name)
+                })
+            }
+            (Read::PoliciesFor(.., target), Resource::BackendPolicy(policy)) => {
+                policy.targets.contains(target)
+            }
+            (Read::PoliciesFor(.., target), Resource::AuthorizationPolicy(policy)) => {
+                matches!(&policy.scope, Scope::Targets(targets) if targets.contains(target))
+            }
+            (Read::PoliciesForMesh(_), Resource::AuthorizationPolicy(policy)) => {
+                let is_mesh = |target: &Target| matches!(target, Target::Mesh(_));
+                matches!(&policy.scope, Scope::Targets(targets) if targets.iter().any(is_mesh))
+            }
+            (Read::PoliciesSelecting(_, labels), Resource::AuthorizationPolicy(policy)) => {
+                matches!(&policy.scope, Scope::Workloads(selector)
+                    if is_subset(&selector.match_labels, labels))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn is_subset(selector: &Labels, labels: &Labels) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// The resources, seen by one that makes something of them.
+pub(crate) struct Reader<'s> {
+    snapshot: &'s Snapshot,
+    pub(crate) options: &'s Options,
+    reads: RefCell<BTreeSet<Read>>,
+}
+
+impl<'s> Reader<'s> {
+    pub(crate) fn new(snapshot: &'s Snapshot, options: &'s Options) -> Reader<'s> {
+        Reader { snapshot, options, reads: RefCell::default() }
+    }
+
+    /// All that was looked at.
+    pub(crate) fn into_reads(self) -> BTreeSet<Read> {
+        self.reads.into_inner()
+    }
+
+    fn object(&self, kind: Kind, namespace: &str, name: &str) -> Option<&'s Object> {
+        let key = Key { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        let object = self.snapshot.get(&key);
+        self.reads.borrow_mut().insert(Read::Object(key));
+        object.map(|object| &**object)
+    }
+
+    /// The resources that `read` finds, by name.
+    fn search(&self, read: Read) -> Vec<&'s Object> {
+        let (kind, namespace) = read.searched().expect("only searches are passed");
+        let all = self.snapshot.of(kind, namespace).map(|object| &**object);
+        let found = all.filter(|object| read.finds(&object.resource)).collect();
+        self.reads.borrow_mut().insert(read);
+        found
+    }
+
+    pub(crate) fn service(&self, name: &ObjectName) -> Option<(&'s Object, &'s Service)> {
+        let object = self.object(Kind::Service, name.namespace(), name.name())?;
+        as_service(object).map(|service| (object, service))
+    }
+
+    pub(crate) fn workload(&self, name: &ObjectName) -> Option<(&'s Object, &'s Workload)> {
+        let object = self.object(Kind::Workload, name.namespace(), name.name())?;
+        match &object.resource {
+            Resource::Workload(workload) => Some((object, workload)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn http_route(&self, name: &ObjectName) -> Option<(&'s Object, &'s HttpRoute)> {
+        let object = self.object(Kind::HttpRoute, name.namespace(), name.name())?;
+        as_route(object).map(|route| (object, route))
+    }
+
+    pub(crate) fn backend_policy(
+        &self,
+        name: &ObjectName,
+    ) -> Option<(&'s Object, &'s BackendPolicy)> {
+        let object = self.object(Kind::BackendPolicy, name.namespace(), name.name())?;
+        as_backend_policy(object).map(|policy| (object, policy))
+    }
+
+    pub(crate) fn authorization_policy(
+        &self,
+        name: &ObjectName,
+    ) -> Option<(&'s Object, &'s AuthorizationPolicy)> {
+        let object = self.object(Kind::AuthorizationPolicy, name.namespace(), name.name())?;
+        as_authorization_policy(object).map(|policy| (object, policy))
+    }
+
+    pub(crate) fn meshes(&self) -> Vec<(&'s Object, &'s Mesh)> {
+        let as_mesh = |object: &'s Object| match &object.resource {
+            Resource::Mesh(mesh) => Some((object, mesh)),
+            _ => None,
+        };
+        self.search(Read::Meshes).into_iter().filter_map(as_mesh).collect()
+    }
+
+    pub(crate) fn has_workloads(&self, namespace: &str) -> bool {
+        !self.search(Read::AnyWorkload(namespace.to_owned())).is_empty()
+    }
+
+    pub(crate) fn has_selected(&self, namespace: &str, selector: &Labels) -> bool {
+        !self.search(Read::AnySelected(namespace.to_owned(), selector.clone())).is_empty()
+    }
+
+    pub(crate) fn services_selecting(&self, namespace: &str, labels: &Labels) -> Vec<&'s Service> {
+        let read = Read::ServicesSelecting(namespace.to_owned(), labels.clone());
+        self.search(read).into_iter().filter_map(as_service).collect()
+    }
+
+    /// The routes of its own namespace that name the Service as a parent.
+    pub(crate) fn routes_of(&self, namespace: &str, service: &str) -> Vec<&'s HttpRoute> {
+        let read = Read::RoutesOf(namespace.to_owned(), service.to_owned());
+        self.search(read).into_iter().filter_map(as_route).collect()
+    }
+
+    pub(crate) fn backend_policies_for(
+        &self,
+        namespace: &str,
+        target: Target,
+    ) -> Vec<&'s BackendPolicy> {
+        let read = Read::PoliciesFor(Kind::BackendPolicy, namespace.to_owned(), target);
+        self.search(read).into_iter().filter_map(as_backend_policy).collect()
+    }
+
+    pub(crate) fn authorization_policies_for(
+        &self,
+        namespace: &str,
+        target: Target,
+    ) -> Vec<&'s AuthorizationPolicy> {
+        let read = Read::PoliciesFor(Kind::AuthorizationPolicy, namespace.to_owned(), target);
+        self.search(read).into_iter().filter_map(as_authorization_policy).collect()
+    }
+
+    /// The authorization policies of `namespace` that are for a whole mesh.
+    pub(crate) fn authorization_policies_for_mesh(
+        &self,
+        namespace: &str,
+    ) -> Vec<&'s AuthorizationPolicy> {
+        let found = self.search(Read::PoliciesForMesh(namespace.to_owned()));
+        found.into_iter().filter_map(as_authorization_policy).collect()
+    }
+
+    pub(crate) fn authorization_policies_selecting(
+        &self,
+        namespace: &str,
+        labels: &Labels,
+    ) -> Vec<&'s AuthorizationPolicy> {
+        let read = Read::PoliciesSelecting(namespace.to_owned(), labels.clone());
+        self.search(read).into_iter().filter_map(as_authorization_policy).collect()
+    }
+
+    pub(crate) fn health(&self, workload: &ObjectName) -> Health {
+        self.reads.borrow_mut().insert(Read::Health(workload.clone()));
+        self.snapshot.health(workload)
+    }
+
+    pub(crate) fn assignment(&self, service: &ObjectName) -> Option<&'s Assignment> {
+        self.reads.borrow_mut().insert(Read::Assignment(service.clone()));
+        self.snapshot.assignment(service)
+    }
+}
+
+fn as_service(object: &Object) -> Option<&Service> {
+    match &object.resource {
+        Resource::Service(service) => Some(service),
+        _ => None,
+    }
+}
+
+fn as_route(object: &Object) -> Option<&HttpRoute> {
+    match &object.resource {
+        Resource::HttpRoute(route) => Some(route),
+        _ => None,
+    }
+}
+
+fn as_backend_policy(object: &Object) -> Option<&BackendPolicy> {
+    match &object.resource {
+        Resource::BackendPolicy(policy) => Some(policy),
+        _ => None,
+    }
+}
+
+fn as_authorization_policy(object: &Object) -> Option<&AuthorizationPolicy> {
+    match &object.resource {
+        Resource::AuthorizationPolicy(policy) => Some(policy),
+        _ => None,
+    }
+}

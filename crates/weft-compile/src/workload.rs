@@ -1,0 +1,143 @@
+//! Workloads: who they are, where they are, and which Services lead to which of their ports.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weft_crd as crd;
+use weft_model::{
+    Locality, MtlsMode, ObjectName, Port, Protocol, SpiffeId, Tunnel, Workload, WorkloadPort,
+};
+use weft_wire::{Object, ObjectKey};
+
+use crate::compiler::Output;
+use crate::findings::Findings;
+use crate::mesh;
+use crate::reader::Reader;
+use crate::service::{declared, protocol, to_port};
+use crate::status::Condition;
+
+/// Where a proxy takes tunnels for ports that also take plaintext: on such a port itself, a client
+/// in plaintext may be waiting for the server to speak first.
+const TUNNEL_PORT: u16 = 15008;
+
+pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
+    let Some((object, workload)) = reader.workload(name) else { return Output::default() };
+    let mut findings = Findings::new(object);
+    let mesh = mesh::in_force(reader);
+    let mtls = mesh::mtls(mesh);
+    let identity = mesh.and_then(|mesh| {
+        let account = ObjectName::new(name.namespace(), &workload.service_account).ok()?;
+        Some(SpiffeId::new(mesh.trust_domain.parse().ok()?, account))
+    });
+    if identity.is_none() {
+        findings.warning("spec.serviceAccount", "there is no Mesh: it has no identity");
+    }
+    let mut ports = Ports::new(workload);
+    let mut services = BTreeMap::new();
+    for service in reader.services_selecting(name.namespace(), &workload.metadata.labels) {
+        let crd::Metadata { namespace, name, .. } = &service.metadata;
+        // The reader lets no other names through.
+        let Ok(service_name) = ObjectName::new(namespace, name) else { continue };
+        let mut leads_to = BTreeMap::new();
+        for port in service.ports.iter().filter(|port| port.protocol == crd::Protocol::Tcp) {
+            let Some(target) = target_of(port, workload) else {
+                let (service, port) = (&service_name, port.port);
+                let message =
+                    format!("Service {service} port {port} names a port that is not here");
+                findings.warning("spec.ports", message);
+                continue;
+            };
+            ports.spoken(target, protocol(reader, &service_name, port), &mut findings);
+            leads_to.insert(to_port(port.port), target);
+        }
+        services.insert(service_name, leads_to);
+    }
+    let ports = ports.with_mode(mtls);
+    let compiled = Workload {
+        name: name.clone(),
+        generation: workload.generation,
+        identity,
+        network: reader.options.network.clone(),
+        addresses: workload.addresses.iter().copied().collect(),
+        locality: workload.locality.as_ref().and_then(to_locality),
+        health: reader.health(name),
+        tunnel: tunnel(workload, &ports),
+        ports,
+        mtls,
+        services,
+    };
+    let conditions = vec![Condition::accepted(true, "Accepted")];
+    let status = findings.status(conditions, vec![ObjectKey::Workload(name.clone())]);
+    Output { object: Some(Object::Workload(Arc::new(compiled))), status: Some(status) }
+}
+
+/// The port of `workload` that `port` of a Service leads to.
+fn target_of(port: &crd::ServicePort, workload: &crd::Workload) -> Option<Port> {
+    match &port.target_port {
+        crd::TargetPort::Number(number) => Some(to_port(*number)),
+        crd::TargetPort::Name(name) => {
+            let named = workload.ports.iter().find(|port| port.name.as_ref() == Some(name));
+            named.map(|port| to_port(port.port))
+        }
+    }
+}
+
+fn to_locality(locality: &crd::Locality) -> Option<Locality> {
+    let crd::Locality { region, zone } = locality;
+    Locality::new(region, zone.as_deref()).ok()
+}
+
+fn tunnel(workload: &crd::Workload, ports: &BTreeMap<Port, WorkloadPort>) -> Tunnel {
+    if let (Some(port), Some(address)) = (workload.tunnel_port, workload.addresses.first()) {
+        return Tunnel::One(SocketAddr::new(*address, port.get()));
+    }
+    let tunnel_port = Port::new(TUNNEL_PORT).expect("it is not 0");
+    let is_permissive = |port: &&WorkloadPort| port.mtls == MtlsMode::Permissive;
+    let permissive = ports.iter().filter(|(_, port)| is_permissive(port));
+    Tunnel::PerPort { elsewhere: permissive.map(|(port, _)| (*port, tunnel_port)).collect() }
+}
+
+/// What is spoken on the ports of a workload, as it and its Services declare it.
+struct Ports {
+    spoken: BTreeMap<Port, Protocol>,
+    /// What the workload says itself beats its Services.
+    own: BTreeMap<Port, Protocol>,
+}
+
+impl Ports {
+    fn new(workload: &crd::Workload) -> Ports {
+        let mut ports = Ports { spoken: BTreeMap::new(), own: BTreeMap::new() };
+        for port in &workload.ports {
+            let number = to_port(port.port);
+            let declared = declared(port.app_protocol);
+            ports.spoken.insert(number, declared.unwrap_or_default());
+            if let Some(declared) = declared {
+                ports.own.insert(number, declared);
+            }
+        }
+        ports
+    }
+
+    /// A Service says what is spoken on `port`.
+    fn spoken(&mut self, port: Port, protocol: Protocol, findings: &mut Findings<'_>) {
+        let before = self.spoken.entry(port).or_default();
+        if protocol == Protocol::Detect || *before == protocol || self.own.contains_key(&port) {
+            return;
+        }
+        if *before == Protocol::Detect {
+            *before = protocol;
+            return;
+        }
+        let (one, other) = (*before, protocol);
+        let message = format!("Services disagree on what port {port} speaks: {one:?}, {other:?}");
+        findings.warning("spec.ports", message);
+        *before = Protocol::Detect;
+        self.own.insert(port, Protocol::Detect);
+    }
+
+    fn with_mode(self, mtls: MtlsMode) -> BTreeMap<Port, WorkloadPort> {
+        let with_mode = |(port, protocol)| (port, WorkloadPort { protocol, mtls });
+        self.spoken.into_iter().map(with_mode).collect()
+    }
+}

@@ -1,0 +1,208 @@
+//! Whatever changes came in whatever order: the result is that of compiling all at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use weft_compile::{Assignment, Change, Compiler, Options, Status, Update};
+use weft_crd::{Key, Object};
+use weft_model::{Address, ContentHash, Health, Network};
+use weft_wire::discovery::World;
+use weft_wire::{ObjectKey, SourceVersion};
+
+/// A few resources of few names, so that they meet.
+fn resource(which: u8, name: u8, content: u8) -> String {
+    let (a, b) = (content % 3, content / 3 % 3);
+    let port = 80 + u16::from(content % 2);
+    let head = |version: &str, kind: &str, name: &str, more: &str| {
+        let namespace = if kind == "Mesh" { "" } else { ", namespace: shop" };
+        format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{ name: {name}{namespace}{more} }}\n"
+        )
+    };
+    let weft = "weft.dev/v1alpha1";
+    let created = format!(", creationTimestamp: '2026-01-0{}T00:00:00Z'", content % 2 + 1);
+    let service_target = format!("{{ group: '', kind: Service, name: s{a} }}");
+    match which {
+        0 => {
+            let spec = format!(
+                "spec: {{ trustDomain: t{a}, defaults: {{ mtls: {} }} }}\n",
+                ["Strict", "Permissive", "Strict",][usize::from(b)]
+            );
+            head(weft, "Mesh", &format!("m{name}"), &created) + &spec
+        }
+        1 => {
+            let target = ["8080", "web", "8081"][usize::from(b)];
+            let spec = format!(
+                "spec: {{ selector: {{ app: a{a} }}, \
+                 ports: [{{ port: {port}, targetPort: {target} }}] }}\n"
+            );
+            head("v1", "Service", &format!("s{name}"), "") + &spec
+        }
+        2 => {
+            let spec = format!(
+                "spec: {{ addresses: [192.0.2.{b}], ports: [{{ name: web, port: 9{b} }}] }}\n"
+            );
+            head(weft, "Workload", &format!("w{name}"), &format!(", labels: {{ app: a{a} }}"))
+                + &spec
+        }
+        3 => {
+            let spec = format!(
+                "spec: {{ parentRefs: [{{ group: '', kind: Service, name: s{a}, port: {port} }}], \
+                 rules: [{{ backendRefs: [{{ name: s{b}, port: 80 }}] }}] }}\n"
+            );
+            head("gateway.networking.k8s.io/v1", "HTTPRoute", &format!("r{name}"), &created) + &spec
+        }
+        4 => {
+            let spec = format!(
+                "spec: {{ targetRefs: [{service_target}], limits: {{ requests: {} }} }}\n",
+                b + 1
+            );
+            head(weft, "BackendPolicy", &format!("b{name}"), &created) + &spec
+        }
+        _ => {
+            let target = match (name, b) {
+                (2, _) => format!("targetRefs: [{{ group: weft.dev, kind: Mesh, name: m{a} }}]"),
+                (_, 0) => format!("targetRefs: [{service_target}]"),
+                (_, 1) => "targetRefs: [{ group: '', kind: Namespace, name: shop }]".to_owned(),
+                _ => format!("selector: {{ matchLabels: {{ app: a{a} }} }}"),
+            };
+            let spec =
+                format!("spec: {{ {target}, deny: [{{ from: [{{ namespace: n{a} }}] }}] }}\n");
+            let policy = head(weft, "AuthorizationPolicy", &format!("p{name}"), "") + &spec;
+            if name == 2 {
+                policy.replace("namespace: shop", "namespace: weft-system")
+            } else {
+                policy
+            }
+        }
+    }
+}
+
+fn object(which: u8, name: u8, content: u8) -> Arc<Object> {
+    let text = resource(which, name, content);
+    let mut parsed = weft_crd::parse("it.yaml", text.as_bytes(), &weft_crd::Options::default());
+    assert!(!parsed.has_errors(), "{text}\n{}", parsed.render());
+    Arc::new(parsed.objects.remove(0))
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, u8, u8),
+    Delete(u8, u8),
+    Assign(u8, u8),
+    Health(u8, u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (0..6u8, 0..3u8, 0..9u8).prop_map(|(which, name, content)| {
+            Step::Put(which, name, content)
+        }),
+        2 => (0..6u8, 0..3u8).prop_map(|(which, name)| Step::Delete(which, name)),
+        1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::Assign(name, content)),
+        1 => (0..3u8, 0..3u8).prop_map(|(name, content)| Step::Health(name, content)),
+    ]
+}
+
+fn change(step: &Step) -> Change {
+    match *step {
+        Step::Put(which, name, content) => Change::Put(object(which, name, content)),
+        Step::Delete(which, name) => Change::Delete(object(which, name, 0).key()),
+        Step::Assign(name, content) => {
+            let ip = |content: u8| format!("240.119.0.{content}").parse().expect("an address");
+            let assignment = match content {
+                0 => None,
+                1 => Some(Assignment::Exhausted),
+                content => Some(Assignment::Given(BTreeSet::from([Address {
+                    network: Network::default(),
+                    ip: ip(content),
+                }]))),
+            };
+            Change::Assign(format!("shop/s{name}").parse().expect("a name"), assignment)
+        }
+        Step::Health(name, content) => {
+            let health = [None, Some(Health::Healthy), Some(Health::Draining)];
+            Change::Health(
+                format!("shop/w{name}").parse().expect("a name"),
+                health[usize::from(content)],
+            )
+        }
+    }
+}
+
+/// What is there after `steps`, as changes of nothing.
+fn from_nothing(steps: &[Step]) -> Vec<Change> {
+    let (mut objects, mut assignments) = (BTreeMap::new(), BTreeMap::new());
+    let mut healths = BTreeMap::new();
+    for step in steps {
+        match change(step) {
+            Change::Put(object) => {
+                objects.insert(object.key(), object);
+            }
+            Change::Delete(key) => {
+                objects.remove(&key);
+            }
+            Change::Assign(service, assignment) => {
+                assignments.insert(service, assignment);
+            }
+            Change::Health(workload, health) => {
+                healths.insert(workload, health);
+            }
+        }
+    }
+    let assign = |(service, assignment)| Change::Assign(service, assignment);
+    let health = |(workload, health)| Change::Health(workload, health);
+    let objects = objects.into_values().map(Change::Put);
+    let rest = assignments.into_iter().map(assign).chain(healths.into_iter().map(health));
+    objects.chain(rest).collect()
+}
+
+fn source(revision: usize) -> SourceVersion {
+    SourceVersion { epoch: 1, revision: u64::try_from(revision).expect("a few") }
+}
+
+fn versions(compiler: &Compiler) -> BTreeMap<ObjectKey, ContentHash> {
+    let objects = compiler.objects();
+    objects.into_iter().map(|(key, object)| (key.clone(), object.version())).collect()
+}
+
+fn statuses(compiler: &Compiler) -> BTreeMap<Key, Status> {
+    compiler.statuses().map(|status| (status.key.clone(), status.clone())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn incremental_equals_cold(
+        batches in prop::collection::vec(prop::collection::vec(step(), 1..4), 1..14),
+    ) {
+        let mut compiler = Compiler::new(Options::default());
+        let mut world = World::new();
+        let mut told: BTreeMap<Key, Status> = BTreeMap::new();
+        for (index, batch) in batches.iter().enumerate() {
+            let before = versions(&compiler);
+            let update = compiler.update(batch.iter().map(change), source(index + 1));
+            let Update { changed, removed, statuses } = update;
+            // What is said to have changed has.
+            for object in &changed {
+                prop_assert_ne!(before.get(object.key()), Some(&object.version()));
+                prop_assert_eq!(object.source(), source(index + 1));
+            }
+            told.extend(statuses.into_iter().map(|status| (status.key.clone(), status)));
+            world.apply(changed, removed, source(index + 1));
+        }
+        let steps: Vec<Step> = batches.concat();
+        let mut cold = Compiler::new(Options::default());
+        cold.update(from_nothing(&steps), source(1));
+        prop_assert_eq!(versions(&compiler), versions(&cold));
+        prop_assert_eq!(statuses(&compiler), statuses(&cold));
+        // Who follows the updates knows the same.
+        let followed: BTreeMap<_, _> =
+            world.objects().map(|object| (object.key().clone(), object.version())).collect();
+        prop_assert_eq!(followed, versions(&cold));
+        told.retain(|key, _| statuses(&cold).contains_key(key));
+        prop_assert_eq!(told, statuses(&cold));
+    }
+}

@@ -1,0 +1,269 @@
+//! What was compiled, as a tree that people can read and compare.
+
+use weft_compile::{Compiler, Status};
+use weft_model::{
+    AuthorizationPolicy, Backend, Guards, HeaderCondition, MeshSettings, Operation, PathMatch,
+    PathPattern, Peer, Policy, Retry, Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy,
+    Trust, Tunnel, ValueMatch, Workload,
+};
+use weft_wire::Object;
+
+use crate::yaml::Tree;
+
+/// All that `compiler` made.
+pub fn compiled(compiler: &Compiler) -> String {
+    let objects = compiler.objects();
+    let objects = objects.iter().map(|(key, wire)| (key.to_string(), object(wire.object())));
+    let tree = Tree::Map(vec![
+        ("objects".to_owned(), Tree::Map(objects.collect())),
+        ("statuses".to_owned(), Tree::Map(compiler.statuses().map(status).collect())),
+    ]);
+    tree.lines(0)
+}
+
+fn status(status: &Status) -> (String, Tree) {
+    let Status { key, conditions, findings, objects } = status;
+    let condition = |condition: &weft_compile::Condition| {
+        let parent = condition.parent.map_or(String::new(), |parent| format!("[{parent}]"));
+        let (kind, reason) = (condition.kind.as_str(), condition.reason);
+        format!("{kind}{parent} {} {reason}", condition.holds)
+    };
+    let finding = |finding: &weft_crd::Finding| {
+        let line = finding.position.as_ref().map_or(0, |position| position.line);
+        format!("{line}: {}: {finding}", finding.severity)
+    };
+    let tree = Tree::map([
+        ("conditions", Tree::list(conditions.iter().map(condition))),
+        ("findings", Tree::list(findings.iter().map(finding))),
+        ("objects", Tree::list(objects)),
+    ]);
+    (key.to_string(), tree)
+}
+
+fn object(object: &Object) -> Tree {
+    match object {
+        Object::Mesh(it) => mesh(it),
+        Object::Trust(it) => trust(it),
+        Object::Policy(it) => match &**it {
+            Policy::Authorization(policy) => authorization_policy(policy),
+        },
+        Object::Guards(it) => guards(it),
+        Object::Service(it) => service(it),
+        Object::Workload(it) => workload(it),
+        Object::Route(it) => route(it),
+    }
+}
+
+fn mesh(mesh: &MeshSettings) -> Tree {
+    let MeshSettings { trust_domain, cidrs, dns_zone, outbound, unguarded } = mesh;
+    Tree::map([
+        ("trustDomain", Tree::text(trust_domain)),
+        ("cidrs", Tree::list(cidrs)),
+        ("dnsZone", Tree::text(dns_zone.as_str())),
+        ("outbound", Tree::text(format!("{outbound:?}"))),
+        ("unguarded", Tree::text(format!("{unguarded:?}"))),
+    ])
+}
+
+fn trust(trust: &Trust) -> Tree {
+    Tree::map([("sequence", Tree::text(trust.sequence))])
+}
+
+fn service(service: &Service) -> Tree {
+    let Service { name: _, vips, ports, traffic } = service;
+    let ports = ports.iter().map(|(port, settings)| {
+        let name = settings.name.as_ref().map_or(String::new(), |name| format!("{name} "));
+        (port.to_string(), Tree::text(format!("{name}{:?} {:?}", settings.protocol, settings.mtls)))
+    });
+    Tree::map([
+        ("vips", Tree::list(vips)),
+        ("ports", Tree::Map(ports.collect())),
+        ("traffic", traffic_policy(traffic)),
+    ])
+}
+
+/// What is not as it would be by default.
+fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
+    let default = TrafficPolicy::default();
+    let other = |is: String, default: String| match is == default {
+        true => Tree::List(vec![]),
+        false => Tree::text(is),
+    };
+    let TrafficPolicy { balance, locality, limits, ejection, retry_budget, timeouts } = traffic;
+    Tree::map([
+        ("balance", other(format!("{balance:?}"), format!("{:?}", default.balance))),
+        ("locality", other(format!("{locality:?}"), format!("{:?}", default.locality))),
+        ("limits", other(format!("{limits:?}"), format!("{:?}", default.limits))),
+        ("ejection", other(format!("{ejection:?}"), format!("{:?}", default.ejection))),
+        ("budget", other(format!("{retry_budget:?}"), format!("{:?}", default.retry_budget))),
+        ("timeouts", other(format!("{timeouts:?}"), format!("{:?}", default.timeouts))),
+    ])
+}
+
+fn workload(workload: &Workload) -> Tree {
+    let Workload {
+        name: _,
+        generation,
+        identity,
+        network,
+        addresses,
+        locality,
+        health,
+        ports,
+        mtls,
+        services,
+        tunnel,
+    } = workload;
+    let ports = ports.iter().map(|(port, settings)| {
+        (port.to_string(), Tree::text(format!("{:?} {:?}", settings.protocol, settings.mtls)))
+    });
+    let services = services.iter().map(|(service, ports)| {
+        (service.to_string(), Tree::list(ports.iter().map(|(from, to)| format!("{from} to {to}"))))
+    });
+    let place = locality.as_ref().map(|it| [it.region(), it.zone().unwrap_or("-")].join("/"));
+    let tunnel = match tunnel {
+        Tunnel::None => "none".to_owned(),
+        Tunnel::PerPort { elsewhere } => {
+            let pairs = elsewhere.iter().map(|(from, to)| format!(", {from} at {to}"));
+            format!("per port{}", pairs.collect::<String>())
+        }
+        Tunnel::One(address) => address.to_string(),
+    };
+    Tree::map([
+        ("generation", Tree::text(generation)),
+        ("identity", Tree::maybe(identity.as_ref())),
+        ("network", Tree::text(network)),
+        ("addresses", Tree::list(addresses)),
+        ("locality", Tree::maybe(place)),
+        ("health", Tree::text(format!("{health:?}"))),
+        ("mtls", Tree::text(format!("{mtls:?}"))),
+        ("ports", Tree::Map(ports.collect())),
+        ("services", Tree::Map(services.collect())),
+        ("tunnel", Tree::text(tunnel)),
+    ])
+}
+
+fn guards(guards: &Guards) -> Tree {
+    let hash = |hash: &weft_model::ContentHash| Tree::text(&hash.to_string()[..16]);
+    Tree::Map(guards.policies.iter().map(|(name, it)| (name.to_string(), hash(it))).collect())
+}
+
+fn route(route: &Route) -> Tree {
+    let Route { name: _, created, parents, hostnames, rules } = route;
+    let parent = |parent: &weft_model::RouteParent| {
+        let port = parent.port.map_or(String::new(), |port| format!(":{port}"));
+        format!("{}{port}", parent.service)
+    };
+    Tree::map([
+        (
+            "created",
+            Tree::text(if *created == i64::MAX { "never".into() } else { created.to_string() }),
+        ),
+        ("parents", Tree::list(parents.iter().map(parent))),
+        ("hostnames", Tree::list(hostnames)),
+        ("rules", Tree::List(rules.iter().map(route_rule).collect())),
+    ])
+}
+
+fn route_rule(rule: &RouteRule) -> Tree {
+    let RouteRule { name, matches, backends, timeouts, retry } = rule;
+    let backend = |backend: &weft_model::WeightedBackend| {
+        let weight = backend.weight.get();
+        match &backend.backend {
+            Backend::Service { name, port } => format!("{weight} of {name}:{port}"),
+            Backend::Missing { reason } => format!("{weight} of nothing: {reason}"),
+        }
+    };
+    let bound = |bound: Option<weft_model::TimeBound>| {
+        Tree::maybe(bound.map(|bound| format!("{:?}", bound.duration())))
+    };
+    Tree::map([
+        ("name", Tree::maybe(name.as_ref())),
+        ("matches", Tree::list(matches.iter().map(route_match))),
+        ("backends", Tree::list(backends.iter().map(backend))),
+        ("request", bound(timeouts.request())),
+        ("attempt", bound(timeouts.attempt())),
+        ("retry", Tree::maybe(retry.as_ref().map(retries))),
+    ])
+}
+
+fn retries(retry: &Retry) -> String {
+    let Retry { retries_max, statuses, backoff_base, backoff_max } = retry;
+    let statuses: Vec<_> = statuses.iter().map(|status| status.get()).collect();
+    let (base, max) = (backoff_base.duration(), backoff_max.duration());
+    format!("{retries_max} after {statuses:?}, {base:?} to {max:?}")
+}
+
+fn route_match(one: &RouteMatch) -> String {
+    let RouteMatch { path, headers, query, method } = one;
+    let value = |value: &ValueMatch| match value {
+        ValueMatch::Exact(text) => format!("= {}", text.as_str()),
+        ValueMatch::Regex(regex) => format!("~ {}", regex.as_str()),
+    };
+    let path = match path {
+        PathMatch::Exact(path) => format!("path = {path}"),
+        PathMatch::Prefix(path) => format!("path below {path}"),
+        PathMatch::Regex(regex) => format!("path ~ {}", regex.as_str()),
+    };
+    let headers = headers.iter().map(|it| format!("header {} {}", it.name, value(&it.value)));
+    let query = query.iter().map(|it| format!("query {} {}", it.name(), value(it.value())));
+    let method = method.iter().map(|method| format!("method = {method}"));
+    let all: Vec<_> = std::iter::once(path).chain(headers).chain(query).chain(method).collect();
+    all.join(", ")
+}
+
+fn authorization_policy(policy: &AuthorizationPolicy) -> Tree {
+    let AuthorizationPolicy { name: _, allow, deny, audit } = policy;
+    let rules = |rules: &[Rule]| Tree::List(rules.iter().map(rule).collect());
+    let allow = allow.as_deref().map_or(Tree::List(vec![]), |allow| match allow {
+        [] => Tree::text("nobody"),
+        allow => rules(allow),
+    });
+    Tree::map([("allow", allow), ("deny", rules(deny)), ("audit", rules(audit))])
+}
+
+fn rule(rule: &Rule) -> Tree {
+    let Rule { from, to } = rule;
+    let from = from.as_ref().map_or(Tree::text("anyone"), |it| Tree::list(it.iter().map(peer)));
+    let to = to.as_ref().map_or(Tree::text("anything"), |it| Tree::list(it.iter().map(operation)));
+    Tree::map([("from", from), ("to", to)])
+}
+
+fn peer(peer: &Peer) -> String {
+    let Peer {
+        identity,
+        service_account,
+        namespace,
+        cidr,
+        not_identities,
+        not_service_accounts,
+        not_namespaces,
+        not_cidrs,
+    } = peer;
+    let mut all: Vec<String> = Vec::new();
+    all.extend(identity.iter().map(ToString::to_string));
+    all.extend(service_account.iter().map(|it| format!("account {it}")));
+    all.extend(namespace.iter().map(|it| format!("namespace {it}")));
+    all.extend(cidr.iter().map(ToString::to_string));
+    all.extend(not_identities.iter().map(|it| format!("not {it}")));
+    all.extend(not_service_accounts.iter().map(|it| format!("not account {it}")));
+    all.extend(not_namespaces.iter().map(|it| format!("not namespace {it}")));
+    all.extend(not_cidrs.iter().map(|it| format!("not {it}")));
+    all.join(", ")
+}
+
+fn operation(operation: &Operation) -> String {
+    let Operation { ports, methods, paths, headers } = operation;
+    let mut all: Vec<String> = Vec::new();
+    all.extend(ports.iter().map(|it| format!("port {it}")));
+    all.extend(methods.iter().map(ToString::to_string));
+    all.extend(paths.iter().map(|path| match path {
+        PathPattern::Exact(path) => path.to_string(),
+        PathPattern::Below(path) => format!("{path}*"),
+    }));
+    all.extend(headers.iter().map(|HeaderCondition { name, value }| match value {
+        Some(value) => format!("{name}: {}", value.as_str()),
+        None => format!("{name}: any"),
+    }));
+    all.join(" ")
+}
