@@ -47,6 +47,7 @@ impl Line {
         serde_json::from_slice(&body).map_err(|error| self.broken(&error))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the body is limited")]
     async fn collect(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
         let limited = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX);
         let body = limited.collect().await.map_err(|error| self.broken(&*error))?;

@@ -36,7 +36,8 @@ fn bytes_are_spliced_in_order_to_the_end_against_a_slow_reader() {
             let mut splicer = world.network.splicer().unwrap();
             let mut total = 0;
             loop {
-                match poll_fn(|cx| splicer.poll_splice(cx, &mut *source, &mut *sink)).await.unwrap() {
+                let spliced = poll_fn(|cx| splicer.poll_splice(cx, &mut *source, &mut *sink));
+                match spliced.await.unwrap() {
                     Spliced::Bytes(count) => total += count,
                     Spliced::End => break,
                     Spliced::Impossible => panic!("both are sockets"),

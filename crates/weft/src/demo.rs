@@ -24,7 +24,12 @@ pub struct Arguments {
     duration: u64,
 
     /// How many requests to send in a second.
-    #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 200,
+        value_parser = clap::value_parser!(u64).range(1..=10_000)
+    )]
     rate: u64,
 
     /// Leave everything running until Ctrl-C, for requests of your own.
