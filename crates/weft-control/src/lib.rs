@@ -1,8 +1,8 @@
 //! The control plane: takes the resources that users apply, and keeps them.
 //!
 //! [`Resources`] keeps them, [`Issuer`] hands out identities, [`Api`] says who may ask for what
-//! over HTTP, [`serve()`] is the port. [`Client`] is the other side for the command line, [`Joiner`] for
-//! proxies.
+//! over HTTP, [`serve()`] is the port. [`Client`] is the other side for the command line,
+//! [`Joiner`] for proxies.
 //!
 //! Deliberately absent: the grammar of resources (that is `weft-crd`'s), Kubernetes, and what
 //! happens to a request.

@@ -1,5 +1,7 @@
 //! Splicing between real sockets: every byte, in order, to the end.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 use std::future::poll_fn;
 
 use weft_world::{Accepted, ListenerOptions, Spliced, Stream, StreamExt, World};

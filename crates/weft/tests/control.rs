@@ -1,5 +1,7 @@
 //! A real control plane, called by the real command line and by curl, killed at random moments.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

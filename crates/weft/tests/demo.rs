@@ -1,5 +1,7 @@
 //! The demo, as a newcomer runs it, and with its service killed under it.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -8,6 +8,10 @@ use weft_http::response::{Framing, Keep};
 use weft_http::{BodySize, RequestHead, ResponseHead, request, response};
 
 /// Listens on a free port, and answers every request without a body.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it plays an application, which has sockets of its own"
+)]
 pub fn run() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on the loopback")?;
     eprintln!("weft demo-service: ready at {}", listener.local_addr()?);
