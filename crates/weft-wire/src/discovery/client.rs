@@ -59,11 +59,19 @@ pub enum ProtocolError {
 pub struct Client {
     node: Node,
     pub(super) held: BTreeMap<ObjectKey, Arc<WireObject>>,
-    /// What is refused as it was sent last, with the reason.
-    refused: BTreeMap<ObjectKey, String>,
+    /// What was refused as it was sent last.
+    refused: BTreeMap<ObjectKey, Refused>,
     pub(super) interests: BTreeMap<Subscription, Interest>,
     pub(super) guards: GuardSets,
     stream: Option<Stream>,
+}
+
+/// A version that was refused.
+#[derive(Debug)]
+struct Refused {
+    /// Which, as the server calls it.
+    version: String,
+    reason: String,
 }
 
 /// A subscription, and what is known of it.
@@ -120,9 +128,9 @@ impl Client {
         self.held.values()
     }
 
-    /// What is refused as it was sent last, with the reasons.
+    /// What was refused as it was sent last, with the reasons.
     pub fn refused(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
-        self.refused.iter().map(|(key, reason)| (key, reason.as_str()))
+        self.refused.iter().map(|(key, refused)| (key, refused.reason.as_str()))
     }
 
     /// The policies that guard `port` of the application of `workload`.

@@ -18,10 +18,19 @@ pub(super) struct Holdings {
 pub(super) struct Held {
     /// The version that the client certainly holds; absent if it is not known.
     pub(super) version: Option<ContentHash>,
-    /// The version that it refused since, and why.
-    pub(super) refused: Option<(ContentHash, String)>,
+    /// What it refused since, and why.
+    pub(super) refused: Option<(Sent, String)>,
     /// How recent the sources were when it refused to give the resource up.
     pub(super) kept_against: Option<SourceVersion>,
+}
+
+/// What was sent under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Its version.
+    pub(super) version: ContentHash,
+    /// How recent its sources were. What was refused as too old may come again from newer ones.
+    pub(super) source: SourceVersion,
 }
 
 impl Holdings {
@@ -34,10 +43,9 @@ impl Holdings {
         self.held.insert(name, Held { version, ..Held::default() });
     }
 
-    /// The client refused `version` of `name`, and holds what it held.
-    pub(super) fn refused(&mut self, name: ResourceName, version: ContentHash, reason: String) {
-        let held = self.held.entry(name).or_default();
-        held.refused = Some((version, reason));
+    /// The client refused what was sent as `name`, and holds what it held.
+    pub(super) fn refused(&mut self, name: ResourceName, sent: Sent, reason: String) {
+        self.held.entry(name).or_default().refused = Some((sent, reason));
     }
 
     /// The client holds nothing called `name`.
@@ -62,14 +70,14 @@ impl Holdings {
         }
     }
 
-    /// Whether `version` of `name` is worth sending: not held, and not refused as it is.
-    pub(super) fn lacks(&mut self, name: &ResourceName, version: ContentHash) -> bool {
+    /// Whether `current` is worth sending as `name`: not held, and not refused as it is.
+    pub(super) fn lacks(&mut self, name: &ResourceName, current: Sent) -> bool {
         let Some(held) = self.held.get_mut(name) else { return true };
-        if held.version == Some(version) {
+        if held.version == Some(current.version) {
             // What was refused before, such as an older version, is no longer of interest.
             held.refused = None;
             return false;
         }
-        held.refused.as_ref().is_none_or(|(refused, _)| *refused != version)
+        held.refused.as_ref().is_none_or(|(refused, _)| *refused != current)
     }
 }

@@ -9,10 +9,10 @@ use prost::Message;
 use thiserror::Error;
 use weft_model::{ContentHash, ObjectName};
 
-use super::held::Holdings;
+use super::held::{Holdings, Sent};
 use super::message::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, OBJECT_TYPE, REFUSAL_TYPE, RefusalMessage,
-    Status,
+    Resource, Status,
 };
 use super::resource::{Answer, ResourceName, of_answer, of_object};
 use super::subscription::Subscription;
@@ -75,7 +75,7 @@ pub struct ServerStream {
 struct UnderWay {
     nonce: String,
     source: SourceVersion,
-    sent: BTreeMap<ResourceName, ContentHash>,
+    sent: BTreeMap<ResourceName, Sent>,
     removed: Vec<ObjectKey>,
 }
 
@@ -178,13 +178,14 @@ impl ServerStream {
         let UnderWay { nonce: _, source, sent, removed } = under_way;
         let refused = Refused::new(error);
         let mut receipts = Vec::new();
-        for (name, version) in sent {
+        for (name, sent) in sent {
+            let version = sent.version;
             let reason = refused.reason(&name.to_string());
             if let ResourceName::Object(key) = &name {
                 receipts.push(Receipt { key: key.clone(), version, refused: reason.clone() });
             }
             match reason {
-                Some(reason) => self.holdings.refused(name, version, reason),
+                Some(reason) => self.holdings.refused(name, sent, reason),
                 None => self.holdings.took(name, Some(version)),
             }
         }
@@ -250,14 +251,15 @@ impl ServerStream {
             if references.iter().any(|key| draft.has(key)) {
                 self.holdings.forgive(&name);
             }
-            if !self.holdings.lacks(&name, object.version()) {
+            let current = Sent { version: object.version(), source: object.source() };
+            if !self.holdings.lacks(&name, current) {
                 continue;
             }
             if draft.bytes >= RESPONSE_BYTES {
                 draft.is_full = true;
                 break;
             }
-            draft.add(name, object.version(), of_object(object));
+            draft.add(name, current, of_object(object));
         }
         if draft.is_full {
             // Those that were not looked at, since the response was full before.
@@ -273,8 +275,9 @@ impl ServerStream {
     fn add_answers(&mut self, draft: &mut Draft) {
         for (subscription, answer) in &self.view.answers {
             let name = ResourceName::Answer(subscription.clone());
-            if self.holdings.lacks(&name, answer.version()) {
-                draft.add(name, answer.version(), of_answer(subscription, answer));
+            let current = Sent { version: answer.version(), source: SourceVersion::default() };
+            if self.holdings.lacks(&name, current) {
+                draft.add(name, current, of_answer(subscription, answer));
             }
         }
         for (subscription, reason) in std::mem::take(&mut self.rejected) {
@@ -308,7 +311,7 @@ impl ServerStream {
             let receipt = |version, refused| Receipt { key: key.clone(), version, refused };
             let taken = held.version.map(|version| receipt(version, None));
             let refused = held.refused.clone();
-            let refused = refused.map(|(version, reason)| receipt(version, Some(reason)));
+            let refused = refused.map(|(sent, reason)| receipt(sent.version, Some(reason)));
             taken.into_iter().chain(refused).collect()
         })
     }
@@ -317,23 +320,18 @@ impl ServerStream {
 /// A response that is being put together.
 #[derive(Default)]
 struct Draft {
-    resources: Vec<super::message::Resource>,
-    sent: BTreeMap<ResourceName, ContentHash>,
+    resources: Vec<Resource>,
+    sent: BTreeMap<ResourceName, Sent>,
     removed: Vec<ObjectKey>,
     bytes: usize,
     is_full: bool,
 }
 
 impl Draft {
-    fn add(
-        &mut self,
-        name: ResourceName,
-        version: ContentHash,
-        resource: super::message::Resource,
-    ) {
+    fn add(&mut self, name: ResourceName, sent: Sent, resource: Resource) {
         self.bytes += resource.encoded_len();
         self.resources.push(resource);
-        self.sent.insert(name, version);
+        self.sent.insert(name, sent);
     }
 
     fn has(&self, key: &ObjectKey) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::{Acknowledgement, Client, Lookup, ProtocolError, Waiter};
+use super::{Acknowledgement, Client, Lookup, ProtocolError, Refused, Waiter};
 use crate::discovery::message::{
     ANSWER_TYPE, AnswerMessage, Any, DeltaDiscoveryResponse, OBJECT_TYPE, Resource,
 };
@@ -118,7 +118,9 @@ impl Client {
                         Ok(())
                     }
                     Err(reason) => {
-                        self.refused.insert(key, reason.clone());
+                        let refused = Refused { version: version.to_owned(), reason };
+                        let reason = refused.reason.clone();
+                        self.refused.insert(key, refused);
                         Err(reason)
                     }
                 }
@@ -150,9 +152,7 @@ impl Client {
             check_newer(held, &object)?;
         }
         for reference in object.object().references() {
-            if let Some(reason) = self.refused.get(&reference)
-                && !self.is_good_enough(object.object(), &reference)
-            {
+            if let Some(reason) = self.lacks_for_good(object.object(), &reference) {
                 return Err(format!(
                     "{name}: it refers to {reference}, which was refused: {reason}"
                 ));
@@ -162,15 +162,18 @@ impl Client {
         Ok(object)
     }
 
-    /// Whether what is held of `reference`, of which something later was refused, will do.
-    fn is_good_enough(&self, object: &Object, reference: &ObjectKey) -> bool {
-        let Some(held) = self.held.get(reference) else { return false };
-        match (object, reference) {
+    /// Why `reference`, as `object` means it, is not to be had, although it was sent.
+    fn lacks_for_good(&self, object: &Object, reference: &ObjectKey) -> Option<&str> {
+        let refused = self.refused.get(reference)?;
+        let is_meant = match (object, reference) {
             (Object::Guards(guards), ObjectKey::Policy(name)) => {
-                guards.policies.get(name) == Some(&held.version())
+                let meant = guards.policies.get(name);
+                meant.is_some_and(|meant| meant.to_string() == refused.version)
             }
-            _ => true,
-        }
+            // An earlier version of it will do.
+            _ => !self.held.contains_key(reference),
+        };
+        is_meant.then_some(refused.reason.as_str())
     }
 
     fn take_answer(

@@ -132,6 +132,23 @@ fn what_is_older_is_refused_and_what_is_newer_is_kept() {
 }
 
 #[test]
+fn what_was_refused_as_too_old_is_taken_when_it_is_true_again() {
+    let of = |vip, revision| wire(service("shop/cart", vip), revision);
+    let mut behind = small_world();
+    let mut pair = Pair::new();
+    pair.subscribe("service/shop/cart");
+    let mut ahead = small_world();
+    ahead.apply([of("240.119.0.2", 2)], [], source(2));
+    pair.settle(&ahead);
+    pair.reconnect();
+    assert_eq!(pair.settle(&behind).refused.len(), 1);
+    // What this replica has was changed back meanwhile.
+    pair.apply(&mut behind, [of("240.119.0.1", 3)], &[], 3);
+    let outcome = pair.settle(&behind);
+    assert_eq!(outcome.changed, BTreeSet::from([read("service/shop/cart")]));
+}
+
+#[test]
 fn trust_never_goes_back() {
     let of = |sequence, revision| wire(Object::Trust(Arc::new(trust(sequence))), revision);
     let mut world = small_world();
