@@ -82,9 +82,10 @@ pub(crate) fn reduce_te(fields: &mut Fields) {
         .known(Known::Te)
         .flat_map(list_items)
         .any(|item| item.eq_ignore_ascii_case(b"trailers"));
-    fields.remove_known(|known| known == Known::Te);
     if wants_trailers {
-        fields.append("TE", b"trailers");
+        fields.set("TE", b"trailers");
+    } else {
+        fields.remove_known(|known| known == Known::Te);
     }
 }
 

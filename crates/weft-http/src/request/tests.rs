@@ -52,7 +52,7 @@ fn an_absolute_target_wins_over_the_host_field() {
 fn what_speaks_of_one_connection_is_taken_out() {
     let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, x-secret\r\nX-Secret: 1\r\n\
         Keep-Alive: timeout=9\r\nTE: gzip, trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n\r\n";
-    let expected = "GET / HTTP/1.1\r\nHost: a\r\nHTTP2-Settings: AAA\r\nTE: trailers\r\n\r\n";
+    let expected = "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nHTTP2-Settings: AAA\r\n\r\n";
     assert_eq!(forwarded(text), expected);
 }
 
