@@ -93,7 +93,7 @@ impl BodyDecoder {
     /// What the bytes of `input` are. Trailers, once complete, are put into `trailers`.
     ///
     /// # Errors
-    /// [`GrammarError::Chunk`] or [`GrammarError::TooLarge`]: the connection cannot be used further.
+    /// [`GrammarError`]: the connection cannot be used further.
     pub fn step(&mut self, input: &[u8], trailers: &mut Fields) -> Result<Step, GrammarError> {
         let available = input.len() as u64;
         let data = |left: u64| match usize::try_from(left.min(available)) {

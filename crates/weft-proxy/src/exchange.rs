@@ -404,7 +404,7 @@ impl<'c> Exchange<'c> {
     }
 }
 
-/// Moves a body from `source` to `sink`. Ready once its end was taken, which may not be flushed yet.
+/// Moves a body from `source` to `sink`. Ready once its end was taken, which may not be flushed.
 fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
     cx: &mut Context<'_>,
     source: &mut A,
