@@ -69,8 +69,8 @@ impl Buffer {
         self.bytes.as_ref().is_some_and(|bytes| self.len() == bytes.len())
     }
 
-    /// The room behind the bytes, at least `least` bytes if the largest size allows it, to be filled
-    /// and then claimed by [`Buffer::fill`].
+    /// The room behind the bytes, at least `least` bytes if the largest size allows it. It is to be
+    /// filled and then claimed by [`Buffer::fill`]: what it holds before may be another's bytes.
     pub fn room(&mut self, least: usize) -> &mut [u8] {
         let wanted = self.len() + least;
         match &self.bytes {
@@ -191,5 +191,54 @@ mod tests {
         assert_eq!(room, LARGE_BUFFER_BYTES - BUFFER_BYTES);
         buffer.fill(room);
         assert!(buffer.is_full() && buffer.room(1).is_empty());
+    }
+
+    #[test]
+    fn whatever_is_done_it_holds_what_was_put_in_and_nothing_of_others() {
+        // Another connection's bytes, in every buffer that will be lent.
+        let mut others: Vec<Buffer> = (0..20).map(|_| Buffer::default()).collect();
+        for (number, other) in others.iter_mut().enumerate() {
+            let room = other.room(if number % 2 == 0 { 1 } else { LARGE_BUFFER_BYTES });
+            room.fill(0xee);
+        }
+        drop(others);
+
+        let mut state = 1u64;
+        let mut below = |end: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).unwrap() % end.max(1)
+        };
+        let (mut buffer, mut model) = (Buffer::default(), Vec::new());
+        for _ in 0..20_000 {
+            let free = LARGE_BUFFER_BYTES - model.len();
+            match below(5) {
+                0 => {
+                    let piece = vec![b'p'; below(free.min(30_000) + 1)];
+                    buffer.push(&piece);
+                    model.extend_from_slice(&piece);
+                }
+                1 if free > 0 => {
+                    let least = 1 + below(free.min(5_000));
+                    let room = buffer.room(least);
+                    assert!(room.len() >= least);
+                    let count = below(room.len() + 1);
+                    room[..count].fill(b'r');
+                    buffer.fill(count);
+                    model.extend(std::iter::repeat_n(b'r', count));
+                }
+                2 => buffer.release_if_empty(),
+                3 => {
+                    buffer.consume(model.len());
+                    model.clear();
+                }
+                _ => {
+                    let count = below(model.len() + 1);
+                    buffer.consume(count);
+                    model.drain(..count);
+                }
+            }
+            assert!(buffer.filled() == model && buffer.filled_mut() == model);
+            assert_eq!((buffer.len(), buffer.is_empty()), (model.len(), model.is_empty()));
+        }
     }
 }
