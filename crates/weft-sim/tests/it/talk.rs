@@ -194,7 +194,7 @@ impl Talk {
         self.then(Turn::GetsChunks(body, trailers))
     }
 
-    /// Next, the application gets the chunks of `body`, cut anywhere, and their end with `trailers`.
+    /// Next, the application gets the chunks of `body`, cut anywhere, and the end with `trailers`.
     pub(crate) fn app_gets_chunks(self, body: &'static str, trailers: &'static str) -> Talk {
         self.then(Turn::AppGetsChunks(body, trailers))
     }
