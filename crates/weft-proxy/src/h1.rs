@@ -235,3 +235,6 @@ fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         use_it(scratch)
     })
 }
+
+#[cfg(test)]
+mod tests;
