@@ -211,9 +211,16 @@ fn a_stream_survives_a_partition_that_heals() {
     }
 }
 
+/// Without keepalive, which would notice the partition first.
+fn without_probes() -> SimulationOptions {
+    let mut options = SimulationOptions::default();
+    options.network.keepalive_interval = seconds(100_000);
+    options
+}
+
 #[test]
 fn a_sender_gives_up_in_a_long_partition_and_a_reader_does_not_notice() {
-    let pair = Pair::new(1);
+    let pair = Pair::with(1, without_probes());
     pair.run(async {
         let (mut near, mut far) = pair.connected().await;
         pair.sim.partition(&pair.server, &pair.client);
@@ -234,7 +241,7 @@ fn a_sender_gives_up_in_a_long_partition_and_a_reader_does_not_notice() {
 
 #[test]
 fn what_was_given_up_never_looks_like_an_end() {
-    let mut options = SimulationOptions::default();
+    let mut options = without_probes();
     options.network.receive_buffer_bytes = 10;
     let pair = Pair::with(1, options);
     pair.run(async {
