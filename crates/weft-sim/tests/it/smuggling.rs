@@ -112,15 +112,21 @@ fn what_is_read_in_one_way_is_said_in_one_way() {
             .app_sends(OK)
             .gets(OK),
         Talk::new("fields of one connection stay there, both ways")
-            .sends("GET / HTTP/1.1\nHost: a\nConnection: x-a, keep-alive\nX-A: 1\nKeep-Alive: 5\n\
-                Proxy-Connection: x\nTE: gzip\n\n")
+            .sends(
+                "GET / HTTP/1.1\nHost: a\nConnection: x-a, keep-alive\nX-A: 1\nKeep-Alive: 5\n\
+                Proxy-Connection: x\nTE: gzip\n\n",
+            )
             .app_gets(GET)
-            .app_sends("HTTP/1.1 200 OK\nConnection: x-b\nX-B: 1\nKeep-Alive: 5\nUpgrade: h2c\n\
-                Content-Length: 2\n\nok")
+            .app_sends(
+                "HTTP/1.1 200 OK\nConnection: x-b\nX-B: 1\nKeep-Alive: 5\nUpgrade: h2c\n\
+                Content-Length: 2\n\nok",
+            )
             .gets(OK),
         Talk::new("what frames a message cannot be named away")
-            .sends("POST / HTTP/1.1\nHost: a\n\
-                Connection: content-length, host, transfer-encoding\nContent-Length: 4\n\nbody")
+            .sends(
+                "POST / HTTP/1.1\nHost: a\n\
+                Connection: content-length, host, transfer-encoding\nContent-Length: 4\n\nbody",
+            )
             .app_gets("POST / HTTP/1.1\nHost: a\nContent-Length: 4\n\nbody")
             .app_sends(OK)
             .gets(OK),
@@ -130,20 +136,26 @@ fn what_is_read_in_one_way_is_said_in_one_way() {
             .app_sends("HTTP/1.1 200 OK\nWeft-Not-Processed: 1\nContent-Length: 2\n\nok")
             .gets(OK),
         Talk::new("trailers do not say what only heads can")
-            .sends("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n0\n\
-                Content-Length: 5\nHost: b\nX: 1\n\n")
+            .sends(
+                "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n0\n\
+                Content-Length: 5\nHost: b\nX: 1\n\n",
+            )
             .app_gets("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n0\nX: 1\n\n")
             .app_sends(OK)
             .gets(OK),
         Talk::new("h2c is not offered on")
-            .sends("GET / HTTP/1.1\nHost: a\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\n\
-                HTTP2-Settings: A\n\n")
+            .sends(
+                "GET / HTTP/1.1\nHost: a\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\n\
+                HTTP2-Settings: A\n\n",
+            )
             .app_gets(GET)
             .app_sends(OK)
             .gets(OK),
         Talk::new("not beside websocket either")
-            .sends("GET / HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: websocket\n\
-                Upgrade: h2c\n\n")
+            .sends(
+                "GET / HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: websocket\n\
+                Upgrade: h2c\n\n",
+            )
             .app_gets(GET)
             .app_sends(OK)
             .gets(OK),

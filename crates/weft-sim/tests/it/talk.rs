@@ -27,6 +27,8 @@ pub(crate) enum Hops {
     One,
     /// The caller's proxy and the application's, with a tunnel between them.
     Two,
+    /// The caller's proxy alone, which opens a tunnel to where nobody listens yet.
+    Tunnel,
 }
 
 /// A client and a server with the proxies between them.
@@ -48,7 +50,7 @@ impl Mesh {
             |name: &str| format!("spiffe://weft.test/ns/shop/sa/{name}").parse().unwrap();
         let endpoint = match hops {
             Hops::One => application(),
-            Hops::Two => {
+            Hops::Two | Hops::Tunnel => {
                 let application = Rc::new(Backend::new("application", vec![application()]));
                 let inbound = Inbound {
                     listen: address("10.0.0.1:15008"),
@@ -56,7 +58,9 @@ impl Mesh {
                     generation: 1,
                     ports: [(80, InboundPort { protocol, application })].into(),
                 };
-                start_proxy(&server, identity("web"), vec![], vec![inbound]);
+                if hops == Hops::Two {
+                    start_proxy(&server, identity("web"), vec![], vec![inbound]);
+                }
                 let target = TunnelTarget {
                     identity: identity("web"),
                     workload: "shop/web-1".to_owned(),
@@ -361,8 +365,24 @@ impl Line {
         Ok(())
     }
 
+    /// Sends exactly `bytes`.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// All that comes until the end, orderly or not, or until nothing more comes.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        while matches!(self.read(PATIENCE).await, Some(Ok(1..))) {}
+        std::mem::take(&mut self.rest)
+    }
+
     /// Takes an answer of Weft itself.
-    async fn expect_answer(&mut self, status: u16, reason: &str, last: Last) -> Result<(), String> {
+    pub(crate) async fn expect_answer(
+        &mut self,
+        status: u16,
+        reason: &str,
+        last: Last,
+    ) -> Result<(), String> {
         let mut head = ResponseHead::default();
         let parsed = loop {
             match response::parse(&self.rest, false, &mut head) {

@@ -1,7 +1,11 @@
 //! Bytes that are not looked into, and the tunnel's own opening, in raw bytes.
 
-use crate::seconds;
-use crate::talk::{Hops, Talk, play, play_through};
+use weft_proxy::config::PortProtocol;
+use weft_sim::{seal_client, seal_server};
+use weft_wire::tunnel::{Answer, InnerProtocol, Preface, Verdict, decode, encode};
+
+use crate::talk::{Hops, Last, Line, Mesh, Talk, address, play, play_through};
+use crate::*;
 
 #[test]
 fn bytes_pass_both_ways_and_so_do_ends() {
@@ -60,4 +64,160 @@ fn what_was_said_arrives_although_nobody_listens_any_more() {
         .gets(&said)
         .broken();
     play_through(&[Hops::One], [talk]);
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn preface() -> Preface {
+    Preface {
+        workload: "shop/web-1".to_owned(),
+        generation: 1,
+        service: String::new(),
+        target_address: Vec::new(),
+        target_port: 80,
+        protocol: InnerProtocol::Http1.into(),
+    }
+}
+
+fn answer(verdict: Verdict, reason: &str) -> Vec<u8> {
+    let (reason, detail) = (reason.to_owned(), "more".to_owned());
+    encode(&Answer { verdict: verdict.into(), reason, detail }).unwrap()
+}
+
+/// A connection to the server's proxy, as far as mutual TLS.
+async fn dial(mesh: &Mesh) -> Line {
+    let world = mesh.client.world();
+    loop {
+        let Ok(stream) = world.network.connect(address("10.0.0.1:15008")).await else {
+            mesh.sim.sleep(Duration::from_millis(1)).await; // It may not listen yet.
+            continue;
+        };
+        let hello = b"spiffe://weft.test/ns/shop/sa/client";
+        let sealed = seal_client(stream, hello).await.unwrap();
+        return Line::new(world, Box::new(sealed));
+    }
+}
+
+#[test]
+fn a_preface_is_understood_wherever_it_is_cut() {
+    for seed in 0..5 {
+        let mesh = Mesh::new(seed, Hops::Two, PortProtocol::Http);
+        let served = mesh.sim.run(async {
+            let mut application = mesh.application();
+            let mut line = dial(&mesh).await;
+            for byte in [encode(&preface()).unwrap(), GET.to_vec()].concat() {
+                line.send(&[byte]).await.unwrap();
+                mesh.sim.sleep(Duration::from_millis(20)).await;
+            }
+            let accepted = application.accept().await.unwrap().stream;
+            let mut application = Line::new(mesh.server.world(), accepted);
+            application.expect(GET).await.unwrap();
+            application.send(OK).await.unwrap();
+            line.expect(
+                &[&encode(&Answer { verdict: 1, ..Answer::default() }).unwrap(), OK].concat(),
+            )
+            .await
+            .unwrap();
+        });
+        served.unwrap();
+    }
+}
+
+#[test]
+fn prefaces_that_mean_others_are_refused_with_a_reason() {
+    let other = |change: fn(&mut Preface)| {
+        let mut preface = preface();
+        change(&mut preface);
+        encode(&preface).unwrap()
+    };
+    let cases = [
+        (other(|preface| preface.workload = "shop/web-2".to_owned()), Some("not-me")),
+        (other(|preface| preface.generation = 2), Some("not-me")),
+        (other(|preface| preface.target_port = 81), Some("unknown-port")),
+        (other(|preface| preface.target_port = 0), Some("bad-preface")),
+        (other(|preface| preface.target_port = 65_536 + 80), Some("bad-preface")),
+        (other(|preface| preface.protocol = InnerProtocol::Opaque.into()), Some("wrong-protocol")),
+        (other(|preface| preface.protocol = 99), Some("wrong-protocol")),
+        // What is no preface is not answered.
+        (GET.to_vec(), None),
+        (b"\0\0".to_vec(), None),
+        (b"\0\x05\xff\xff\xff\xff\xff".to_vec(), None),
+        (b"\0".to_vec(), None),
+    ];
+    for (number, (frame, reason)) in cases.into_iter().enumerate() {
+        let mesh = Mesh::new(number as u64, Hops::Two, PortProtocol::Http);
+        let came = mesh.sim.run(async {
+            let mut application = mesh.application();
+            let mut line = dial(&mesh).await;
+            line.send(&[&frame, GET].concat()).await.unwrap();
+            let came = line.rest().await;
+            let mut timer = mesh.server.world().clock.sleep(seconds(1));
+            tokio::select! {
+                biased;
+                _ = application.accept() => panic!("case {number} reached the application"),
+                () = &mut timer => came,
+            }
+        });
+        let came = came.unwrap();
+        let answered = decode::<Answer>(&came).unwrap();
+        let Some((answered, length)) = answered else {
+            assert!(reason.is_none() && came.is_empty(), "case {number}");
+            continue;
+        };
+        assert_eq!(length, came.len(), "case {number}");
+        assert_eq!(answered.verdict(), Verdict::Refused, "case {number}");
+        assert_eq!(Some(answered.reason.as_str()), reason, "case {number}");
+    }
+}
+
+#[test]
+fn answers_to_a_preface_are_understood_or_refused() {
+    let accepted = || answer(Verdict::Accepted, "");
+    let cases = [
+        ([accepted(), OK.to_vec()].concat(), None),
+        (answer(Verdict::Refused, "not-me"), Some("tunnel-refused")),
+        (answer(Verdict::Draining, "draining"), Some("tunnel-refused")),
+        (answer(Verdict::Unspecified, ""), Some("tunnel-refused")),
+        ([answer(Verdict::Refused, "not-me"), OK.to_vec()].concat(), Some("tunnel-refused")),
+        (OK.to_vec(), Some("upstream-closed")),
+        (b"\0\0".to_vec(), Some("upstream-closed")),
+        (b"\0\x03\xff\xff\xff".to_vec(), Some("upstream-closed")),
+        (b"\0".to_vec(), Some("upstream-closed")),
+        (vec![], Some("upstream-closed")),
+        (accepted(), Some("upstream-closed")),
+    ];
+    for (number, (bytes, reason)) in cases.into_iter().enumerate() {
+        let mesh = Mesh::new(number as u64, Hops::Tunnel, PortProtocol::Http);
+        let (world, said) = (mesh.server.world(), bytes.clone());
+        drop(mesh.server.spawn(async move {
+            let mut listener =
+                world.network.listen(address("10.0.0.1:15008"), Default::default()).unwrap();
+            // A tunnel that was refused is tried anew.
+            loop {
+                let socket = listener.accept().await.unwrap().stream;
+                let hello = b"spiffe://weft.test/ns/shop/sa/web".to_vec();
+                let mut sealed = seal_server(socket, |_| Ok(hello)).await.unwrap();
+                let mut came = Vec::new();
+                while !came.ends_with(GET) {
+                    let mut buffer = [0; 1_000];
+                    let count = sealed.read(&mut buffer).await.unwrap();
+                    came.extend_from_slice(&buffer[..count]);
+                }
+                assert_eq!(decode::<Preface>(&came).unwrap().unwrap().0, preface());
+                sealed.write_all(&said).await.unwrap();
+                sealed.close().await.unwrap();
+            }
+        }));
+        let answered = mesh.sim.run(async {
+            let mut line = Line::new(mesh.client.world(), mesh.call().await);
+            line.send(GET).await.unwrap();
+            match reason {
+                None => line.expect(OK).await,
+                Some("tunnel-refused") => line.expect_answer(503, "tunnel-refused", Last::No).await,
+                Some(reason) => line.expect_answer(502, reason, Last::No).await,
+            }
+        });
+        answered.unwrap().unwrap_or_else(|what| panic!("case {number}: {what}"));
+    }
 }
