@@ -68,7 +68,7 @@ fn is_attached(
             crd::Target::Mesh(wanted) => {
                 let mesh = mesh::in_force(reader).map(|mesh| &mesh.metadata.name);
                 (mesh != Some(wanted))
-                    .then_some("no such Mesh is in force: it holds for the one that is")
+                    .then_some("no such Mesh is in force: it holds for the whole mesh all the same")
             }
         };
         if let Some(message) = missing {

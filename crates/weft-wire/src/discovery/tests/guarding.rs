@@ -111,6 +111,28 @@ fn a_set_with_a_policy_that_is_refused_is_refused_with_it() {
 }
 
 #[test]
+fn a_set_that_means_another_version_than_the_refused_one_waits_for_it() {
+    let mut world = unguarded();
+    let (bad, good) = (deny("shop/denies", "dev", 2), deny("shop/denies", "test", 4));
+    let refuse = |object: &Object| match object {
+        Object::Policy(policy) if bad.object() == &Object::Policy(Arc::clone(policy)) => {
+            Err("not understood".to_owned())
+        }
+        _ => Ok(()),
+    };
+    let mut pair = Pair::new();
+    pair.subscribe("self");
+    pair.apply(&mut world, [bad.clone(), set("mesh", &[&bad], 2)], &[], 2);
+    pair.settle_with(&world, &refuse);
+    pair.apply(&mut world, [set("mesh", &[&good], 3)], &[], 3);
+    assert!(pair.settle_with(&world, &refuse).refused.is_empty());
+    assert_eq!(in_force(&pair), None);
+    pair.apply(&mut world, [good.clone()], &[], 4);
+    pair.settle_with(&world, &refuse);
+    assert_eq!(in_force(&pair), policies(&[&good]));
+}
+
+#[test]
 fn what_is_in_force_survives_a_restart() {
     let mut world = unguarded();
     let first = deny("shop/denies", "dev", 2);

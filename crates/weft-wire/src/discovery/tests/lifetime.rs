@@ -73,6 +73,28 @@ fn unused_subscriptions_end() {
     assert_eq!(waiting.expire(after(1000), Duration::from_secs(60)).len(), 1);
 }
 
+/// A client that had let go of an answer is not thought to hold it.
+#[test]
+fn a_subscription_that_ends_and_begins_while_its_answer_is_under_way_is_answered_again() {
+    let world = small_world();
+    let mut server = ServerStream::new(None);
+    let other = || vec!["service/shop/other".to_owned()];
+    let ours = || DeltaDiscoveryRequest {
+        type_url: message::OBJECT_TYPE.to_owned(),
+        ..Default::default()
+    };
+    let begin = DeltaDiscoveryRequest { resource_names_subscribe: other(), ..ours() };
+    server.on_request(begin.clone()).unwrap();
+    let response = server.next_response(&world).unwrap();
+    let end = DeltaDiscoveryRequest { resource_names_unsubscribe: other(), ..begin };
+    server.on_request(end).unwrap();
+    let taken = DeltaDiscoveryRequest { response_nonce: response.nonce, ..ours() };
+    server.on_request(taken).unwrap();
+    let again = server.next_response(&world).unwrap();
+    let names: Vec<_> = again.resources.iter().map(|resource| resource.name.as_str()).collect();
+    assert_eq!(names, ["answer/service/shop/other"]);
+}
+
 #[test]
 fn subscriptions_and_waiters_are_capped() {
     let mut pair = Pair::new();

@@ -162,7 +162,13 @@ fn trust_never_goes_back() {
         outcome.refused[0].reason,
         "trust/weft.local: held with the later sequence 3, this is 2"
     );
-    pair.apply(&mut world, [of(4, 4)], &[], 4);
+    // Nor is there another of the same number.
+    let mut other = trust(3);
+    other.revoked.clear();
+    let other = Object::Trust(Arc::new(other));
+    pair.apply(&mut world, [wire(other, 4)], &[], 4);
+    assert_eq!(pair.settle(&world).refused.len(), 1);
+    pair.apply(&mut world, [of(4, 5)], &[], 5);
     assert_eq!(pair.settle(&world).changed.len(), 1);
 }
 
