@@ -14,7 +14,7 @@ use crate::Proxy;
 use crate::error::ProxyError;
 use crate::exchange::Upstream;
 use crate::h1::Client;
-use crate::time::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, within};
+use crate::time::{CONNECT_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, within};
 use crate::tunnel::ClientTunnel;
 
 /// How many idle connections to one endpoint are kept.
@@ -109,10 +109,24 @@ impl Endpoint {
 
     /// A connection for one HTTP/1.1 exchange: an idle one, or a new one.
     ///
+    /// A request that must not be sent twice gets a connection to an application only if that was
+    /// in use a moment ago: the application may be closing an older one just now, and then nobody
+    /// can tell whether it took the request.
+    ///
     /// # Errors
     /// [`ProxyError`] where none is to be had; nothing was sent then.
-    pub async fn http1(&self, proxy: &Proxy) -> Result<Box<dyn Upstream>, ProxyError> {
+    pub async fn http1(
+        &self,
+        proxy: &Proxy,
+        is_idempotent: bool,
+    ) -> Result<Box<dyn Upstream>, ProxyError> {
+        let needs_fresh = !is_idempotent && !self.is_secured();
+        let now = proxy.world.clock.now();
         while let Some(mut idle) = self.take_idle() {
+            if needs_fresh && now.since(idle.since) >= FRESH_FOR {
+                self.idle.borrow_mut().push(idle); // The others are older still.
+                break;
+            }
             // No waker is needed: the answer is what the last look at the socket said.
             let broken = idle.upstream.poll_broken(&mut Context::from_waker(Waker::noop()));
             if broken.is_pending() {

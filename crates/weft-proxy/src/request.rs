@@ -131,7 +131,7 @@ async fn attempt(
     let endpoint = backend.pick()?;
     let address = endpoint.address();
     recording.record.upstream = Some(address);
-    let mut upstream = endpoint.http1(proxy).await?;
+    let mut upstream = endpoint.http1(proxy, exchange.head.is_idempotent()).await?;
 
     let reply = exchange.ask(&mut *upstream, address).await?;
     recording.answered(exchange.response.status);

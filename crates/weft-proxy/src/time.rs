@@ -25,6 +25,10 @@ pub(crate) const DOWNSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60
 /// this side that closes.
 pub(crate) const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// How long after its last use a connection to an application is trusted with a request that must
+/// not be sent twice.
+pub(crate) const FRESH_FOR: Duration = Duration::from_millis(50);
+
 /// How often idle connections are looked over.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
