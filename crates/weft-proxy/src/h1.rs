@@ -10,7 +10,7 @@ use weft_http::{BodyDecoder, BodyEncoder, Fields, GrammarError, HEAD_BYTES_MAX, 
 use weft_world::{BUFFER_BYTES, Buffer, LARGE_BUFFER_BYTES, Stream};
 
 use crate::error::StreamError;
-use crate::exchange::Piece;
+use crate::exchange::{Piece, Sink, Source};
 
 pub(crate) use client::Client;
 pub(crate) use server::Server;
@@ -234,6 +234,54 @@ fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         scratch.clear();
         use_it(scratch)
     })
+}
+
+/// Either side of a connection: bodies come and go in the same way on both.
+trait Side {
+    fn core(&self) -> &Core;
+
+    fn core_mut(&mut self) -> &mut Core;
+
+    /// Called once the body that goes out has been taken to its end.
+    fn body_was_sent(&mut self);
+}
+
+impl<S: Side> Source for S {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
+        self.core_mut().poll_piece(cx)
+    }
+
+    fn piece(&self) -> &[u8] {
+        self.core().piece()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.core_mut().consume(count);
+    }
+
+    fn trailers(&self) -> &Fields {
+        &self.core().trailers
+    }
+}
+
+impl<S: Side> Sink for S {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        self.core_mut().poll_send(cx, piece)
+    }
+
+    fn end(&mut self, trailers: &Fields) -> Result<(), StreamError> {
+        self.core_mut().end(trailers)?;
+        self.body_was_sent();
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.core_mut().poll_flush(cx)
+    }
 }
 
 #[cfg(test)]

@@ -3,14 +3,13 @@
 use std::task::{Context, Poll, ready};
 
 use weft_http::{
-    BodyDecoder, BodyEncoder, BodySize, Fields, GrammarError, RequestHead, ResponseHead, request,
-    response,
+    BodyDecoder, BodyEncoder, BodySize, GrammarError, RequestHead, ResponseHead, request, response,
 };
 use weft_world::Stream;
 
-use super::{Core, with_scratch};
+use super::{Core, Side, with_scratch};
 use crate::error::StreamError;
-use crate::exchange::{Piece, Reply, Sink, Source, Upstream};
+use crate::exchange::{Reply, Upstream};
 
 /// The server's side of a connection.
 pub(crate) struct Client {
@@ -35,41 +34,17 @@ impl Client {
     }
 }
 
-impl Source for Client {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
-        self.core.poll_piece(cx)
+impl Side for Client {
+    fn core(&self) -> &Core {
+        &self.core
     }
 
-    fn piece(&self) -> &[u8] {
-        self.core.piece()
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
     }
 
-    fn consume(&mut self, count: usize) {
-        self.core.consume(count);
-    }
-
-    fn trailers(&self) -> &Fields {
-        &self.core.trailers
-    }
-}
-
-impl Sink for Client {
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        piece: &[u8],
-    ) -> Poll<Result<usize, StreamError>> {
-        self.core.poll_send(cx, piece)
-    }
-
-    fn end(&mut self, trailers: &Fields) -> Result<(), StreamError> {
-        self.core.end(trailers)?;
+    fn body_was_sent(&mut self) {
         self.request_ended = true;
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        self.core.poll_flush(cx)
     }
 }
 

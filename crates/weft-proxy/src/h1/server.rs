@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use weft_http::response::{Framing, Keep};
 use weft_http::{
-    BodyDecoder, BodyEncoder, BodySize, Fields, GrammarError, RequestHead, ResponseHead, Version,
-    request, response,
+    BodyDecoder, BodyEncoder, BodySize, GrammarError, RequestHead, ResponseHead, Version, request,
+    response,
 };
 use weft_world::Stream;
 
-use super::{Core, with_scratch};
+use super::{Core, Side, with_scratch};
 use crate::error::StreamError;
-use crate::exchange::{Downstream, Piece, Sink, Source};
+use crate::exchange::Downstream;
 
 /// How much of a connection that is about to be closed is read and thrown away, so that the caller
 /// gets the answer rather than a reset, in bytes.
@@ -109,41 +109,17 @@ impl Server {
     }
 }
 
-impl Source for Server {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, StreamError>> {
-        self.core.poll_piece(cx)
+impl Side for Server {
+    fn core(&self) -> &Core {
+        &self.core
     }
 
-    fn piece(&self) -> &[u8] {
-        self.core.piece()
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
     }
 
-    fn consume(&mut self, count: usize) {
-        self.core.consume(count);
-    }
-
-    fn trailers(&self) -> &Fields {
-        &self.core.trailers
-    }
-}
-
-impl Sink for Server {
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        piece: &[u8],
-    ) -> Poll<Result<usize, StreamError>> {
-        self.core.poll_send(cx, piece)
-    }
-
-    fn end(&mut self, trailers: &Fields) -> Result<(), StreamError> {
-        self.core.end(trailers)?;
+    fn body_was_sent(&mut self) {
         self.has_responded = true;
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        self.core.poll_flush(cx)
     }
 }
 
