@@ -94,10 +94,12 @@ impl Lab {
     }
 
     /// Starts nginx on port 8080 of `host`'s loopback, serving the files below `html`.
+    ///
+    /// It is one process: a master that is killed would leave its workers behind.
     pub fn nginx(&self, host: &Host) -> Running {
         let root = self.directory.display();
         let config = format!(
-            "daemon off; worker_processes 1; user root; pid {root}/nginx.pid; error_log stderr;
+            "daemon off; master_process off; user root; pid {root}/nginx.pid; error_log stderr;
              events {{ worker_connections 256; }}
              http {{
                access_log off; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
