@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::record::{Direction, Protocol, Record, Recorder};
+use crate::record::{Record, Recorder};
+use crate::trace::TraceContext;
 
 /// How many lines may wait to be written. Further ones are dropped and counted.
 const QUEUE_LINES: usize = 8192;
@@ -129,17 +130,25 @@ fn fields(record: &Record, put: &mut dyn FnMut(&str, Value<'_>)) {
         authority,
         target,
         backend,
+        backend_port,
+        route,
+        rule,
+        source_workload,
+        workload,
         upstream,
         attempts,
+        retry_denied,
         status,
+        grpc_status,
         reason,
         detail,
         bytes_received,
         bytes_sent,
+        trace,
     } = record;
     put("time", Value::Shown(started));
-    put("direction", Value::Text(direction_name(*direction)));
-    put("protocol", Value::Text(protocol_name(*protocol)));
+    put("direction", Value::Text(direction.name()));
+    put("protocol", Value::Text(protocol.name()));
     if !method.is_empty() {
         put("method", Value::Text(method));
         put("authority", Value::Text(authority));
@@ -172,20 +181,27 @@ fn fields(record: &Record, put: &mut dyn FnMut(&str, Value<'_>)) {
         put("upstream", Value::Shown(upstream));
     }
     put("attempts", Value::Number(u64::from(*attempts)));
-}
-
-fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Inbound => "inbound",
-        Direction::Outbound => "outbound",
-    }
-}
-
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http1 => "http/1.1",
-        Protocol::Tcp => "tcp",
-        Protocol::Unknown => "unknown",
+    // What came later stands behind, so that readers by position go on working.
+    let mut text = |name, value: Option<&str>| {
+        if let Some(value) = value {
+            put(name, Value::Text(value));
+        }
+    };
+    text("route", route.as_deref());
+    text("rule", rule.as_deref());
+    text("source_workload", source_workload.as_deref());
+    text("workload", workload.as_deref());
+    text("retry_denied", *retry_denied);
+    let mut number = |name, value: Option<u16>| {
+        if let Some(value) = value {
+            put(name, Value::Number(u64::from(value)));
+        }
+    };
+    number("backend_port", *backend_port);
+    number("grpc_status", *grpc_status);
+    if let Some(TraceContext { trace_id, span_id, is_sampled: _ }) = trace {
+        put("trace_id", Value::Shown(trace_id));
+        put("span_id", Value::Shown(span_id));
     }
 }
 
@@ -247,9 +263,12 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
+    use weft_http::Fields;
+    use weft_model::SpiffeId;
     use weft_world::UnixTime;
 
     use super::*;
+    use crate::record::{Direction, Protocol};
 
     fn record() -> Record {
         let mut record = Record::new(
@@ -280,6 +299,63 @@ mod tests {
         assert!(json.starts_with(r#"{"time":"2026-11-23T06:03:43.120Z","direction":"outbound","#));
         assert!(json.contains(r#""path":"/a\"b","status":503,"#));
         assert!(json.contains(r#""detail":"none of\n2","duration_ms":1.500,"#));
+    }
+
+    fn full_record() -> Record {
+        let mut fields = Fields::default();
+        let parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        fields.append("traceparent", parent);
+        let mut record = record();
+        record.protocol = Protocol::Grpc;
+        record.first_byte = Some(Duration::from_micros(900));
+        record.peer =
+            Some("spiffe://example.org/ns/shop/sa/web".parse::<SpiffeId>().unwrap().into());
+        record.backend = Some("shop/cart".into());
+        record.backend_port = Some(80);
+        record.route = Some("http/shop/cart".into());
+        record.rule = Some("0".into());
+        record.source_workload = Some("shop/web-1".into());
+        record.workload = Some("shop/cart-1".into());
+        record.upstream = Some("10.0.0.7:15008".parse().unwrap());
+        record.attempts = 3;
+        record.retry_denied = Some("budget");
+        record.grpc_status = Some(14);
+        record.trace = TraceContext::from_fields(&fields);
+        record
+    }
+
+    #[test]
+    fn every_field_is_written() {
+        let text = line(&full_record(), Format::Text);
+        let behind = text.split_once(" peer=").unwrap().1;
+        assert_eq!(
+            behind,
+            "spiffe://example.org/ns/shop/sa/web destination=10.0.0.9:80 backend=shop/cart \
+            upstream=10.0.0.7:15008 attempts=3 route=http/shop/cart rule=0 \
+            source_workload=shop/web-1 workload=shop/cart-1 retry_denied=budget backend_port=80 \
+            grpc_status=14 trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=00f067aa0ba902b7\n"
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&line(&full_record(), Format::Json)).unwrap();
+        assert_eq!(json["grpc_status"], 14);
+        assert_eq!(json["backend_port"], 80);
+        assert_eq!(json["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(json["rule"], "0");
+    }
+
+    #[test]
+    fn every_key_is_documented_with_its_type() {
+        let page = include_str!("../../../docs/access-log.md");
+        let json: serde_json::Value =
+            serde_json::from_str(&line(&full_record(), Format::Json)).unwrap();
+        let object = json.as_object().unwrap();
+        for (key, value) in object {
+            let kind = if value.is_number() { "number" } else { "string" };
+            let row = format!("| `{key}` | {kind} |");
+            assert!(page.contains(&row), "docs/access-log.md has no row `{row}`: write it");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, object.len(), "docs/access-log.md has a row for a key that is not there");
     }
 
     #[derive(Clone, Default)]

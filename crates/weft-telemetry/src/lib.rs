@@ -7,6 +7,7 @@
 
 mod access_log;
 mod record;
+pub mod trace;
 
 pub use access_log::{AccessLog, Format, Select};
-pub use record::{Direction, Protocol, Record, Recorder};
+pub use record::{Both, Direction, Event, Protocol, Record, Recorder};

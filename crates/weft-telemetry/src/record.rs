@@ -7,8 +7,10 @@ use std::time::Duration;
 use weft_model::SpiffeId;
 use weft_world::UnixTime;
 
+use crate::trace::TraceContext;
+
 /// The direction as seen from the workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The workload was called.
     Inbound,
@@ -17,14 +19,49 @@ pub enum Direction {
 }
 
 /// What was spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.0 or HTTP/1.1.
     Http1,
+    /// HTTP/2.
+    Http2,
+    /// gRPC, which is HTTP/2 with a status of its own behind the body.
+    Grpc,
     /// Bytes that only the applications understand.
     Tcp,
     /// Nothing yet: it failed before that was known.
     Unknown,
+}
+
+impl Direction {
+    /// As it is called in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        }
+    }
+}
+
+impl Protocol {
+    /// As it is called in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Http1 => "http/1.1",
+            Protocol::Http2 => "http/2",
+            Protocol::Grpc => "grpc",
+            Protocol::Tcp => "tcp",
+            Protocol::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the record is one of a request, rather than of a connection.
+    pub const fn has_requests(self) -> bool {
+        match self {
+            Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => true,
+            Protocol::Tcp | Protocol::Unknown => false,
+        }
+    }
 }
 
 /// What is known of one request, or of one connection of opaque bytes, when it has ended.
@@ -52,14 +89,29 @@ pub struct Record {
     pub authority: String,
     /// The path with its query.
     pub target: String,
-    /// The backend that was chosen.
+    /// The backend that was chosen: a Service as `NAMESPACE/NAME`, or what stands for one.
     pub backend: Option<Rc<str>>,
+    /// The port of that Service.
+    pub backend_port: Option<u16>,
+    /// The route that matched, as `KIND/NAMESPACE/NAME`.
+    pub route: Option<Rc<str>>,
+    /// The rule of that route: its name, or else its number, the first being 0.
+    pub rule: Option<Rc<str>>,
+    /// The workload that called, as `NAMESPACE/NAME`. Inbound it is what the caller's proxy says;
+    /// proved is only [`Record::peer`].
+    pub source_workload: Option<Rc<str>>,
+    /// The workload behind [`Record::upstream`], as `NAMESPACE/NAME`.
+    pub workload: Option<Rc<str>>,
     /// The address of the endpoint that was tried last.
     pub upstream: Option<SocketAddr>,
     /// How often it was tried.
     pub attempts: u32,
+    /// The stable code of what forbade one attempt more that the policy asked for, as `budget`.
+    pub retry_denied: Option<&'static str>,
     /// The status answered; 0 if none was.
     pub status: u16,
+    /// The status of gRPC, where there was one.
+    pub grpc_status: Option<u16>,
     /// The stable code of the reason, where Weft itself answered or ended it.
     pub reason: Option<&'static str>,
     /// The reason in words.
@@ -68,6 +120,8 @@ pub struct Record {
     pub bytes_received: u64,
     /// Bytes of the body that it was answered.
     pub bytes_sent: u64,
+    /// The trace that the caller made it part of.
+    pub trace: Option<TraceContext>,
 }
 
 impl Record {
@@ -92,24 +146,66 @@ impl Record {
             authority: String::new(),
             target: String::new(),
             backend: None,
+            backend_port: None,
+            route: None,
+            rule: None,
+            source_workload: None,
+            workload: None,
             upstream: None,
             attempts: 0,
+            retry_denied: None,
             status: 0,
+            grpc_status: None,
             reason: None,
             detail: String::new(),
             bytes_received: 0,
             bytes_sent: 0,
+            trace: None,
         }
     }
 
     /// Whether something went wrong, be it the caller's doing, the server's or the mesh's.
     pub fn is_failure(&self) -> bool {
-        self.reason.is_some() || self.status >= 400
+        let grpc_failed = self.grpc_status.is_some_and(|status| status != 0);
+        self.reason.is_some() || self.status >= 400 || grpc_failed
     }
+}
+
+/// Something to be counted that is no request and ends no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A connection was taken from a caller.
+    Opened(Direction),
+    /// A connection of which [`Event::Opened`] was told is gone.
+    Closed(Direction),
+    /// An endpoint of this backend gets no requests for a while, since it failed.
+    Ejected(&'a str),
+    /// An endpoint of which [`Event::Ejected`] was told gets requests again, or is gone.
+    Readmitted(&'a str),
 }
 
 /// Takes finished records. Called on the data path: it must neither block nor fail.
 pub trait Recorder {
     /// Takes `record`.
     fn finish(&self, record: &Record);
+
+    /// Takes `event`. Not all that takes records has a use for it.
+    fn note(&self, event: Event<'_>) {
+        let _ = event;
+    }
+}
+
+/// Two recorders, of which the first is told first.
+pub struct Both<A, B>(pub A, pub B);
+
+impl<A: Recorder, B: Recorder> Recorder for Both<A, B> {
+    fn finish(&self, record: &Record) {
+        self.0.finish(record);
+        self.1.finish(record);
+    }
+
+    fn note(&self, event: Event<'_>) {
+        self.0.note(event);
+        self.1.note(event);
+    }
 }
