@@ -1,4 +1,7 @@
-//! What the command line and the control plane say to each other, as JSON.
+//! What the command line, proxies and the control plane say to each other, as JSON.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use weft_crd::Finding;
@@ -181,4 +184,82 @@ pub struct IssueResponse {
     pub roots_pem: String,
     /// The number of this set of roots: a greater one is newer.
     pub trust_sequence: u64,
+}
+
+/// A workload that registers itself, proved by its certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterRequest {
+    /// Its name, as `NAMESPACE/NAME`.
+    pub workload: String,
+    /// Which of the instances that had this name it is; grows.
+    pub generation: u64,
+    /// The Services that it belongs to, as `NAMESPACE/NAME`.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// The ports that its application listens on.
+    #[serde(default)]
+    pub ports: Vec<RegisteredPort>,
+    /// The addresses of its machine.
+    pub addresses: Vec<IpAddr>,
+    /// The port that its proxy takes tunnels on.
+    pub tunnel_port: u16,
+    /// The region that it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The zone in the region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Labels, beside those that its Services select.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A port of an application that registers itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisteredPort {
+    /// The port that the application listens on.
+    pub port: u16,
+    /// The port of the Services that leads there. Default: the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_port: Option<u16>,
+    /// What is spoken there. Default: the first bytes decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<RegisteredProtocol>,
+}
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegisteredProtocol {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/2 in plaintext.
+    Http2,
+    /// gRPC.
+    Grpc,
+    /// Bytes that nobody looks into.
+    Tcp,
+    /// The application's own TLS, passed through.
+    Tls,
+}
+
+/// What became of a [`RegisterRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterResponse {
+    /// The addresses that stand for the workload within the mesh.
+    pub mesh_addresses: Vec<IpAddr>,
+    /// The Services that it belongs to now, as `NAMESPACE/NAME`.
+    pub services: Vec<String>,
+}
+
+/// A workload that is about to end, or has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceRequest {
+    /// Its name, as `NAMESPACE/NAME`.
+    pub workload: String,
+    /// Which of the instances that had this name it is.
+    pub generation: u64,
 }

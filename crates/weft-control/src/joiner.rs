@@ -12,7 +12,7 @@ use weft_world::World;
 
 use crate::api::{IssueRequest, IssueResponse};
 use crate::client::ClientError;
-use crate::line::Line;
+use crate::line::{ControlPlane, Line};
 
 /// No identity could be had.
 #[derive(Debug, Error)]
@@ -59,6 +59,12 @@ impl Joiner {
         let svid = SvidSlot::default();
         let line = Line { world, addresses, control_key, bearer: Some(bearer), svid };
         Joiner { line, service_account, services }
+    }
+
+    /// Where the control plane is, and how it is known.
+    pub fn control_plane(&self) -> ControlPlane {
+        let Line { addresses, control_key, .. } = &self.line;
+        ControlPlane { addresses: addresses.clone(), control_key: *control_key }
     }
 
     /// Uses the token once. The key is made here and stays here.

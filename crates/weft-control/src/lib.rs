@@ -16,10 +16,13 @@ mod line;
 mod resources;
 mod routes;
 mod serve;
+mod subscriber;
 
 pub use client::{Client, ClientError};
 pub use issuing::{IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};
+pub use line::ControlPlane;
 pub use resources::{ApplyError, Resources, Watch};
 pub use routes::Api;
 pub use serve::serve;
+pub use subscriber::{Ask, ConnectionState, Observer, Subscriber};

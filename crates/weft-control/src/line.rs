@@ -23,6 +23,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
+/// Where a control plane is, and how it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlPlane {
+    /// In the order to be tried.
+    pub addresses: Vec<ControlAddress>,
+    /// The hash of its key.
+    pub control_key: KeyHash,
+}
+
 /// Where a control plane is, how it is known, and what the caller proves itself with.
 pub(crate) struct Line {
     pub(crate) world: World,
