@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use weft_http::RequestHead;
-use weft_model::{Backend, ObjectName, Port, Route, RouteMatch, RouteRule};
+use weft_model::{Backend, ObjectName, Port, Route, RouteMatch, RouteName, RouteRule};
 
 use self::test::Test;
 
@@ -25,7 +25,7 @@ pub struct RouteError {
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     entries: Vec<Entry>,
-    is_empty: bool,
+    routes: Vec<RouteName>,
 }
 
 /// One match of one rule.
@@ -69,7 +69,7 @@ impl RouteTable {
         port: Port,
     ) -> Result<RouteTable, RouteError> {
         let mut entries = Vec::new();
-        let mut is_empty = true;
+        let mut names = Vec::new();
         for route in routes {
             let is_meant = route.parents.iter().any(|parent| {
                 parent.service == *service && parent.port.is_none_or(|wanted| wanted == port)
@@ -77,7 +77,7 @@ impl RouteTable {
             if !is_meant {
                 continue;
             }
-            is_empty = false;
+            names.push(route.name.clone());
             for (rule, found) in route.rules.iter().enumerate() {
                 for wanted in &found.matches {
                     let test = Test::new(wanted)
@@ -88,14 +88,19 @@ impl RouteTable {
         }
         // Stable: of equals, the rule and the match that were written first stay first.
         entries.sort_by_cached_key(Entry::precedence);
-        Ok(RouteTable { entries, is_empty })
+        Ok(RouteTable { entries, routes: names })
     }
 
     /// Whether no route is for this port: then requests go to the Service itself.
     ///
     /// A route without a rule that matches is not the same: its requests are refused.
     pub fn is_empty(&self) -> bool {
-        self.is_empty
+        self.routes.is_empty()
+    }
+
+    /// Whether `route` is one of those that the rules are of.
+    pub fn has(&self, route: &RouteName) -> bool {
+        self.routes.contains(route)
     }
 
     /// The rule that the request falls under, if there is one.

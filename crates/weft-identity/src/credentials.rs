@@ -1,5 +1,7 @@
 //! What a workload proves itself with, and what it trusts.
 
+mod saved;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,12 +11,14 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use weft_model::SpiffeId;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::{self, Validity};
 use crate::serial::Serial;
 use crate::trust::TrustBundle;
 use crate::verify::peer_identity;
+
+pub use self::saved::SavedCredentialsError;
 
 /// Credentials that cannot be used.
 #[derive(Debug, Error)]
@@ -48,6 +52,7 @@ pub struct Svid {
     serial: Serial,
     validity: Validity,
     certified_key: Arc<CertifiedKey>,
+    key_pem: Arc<Zeroizing<String>>,
 }
 
 impl Svid {
@@ -84,7 +89,14 @@ impl Svid {
             .map_err(|error| CredentialsError::Key(error.to_string()))?;
         let certified_key = CertifiedKey::new(chain, signing_key);
         certified_key.keys_match().map_err(|_| CredentialsError::Mismatch)?;
-        Ok(Svid { identity, serial, validity, certified_key: Arc::new(certified_key) })
+        let label = match key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        let key_pem = Arc::new(crate::key::pem(label, key.secret_der()));
+        let certified_key = Arc::new(certified_key);
+        Ok(Svid { identity, serial, validity, certified_key, key_pem })
     }
 
     /// The identity that the leaf names.
@@ -110,7 +122,7 @@ impl Svid {
 
 impl fmt::Debug for Svid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Svid { identity, serial, validity, certified_key: _ } = self;
+        let Svid { identity, serial, validity, certified_key: _, key_pem: _ } = self;
         let not_after = validity.not_after;
         write!(f, "Svid({identity}, serial {serial}, until {not_after}, key hidden)")
     }

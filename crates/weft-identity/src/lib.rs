@@ -43,7 +43,7 @@ pub use authority::{
 pub use certificate::Validity;
 pub use control::{ControlKey, ControlKeyError, control_client_config};
 pub use control_stream::{ControlStream, accept_control, connect_control};
-pub use credentials::{Credentials, CredentialsError, Svid, SvidSlot};
+pub use credentials::{Credentials, CredentialsError, SavedCredentialsError, Svid, SvidSlot};
 pub use key_hash::{KeyHash, KeyHashError};
 pub use renewal::renew_at;
 pub use request::{Request, RequestError};

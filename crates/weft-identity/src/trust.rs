@@ -90,6 +90,30 @@ impl TrustBundle {
         Ok(TrustBundle { trust_domain, sequence, roots: by_key, revocations })
     }
 
+    /// The bundle as discovery brings it.
+    ///
+    /// # Errors
+    /// As [`TrustBundle::new`].
+    pub fn from_model(trust: &weft_model::Trust) -> Result<TrustBundle, CredentialsError> {
+        let weft_model::Trust { domain, sequence, roots, revoked } = trust;
+        let roots = roots.iter().map(|root| CertificateDer::from(root.der().to_vec()));
+        let mut revocations = Revocations::default();
+        for revocation in revoked {
+            match revocation {
+                weft_model::Revocation::Identity(identity) => {
+                    revocations.identities.insert(identity.clone());
+                }
+                weft_model::Revocation::Serial(serial) => {
+                    let serial = Serial::from_bytes(serial.as_bytes());
+                    let serial = serial.expect("both have at most 20 bytes");
+                    // When it ends is the control plane's to know: it says so by leaving it out.
+                    revocations.serials.insert(serial, UnixTime(std::time::Duration::MAX));
+                }
+            }
+        }
+        TrustBundle::new(domain.clone(), *sequence, roots, revocations)
+    }
+
     /// The trust domain that the roots are of.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain

@@ -1,215 +1,123 @@
 //! Where requests go: endpoints, the connections to them, and whose turn it is.
 
+mod endpoint;
+
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::collections::HashMap;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::sync::Arc;
 
 use weft_decide::balance;
-use weft_model::SpiffeId;
-use weft_wire::tunnel::{InnerProtocol, Preface};
-use weft_world::{Moment, Stream};
+use weft_model::Health;
+use weft_world::Moment;
 
-use crate::Proxy;
 use crate::error::ProxyError;
-use crate::exchange::Upstream;
-use crate::h1::Client;
-use crate::time::{CONNECT_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, within};
-use crate::tunnel::ClientTunnel;
+use crate::snapshot::{Destination, DestinationName};
+use crate::time::BACKEND_IDLE_TIMEOUT;
 
-/// How many idle connections to one endpoint are kept.
-const IDLE_MAX: usize = 256;
+pub(crate) use endpoint::Endpoint;
 
-/// A set of endpoints that are as good as each other.
-pub struct Backend {
+/// The endpoints of a destination, with what this worker knows of them.
+pub(crate) struct Backend {
     name: Rc<str>,
+    destination: Arc<Destination>,
     endpoints: Vec<Rc<Endpoint>>,
     turn: Cell<usize>,
+    /// Whether it was used since it was last looked over.
+    is_used: Cell<bool>,
+    /// When it was found used for the last time.
+    used: Cell<Moment>,
 }
 
 impl Backend {
-    /// A backend called `name` with these endpoints.
-    pub fn new(name: &str, endpoints: Vec<Endpoint>) -> Backend {
-        let endpoints = endpoints.into_iter().map(Rc::new).collect();
-        Backend { name: name.into(), endpoints, turn: Cell::new(0) }
+    /// The backend for `destination`, which keeps what is known from `before`.
+    fn new(destination: Arc<Destination>, before: Option<&Backend>, now: Moment) -> Backend {
+        let known = before.map_or(&[][..], |before| &before.endpoints);
+        let endpoint = |spec: &crate::snapshot::EndpointSpec| {
+            let same = known.iter().find(|endpoint| endpoint.is(spec));
+            same.cloned().unwrap_or_else(|| Rc::new(Endpoint::new(spec.clone())))
+        };
+        let endpoints = destination.endpoints.iter().map(endpoint).collect();
+        let name = before.map(|before| before.name.clone());
+        let name = name.unwrap_or_else(|| destination.name.to_string().into());
+        let turn = Cell::new(before.map_or(0, |before| before.turn.get()));
+        let (is_used, used) = (Cell::new(true), Cell::new(now));
+        Backend { name, destination, endpoints, turn, is_used, used }
     }
 
     /// Its name, for people.
-    pub fn name(&self) -> &Rc<str> {
+    pub(crate) fn name(&self) -> &Rc<str> {
         &self.name
+    }
+
+    /// What it is the backend of.
+    pub(crate) fn destination(&self) -> &Arc<Destination> {
+        &self.destination
     }
 
     /// The endpoint to try next.
     ///
     /// # Errors
     /// [`ProxyError::NoEndpoint`].
-    pub fn pick(&self) -> Result<&Rc<Endpoint>, ProxyError> {
+    pub(crate) fn pick(&self) -> Result<&Rc<Endpoint>, ProxyError> {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        balance::round_robin(turn, self.endpoints.len(), |_| true)
+        self.is_used.set(true);
+        let health = |index: usize| self.destination.endpoints[index].health;
+        let with = |wanted: Health| {
+            balance::round_robin(turn, self.endpoints.len(), |index| health(index) == wanted)
+        };
+        // Nobody has heard of the unhealthy ones for a while, which does not prove that they are
+        // gone; the draining ones would refuse.
+        with(Health::Healthy)
+            .or_else(|| with(Health::Unhealthy))
             .map(|index| &self.endpoints[index])
             .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })
     }
 
     /// Closes connections that were idle for too long, or that the other side has closed.
-    pub fn sweep(&self, now: Moment) {
+    fn sweep(&self, now: Moment) {
+        if self.is_used.take() {
+            self.used.set(now);
+        }
         self.endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
     }
 }
 
-/// How an endpoint is reached.
-pub enum Reach {
-    /// In plaintext: the own application, or a destination outside the mesh.
-    Plain,
-    /// By a tunnel to the proxy of a workload.
-    Tunnel(TunnelTarget),
+/// The backends that a worker has used.
+#[derive(Default)]
+pub(crate) struct Backends {
+    known: RefCell<HashMap<DestinationName, Rc<Backend>>>,
 }
 
-/// Who is at the other end of a tunnel, and what is wanted there.
-pub struct TunnelTarget {
-    /// The identity that the proxy there must prove.
-    pub identity: SpiffeId,
-    /// The workload, as `NAMESPACE/NAME`.
-    pub workload: String,
-    /// Which instance of that name.
-    pub generation: u64,
-    /// The Service by which it is called, for telemetry and SNI.
-    pub service: Option<weft_model::ObjectName>,
-    /// The port of the application.
-    pub port: u16,
-}
-
-/// One address of a backend.
-pub struct Endpoint {
-    address: SocketAddr,
-    reach: Reach,
-    idle: RefCell<Vec<Idle>>,
-}
-
-struct Idle {
-    upstream: Box<dyn Upstream>,
-    since: Moment,
-}
-
-impl Endpoint {
-    /// The endpoint at `address`.
-    pub fn new(address: SocketAddr, reach: Reach) -> Endpoint {
-        Endpoint { address, reach, idle: RefCell::default() }
-    }
-
-    /// Its address, or that of the proxy in front of it.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Whether the one at the other end proved to be of the mesh.
-    pub(crate) fn is_secured(&self) -> bool {
-        matches!(self.reach, Reach::Tunnel(_))
-    }
-
-    /// A connection for one HTTP/1.1 exchange: an idle one, or a new one.
-    ///
-    /// A request that must not be sent twice gets a connection to an application only if that was
-    /// in use a moment ago: the application may be closing an older one just now, and then nobody
-    /// can tell whether it took the request.
-    ///
-    /// # Errors
-    /// [`ProxyError`] where none is to be had; nothing was sent then.
-    pub async fn http1(
-        &self,
-        proxy: &Proxy,
-        is_idempotent: bool,
-    ) -> Result<Box<dyn Upstream>, ProxyError> {
-        let needs_fresh = !is_idempotent && !self.is_secured();
-        let now = proxy.world.clock.now();
-        while let Some(mut idle) = self.take_idle() {
-            if needs_fresh && now.since(idle.since) >= FRESH_FOR {
-                self.idle.borrow_mut().push(idle); // The others are older still.
-                break;
-            }
-            // No waker is needed: the answer is what the last look at the socket said.
-            let broken = idle.upstream.poll_broken(&mut Context::from_waker(Waker::noop()));
-            if broken.is_pending() {
-                return Ok(idle.upstream);
-            }
+impl Backends {
+    /// The backend for `destination`.
+    pub(crate) fn of(&self, destination: &Arc<Destination>, now: Moment) -> Rc<Backend> {
+        let mut known = self.known.borrow_mut();
+        let before = known.get(&destination.name);
+        if let Some(backend) = before
+            && Arc::ptr_eq(&backend.destination, destination)
+        {
+            return backend.clone();
         }
-        let stream = self.dial(proxy, InnerProtocol::Http1).await?;
-        Ok(Box::new(Client::new(stream)))
-    }
-
-    /// Keeps a connection for later if it can be used again.
-    pub fn give_back(&self, upstream: Box<dyn Upstream>, now: Moment) {
-        let mut idle = self.idle.borrow_mut();
-        if upstream.is_reusable() && idle.len() < IDLE_MAX {
-            idle.push(Idle { upstream, since: now });
+        let backend = Backend::new(destination.clone(), before.map(|before| &**before), now);
+        let backend = Rc::new(backend);
+        if matches!(destination.name, DestinationName::Outside(_)) {
+            return backend; // There is no end to these.
         }
+        known.insert(destination.name.clone(), backend.clone());
+        backend
     }
 
-    /// A new connection, through a tunnel where there is one. Nothing of it may be flushed yet.
-    ///
-    /// # Errors
-    /// [`ProxyError`] where none is to be had.
-    pub async fn dial(
-        &self,
-        proxy: &Proxy,
-        protocol: InnerProtocol,
-    ) -> Result<Box<dyn Stream>, ProxyError> {
-        let address = self.address;
-        let clock = &*proxy.world.clock;
-        let socket = within(clock, CONNECT_TIMEOUT, proxy.world.network.connect(address))
-            .await
-            .ok_or(ProxyError::ConnectTimeout { address })?
-            .map_err(|source| ProxyError::Connect { address, source })?;
-        let Reach::Tunnel(target) = &self.reach else { return Ok(socket) };
-        within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, protocol))
-            .await
-            .ok_or(ProxyError::HandshakeTimeout { address })?
-    }
-
-    async fn open_tunnel(
-        &self,
-        proxy: &Proxy,
-        socket: Box<dyn Stream>,
-        target: &TunnelTarget,
-        protocol: InnerProtocol,
-    ) -> Result<Box<dyn Stream>, ProxyError> {
-        let address = self.address;
-        let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
-        let name = target.service.as_ref().map(|service| {
-            format!("{}.{}.{}.svc", target.port, service.name(), service.namespace())
+    /// Closes idle connections, and forgets backends that nobody uses any more. Returns the names
+    /// of those that were used since `since`.
+    pub(crate) fn sweep(&self, now: Moment, since: Moment) -> Vec<DestinationName> {
+        let mut known = self.known.borrow_mut();
+        known.retain(|_, backend| {
+            backend.sweep(now);
+            Rc::strong_count(backend) > 1 || now.since(backend.used.get()) < BACKEND_IDLE_TIMEOUT
         });
-        let secured = tls
-            .connect(socket, name.as_deref())
-            .await
-            .map_err(|source| ProxyError::Handshake { address, source })?;
-        if secured.peer != target.identity {
-            let (expected, found) = (Box::new(target.identity.clone()), Box::new(secured.peer));
-            return Err(ProxyError::WrongPeer { address, expected, found });
-        }
-        let preface = Preface {
-            workload: target.workload.clone(),
-            generation: target.generation,
-            service: target.service.as_ref().map(ToString::to_string).unwrap_or_default(),
-            target_address: Vec::new(),
-            target_port: u32::from(target.port),
-            protocol: protocol.into(),
-        };
-        let tunnel = ClientTunnel::open(secured.stream, &preface)
-            .await
-            .map_err(|source| ProxyError::Connect { address, source })?;
-        Ok(Box::new(tunnel))
-    }
-
-    /// The connection used last: the others age and are closed.
-    fn take_idle(&self) -> Option<Idle> {
-        self.idle.borrow_mut().pop()
-    }
-
-    fn sweep(&self, now: Moment) {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.idle.borrow_mut().retain_mut(|idle| {
-            now.since(idle.since) < UPSTREAM_IDLE_TIMEOUT
-                && idle.upstream.poll_broken(&mut cx).is_pending()
-        });
+        let is_used = |backend: &Backend| backend.used.get() >= since;
+        known.iter().filter(|(_, backend)| is_used(backend)).map(|(name, _)| name.clone()).collect()
     }
 }

@@ -1,46 +1,92 @@
-//! What a proxy runs by: its listeners and where they lead.
+//! What a proxy listens for, and where that leads.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::backend::Backend;
+use weft_model::{ObjectName, Port, Protocol, TrustDomain, UnguardedPolicy};
 
-/// What is spoken on a port, as its owner declared it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortProtocol {
-    /// HTTP: requests are looked into; other bytes are refused.
-    Http,
-    /// Bytes that only the applications understand.
-    Tcp,
-}
+use crate::guard::Guard;
+use crate::outbound::Excluded;
+use crate::snapshot::{Destination, DestinationName, EndpointSpec, Own, OwnPort, Reach};
 
 /// A listener for what the workload calls.
 pub struct Outbound {
     /// Where it listens.
-    pub listen: SocketAddr,
-    /// What is spoken.
-    pub protocol: PortProtocol,
+    pub listen: Listen,
     /// Where it leads.
-    pub backend: Rc<Backend>,
+    pub to: OutboundTo,
+}
+
+/// Where to listen.
+pub enum Listen {
+    /// At this address of the proxy's own network.
+    At(SocketAddr),
+    /// It is open already.
+    Open(Box<dyn weft_world::Listener>),
+}
+
+/// Where what the workload calls leads.
+#[derive(Clone)]
+pub enum OutboundTo {
+    /// To this, whatever discovery says.
+    Fixed(Arc<Destination>),
+    /// To a port of a Service.
+    Service(ObjectName, Port),
+    /// To where the caller wanted to go before it was redirected.
+    Original(Excluded),
 }
 
 /// A listener for tunnels to the workload.
 pub struct Inbound {
     /// Where it listens.
-    pub listen: SocketAddr,
-    /// The workload that it stands for, as `NAMESPACE/NAME`.
-    pub workload: String,
-    /// Which instance of that name.
-    pub generation: u64,
-    /// The ports of the application.
-    pub ports: BTreeMap<u16, InboundPort>,
+    pub listen: Listen,
+    /// The workload that it stands for.
+    pub own: InboundOwn,
 }
 
-/// A port of the application.
-pub struct InboundPort {
-    /// What is spoken.
-    pub protocol: PortProtocol,
-    /// The application.
-    pub application: Rc<Backend>,
+impl Outbound {
+    /// A listener at `listen` that leads to `endpoints`, whatever discovery says; `name` is for
+    /// people.
+    pub fn fixed(
+        listen: SocketAddr,
+        name: &str,
+        protocol: Protocol,
+        endpoints: Vec<EndpointSpec>,
+    ) -> Outbound {
+        let name = DestinationName::Listener(name.into());
+        let destination = Destination::plain(name, protocol, endpoints);
+        Outbound { listen: Listen::At(listen), to: OutboundTo::Fixed(Arc::new(destination)) }
+    }
+}
+
+impl Inbound {
+    /// A listener at `listen` for tunnels to `name`, whatever discovery says: each of its ports with
+    /// what is spoken there and where the application is. Any identity of the mesh may call.
+    pub fn fixed(
+        listen: SocketAddr,
+        name: ObjectName,
+        generation: u64,
+        trust_domain: &TrustDomain,
+        ports: impl IntoIterator<Item = (Port, Protocol, SocketAddr)>,
+    ) -> Inbound {
+        let guard = Arc::new(Guard::new([], UnguardedPolicy::AllowMesh, trust_domain));
+        let port = |(port, protocol, address): (Port, Protocol, SocketAddr)| {
+            let endpoints = vec![EndpointSpec::new(address, Reach::Application)];
+            let called = DestinationName::Listener(format!("{name}:{port}").into());
+            let application = Arc::new(Destination::plain(called, protocol, endpoints));
+            (port, OwnPort { application, guard: guard.clone() })
+        };
+        let ports = ports.into_iter().map(port).collect();
+        let own = Own { name: name.clone(), generation, locality: None, ports };
+        Inbound { listen: Listen::At(listen), own: InboundOwn::Fixed(Arc::new(own)) }
+    }
+}
+
+/// The workload that tunnels are taken for.
+#[derive(Clone)]
+pub enum InboundOwn {
+    /// This one, whatever discovery says.
+    Fixed(Arc<Own>),
+    /// The own one, as discovery knows it.
+    Discovered,
 }

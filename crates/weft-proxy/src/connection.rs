@@ -1,26 +1,27 @@
-//! What becomes of a new connection, in either direction.
+//! What is known of a connection for all of its requests, and how they follow one another.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use weft_http::{RequestHead, ResponseHead};
-use weft_model::SpiffeId;
+use weft_model::{ObjectName, Port, SpiffeId};
 use weft_telemetry::{Direction, Protocol, Record};
-use weft_wire::tunnel::{InnerProtocol, Preface};
-use weft_world::{Accepted, Moment, Stream, UnixTime};
+use weft_world::{Moment, UnixTime};
 
-use crate::Proxy;
 use crate::backend::Backend;
-use crate::config::{Inbound, InboundPort, Outbound, PortProtocol};
+use crate::config::InboundOwn;
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Exchange;
 use crate::h1::Server;
+use crate::prefixed::Prefixed;
+use crate::snapshot::Destination;
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
-use crate::tunnel::{ServerTunnel, protocol_name};
-use crate::{request, stream};
+use crate::{Proxy, inbound, outbound, request};
 
 /// What is known of a connection for all of its requests.
 pub(crate) struct Connection {
@@ -28,9 +29,35 @@ pub(crate) struct Connection {
     pub(crate) downstream: SocketAddr,
     pub(crate) destination: SocketAddr,
     pub(crate) peer: Option<Rc<SpiffeId>>,
+    pub(crate) to: To,
+    /// The backend of the last request, which most often is that of the next one.
+    last: RefCell<Option<Rc<Backend>>>,
+}
+
+/// Where a connection leads. What that is, is looked up for each request.
+pub(crate) enum To {
+    /// It is not known yet.
+    Nowhere,
+    /// To this.
+    Fixed(Arc<Destination>),
+    /// To a port of a Service.
+    Service(ObjectName, Port),
+    /// To whatever of the mesh has this address.
+    Address(SocketAddr),
+    /// To a port of the own application.
+    Own(InboundOwn, Port),
 }
 
 impl Connection {
+    pub(crate) fn new(
+        direction: Direction,
+        downstream: SocketAddr,
+        destination: SocketAddr,
+        to: To,
+    ) -> Connection {
+        Connection { direction, downstream, destination, peer: None, to, last: RefCell::default() }
+    }
+
     /// A record of something on this connection that begins at `started`.
     pub(crate) fn record(&self, protocol: Protocol, started: UnixTime) -> Record {
         let (from, to) = (self.downstream, self.destination);
@@ -38,147 +65,55 @@ impl Connection {
         record.peer.clone_from(&self.peer);
         record
     }
-}
 
-/// A connection that the workload opened.
-pub(crate) async fn outbound(proxy: Rc<Proxy>, listener: Rc<Outbound>, accepted: Accepted) {
-    let Accepted { mut stream, peer: downstream, destination } = accepted;
-    let connection =
-        Connection { direction: Direction::Outbound, downstream, destination, peer: None };
-    match listener.protocol {
-        PortProtocol::Http => http1(&proxy, &connection, &listener.backend, stream).await,
-        PortProtocol::Tcp => {
-            stream::serve(&proxy, &connection, &listener.backend, &mut *stream).await;
-        }
-    }
-}
-
-/// A connection that a peer opened to the workload.
-pub(crate) async fn inbound(proxy: Rc<Proxy>, listener: Rc<Inbound>, accepted: Accepted) {
-    let Accepted { stream, peer: downstream, destination } = accepted;
-    let mut connection =
-        Connection { direction: Direction::Inbound, downstream, destination, peer: None };
-    let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
-    let opening = open(&proxy, &listener, &mut connection, stream);
-    let opened = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, opening).await;
-    match opened.unwrap_or(Err(ProxyError::InboundTimeout)) {
-        Ok((tunnel, port)) => match port.protocol {
-            PortProtocol::Http => {
-                http1(&proxy, &connection, &port.application, Box::new(tunnel)).await;
+    /// Where the connection leads, as it is known now.
+    ///
+    /// # Errors
+    /// [`ProxyError`] if it leads nowhere any more.
+    pub(crate) fn destination(&self, proxy: &Proxy) -> Result<Arc<Destination>, ProxyError> {
+        match &self.to {
+            To::Fixed(destination) => Ok(destination.clone()),
+            To::Service(name, port) => {
+                outbound::of_service(&proxy.configuration.load(), name, *port)
             }
-            PortProtocol::Tcp => opaque(&proxy, &connection, &port.application, tunnel).await,
-        },
-        Err(error) => {
-            let mut record = connection.record(Protocol::Unknown, started);
-            record.reason = Some(error.verdict().reason);
-            record.detail = error.to_string();
-            record.duration = proxy.world.clock.now().since(began);
-            proxy.recorder.finish(&record);
+            To::Address(address) => outbound::at_address(&proxy.configuration.load(), *address),
+            To::Own(own, port) => Ok(inbound::own_port(proxy, own, *port)?.application),
+            To::Nowhere => Err(ProxyError::NoEndpoint { backend: self.destination.to_string() }),
         }
     }
-}
 
-/// Finds out who calls and what for, and answers unless the application must be asked first.
-async fn open<'l>(
-    proxy: &Proxy,
-    listener: &'l Inbound,
-    connection: &mut Connection,
-    socket: Box<dyn Stream>,
-) -> Result<(ServerTunnel, &'l InboundPort), ProxyError> {
-    let address = listener.listen;
-    let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
-    let secured = tls.accept(socket).await.map_err(ProxyError::InboundHandshake)?;
-    connection.peer = Some(Rc::new(secured.peer));
-    let mut tunnel = ServerTunnel::new(secured.stream);
-    let preface = tunnel.preface().await?;
-    match admit(listener, &preface) {
-        Ok(port) => {
-            if port.protocol == PortProtocol::Http {
-                tunnel.accept().await.map_err(|_| ProxyError::PrefaceEnded)?;
+    /// The endpoints where the connection leads, as they are known now.
+    ///
+    /// # Errors
+    /// [`ProxyError`] if it leads nowhere any more.
+    pub(crate) fn backend(&self, proxy: &Proxy) -> Result<Rc<Backend>, ProxyError> {
+        Ok(self.backend_of(proxy, &self.destination(proxy)?))
+    }
+
+    /// The endpoints of `destination`.
+    pub(crate) fn backend_of(&self, proxy: &Proxy, destination: &Arc<Destination>) -> Rc<Backend> {
+        let mut last = self.last.borrow_mut();
+        match &*last {
+            Some(backend) if Arc::ptr_eq(backend.destination(), destination) => backend.clone(),
+            _ => {
+                let backend = proxy.backends.of(destination, proxy.world.clock.now());
+                last.insert(backend).clone()
             }
-            Ok((tunnel, port))
-        }
-        Err(error) => {
-            // The caller may be gone already; the record says what was wrong in any case.
-            let _ = tunnel.refuse(error.verdict().reason, &error.to_string()).await;
-            Err(error)
         }
     }
-}
-
-/// Decides whether this proxy is the one that `preface` means, and has what it wants.
-fn admit<'l>(listener: &'l Inbound, preface: &Preface) -> Result<&'l InboundPort, ProxyError> {
-    let Inbound { workload, generation, ports, .. } = listener;
-    if preface.workload != *workload || preface.generation != *generation {
-        let wanted = format!("{}, generation {}", preface.workload, preface.generation);
-        let found = format!("{workload}, generation {generation}");
-        return Err(ProxyError::NotMe { wanted, found });
-    }
-    let number = preface.port().map_err(ProxyError::Preface)?;
-    let workload = workload.clone();
-    let Some(port) = ports.get(&number) else {
-        return Err(ProxyError::UnknownPort { workload, port: number });
-    };
-    match (port.protocol, preface.protocol()) {
-        (PortProtocol::Http, InnerProtocol::Http1) | (PortProtocol::Tcp, InnerProtocol::Opaque) => {
-            Ok(port)
-        }
-        (_, other) => {
-            let wanted = protocol_name(other);
-            Err(ProxyError::WrongProtocol { workload, port: number, wanted })
-        }
-    }
-}
-
-/// Bytes for the application that are not looked into. The tunnel is accepted once the application
-/// has taken the connection.
-async fn opaque(
-    proxy: &Proxy,
-    connection: &Connection,
-    application: &Rc<Backend>,
-    mut tunnel: ServerTunnel,
-) {
-    let clock = &proxy.world.clock;
-    let began = clock.now();
-    let mut record = connection.record(Protocol::Tcp, clock.wall());
-    record.backend = Some(application.name().clone());
-    let result = match stream::dial(proxy, connection, application, &mut record).await {
-        Ok(mut upstream) => match tunnel.accept().await {
-            Ok(()) => {
-                let network = &*proxy.world.network;
-                stream::relay(network, &mut tunnel, &mut *upstream, &mut record).await
-            }
-            Err(_) => Err(ProxyError::PrefaceEnded),
-        },
-        Err(error) => {
-            // The caller may be gone already; the record says what was wrong in any case.
-            let _ = tunnel.refuse(error.verdict().reason, &error.to_string()).await;
-            Err(error)
-        }
-    };
-    if let Err(error) = result {
-        record.reason = Some(error.verdict().reason);
-        record.detail = error.to_string();
-    }
-    record.duration = clock.now().since(began);
-    proxy.recorder.finish(&record);
 }
 
 /// Serves the requests of an HTTP/1.1 connection, one after the other.
-async fn http1(
-    proxy: &Proxy,
-    connection: &Connection,
-    backend: &Rc<Backend>,
-    stream: Box<dyn Stream>,
-) {
-    let mut server = Server::new(stream);
+pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefixed) {
+    let (stream, incoming) = stream.into_parts();
+    let mut server = Server::new(stream, incoming);
     let (mut head, mut response) = (RequestHead::default(), ResponseHead::default());
     let mut idle = IdleTimer::new(proxy);
     loop {
         match idle.next_request(&mut server, &mut head).await {
             Ok(Some(size)) => {
                 let mut exchange = Exchange::new(&mut head, size, &mut response, &mut server);
-                request::serve(proxy, connection, backend, &mut exchange).await;
+                request::serve(proxy, connection, &mut exchange).await;
             }
             Ok(None) => break,
             Err(error) => {

@@ -8,7 +8,7 @@ use weft_decide::normalize::PathError;
 use weft_decide::retry::Outcome;
 use weft_http::GrammarError;
 use weft_identity::HandshakeError;
-use weft_model::SpiffeId;
+use weft_model::{Port, SpiffeId};
 use weft_wire::tunnel::FrameError;
 
 /// Why a byte stream could not be read or written as a message.
@@ -40,6 +40,72 @@ pub enum ProxyError {
     /// The caller's request body broke off or was malformed.
     #[error("the request body ended early or was malformed: {0}")]
     BadBody(StreamError),
+    /// A Service that discovery does not know.
+    #[error("the Service {service} is not known: {why}")]
+    ServiceUnknown {
+        /// The Service.
+        service: String,
+        /// Why not.
+        why: String,
+    },
+    /// A port that the Service does not have.
+    #[error("the Service {service} has no port {port}")]
+    NoServicePort {
+        /// The Service.
+        service: String,
+        /// The port.
+        port: Port,
+    },
+    /// An address within the mesh's ranges that nobody is known to have.
+    #[error("nobody in the mesh is known to have the address {address}: {why}")]
+    AddressUnknown {
+        /// The address that was called.
+        address: SocketAddr,
+        /// Why not.
+        why: String,
+    },
+    /// An address outside of the mesh, where only registered destinations may be called.
+    #[error("{address} is outside of the mesh, whose `outbound` allows registered ones only")]
+    OutsideRefused {
+        /// The address that was called.
+        address: SocketAddr,
+    },
+    /// The rules of the Service are for other requests.
+    #[error("no rule of the routes of {destination} matches the request")]
+    NoRoute {
+        /// What was called.
+        destination: String,
+    },
+    /// The rule leads nowhere.
+    #[error("{route}, spec.rules[{rule}].backendRefs: {why}")]
+    NoBackend {
+        /// The route.
+        route: String,
+        /// Which of its rules, from 0.
+        rule: usize,
+        /// Why.
+        why: String,
+    },
+    /// All backends of the rule have the weight 0.
+    #[error("{route}, spec.rules[{rule}].backendRefs: all weights are 0")]
+    NoWeight {
+        /// The route.
+        route: String,
+        /// Which of its rules, from 0.
+        rule: usize,
+    },
+    /// The endpoint proves no identity, and plaintext is not let through.
+    #[error("{workload} has no identity, and mutual TLS is required")]
+    PeerNotInMesh {
+        /// The workload.
+        workload: String,
+    },
+    /// Not all that guards the port is known.
+    #[error("what guards this port is not all there yet: {missing}")]
+    PolicyPending {
+        /// What is missing.
+        missing: String,
+    },
     /// The backend has no endpoint that can be called.
     #[error("{backend} has no endpoint to call")]
     NoEndpoint {
@@ -206,6 +272,15 @@ impl ProxyError {
             E::ConnectMethod => (405, "connect-method", Client, Unprocessed),
             E::ClientGone => (499, "client-gone", Client, Unknown),
             E::BadBody(_) => (400, "bad-body", Client, Unknown),
+            E::ServiceUnknown { .. } => (503, "service-unknown", Mesh, Unprocessed),
+            E::NoServicePort { .. } => (503, "no-service-port", Client, Unprocessed),
+            E::AddressUnknown { .. } => (503, "address-unknown", Mesh, Unprocessed),
+            E::OutsideRefused { .. } => (403, "outside-refused", Client, Unprocessed),
+            E::NoRoute { .. } => (404, "no-route", Client, Unprocessed),
+            E::NoBackend { .. } => (500, "no-backend", Mesh, Unprocessed),
+            E::NoWeight { .. } => (503, "no-weight", Mesh, Unprocessed),
+            E::PeerNotInMesh { .. } => (503, "peer-not-in-mesh", Upstream, Unprocessed),
+            E::PolicyPending { .. } => (503, "policy-pending", Mesh, Unprocessed),
             E::NoEndpoint { .. } => (503, "no-endpoint", Upstream, Unprocessed),
             E::Connect { .. } => (503, "connect-failed", Upstream, Unprocessed),
             E::ConnectTimeout { .. } => (503, "connect-timeout", Upstream, Unprocessed),

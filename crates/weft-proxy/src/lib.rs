@@ -7,32 +7,77 @@
 //! Deliberately absent: Kubernetes, the formats that users write, and any rule that is not a call
 //! into `weft-decide`.
 
-pub mod backend;
+mod backend;
 pub mod config;
 mod connection;
+mod detect;
 pub mod error;
 pub mod exchange;
+pub mod guard;
 mod h1;
+mod inbound;
 mod listener;
-pub mod request;
-pub mod stream;
+mod outbound;
+mod prefixed;
+mod request;
+pub mod snapshot;
+mod stream;
 mod time;
 mod tunnel;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use weft_identity::Tls;
 use weft_telemetry::Recorder;
-use weft_world::World;
+use weft_wire::discovery::{Lookup, Subscription};
+use weft_world::{BoxFuture, Network, World};
+
+use crate::backend::Backends;
+use crate::snapshot::Configuration;
 
 pub use listener::{Running, StartError, start};
+pub use outbound::Excluded;
 
 /// What all connections of one worker share.
 pub struct Proxy {
+    world: World,
+    inside: Rc<dyn Network>,
+    tls: Option<Rc<dyn Tls>>,
+    recorder: Rc<dyn Recorder>,
+    configuration: Arc<Configuration>,
+    discovery: Option<Rc<dyn Discovery>>,
+    backends: Backends,
+}
+
+/// Asks for what a proxy does not know yet.
+pub trait Discovery {
+    /// Asks for `subscription`, or notes that it is still used. When the answer is that it was
+    /// found, the configuration has it already.
+    fn look(&self, subscription: Subscription) -> BoxFuture<'static, Lookup>;
+}
+
+/// What a worker of a proxy is made of.
+pub struct Parts {
     /// The outside.
     pub world: World,
+    /// The network of the own application, which may be another one than that of the peers.
+    pub inside: Rc<dyn Network>,
     /// The own identity, where there is one: without it there are no tunnels.
     pub tls: Option<Rc<dyn Tls>>,
     /// Takes the records.
     pub recorder: Rc<dyn Recorder>,
+    /// What is known of the mesh.
+    pub configuration: Arc<Configuration>,
+    /// Where more of it is to be had.
+    pub discovery: Option<Rc<dyn Discovery>>,
+}
+
+impl Proxy {
+    /// A worker made of `parts`.
+    pub fn new(parts: Parts) -> Proxy {
+        let Parts { world, inside, tls, recorder, configuration, discovery } = parts;
+        let backends = Backends::default();
+        Proxy { world, inside, tls, recorder, configuration, discovery, backends }
+    }
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
+use weft_wire::discovery::Subscription;
 use weft_world::{Accepted, Listener, ListenerOptions};
 
-use crate::backend::Backend;
-use crate::config::{Inbound, Outbound};
-use crate::time::SWEEP_INTERVAL;
-use crate::{Proxy, connection};
+use crate::config::{Inbound, Listen, Outbound};
+use crate::snapshot::DestinationName;
+use crate::time::{SWEEP_INTERVAL, USE_INTERVAL};
+use crate::{Proxy, inbound, outbound};
 
 /// How long a listener waits after an error of its own, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -54,31 +55,31 @@ pub fn start(
     outbound: Vec<Outbound>,
     inbound: Vec<Inbound>,
 ) -> Result<Running, StartError> {
-    let open = |address| {
-        let listened = proxy.world.network.listen(address, ListenerOptions::default());
-        listened.map_err(|source| StartError::Listen { address, source })
+    let open = |listen: Listen| match listen {
+        Listen::Open(listener) => Ok(listener),
+        Listen::At(address) => {
+            let listened = proxy.world.network.listen(address, ListenerOptions::default());
+            listened.map_err(|source| StartError::Listen { address, source })
+        }
     };
     let mut running = Running { tasks: JoinSet::new(), addresses: Vec::new() };
-    let mut backends: Vec<Rc<Backend>> = Vec::new();
-    for outbound in outbound {
-        let listener = open(outbound.listen)?;
+    for Outbound { listen, to } in outbound {
+        let listener = open(listen)?;
         running.addresses.push(listener.local_address());
-        backends.push(outbound.backend.clone());
-        let (proxy, outbound) = (proxy.clone(), Rc::new(outbound));
+        let (proxy, to) = (proxy.clone(), Rc::new(to));
         running.tasks.spawn_local(accept(proxy.clone(), listener, move |accepted| {
-            connection::outbound(proxy.clone(), outbound.clone(), accepted)
+            outbound::serve(proxy.clone(), to.clone(), accepted)
         }));
     }
-    for inbound in inbound {
-        let listener = open(inbound.listen)?;
+    for Inbound { listen, own } in inbound {
+        let listener = open(listen)?;
         running.addresses.push(listener.local_address());
-        backends.extend(inbound.ports.values().map(|port| port.application.clone()));
-        let (proxy, inbound) = (proxy.clone(), Rc::new(inbound));
+        let (proxy, own) = (proxy.clone(), Rc::new(own));
         running.tasks.spawn_local(accept(proxy.clone(), listener, move |accepted| {
-            connection::inbound(proxy.clone(), inbound.clone(), accepted)
+            inbound::serve(proxy.clone(), own.clone(), accepted)
         }));
     }
-    running.tasks.spawn_local(sweep(proxy.clone(), backends));
+    running.tasks.spawn_local(sweep(proxy.clone()));
     Ok(running)
 }
 
@@ -102,11 +103,23 @@ async fn accept<F: Future<Output = ()> + 'static>(
     }
 }
 
-/// Closes idle connections in time.
-async fn sweep(proxy: Rc<Proxy>, backends: Vec<Rc<Backend>>) {
+/// Closes idle connections in time, and says which subscriptions are still used.
+async fn sweep(proxy: Rc<Proxy>) {
+    let mut told = proxy.world.clock.now();
     loop {
         proxy.world.clock.sleep(SWEEP_INTERVAL).await;
         let now = proxy.world.clock.now();
-        backends.iter().for_each(|backend| backend.sweep(now));
+        let used = proxy.backends.sweep(now, told);
+        if now.since(told) < USE_INTERVAL {
+            continue;
+        }
+        told = now;
+        let Some(discovery) = &proxy.discovery else { continue };
+        for name in used {
+            if let DestinationName::Service(service, _) = name {
+                // The answer is known: it is asked for only to say that it is used.
+                drop(discovery.look(Subscription::Service(service)));
+            }
+        }
     }
 }

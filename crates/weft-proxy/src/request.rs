@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use weft_decide::normalize;
 use weft_decide::retry::{self, Next, Outcome, RetryPolicy};
-use weft_http::{Known, ResponseHead};
+use weft_decide::route::{self, Destination, Selected};
+use weft_http::{Known, RequestHead, ResponseHead};
+use weft_model as model;
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
 
@@ -13,18 +15,14 @@ use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::error::{Fault, ProxyError};
 use crate::exchange::Exchange;
+use crate::outbound::of_service;
 
 /// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
-pub(crate) async fn serve(
-    proxy: &Proxy,
-    connection: &Connection,
-    backend: &Rc<Backend>,
-    exchange: &mut Exchange<'_>,
-) {
+pub(crate) async fn serve(proxy: &Proxy, connection: &Connection, exchange: &mut Exchange<'_>) {
     let mut recording = Recording::start(proxy, connection, exchange);
     let result = match connection.direction {
-        Direction::Outbound => outbound(proxy, connection, backend, exchange, &mut recording).await,
-        Direction::Inbound => inbound(proxy, connection, backend, exchange, &mut recording).await,
+        Direction::Outbound => outbound(proxy, connection, exchange, &mut recording).await,
+        Direction::Inbound => inbound(proxy, connection, exchange, &mut recording).await,
     };
     if let Err(error) = result {
         fail(exchange, &error, &mut recording.record).await;
@@ -48,22 +46,73 @@ pub(crate) async fn refuse(
 async fn outbound(
     proxy: &Proxy,
     connection: &Connection,
-    backend: &Rc<Backend>,
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
     prepare(connection, exchange)?;
+    let Decided { backend, policy } = decide(proxy, connection, exchange.head)?;
     recording.record.backend = Some(backend.name().clone());
 
     // Try endpoints until one answers, or the request cannot be sent again.
     loop {
         recording.record.attempts += 1;
-        let Err(error) = attempt(proxy, backend, exchange, recording).await else { return Ok(()) };
-        match next(proxy, exchange, recording, &error) {
+        let Err(error) = attempt(proxy, &backend, exchange, recording).await else { return Ok(()) };
+        match next(proxy, &policy, exchange, recording, &error) {
             Next::Stop => return Err(error),
             Next::RetryAfter(delay) if delay.is_zero() => {}
             Next::RetryAfter(delay) => proxy.world.clock.sleep(delay).await,
         }
+    }
+}
+
+/// Where a request goes, and how.
+struct Decided {
+    backend: Rc<Backend>,
+    policy: RetryPolicy,
+}
+
+/// Decides where the request goes: by the rules of what was called, or to its own endpoints.
+fn decide(
+    proxy: &Proxy,
+    connection: &Connection,
+    head: &RequestHead,
+) -> Result<Decided, ProxyError> {
+    let called = connection.destination(proxy)?;
+    if called.routes.is_empty() {
+        let backend = connection.backend_of(proxy, &called);
+        return Ok(Decided { backend, policy: RetryPolicy::default() });
+    }
+    let no_route = || ProxyError::NoRoute { destination: called.name.to_string() };
+    let Selected { route, rule_index, rule } = called.routes.select(head).ok_or_else(no_route)?;
+    let no_backend = |why: String| ProxyError::NoBackend {
+        route: route.name.to_string(),
+        rule: rule_index,
+        why,
+    };
+    let backend = match route::destination(rule, proxy.world.entropy.fraction()) {
+        Destination::Backend(model::Backend::Service { name, port }) => {
+            let found = of_service(&proxy.configuration.load(), name, *port);
+            let found = found.map_err(|error| no_backend(error.to_string()))?;
+            connection.backend_of(proxy, &found)
+        }
+        Destination::Backend(model::Backend::Missing { reason }) => {
+            return Err(no_backend(reason.clone()));
+        }
+        Destination::NoBackend => return Err(no_backend("none is named".to_owned())),
+        Destination::NoWeight => {
+            return Err(ProxyError::NoWeight { route: route.name.to_string(), rule: rule_index });
+        }
+    };
+    let policy = rule.retry.as_ref().map(policy).unwrap_or_default();
+    Ok(Decided { backend, policy })
+}
+
+fn policy(retry: &model::Retry) -> RetryPolicy {
+    RetryPolicy {
+        retries_max: retry.retries_max,
+        codes: retry.statuses.iter().map(|status| status.get()).collect(),
+        backoff_base: retry.backoff_base.duration(),
+        backoff_max: retry.backoff_max.duration(),
     }
 }
 
@@ -72,17 +121,18 @@ async fn outbound(
 async fn inbound(
     proxy: &Proxy,
     connection: &Connection,
-    backend: &Rc<Backend>,
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
     prepare(connection, exchange)?;
+    let backend = connection.backend(proxy)?;
     recording.record.backend = Some(backend.name().clone());
+    let policy = RetryPolicy::default();
     loop {
         recording.record.attempts += 1;
-        let Err(error) = attempt(proxy, backend, exchange, recording).await else { return Ok(()) };
+        let Err(error) = attempt(proxy, &backend, exchange, recording).await else { return Ok(()) };
         let was_idle = error.verdict().outcome == Outcome::BrokeWhenReused;
-        if !was_idle || next(proxy, exchange, recording, &error) == Next::Stop {
+        if !was_idle || next(proxy, &policy, exchange, recording, &error) == Next::Stop {
             return Err(error);
         }
     }
@@ -91,6 +141,7 @@ async fn inbound(
 /// Whether the request is sent once more after an attempt that ended with `error`.
 fn next(
     proxy: &Proxy,
+    policy: &RetryPolicy,
     exchange: &Exchange<'_>,
     recording: &Recording<'_>,
     error: &ProxyError,
@@ -102,7 +153,7 @@ fn next(
         is_idempotent: exchange.head.is_idempotent(),
         left: None,
     };
-    retry::next(&RetryPolicy::default(), &facts, proxy.world.entropy.fraction())
+    retry::next(policy, &facts, proxy.world.entropy.fraction())
 }
 
 /// Gives the request its one spelling, and takes out what only the mesh may say.

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use weft_decide::retry::{self, Next, RetryPolicy};
@@ -14,6 +13,7 @@ use crate::Proxy;
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::error::{ProxyError, StreamError};
+use crate::prefixed::Prefixed;
 use crate::tunnel;
 
 /// From this size on, a read makes the next one larger.
@@ -22,20 +22,29 @@ const BULK_BYTES_MIN: usize = 16 * 1024;
 /// After so many large reads in a row, bytes are moved within the system where that can be done.
 const SPLICE_AFTER: u32 = 4;
 
-/// Carries the bytes of `downstream` to `backend` and back, until both directions have ended.
+/// Carries the bytes of `downstream` to where `connection` leads and back, until both directions have
+/// ended. `upstream` is the connection there, if it was opened already.
 pub(crate) async fn serve(
     proxy: &Proxy,
     connection: &Connection,
-    backend: &Rc<Backend>,
-    downstream: &mut dyn Stream,
+    mut downstream: Prefixed,
+    upstream: Option<Prefixed>,
 ) {
     let clock = &proxy.world.clock;
     let began = clock.now();
     let mut record = connection.record(Protocol::Tcp, clock.wall());
-    record.backend = Some(backend.name().clone());
-    let result = match dial(proxy, connection, backend, &mut record).await {
+    let dialled = async {
+        let backend = connection.backend(proxy)?;
+        record.backend = Some(backend.name().clone());
+        match upstream {
+            Some(upstream) => Ok(Box::new(upstream) as Box<dyn Stream>),
+            None => dial(proxy, connection.direction, &backend, &mut record).await,
+        }
+    };
+    let result = match dialled.await {
         Ok(mut upstream) => {
-            relay(&*proxy.world.network, downstream, &mut *upstream, &mut record).await
+            let network = &*proxy.world.network;
+            relay(network, &mut downstream, &mut *upstream, &mut record).await
         }
         Err(error) => Err(error),
     };
@@ -50,7 +59,7 @@ pub(crate) async fn serve(
 /// Tries endpoints until one takes the connection. Nothing of it has been sent so far.
 pub(crate) async fn dial(
     proxy: &Proxy,
-    connection: &Connection,
+    direction: Direction,
     backend: &Backend,
     record: &mut Record,
 ) -> Result<Box<dyn Stream>, ProxyError> {
@@ -65,7 +74,7 @@ pub(crate) async fn dial(
         let facts = retry::Facts {
             retries: record.attempts - 1,
             outcome: error.verdict().outcome,
-            is_replayable: connection.direction == Direction::Outbound,
+            is_replayable: direction == Direction::Outbound,
             is_idempotent: false,
             left: None,
         };

@@ -29,6 +29,20 @@ pub(crate) const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// not be sent twice.
 pub(crate) const FRESH_FOR: Duration = Duration::from_millis(50);
 
+/// How long what is known of a backend is kept without use. It outlasts a subscription's.
+pub(crate) const BACKEND_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// The longest wait for discovery to say what an address or a Service is.
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a caller may be silent before its server is dialled, to see whether that speaks first.
+///
+/// It is a delay, not a decision: what is spoken is decided by bytes alone.
+pub(crate) const SILENCE: Duration = Duration::from_millis(2);
+
+/// How often discovery is told which subscriptions are still used.
+pub(crate) const USE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How often idle connections are looked over.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 

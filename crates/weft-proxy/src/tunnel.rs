@@ -9,6 +9,7 @@ use weft_wire::tunnel::{Answer, InnerProtocol, Preface, Verdict, decode, encode}
 use weft_world::{Buffer, Stream};
 
 use crate::error::{ProxyError, StreamError};
+use crate::prefixed::Prefixed;
 
 /// The client's side: the preface leaves with the first bytes of the inner protocol, and the answer
 /// is taken off before the first bytes that come back.
@@ -118,13 +119,12 @@ impl Stream for ClientTunnel {
 
 /// The server's side: reads the preface, and what came behind it stays to be read.
 pub(crate) struct ServerTunnel {
-    stream: Box<dyn Stream>,
-    incoming: Buffer,
+    stream: Prefixed,
 }
 
 impl ServerTunnel {
     pub(crate) fn new(stream: Box<dyn Stream>) -> ServerTunnel {
-        ServerTunnel { stream, incoming: Buffer::default() }
+        ServerTunnel { stream: Prefixed::new(stream) }
     }
 
     /// Waits for the preface.
@@ -134,22 +134,22 @@ impl ServerTunnel {
     pub(crate) async fn preface(&mut self) -> Result<Preface, ProxyError> {
         loop {
             if let Some((preface, length)) =
-                decode(self.incoming.filled()).map_err(ProxyError::Preface)?
+                decode(self.stream.seen()).map_err(ProxyError::Preface)?
             {
-                self.incoming.consume(length);
+                self.stream.consume(length);
                 return Ok(preface);
             }
-            let room = self.incoming.room(1);
-            match poll_fn(|cx| self.stream.poll_read(cx, room)).await {
+            match poll_fn(|cx| self.stream.poll_more(cx)).await {
                 Ok(0) | Err(_) => return Err(ProxyError::PrefaceEnded),
-                Ok(count) => self.incoming.fill(count),
+                Ok(_) => {}
             }
         }
     }
 
     /// Answers that the inner protocol may begin. It leaves with the inner protocol's first bytes.
-    pub(crate) async fn accept(&mut self) -> io::Result<()> {
-        self.write(Verdict::Accepted, "", "").await
+    pub(crate) async fn accept(mut self) -> io::Result<Prefixed> {
+        self.write(Verdict::Accepted, "", "").await?;
+        Ok(self.stream)
     }
 
     /// Answers that nothing reached the application, and ends the tunnel in order.
@@ -169,34 +169,6 @@ impl ServerTunnel {
             written += poll_fn(|cx| self.stream.poll_write(cx, &rest)).await?;
         }
         Ok(())
-    }
-}
-
-impl Stream for ServerTunnel {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.incoming.is_empty() {
-            return self.stream.poll_read(cx, buffer);
-        }
-        let count = self.incoming.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.incoming.filled()[..count]);
-        self.incoming.consume(count);
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(cx, buffers)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_flush(cx)
-    }
-
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_close(cx)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use weft_identity::{HandshakeError, Secured, Tls};
 use weft_model::SpiffeId;
 use weft_proxy::config::{Inbound, Outbound};
-use weft_proxy::{Proxy, start};
+use weft_proxy::{Parts, Proxy, start};
 use weft_telemetry::{Record, Recorder};
 use weft_world::{BoxFuture, Stream};
 
@@ -85,11 +86,15 @@ pub fn start_proxy(
     outbound: Vec<Outbound>,
     inbound: Vec<Inbound>,
 ) {
-    let proxy = Rc::new(Proxy {
-        world: host.world(),
+    let world = host.world();
+    let proxy = Rc::new(Proxy::new(Parts {
+        inside: world.network.clone(),
+        world,
         tls: Some(Rc::new(SimTls::new(identity))),
         recorder: Rc::new(Tracer { host: host.clone() }),
-    });
+        configuration: Arc::default(),
+        discovery: None,
+    }));
     // Its tasks must be the host's own, so that a crash ends them: it starts within one.
     drop(host.spawn(async move {
         let mut running = start(&proxy, outbound, inbound).expect("the addresses are the host's");

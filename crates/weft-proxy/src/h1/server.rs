@@ -8,7 +8,7 @@ use weft_http::{
     BodyDecoder, BodyEncoder, BodySize, GrammarError, RequestHead, ResponseHead, Version, request,
     response,
 };
-use weft_world::Stream;
+use weft_world::{Buffer, Stream};
 
 use super::{Core, Side, with_scratch};
 use crate::error::StreamError;
@@ -31,9 +31,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(stream: Box<dyn Stream>) -> Server {
+    /// The server's side of `stream`, from which `incoming` was read already.
+    pub(crate) fn new(stream: Box<dyn Stream>, incoming: Buffer) -> Server {
         Server {
-            core: Core::new(stream),
+            core: Core { incoming, ..Core::new(stream) },
             keep_alive: true,
             is_http10: false,
             has_responded: true,

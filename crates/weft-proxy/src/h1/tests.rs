@@ -108,7 +108,7 @@ fn nothing_beyond_the_stated_length_is_written() {
 /// What Weft answers by itself to `request`, and whether the connection goes on.
 fn answered(request: &[u8]) -> (String, bool) {
     let (stream, output) = wire(request);
-    let mut server = Server::new(stream);
+    let mut server = Server::new(stream, Buffer::default());
     let (mut head, mut response) = (RequestHead::default(), ResponseHead::default());
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(Some(size))) = server.poll_request(&mut cx, &mut head) else {
@@ -148,7 +148,7 @@ fn an_answer_of_our_own_keeps_the_connection_if_the_body_is_there() {
 fn the_largest_heads_fit_behind_what_waits() {
     // The most that is queued at once: hints, then a final head, as the caller reads nothing.
     let (stream, _) = wire(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    let mut server = Server::new(stream);
+    let mut server = Server::new(stream, Buffer::default());
     let mut cx = Context::from_waker(Waker::noop());
     let mut head = RequestHead::default();
     assert!(server.poll_request(&mut cx, &mut head).is_ready());

@@ -10,9 +10,9 @@ use std::time::Duration;
 use weft_http::{
     BodyDecoder, BodyEncoder, BodySize, Fields, RequestHead, ResponseHead, Step, request, response,
 };
-use weft_model::SpiffeId;
-use weft_proxy::backend::{Backend, Endpoint, Reach, TunnelTarget};
-use weft_proxy::config::{Inbound, InboundPort, Outbound, PortProtocol};
+use weft_model::{ObjectName, Port, Protocol, SpiffeId};
+use weft_proxy::config::{Inbound, Outbound};
+use weft_proxy::snapshot::{EndpointSpec, Reach, TunnelTarget};
 use weft_world::{ListenerOptions, Stream, StreamExt, World};
 
 use crate::entropy::Random;
@@ -75,36 +75,35 @@ impl Mesh {
         let mesh = Mesh { client, server, executed: Executed::default() };
         let target = TunnelTarget {
             identity: identity("web"),
-            workload: "shop/web-1".to_owned(),
+            workload: workload(),
             generation: 1,
             service: None,
-            port: 80,
+            port: port(),
         };
-        let endpoint = Endpoint::new(address("10.0.0.2:15008"), Reach::Tunnel(target));
-        let outbound = Outbound {
-            listen: address("10.0.0.1:9001"),
-            protocol: PortProtocol::Http,
-            backend: Rc::new(Backend::new("shop/web", vec![endpoint])),
-        };
+        let endpoint = EndpointSpec::new(address("10.0.0.2:15008"), Reach::Tunnel(target));
+        let (listen, endpoints) = (address("10.0.0.1:9001"), vec![endpoint]);
+        let outbound = Outbound::fixed(listen, "shop/web", Protocol::Http, endpoints);
         start_proxy(&mesh.client, identity("client"), vec![outbound], vec![]);
         mesh.start_server(sim.seed());
         mesh
     }
 
     fn start_server(&self, seed: u64) {
-        let application = Endpoint::new(address("10.0.0.2:8080"), Reach::Plain);
-        let application = Rc::new(Backend::new("shop/web-1:80", vec![application]));
-        let port = InboundPort { protocol: PortProtocol::Http, application };
-        let inbound = Inbound {
-            listen: address("10.0.0.2:15008"),
-            workload: "shop/web-1".to_owned(),
-            generation: 1,
-            ports: [(80, port)].into(),
-        };
+        let (domain, listen) = (identity("web"), address("10.0.0.2:15008"));
+        let ports = [(port(), Protocol::Http, address("10.0.0.2:8080"))];
+        let inbound = Inbound::fixed(listen, workload(), 1, domain.trust_domain(), ports);
         start_proxy(&self.server, identity("web"), vec![], vec![inbound]);
         let (world, executed) = (self.server.world(), self.executed.clone());
         drop(self.server.spawn(async move { serve(world, seed, executed).await }));
     }
+}
+
+fn workload() -> ObjectName {
+    "shop/web-1".parse().expect("it is a name")
+}
+
+fn port() -> Port {
+    Port::new(80).expect("it is not 0")
 }
 
 /// An application that answers each request with the request's own body.

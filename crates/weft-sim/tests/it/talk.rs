@@ -4,11 +4,11 @@
 //! under several seeds, so that the network cuts the bytes at other places each time.
 
 use std::fmt;
-use std::rc::Rc;
 
 use weft_http::{BodyDecoder, BodySize, Fields, ResponseHead, Step, response};
-use weft_proxy::backend::{Backend, Endpoint, Reach, TunnelTarget};
-use weft_proxy::config::{Inbound, InboundPort, Outbound, PortProtocol};
+use weft_model::{ObjectName, Port, Protocol, SpiffeId};
+use weft_proxy::config::{Inbound, Outbound};
+use weft_proxy::snapshot::{EndpointSpec, Reach, TunnelTarget};
 use weft_sim::start_proxy;
 use weft_world::{Clock, World};
 
@@ -43,39 +43,31 @@ pub(crate) fn address(text: &str) -> SocketAddr {
 }
 
 impl Mesh {
-    pub(crate) fn new(seed: u64, hops: Hops, protocol: PortProtocol) -> Mesh {
+    pub(crate) fn new(seed: u64, hops: Hops, protocol: Protocol) -> Mesh {
         let Pair { sim, client, server } = Pair::new(seed);
-        let application = || Endpoint::new(address("10.0.0.1:8080"), Reach::Plain);
-        let identity =
-            |name: &str| format!("spiffe://weft.test/ns/shop/sa/{name}").parse().unwrap();
+        let identity = |name: &str| -> SpiffeId {
+            format!("spiffe://weft.test/ns/shop/sa/{name}").parse().unwrap()
+        };
+        let (workload, port): (ObjectName, _) =
+            ("shop/web-1".parse().unwrap(), Port::new(80).unwrap());
+        let application = address("10.0.0.1:8080");
         let endpoint = match hops {
-            Hops::One => application(),
+            Hops::One => EndpointSpec::new(application, Reach::Plain),
             Hops::Two | Hops::Tunnel => {
-                let application = Rc::new(Backend::new("application", vec![application()]));
-                let inbound = Inbound {
-                    listen: address("10.0.0.1:15008"),
-                    workload: "shop/web-1".to_owned(),
-                    generation: 1,
-                    ports: [(80, InboundPort { protocol, application })].into(),
-                };
+                let (web, listen) = (identity("web"), address("10.0.0.1:15008"));
                 if hops == Hops::Two {
-                    start_proxy(&server, identity("web"), vec![], vec![inbound]);
+                    let ports = [(port, protocol, application)];
+                    let domain = web.trust_domain();
+                    let inbound = Inbound::fixed(listen, workload.clone(), 1, domain, ports);
+                    start_proxy(&server, web.clone(), vec![], vec![inbound]);
                 }
-                let target = TunnelTarget {
-                    identity: identity("web"),
-                    workload: "shop/web-1".to_owned(),
-                    generation: 1,
-                    service: None,
-                    port: 80,
-                };
-                Endpoint::new(address("10.0.0.1:15008"), Reach::Tunnel(target))
+                let (identity, generation, service) = (web, 1, None);
+                let target = TunnelTarget { identity, workload, generation, service, port };
+                EndpointSpec::new(listen, Reach::Tunnel(target))
             }
         };
-        let outbound = Outbound {
-            listen: address("10.0.0.2:9001"),
-            protocol,
-            backend: Rc::new(Backend::new("shop/web", vec![endpoint])),
-        };
+        let listen = address("10.0.0.2:9001");
+        let outbound = Outbound::fixed(listen, "shop/web", protocol, vec![endpoint]);
         start_proxy(&client, identity("client"), vec![outbound], vec![]);
         Mesh { sim, client, server }
     }
@@ -142,7 +134,7 @@ pub(crate) enum Last {
 #[derive(Clone, Debug)]
 pub(crate) struct Talk {
     name: &'static str,
-    protocol: PortProtocol,
+    protocol: Protocol,
     turns: Vec<Turn>,
 }
 
@@ -160,12 +152,12 @@ fn wire(text: impl AsRef<[u8]>) -> Vec<u8> {
 impl Talk {
     /// An empty talk over HTTP, whose `name` says what is promised.
     pub(crate) fn new(name: &'static str) -> Talk {
-        Talk { name, protocol: PortProtocol::Http, turns: Vec::new() }
+        Talk { name, protocol: Protocol::Http, turns: Vec::new() }
     }
 
     /// An empty talk over a port whose bytes are not looked into.
     pub(crate) fn opaque(name: &'static str) -> Talk {
-        Talk { protocol: PortProtocol::Tcp, ..Talk::new(name) }
+        Talk { protocol: Protocol::Opaque, ..Talk::new(name) }
     }
 
     fn then(mut self, turn: Turn) -> Talk {

@@ -1,6 +1,6 @@
 //! Bytes that are not looked into, and the tunnel's own opening, in raw bytes.
 
-use weft_proxy::config::PortProtocol;
+use weft_model::Protocol;
 use weft_sim::{seal_client, seal_server};
 use weft_wire::tunnel::{Answer, InnerProtocol, Preface, Verdict, decode, encode};
 
@@ -102,7 +102,7 @@ async fn dial(mesh: &Mesh) -> Line {
 #[test]
 fn a_preface_is_understood_wherever_it_is_cut() {
     for seed in 0..5 {
-        let mesh = Mesh::new(seed, Hops::Two, PortProtocol::Http);
+        let mesh = Mesh::new(seed, Hops::Two, Protocol::Http);
         let served = mesh.sim.run(async {
             let mut application = mesh.application();
             let mut line = dial(&mesh).await;
@@ -146,7 +146,7 @@ fn prefaces_that_mean_others_are_refused_with_a_reason() {
         (b"\0".to_vec(), None),
     ];
     for (number, (frame, reason)) in cases.into_iter().enumerate() {
-        let mesh = Mesh::new(number as u64, Hops::Two, PortProtocol::Http);
+        let mesh = Mesh::new(number as u64, Hops::Two, Protocol::Http);
         let came = mesh.sim.run(async {
             let mut application = mesh.application();
             let mut line = dial(&mesh).await;
@@ -188,7 +188,7 @@ fn answers_to_a_preface_are_understood_or_refused() {
         (accepted(), Some("upstream-closed")),
     ];
     for (number, (bytes, reason)) in cases.into_iter().enumerate() {
-        let mesh = Mesh::new(number as u64, Hops::Tunnel, PortProtocol::Http);
+        let mesh = Mesh::new(number as u64, Hops::Tunnel, Protocol::Http);
         let (world, said) = (mesh.server.world(), bytes.clone());
         drop(mesh.server.spawn(async move {
             let mut listener =

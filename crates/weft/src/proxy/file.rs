@@ -1,16 +1,15 @@
 //! The file of `weft proxy`: as it is written, and as it may be relied on.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
-use weft_model::{ObjectName, SpiffeId};
-use weft_proxy::backend::{Backend, Endpoint, Reach, TunnelTarget};
-use weft_proxy::config::{Inbound, InboundPort, Outbound, PortProtocol};
+use weft_model::{ObjectName, Port, Protocol, SpiffeId, TrustDomain};
+use weft_proxy::config::{Inbound, Listen, Outbound, OutboundTo};
+use weft_proxy::snapshot::{EndpointSpec, Reach, TunnelTarget};
 use weft_world::Files;
 
 /// The file as it is written.
@@ -22,6 +21,38 @@ struct RawFile {
     outbound: Vec<RawOutbound>,
     #[serde(default)]
     inbound: Vec<RawInbound>,
+    workload: Option<RawWorkload>,
+    data: Option<PathBuf>,
+}
+
+/// What the control plane is to know of the workload. Its `listen` takes the tunnels to it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWorkload {
+    name: String,
+    #[serde(default)]
+    services: Vec<String>,
+    listen: SocketAddr,
+    address: Option<IpAddr>,
+    ports: Vec<RawWorkloadPort>,
+    locality: Option<RawLocality>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RawWorkloadPort {
+    port: u16,
+    service_port: Option<u16>,
+    protocol: Option<String>,
+    application: Option<SocketAddr>,
+}
+
+/// Where a workload runs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLocality {
+    pub(super) region: String,
+    pub(super) zone: Option<String>,
 }
 
 /// Either where the own certificate, its key and the trusted roots are, or how to get them from a
@@ -42,9 +73,10 @@ struct RawIdentity {
 #[serde(deny_unknown_fields)]
 struct RawOutbound {
     listen: SocketAddr,
-    protocol: RawProtocol,
+    protocol: Option<RawProtocol>,
     service: Option<String>,
-    endpoints: Vec<RawEndpoint>,
+    port: Option<u16>,
+    endpoints: Option<Vec<RawEndpoint>>,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -52,6 +84,7 @@ struct RawOutbound {
 enum RawProtocol {
     Http,
     Tcp,
+    Detect,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +121,27 @@ pub(super) struct Checked {
     pub(super) identity: Option<Identity>,
     pub(super) outbound: Vec<Outbound>,
     pub(super) inbound: Vec<Inbound>,
+    pub(super) workload: Option<Registered>,
+    /// Where the proxy keeps its certificate and what it knows of the mesh.
+    pub(super) data: Option<PathBuf>,
+}
+
+/// A workload as it registers itself.
+pub(super) struct Registered {
+    pub(super) name: ObjectName,
+    pub(super) services: Vec<ObjectName>,
+    pub(super) listen: SocketAddr,
+    /// Where others reach the proxy.
+    pub(super) address: IpAddr,
+    pub(super) ports: BTreeMap<Port, RegisteredPort>,
+    pub(super) locality: Option<RawLocality>,
+}
+
+/// A port of the application of a registered workload.
+pub(super) struct RegisteredPort {
+    pub(super) service_port: Option<Port>,
+    pub(super) protocol: Option<String>,
+    pub(super) application: Option<SocketAddr>,
 }
 
 /// Where an identity comes from.
@@ -96,6 +150,15 @@ pub(super) enum Identity {
     Given(Box<Credentials>),
     /// From a control plane, which renews it.
     Joined(Box<Joining>),
+}
+
+impl Identity {
+    fn trust_domain(&self) -> TrustDomain {
+        match self {
+            Identity::Given(credentials) => credentials.svid.identity().trust_domain().clone(),
+            Identity::Joined(joining) => todo!(),
+        }
+    }
 }
 
 /// What is needed to get an identity from a control plane.
@@ -109,19 +172,22 @@ pub(super) struct Joining {
 pub(super) fn load(files: &dyn Files, path: &Path) -> anyhow::Result<Checked> {
     let text = String::from_utf8(super::read(files, path)?)
         .with_context(|| format!("{} is not UTF-8", path.display()))?;
-    let RawFile { identity, outbound, inbound } = serde_saphyr::from_str(&text)
+    let RawFile { identity, outbound, inbound, workload, data } = serde_saphyr::from_str(&text)
         .map_err(|error| anyhow::anyhow!("{} is malformed: {error}", path.display()))?;
     let check = || -> anyhow::Result<Checked> {
         ensure!(
-            !outbound.is_empty() || !inbound.is_empty(),
-            "neither `outbound` nor `inbound` names a listener"
+            !outbound.is_empty() || !inbound.is_empty() || workload.is_some(),
+            "none of `outbound`, `inbound` and `workload` names a listener"
         );
         let directory = path.parent().unwrap_or(Path::new("."));
         let identity = identity.map(|raw| check_identity(files, directory, raw)).transpose()?;
-        let has_identity = identity.is_some();
-        let outbound = each("outbound", outbound, |raw| check_outbound(raw, has_identity))?;
-        let inbound = each("inbound", inbound, |raw| check_inbound(raw, has_identity))?;
-        Ok(Checked { identity, outbound, inbound })
+        let own = identity.as_ref();
+        let outbound = each("outbound", outbound, |raw| check_outbound(raw, own))?;
+        let inbound = each("inbound", inbound, |raw| check_inbound(raw, own))?;
+        let workload = workload.map(|raw| check_workload(raw, own)).transpose();
+        let workload = workload.context("workload")?;
+        let data = data.map(|path| directory.join(path));
+        Ok(Checked { identity, outbound, inbound, workload, data })
     };
     check().with_context(|| format!("{} cannot be used", path.display()))
 }
@@ -182,69 +248,112 @@ fn credentials(
     Ok(Credentials { svid, bundle })
 }
 
-fn protocol(raw: RawProtocol) -> PortProtocol {
+fn protocol(raw: RawProtocol) -> Protocol {
     match raw {
-        RawProtocol::Http => PortProtocol::Http,
-        RawProtocol::Tcp => PortProtocol::Tcp,
+        RawProtocol::Http => Protocol::Http,
+        RawProtocol::Tcp => Protocol::Opaque,
+        RawProtocol::Detect => Protocol::Detect,
     }
 }
 
-fn check_outbound(raw: RawOutbound, has_identity: bool) -> anyhow::Result<Outbound> {
-    let RawOutbound { listen, protocol: raw_protocol, service, endpoints } = raw;
+fn check_outbound(raw: RawOutbound, identity: Option<&Identity>) -> anyhow::Result<Outbound> {
+    let RawOutbound { listen, protocol: raw_protocol, service, port, endpoints } = raw;
     let service = service.map(|text| text.parse::<ObjectName>()).transpose().context("service")?;
+    let Some(endpoints) = endpoints else {
+        let is_joined = matches!(identity, Some(Identity::Joined(_)));
+        ensure!(is_joined, "endpoints: needed, since no control plane could say them (`joinToken`)");
+        ensure!(raw_protocol.is_none(), "protocol: the Service says what is spoken on its ports");
+        let service = service.context("service: needed where no `endpoints` are given")?;
+        let port = port.context("port: needed where no `endpoints` are given")?;
+        let port = Port::new(port).context("port")?;
+        return Ok(Outbound { listen: Listen::At(listen), to: OutboundTo::Service(service, port) });
+    };
+    ensure!(port.is_none(), "port: it goes with a `service` without `endpoints`");
     ensure!(!endpoints.is_empty(), "endpoints: at least one is needed");
+    let protocol = protocol(raw_protocol.context("protocol: needed with `endpoints`")?);
     let name = service.as_ref().map_or_else(|| listen.to_string(), ToString::to_string);
+    let has_identity = identity.is_some();
     let endpoints =
         each("endpoints", endpoints, |raw| endpoint(raw, service.as_ref(), has_identity))?;
-    let backend = Rc::new(Backend::new(&name, endpoints));
-    Ok(Outbound { listen, protocol: protocol(raw_protocol), backend })
+    Ok(Outbound::fixed(listen, &name, protocol, endpoints))
 }
 
 fn endpoint(
     raw: RawEndpoint,
     service: Option<&ObjectName>,
     has_identity: bool,
-) -> anyhow::Result<Endpoint> {
+) -> anyhow::Result<EndpointSpec> {
     let RawEndpoint { address, tunnel, identity, workload, generation, port } = raw;
     match (address, tunnel) {
         (Some(address), None) => {
             let is_plain =
                 identity.is_none() && workload.is_none() && generation.is_none() && port.is_none();
             ensure!(is_plain, "identity, workload, generation and port go with `tunnel` only");
-            Ok(Endpoint::new(address, Reach::Plain))
+            Ok(EndpointSpec::new(address, Reach::Plain))
         }
         (None, Some(tunnel)) => {
             ensure!(has_identity, "tunnel: this file gives no `identity` to open one with");
             let identity: SpiffeId = identity.context("identity: needed with `tunnel`")?.parse()?;
             let workload = workload.context("workload: needed with `tunnel`")?;
             let workload: ObjectName = workload.parse().context("workload")?;
-            let port = port.filter(|&port| port > 0).context("port: needed with `tunnel`")?;
-            let target = TunnelTarget {
-                identity,
-                workload: workload.to_string(),
-                generation: generation.unwrap_or_default(),
-                service: service.cloned(),
-                port,
-            };
-            Ok(Endpoint::new(tunnel, Reach::Tunnel(target)))
+            let port = port.context("port: needed with `tunnel`")?;
+            let port = Port::new(port).context("port")?;
+            let generation = generation.unwrap_or_default();
+            let service = service.cloned();
+            let target = TunnelTarget { identity, workload, generation, service, port };
+            Ok(EndpointSpec::new(tunnel, Reach::Tunnel(target)))
         }
         _ => bail!("either `address` (plaintext) or `tunnel` (mutual TLS) is needed"),
     }
 }
 
-fn check_inbound(raw: RawInbound, has_identity: bool) -> anyhow::Result<Inbound> {
+fn check_inbound(raw: RawInbound, identity: Option<&Identity>) -> anyhow::Result<Inbound> {
     let RawInbound { listen, workload, generation, ports } = raw;
-    ensure!(has_identity, "this file gives no `identity` to prove to callers");
+    let identity = identity.context("this file gives no `identity` to prove to callers")?;
     let workload: ObjectName = workload.parse().context("workload")?;
     ensure!(!ports.is_empty(), "ports: at least one is needed");
     let mut checked = BTreeMap::new();
     for RawPort { port, protocol: raw_protocol, application } in ports {
-        ensure!(port > 0, "ports: 0 is no port");
-        let name = format!("{workload}:{port}");
-        let endpoint = Endpoint::new(application, Reach::Plain);
-        let application = Rc::new(Backend::new(&name, vec![endpoint]));
-        let entry = InboundPort { protocol: protocol(raw_protocol), application };
+        let port = Port::new(port).context("ports")?;
+        let entry = (protocol(raw_protocol), application);
         ensure!(checked.insert(port, entry).is_none(), "ports: {port} is given twice");
     }
-    Ok(Inbound { listen, workload: workload.to_string(), generation, ports: checked })
+    let trust_domain = identity.trust_domain();
+    let ports = checked.into_iter().map(|(port, (protocol, at))| (port, protocol, at));
+    Ok(Inbound::fixed(listen, workload, generation, &trust_domain, ports))
+}
+
+/// Checks what is to be registered, with the listener for its tunnels.
+fn check_workload(raw: RawWorkload, identity: Option<&Identity>) -> anyhow::Result<Registered> {
+    let RawWorkload { name, services, listen, address, ports, locality } = raw;
+    let Some(Identity::Joined(joining)) = identity else {
+        bail!("only a proxy with `identity.joinToken` can be registered");
+    };
+    let name: ObjectName = name.parse().context("name")?;
+    let account = &joining.service_account;
+    ensure!(
+        name.namespace() == account.namespace(),
+        "name: {name} is not in the namespace of identity.serviceAccount, {account}"
+    );
+    let services: Vec<ObjectName> = each("services", services, |text| Ok(text.parse()?))?;
+    for service in &services {
+        ensure!(
+            joining.services.contains(service),
+            "services: {service} is not one of identity.services"
+        );
+    }
+    ensure!(!ports.is_empty(), "ports: at least one is needed");
+    let mut checked = BTreeMap::new();
+    for RawWorkloadPort { port, service_port, protocol, application } in ports {
+        let port = Port::new(port).context("ports")?;
+        let service_port = service_port.map(Port::new).transpose().context("ports.servicePort")?;
+        let entry = RegisteredPort { service_port, protocol, application };
+        ensure!(checked.insert(port, entry).is_none(), "ports: {port} is given twice");
+    }
+    let address = address.unwrap_or(listen.ip());
+    ensure!(
+        !address.is_unspecified(),
+        "address: needed where `listen` is {listen}: others must reach this proxy there"
+    );
+    Ok(Registered { name, services, listen, address, ports: checked, locality })
 }

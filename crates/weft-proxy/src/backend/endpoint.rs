@@ -1,0 +1,165 @@
+//! One endpoint: the connections to it.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::task::{Context, Waker};
+
+use weft_wire::tunnel::{InnerProtocol, Preface};
+use weft_world::{Moment, Stream};
+
+use crate::Proxy;
+use crate::error::ProxyError;
+use crate::exchange::Upstream;
+use crate::h1::Client;
+use crate::snapshot::{EndpointSpec, Reach, TunnelTarget};
+use crate::time::{CONNECT_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, within};
+use crate::tunnel::ClientTunnel;
+
+/// How many idle connections to one endpoint are kept.
+const IDLE_MAX: usize = 256;
+
+/// One address of a backend.
+pub(crate) struct Endpoint {
+    spec: EndpointSpec,
+    idle: RefCell<Vec<Idle>>,
+}
+
+struct Idle {
+    upstream: Box<dyn Upstream>,
+    since: Moment,
+}
+
+impl Endpoint {
+    /// The endpoint that `spec` describes.
+    pub(crate) fn new(spec: EndpointSpec) -> Endpoint {
+        Endpoint { spec, idle: RefCell::default() }
+    }
+
+    /// Whether it is the one that `spec` describes: where it runs and how it fares may change.
+    pub(crate) fn is(&self, spec: &EndpointSpec) -> bool {
+        self.spec.address == spec.address && self.spec.reach == spec.reach
+    }
+
+    /// Its address, or that of the proxy in front of it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.spec.address
+    }
+
+    /// Whether the one at the other end proved to be of the mesh.
+    pub(crate) fn is_secured(&self) -> bool {
+        matches!(self.spec.reach, Reach::Tunnel(_))
+    }
+
+    /// A connection for one HTTP/1.1 exchange: an idle one, or a new one.
+    ///
+    /// A request that must not be sent twice gets a connection to an application only if that was
+    /// in use a moment ago: the application may be closing an older one just now, and then nobody
+    /// can tell whether it took the request.
+    ///
+    /// # Errors
+    /// [`ProxyError`] where none is to be had; nothing was sent then.
+    pub(crate) async fn http1(
+        &self,
+        proxy: &Proxy,
+        is_idempotent: bool,
+    ) -> Result<Box<dyn Upstream>, ProxyError> {
+        let needs_fresh = !is_idempotent && !self.is_secured();
+        let now = proxy.world.clock.now();
+        while let Some(mut idle) = self.take_idle() {
+            if needs_fresh && now.since(idle.since) >= FRESH_FOR {
+                self.idle.borrow_mut().push(idle); // The others are older still.
+                break;
+            }
+            // No waker is needed: the answer is what the last look at the socket said.
+            let broken = idle.upstream.poll_broken(&mut Context::from_waker(Waker::noop()));
+            if broken.is_pending() {
+                return Ok(idle.upstream);
+            }
+        }
+        let stream = self.dial(proxy, InnerProtocol::Http1).await?;
+        Ok(Box::new(Client::new(stream)))
+    }
+
+    /// Keeps a connection for later if it can be used again.
+    pub(crate) fn give_back(&self, upstream: Box<dyn Upstream>, now: Moment) {
+        let mut idle = self.idle.borrow_mut();
+        if upstream.is_reusable() && idle.len() < IDLE_MAX {
+            idle.push(Idle { upstream, since: now });
+        }
+    }
+
+    /// A new connection, through a tunnel where there is one. Nothing of it may be flushed yet.
+    ///
+    /// # Errors
+    /// [`ProxyError`] where none is to be had.
+    pub(crate) async fn dial(
+        &self,
+        proxy: &Proxy,
+        protocol: InnerProtocol,
+    ) -> Result<Box<dyn Stream>, ProxyError> {
+        let address = self.spec.address;
+        let clock = &*proxy.world.clock;
+        let network = match &self.spec.reach {
+            Reach::NotInMesh(workload) => {
+                return Err(ProxyError::PeerNotInMesh { workload: workload.to_string() });
+            }
+            Reach::Application => &proxy.inside,
+            Reach::Plain | Reach::Tunnel(_) => &proxy.world.network,
+        };
+        let socket = within(clock, CONNECT_TIMEOUT, network.connect(address))
+            .await
+            .ok_or(ProxyError::ConnectTimeout { address })?
+            .map_err(|source| ProxyError::Connect { address, source })?;
+        let Reach::Tunnel(target) = &self.spec.reach else { return Ok(socket) };
+        within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, protocol))
+            .await
+            .ok_or(ProxyError::HandshakeTimeout { address })?
+    }
+
+    async fn open_tunnel(
+        &self,
+        proxy: &Proxy,
+        socket: Box<dyn Stream>,
+        target: &TunnelTarget,
+        protocol: InnerProtocol,
+    ) -> Result<Box<dyn Stream>, ProxyError> {
+        let address = self.spec.address;
+        let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
+        let name = target.service.as_ref().map(|service| {
+            format!("{}.{}.{}.svc", target.port, service.name(), service.namespace())
+        });
+        let secured = tls
+            .connect(socket, name.as_deref())
+            .await
+            .map_err(|source| ProxyError::Handshake { address, source })?;
+        if secured.peer != target.identity {
+            let (expected, found) = (Box::new(target.identity.clone()), Box::new(secured.peer));
+            return Err(ProxyError::WrongPeer { address, expected, found });
+        }
+        let preface = Preface {
+            workload: target.workload.to_string(),
+            generation: target.generation,
+            service: target.service.as_ref().map(ToString::to_string).unwrap_or_default(),
+            target_address: Vec::new(),
+            target_port: u32::from(target.port.get()),
+            protocol: protocol.into(),
+        };
+        let tunnel = ClientTunnel::open(secured.stream, &preface)
+            .await
+            .map_err(|source| ProxyError::Connect { address, source })?;
+        Ok(Box::new(tunnel))
+    }
+
+    /// The connection used last: the others age and are closed.
+    fn take_idle(&self) -> Option<Idle> {
+        self.idle.borrow_mut().pop()
+    }
+
+    pub(crate) fn sweep(&self, now: Moment) {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.idle.borrow_mut().retain_mut(|idle| {
+            now.since(idle.since) < UPSTREAM_IDLE_TIMEOUT
+                && idle.upstream.poll_broken(&mut cx).is_pending()
+        });
+    }
+}

@@ -1,0 +1,157 @@
+//! A connection that a peer opened to the workload: who it is, what it wants, whether it may.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weft_model::{Port, Protocol as Declared};
+use weft_telemetry::{Direction, Protocol};
+use weft_wire::tunnel::{InnerProtocol, Preface};
+use weft_world::{Accepted, Stream};
+
+use crate::config::InboundOwn;
+use crate::connection::{Connection, To, http1};
+use crate::error::ProxyError;
+use crate::snapshot::{Own, OwnPort};
+use crate::time::{HANDSHAKE_TIMEOUT, within};
+use crate::tunnel::{ServerTunnel, protocol_name};
+use crate::{Proxy, stream};
+
+/// What was opened.
+struct Opened {
+    tunnel: ServerTunnel,
+    port: Port,
+    protocol: InnerProtocol,
+}
+
+/// A connection that a peer opened to the workload.
+pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accepted) {
+    let Accepted { stream, peer: downstream, destination } = accepted;
+    let to = To::Nowhere;
+    let mut connection = Connection::new(Direction::Inbound, downstream, destination, to);
+    let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
+    let opening = open(&proxy, &own, &mut connection, stream);
+    let opened = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, opening).await;
+    match opened.unwrap_or(Err(ProxyError::InboundTimeout)) {
+        Ok(Opened { tunnel, port, protocol }) => {
+            connection.to = To::Own((*own).clone(), port);
+            match protocol {
+                InnerProtocol::Http1 => {
+                    if let Ok(stream) = tunnel.accept().await {
+                        http1(&proxy, &connection, stream).await;
+                    }
+                }
+                _ => opaque(&proxy, &connection, tunnel).await,
+            }
+        }
+        Err(error) => {
+            let mut record = connection.record(Protocol::Unknown, started);
+            record.reason = Some(error.verdict().reason);
+            record.detail = error.to_string();
+            record.duration = proxy.world.clock.now().since(began);
+            proxy.recorder.finish(&record);
+        }
+    }
+}
+
+/// Finds out who calls and what for, and refuses what is not to be had here.
+async fn open(
+    proxy: &Proxy,
+    own: &InboundOwn,
+    connection: &mut Connection,
+    socket: Box<dyn Stream>,
+) -> Result<Opened, ProxyError> {
+    let address = connection.destination;
+    let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
+    let secured = tls.accept(socket).await.map_err(ProxyError::InboundHandshake)?;
+    connection.peer = Some(Rc::new(secured.peer));
+    let mut tunnel = ServerTunnel::new(secured.stream);
+    let preface = tunnel.preface().await?;
+    let admitted = current(proxy, own).and_then(|own| admit(&own, &preface));
+    match admitted {
+        Ok((port, _)) => Ok(Opened { tunnel, port, protocol: preface.protocol() }),
+        Err(error) => {
+            // The caller may be gone already; the record says what was wrong in any case.
+            let _ = tunnel.refuse(error.verdict().reason, &error.to_string()).await;
+            Err(error)
+        }
+    }
+}
+
+/// The own workload as it is known now.
+pub(crate) fn current(proxy: &Proxy, own: &InboundOwn) -> Result<Arc<Own>, ProxyError> {
+    match own {
+        InboundOwn::Fixed(own) => Ok(own.clone()),
+        InboundOwn::Discovered => {
+            let pending = || ProxyError::PolicyPending { missing: "the own workload".to_owned() };
+            proxy.configuration.load().own.clone().ok_or_else(pending)
+        }
+    }
+}
+
+/// The port of the application as it is known now.
+pub(crate) fn own_port(proxy: &Proxy, own: &InboundOwn, port: Port) -> Result<OwnPort, ProxyError> {
+    let own = current(proxy, own)?;
+    let found = own.ports.get(&port).cloned();
+    found
+        .ok_or_else(|| ProxyError::UnknownPort { workload: own.name.to_string(), port: port.get() })
+}
+
+/// Decides whether this proxy is the one that `preface` means, and has what it wants.
+fn admit(own: &Own, preface: &Preface) -> Result<(Port, OwnPort), ProxyError> {
+    let Own { name, generation, ports, .. } = own;
+    let workload = name.to_string();
+    if preface.workload != workload || preface.generation != *generation {
+        let wanted = format!("{}, generation {}", preface.workload, preface.generation);
+        let found = format!("{workload}, generation {generation}");
+        return Err(ProxyError::NotMe { wanted, found });
+    }
+    let number = preface.port().map_err(ProxyError::Preface)?;
+    let port = Port::new(number).ok();
+    let found = port.and_then(|port| Some((port, ports.get(&port)?.clone())));
+    let (port, own_port) = found
+        .ok_or_else(|| ProxyError::UnknownPort { workload: workload.clone(), port: number })?;
+    let declared = own_port.application.protocol;
+    let is_fine = match preface.protocol() {
+        InnerProtocol::Http1 => declared.is_http() || declared == Declared::Detect,
+        InnerProtocol::Opaque => !declared.is_http(),
+        InnerProtocol::Http2 | InnerProtocol::Probe | InnerProtocol::Unspecified => false,
+    };
+    if !is_fine {
+        let wanted = protocol_name(preface.protocol());
+        return Err(ProxyError::WrongProtocol { workload, port: number, wanted });
+    }
+    Ok((port, own_port))
+}
+
+/// Bytes for the application that are not looked into. The tunnel is accepted once the application
+/// has taken the connection.
+async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel) {
+    let clock = &proxy.world.clock;
+    let began = clock.now();
+    let mut record = connection.record(Protocol::Tcp, clock.wall());
+    let dialled = async {
+        let application = connection.backend(proxy)?;
+        record.backend = Some(application.name().clone());
+        stream::dial(proxy, connection.direction, &application, &mut record).await
+    };
+    let result = match dialled.await {
+        Ok(mut upstream) => match tunnel.accept().await {
+            Ok(mut downstream) => {
+                let network = &*proxy.inside;
+                stream::relay(network, &mut downstream, &mut *upstream, &mut record).await
+            }
+            Err(_) => Err(ProxyError::PrefaceEnded),
+        },
+        Err(error) => {
+            // The caller may be gone already; the record says what was wrong in any case.
+            let _ = tunnel.refuse(error.verdict().reason, &error.to_string()).await;
+            Err(error)
+        }
+    };
+    if let Err(error) = result {
+        record.reason = Some(error.verdict().reason);
+        record.detail = error.to_string();
+    }
+    record.duration = clock.now().since(began);
+    proxy.recorder.finish(&record);
+}

@@ -1,0 +1,204 @@
+//! A connection that the workload opened: where it leads, and what is spoken on it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weft_model::Protocol as Declared;
+use weft_model::{Address, Cidr, Network, ObjectName, OutboundPolicy, Port};
+use weft_telemetry::{Direction, Protocol};
+use weft_wire::discovery::{Lookup, Subscription};
+use weft_world::Accepted;
+
+use crate::config::OutboundTo;
+use crate::connection::{Connection, To, http1};
+use crate::detect::{self, Detected, Spoken};
+use crate::error::{ProxyError, StreamError};
+use crate::prefixed::Prefixed;
+use crate::snapshot::{Destination, DestinationName, EndpointSpec, Owner, Reach, Snapshot};
+use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, LOOKUP_TIMEOUT, SILENCE, within};
+use crate::{Proxy, stream, tunnel};
+
+/// What passes by the mesh although it was captured.
+#[derive(Clone, Debug, Default)]
+pub struct Excluded {
+    /// Addresses.
+    pub cidrs: Vec<Cidr>,
+    /// Ports.
+    pub ports: Vec<Port>,
+}
+
+impl Excluded {
+    fn has(&self, address: SocketAddr) -> bool {
+        self.ports.iter().any(|port| port.get() == address.port())
+            || self.cidrs.iter().any(|block| block.contains(address.ip()))
+    }
+}
+
+/// A connection that the workload opened.
+pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accepted) {
+    let Accepted { stream, peer: downstream, destination } = accepted;
+    let mut connection = Connection::new(Direction::Outbound, downstream, destination, To::Nowhere);
+    let mut stream = Prefixed::new(stream);
+    let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
+    let led = lead(&proxy, &to, &mut connection, &mut stream).await;
+    match led {
+        Ok(Some(Detected { spoken, upstream })) => match spoken {
+            Spoken::Http1 => http1(&proxy, &connection, stream).await,
+            Spoken::Http2 | Spoken::Opaque => {
+                stream::serve(&proxy, &connection, stream, upstream).await;
+            }
+        },
+        Ok(None) => {}
+        Err(error) => {
+            let mut record = connection.record(Protocol::Unknown, started);
+            record.reason = Some(error.verdict().reason);
+            record.detail = error.to_string();
+            record.duration = proxy.world.clock.now().since(began);
+            proxy.recorder.finish(&record);
+        }
+    }
+}
+
+/// Finds out where `connection` leads and what is spoken on it; nothing if the caller ended it.
+async fn lead(
+    proxy: &Rc<Proxy>,
+    to: &OutboundTo,
+    connection: &mut Connection,
+    stream: &mut Prefixed,
+) -> Result<Option<Detected>, ProxyError> {
+    connection.to = match to {
+        OutboundTo::Fixed(destination) => To::Fixed(destination.clone()),
+        OutboundTo::Service(name, port) => service(proxy, name, *port).await?,
+        OutboundTo::Original(excluded) if excluded.has(connection.destination) => {
+            To::Fixed(outside(connection.destination))
+        }
+        OutboundTo::Original(_) => address(proxy, connection.destination).await?,
+    };
+    let declared = connection.destination(proxy)?.protocol;
+    let clock = &*proxy.world.clock;
+    let opaque = Detected { spoken: Spoken::Opaque, upstream: None };
+    if declared.is_http() {
+        let spoken = detect::http(clock, stream, DOWNSTREAM_IDLE_TIMEOUT).await;
+        return Ok(spoken.map(|spoken| Detected { spoken, upstream: None }));
+    }
+    if declared != Declared::Detect {
+        return Ok(Some(opaque));
+    }
+    let connection = &*connection;
+    let dial = || -> detect::Dialling<'_> {
+        Box::pin(async move {
+            let mut record = connection.record(Protocol::Tcp, proxy.world.clock.wall());
+            let backend = connection.backend(proxy)?;
+            stream::dial(proxy, connection.direction, &backend, &mut record).await
+        })
+    };
+    let broken = |error| {
+        let address = connection.destination;
+        let broke = |source| ProxyError::UpstreamBroke { address, source };
+        tunnel::refusal(StreamError::Io(error)).unwrap_or_else(broke)
+    };
+    detect::detect(clock, stream, SILENCE, dial, broken).await.map(Some)
+}
+
+/// What a port of a Service is, asked for if it is not known yet.
+async fn service(proxy: &Proxy, name: &ObjectName, port: Port) -> Result<To, ProxyError> {
+    let is_known = |snapshot: &Snapshot| snapshot.services.contains_key(name);
+    if !is_known(&proxy.configuration.load()) {
+        let answer = look(proxy, Subscription::Service(name.clone())).await;
+        if !is_known(&proxy.configuration.load()) {
+            let (service, why) = (name.to_string(), said(answer));
+            return Err(ProxyError::ServiceUnknown { service, why });
+        }
+    }
+    Ok(To::Service(name.clone(), port))
+}
+
+/// What has `address`, asked for if it is not known yet.
+async fn address(proxy: &Proxy, address: SocketAddr) -> Result<To, ProxyError> {
+    let ip = address.ip();
+    if owns(&proxy.configuration.load(), ip) {
+        return Ok(To::Address(address));
+    }
+    if !is_inside(&proxy.configuration.load(), ip) {
+        let snapshot = proxy.configuration.load();
+        let policy = snapshot.mesh.as_ref().map(|mesh| mesh.outbound);
+        return match policy {
+            Some(OutboundPolicy::Any) => Ok(To::Fixed(outside(address))),
+            Some(OutboundPolicy::Registered) => Err(ProxyError::OutsideRefused { address }),
+            None => {
+                let why = "the ranges of the mesh are not known yet".to_owned();
+                Err(ProxyError::AddressUnknown { address, why })
+            }
+        };
+    }
+    let wanted = Address { network: Network::default(), ip };
+    let answer = look(proxy, Subscription::Address(wanted)).await;
+    if owns(&proxy.configuration.load(), ip) {
+        return Ok(To::Address(address));
+    }
+    Err(ProxyError::AddressUnknown { address, why: said(answer) })
+}
+
+fn owns(snapshot: &Snapshot, ip: IpAddr) -> bool {
+    snapshot.addresses.contains_key(&ip)
+}
+
+/// Whether the mesh's own ranges have `ip`.
+fn is_inside(snapshot: &Snapshot, ip: IpAddr) -> bool {
+    let mesh = snapshot.mesh.as_ref();
+    mesh.is_some_and(|mesh| mesh.cidrs.iter().any(|block| block.contains(ip)))
+}
+
+/// What discovery answers in time.
+async fn look(proxy: &Proxy, wanted: Subscription) -> Option<Lookup> {
+    let discovery = proxy.discovery.as_ref()?;
+    within(&*proxy.world.clock, LOOKUP_TIMEOUT, discovery.look(wanted)).await
+}
+
+/// The answer of discovery in words.
+fn said(answer: Option<Lookup>) -> String {
+    match answer {
+        None => "the control plane did not answer within 2 s".to_owned(),
+        Some(Lookup::Refused(reason)) => reason,
+        Some(Lookup::Absent) => "there is no such thing".to_owned(),
+        Some(Lookup::Found | Lookup::Waiting) => "it is not put to work yet".to_owned(),
+    }
+}
+
+/// An address outside of the mesh, as a destination.
+fn outside(address: SocketAddr) -> Arc<Destination> {
+    let name = DestinationName::Outside(address);
+    let endpoints = vec![EndpointSpec::new(address, Reach::Plain)];
+    Arc::new(Destination::plain(name, Declared::Opaque, endpoints))
+}
+
+/// What has `address`, as it is known now.
+pub(crate) fn at_address(
+    snapshot: &Snapshot,
+    address: SocketAddr,
+) -> Result<Arc<Destination>, ProxyError> {
+    let unknown = || ProxyError::AddressUnknown { address, why: "it is gone".to_owned() };
+    let port = Port::new(address.port()).map_err(|_| unknown())?;
+    match snapshot.addresses.get(&address.ip()).ok_or_else(unknown)? {
+        Owner::Service(name) => of_service(snapshot, name, port),
+        Owner::Workload(view) => view.ports.get(&port).cloned().ok_or_else(|| {
+            ProxyError::UnknownPort { workload: view.name.to_string(), port: port.get() }
+        }),
+    }
+}
+
+/// A port of a Service, as it is known now.
+pub(crate) fn of_service(
+    snapshot: &Snapshot,
+    name: &ObjectName,
+    port: Port,
+) -> Result<Arc<Destination>, ProxyError> {
+    let gone = || ProxyError::ServiceUnknown {
+        service: name.to_string(),
+        why: "there is no such Service".to_owned(),
+    };
+    let view = snapshot.services.get(name).ok_or_else(gone)?;
+    let found = view.ports.get(&port).cloned();
+    found.ok_or_else(|| ProxyError::NoServicePort { service: name.to_string(), port })
+}

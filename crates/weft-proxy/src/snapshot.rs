@@ -1,0 +1,218 @@
+//! What a proxy knows of the mesh at one moment: immutable, and replaced whole.
+//!
+//! A request takes from the snapshot what concerns it and keeps only that. What belongs to
+//! connections, such as pools and load, is not here but in [`crate::backend`].
+
+mod builder;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use weft_decide::route::RouteTable;
+use weft_model::{
+    Health, Locality, MeshSettings, ObjectName, Port, Protocol, SpiffeId, TrafficPolicy,
+};
+
+use crate::guard::Guard;
+
+pub use self::builder::{Builder, OwnWorkload, check};
+
+/// What a proxy knows of the mesh at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// What holds for the whole mesh, if it is known.
+    pub mesh: Option<Arc<MeshSettings>>,
+    /// The own workload, if it is known.
+    pub own: Option<Arc<Own>>,
+    pub(crate) services: HashMap<ObjectName, Arc<ServiceView>>,
+    pub(crate) addresses: HashMap<IpAddr, Owner>,
+}
+
+/// Who has an address.
+#[derive(Clone, Debug)]
+pub(crate) enum Owner {
+    /// A Service: it is one of its virtual addresses.
+    Service(ObjectName),
+    /// A workload.
+    Workload(Arc<WorkloadView>),
+}
+
+/// A Service, port by port.
+#[derive(Debug)]
+pub(crate) struct ServiceView {
+    pub(crate) ports: BTreeMap<Port, Arc<Destination>>,
+    /// Those whose ports it leads to.
+    pub(crate) workloads: BTreeSet<ObjectName>,
+}
+
+/// A workload that is called by its own address, port by port.
+#[derive(Debug)]
+pub(crate) struct WorkloadView {
+    pub(crate) name: ObjectName,
+    pub(crate) ports: BTreeMap<Port, Arc<Destination>>,
+}
+
+/// What a [`Destination`] is, which names it in records.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DestinationName {
+    /// A port of a Service.
+    Service(ObjectName, Port),
+    /// A port of a workload.
+    Workload(ObjectName, Port),
+    /// A port of the own application.
+    Application(Port),
+    /// What an explicit listener leads to, by the name that its owner gave it.
+    Listener(Arc<str>),
+    /// An address outside of the mesh.
+    Outside(SocketAddr),
+}
+
+impl fmt::Display for DestinationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DestinationName::Service(name, port) => write!(f, "{name}:{port}"),
+            DestinationName::Workload(name, port) => write!(f, "workload {name}:{port}"),
+            DestinationName::Application(port) => write!(f, "application:{port}"),
+            DestinationName::Listener(name) => f.write_str(name),
+            DestinationName::Outside(address) => write!(f, "outside {address}"),
+        }
+    }
+}
+
+/// Something that can be called: what is spoken there, which rules requests fall under, and which
+/// endpoints serve it.
+#[derive(Debug)]
+pub struct Destination {
+    /// What it is.
+    pub name: DestinationName,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// How it is called.
+    pub traffic: TrafficPolicy,
+    /// The rules for requests to it. None: all go to its own endpoints.
+    pub routes: RouteTable,
+    /// The endpoints.
+    pub endpoints: Vec<EndpointSpec>,
+}
+
+impl Destination {
+    /// A destination without rules, called as the defaults say.
+    pub fn plain(
+        name: DestinationName,
+        protocol: Protocol,
+        endpoints: Vec<EndpointSpec>,
+    ) -> Destination {
+        let (traffic, routes) = (TrafficPolicy::default(), RouteTable::default());
+        Destination { name, protocol, traffic, routes, endpoints }
+    }
+}
+
+/// One endpoint of a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// Its address, or that of the proxy in front of it.
+    pub address: SocketAddr,
+    /// How it is reached.
+    pub reach: Reach,
+    /// Where it runs.
+    pub locality: Option<Locality>,
+    /// Whether it may be called.
+    pub health: Health,
+}
+
+impl EndpointSpec {
+    /// The healthy endpoint at `address`.
+    pub fn new(address: SocketAddr, reach: Reach) -> EndpointSpec {
+        EndpointSpec { address, reach, locality: None, health: Health::Healthy }
+    }
+}
+
+/// How an endpoint is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// In plaintext, in the network of the own application.
+    Application,
+    /// In plaintext: a destination outside the mesh, or one that takes it.
+    Plain,
+    /// By a tunnel to the proxy of a workload.
+    Tunnel(TunnelTarget),
+    /// Not at all, since it proves no identity and plaintext is not let through.
+    NotInMesh(ObjectName),
+}
+
+/// Who is at the other end of a tunnel, and what is wanted there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelTarget {
+    /// The identity that the proxy there must prove.
+    pub identity: SpiffeId,
+    /// The workload.
+    pub workload: ObjectName,
+    /// Which instance of that name.
+    pub generation: u64,
+    /// The Service by which it is called, for telemetry and SNI.
+    pub service: Option<ObjectName>,
+    /// The port of the application.
+    pub port: Port,
+}
+
+/// The workload that a proxy stands for.
+#[derive(Debug)]
+pub struct Own {
+    /// Its name.
+    pub name: ObjectName,
+    /// Which instance of that name.
+    pub generation: u64,
+    /// Where it runs.
+    pub locality: Option<Locality>,
+    /// The ports of its application.
+    pub ports: BTreeMap<Port, OwnPort>,
+}
+
+/// A port of the own application.
+#[derive(Clone, Debug)]
+pub struct OwnPort {
+    /// The application.
+    pub application: Arc<Destination>,
+    /// Who may call it.
+    pub guard: Arc<Guard>,
+}
+
+/// The snapshot in force, shared by all threads of a proxy.
+pub struct Configuration {
+    current: ArcSwap<Snapshot>,
+    changes: watch::Sender<u64>,
+}
+
+impl Configuration {
+    /// A configuration that begins with `snapshot`.
+    pub fn new(snapshot: Snapshot) -> Configuration {
+        let (changes, _) = watch::channel(0);
+        Configuration { current: ArcSwap::from_pointee(snapshot), changes }
+    }
+
+    /// Puts `snapshot` in force: what begins from now on goes by it.
+    pub fn replace(&self, snapshot: Arc<Snapshot>) {
+        self.current.store(snapshot);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The snapshot in force.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// Tells of each replacement from now on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+impl Default for Configuration {
+    fn default() -> Configuration {
+        Configuration::new(Snapshot::default())
+    }
+}

@@ -1,0 +1,277 @@
+//! From the objects that discovery brought to a snapshot: what did not change is taken over.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use weft_decide::route::RouteTable;
+use weft_model::{
+    MtlsMode, Network, ObjectName, Port, Route, Service, TrafficPolicy, TrustDomain,
+    UnguardedPolicy, Workload,
+};
+use weft_wire::discovery::{Client, Guarding, Outcome};
+use weft_wire::{Object, ObjectKey};
+
+use super::{
+    Destination, DestinationName, EndpointSpec, Own, OwnPort, Owner, Reach, ServiceView, Snapshot,
+    TunnelTarget, WorkloadView,
+};
+use crate::guard::Guard;
+
+/// The workload that a proxy stands for, as it says itself.
+#[derive(Clone, Debug)]
+pub struct OwnWorkload {
+    /// Its name.
+    pub name: ObjectName,
+    /// Which instance of that name: tunnels for another one are refused.
+    pub generation: u64,
+    /// The trust domain of its identity.
+    pub trust_domain: TrustDomain,
+    /// Where its application listens, where that is not the port itself on 127.0.0.1.
+    pub applications: BTreeMap<Port, SocketAddr>,
+}
+
+/// Makes snapshots of what a discovery client holds.
+pub struct Builder {
+    own: Option<OwnWorkload>,
+    network: Network,
+    services: HashMap<ObjectName, Arc<ServiceView>>,
+    workloads: HashMap<ObjectName, Arc<WorkloadView>>,
+}
+
+/// Whether an object can be put to work, to be asked before it is taken.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check(object: &Object) -> Result<(), String> {
+    let Object::Route(route) = object else { return Ok(()) };
+    // The expressions are the same for every parent.
+    let Some(parent) = route.parents.first() else { return Ok(()) };
+    let port = parent.port.or(Port::new(1).ok()).expect("1 is a port");
+    RouteTable::new([route], &parent.service, port).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+impl Builder {
+    /// A builder for the proxy of `own`; none stands for no workload, and only calls.
+    pub fn new(own: Option<OwnWorkload>) -> Builder {
+        let (services, workloads) = Default::default();
+        Builder { own, network: Network::default(), services, workloads }
+    }
+
+    /// The snapshot of all that `client` holds.
+    pub fn rebuild(&mut self, client: &Client) -> Arc<Snapshot> {
+        self.services.clear();
+        self.workloads.clear();
+        let keys: Vec<_> = client.objects().map(|object| object.key().clone()).collect();
+        self.take(client, &keys)
+    }
+
+    /// The snapshot after `client` took what `outcome` says.
+    pub fn update(&mut self, client: &Client, outcome: &Outcome) -> Arc<Snapshot> {
+        let keys: Vec<_> = outcome.changed.iter().chain(&outcome.removed).cloned().collect();
+        self.take(client, &keys)
+    }
+
+    fn take(&mut self, client: &Client, keys: &[ObjectKey]) -> Arc<Snapshot> {
+        let held = Held::new(client);
+        for service in self.touched(&held, keys) {
+            match held.services.get(&service) {
+                Some(found) => {
+                    let view = self.service(&held, found);
+                    self.services.insert(service, Arc::new(view));
+                }
+                None => drop(self.services.remove(&service)),
+            }
+        }
+        for key in keys {
+            let ObjectKey::Workload(name) = key else { continue };
+            match held.workloads.get(name) {
+                Some(found) => {
+                    let view = Arc::new(self.workload(found));
+                    self.workloads.insert(name.clone(), view);
+                }
+                None => drop(self.workloads.remove(name)),
+            }
+        }
+        let mesh = held.mesh.cloned();
+        let own = self.own(client, &held).map(Arc::new);
+        let addresses = self.addresses(&held);
+        Arc::new(Snapshot { mesh, own, services: self.services.clone(), addresses })
+    }
+
+    /// The Services that `keys` have a part in, now or before.
+    fn touched(&self, held: &Held<'_>, keys: &[ObjectKey]) -> BTreeSet<ObjectName> {
+        let mut services = BTreeSet::new();
+        for key in keys {
+            match key {
+                ObjectKey::Service(name) => drop(services.insert(name.clone())),
+                ObjectKey::Workload(name) => {
+                    if let Some(workload) = held.workloads.get(name) {
+                        services.extend(workload.services.keys().cloned());
+                    }
+                    services.extend(self.services_with(|view| view.workloads.contains(name)));
+                }
+                ObjectKey::Route(name) => {
+                    if let Some(route) = held.routes.iter().find(|route| route.name == *name) {
+                        services.extend(route.parents.iter().map(|parent| parent.service.clone()));
+                    }
+                    services.extend(self.services_with(|view| {
+                        view.ports.values().any(|port| port.routes.has(name))
+                    }));
+                }
+                ObjectKey::Mesh
+                | ObjectKey::Trust(_)
+                | ObjectKey::Guards(_)
+                | ObjectKey::Policy(_) => {}
+            }
+        }
+        services
+    }
+
+    fn services_with(
+        &self,
+        holds: impl Fn(&ServiceView) -> bool,
+    ) -> impl Iterator<Item = ObjectName> {
+        self.services.iter().filter(move |(_, view)| holds(view)).map(|(name, _)| name.clone())
+    }
+
+    fn service(&self, held: &Held<'_>, service: &Service) -> ServiceView {
+        let workloads = held.workloads.values().filter(|w| w.services.contains_key(&service.name));
+        let workloads: Vec<_> = workloads.copied().collect();
+        let port = |(port, spoken): (&Port, &weft_model::ServicePort)| {
+            let endpoints = workloads.iter().filter_map(|workload| {
+                let target = *workload.services.get(&service.name)?.get(port)?;
+                self.endpoint(workload, target, Some(&service.name), spoken.mtls)
+            });
+            let routes = held.routes.iter().copied();
+            let destination = Destination {
+                name: DestinationName::Service(service.name.clone(), *port),
+                protocol: spoken.protocol,
+                traffic: service.traffic,
+                routes: RouteTable::new(routes, &service.name, *port)
+                    .expect("routes were checked before they were taken"),
+                endpoints: endpoints.collect(),
+            };
+            (*port, Arc::new(destination))
+        };
+        ServiceView {
+            ports: service.ports.iter().map(port).collect(),
+            workloads: workloads.iter().map(|workload| workload.name.clone()).collect(),
+        }
+    }
+
+    fn workload(&self, workload: &Workload) -> WorkloadView {
+        let port = |(port, spoken): (&Port, &weft_model::WorkloadPort)| {
+            let endpoint = self.endpoint(workload, *port, None, spoken.mtls);
+            let destination = Destination {
+                name: DestinationName::Workload(workload.name.clone(), *port),
+                protocol: spoken.protocol,
+                traffic: TrafficPolicy::default(),
+                routes: RouteTable::default(),
+                endpoints: endpoint.into_iter().collect(),
+            };
+            (*port, Arc::new(destination))
+        };
+        let ports = workload.ports.iter().map(port).collect();
+        WorkloadView { name: workload.name.clone(), ports }
+    }
+
+    /// How `port` of the application of `workload` is reached; not at all from another network.
+    fn endpoint(
+        &self,
+        workload: &Workload,
+        port: Port,
+        service: Option<&ObjectName>,
+        mtls: MtlsMode,
+    ) -> Option<EndpointSpec> {
+        if workload.network != self.network {
+            return None;
+        }
+        let direct = || Some(SocketAddr::new(*workload.addresses.first()?, port.get()));
+        let (address, reach) = match (&workload.identity, workload.tunnel_address(port)) {
+            (Some(identity), Some(address)) => {
+                let target = TunnelTarget {
+                    identity: identity.clone(),
+                    workload: workload.name.clone(),
+                    generation: workload.generation,
+                    service: service.cloned(),
+                    port,
+                };
+                (address, Reach::Tunnel(target))
+            }
+            _ if mtls == MtlsMode::Permissive => (direct()?, Reach::Plain),
+            _ => (direct()?, Reach::NotInMesh(workload.name.clone())),
+        };
+        let (locality, health) = (workload.locality.clone(), workload.health);
+        Some(EndpointSpec { address, reach, locality, health })
+    }
+
+    fn own(&self, client: &Client, held: &Held<'_>) -> Option<Own> {
+        let OwnWorkload { name, generation, trust_domain, applications } = self.own.as_ref()?;
+        let workload = held.workloads.get(name)?;
+        let unguarded = held.mesh.map_or(UnguardedPolicy::Deny, |mesh| mesh.unguarded);
+        let port = |(port, spoken): (&Port, &weft_model::WorkloadPort)| {
+            let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.get());
+            let address = applications.get(port).copied().unwrap_or(loopback);
+            let endpoints = vec![EndpointSpec::new(address, Reach::Application)];
+            let name = DestinationName::Application(*port);
+            let application = Arc::new(Destination::plain(name, spoken.protocol, endpoints));
+            let guard = match client.guarding(workload, *port) {
+                Guarding::Complete(policies) => Guard::new(policies, unguarded, trust_domain),
+                Guarding::Pending { missing } => Guard::pending(&missing),
+            };
+            (*port, OwnPort { application, guard: Arc::new(guard) })
+        };
+        Some(Own {
+            name: name.clone(),
+            generation: *generation,
+            locality: workload.locality.clone(),
+            ports: workload.ports.iter().map(port).collect(),
+        })
+    }
+
+    fn addresses(&self, held: &Held<'_>) -> HashMap<IpAddr, Owner> {
+        let mut addresses = HashMap::new();
+        for workload in held.workloads.values() {
+            let Some(view) = self.workloads.get(&workload.name) else { continue };
+            let own = workload.network_addresses().filter(|at| at.network == self.network);
+            addresses.extend(own.map(|at| (at.ip, Owner::Workload(view.clone()))));
+        }
+        // A virtual address means the Service, whatever else has it.
+        for service in held.services.values() {
+            let own = service.vips.iter().filter(|vip| vip.network == self.network);
+            addresses.extend(own.map(|vip| (vip.ip, Owner::Service(service.name.clone()))));
+        }
+        addresses
+    }
+}
+
+/// What a client holds, kind by kind.
+struct Held<'c> {
+    mesh: Option<&'c Arc<weft_model::MeshSettings>>,
+    services: BTreeMap<&'c ObjectName, &'c Service>,
+    workloads: BTreeMap<&'c ObjectName, &'c Workload>,
+    routes: Vec<&'c Arc<Route>>,
+}
+
+impl<'c> Held<'c> {
+    fn new(client: &'c Client) -> Held<'c> {
+        let (services, workloads) = Default::default();
+        let mut held = Held { mesh: None, services, workloads, routes: Vec::new() };
+        for object in client.objects() {
+            match object.object() {
+                Object::Mesh(mesh) => held.mesh = Some(mesh),
+                Object::Service(service) => {
+                    held.services.insert(&service.name, service);
+                }
+                Object::Workload(workload) => {
+                    held.workloads.insert(&workload.name, workload);
+                }
+                Object::Route(route) => held.routes.push(route),
+                Object::Trust(_) | Object::Policy(_) | Object::Guards(_) => {}
+            }
+        }
+        held
+    }
+}
