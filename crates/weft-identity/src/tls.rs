@@ -65,6 +65,27 @@ pub trait Tls {
     fn identity(&self) -> &SpiffeId;
 }
 
+impl<T: Tls + ?Sized> Tls for Arc<T> {
+    fn connect(
+        &self,
+        socket: Box<dyn Stream>,
+        server_name: Option<&str>,
+    ) -> BoxFuture<'static, Result<Secured, HandshakeError>> {
+        (**self).connect(socket, server_name)
+    }
+
+    fn accept(
+        &self,
+        socket: Box<dyn Stream>,
+    ) -> BoxFuture<'static, Result<Secured, HandshakeError>> {
+        (**self).accept(socket)
+    }
+
+    fn identity(&self) -> &SpiffeId {
+        (**self).identity()
+    }
+}
+
 /// New credentials that cannot take the place of the present ones.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReplaceError {

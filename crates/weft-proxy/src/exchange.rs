@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use weft_http::{BodySize, Fields, RequestHead, ResponseHead};
 
 use crate::error::{ProxyError, StreamError};
+use crate::replay::Replay;
 
 /// The most informational responses that are passed on for one request.
 const INFORMATIONAL_MAX: u32 = 8;
@@ -132,6 +133,7 @@ pub struct Exchange<'c> {
     /// The head of the answer, once there is one.
     pub response: &'c mut ResponseHead,
     downstream: &'c mut dyn Downstream,
+    replay: Replay,
     request_ended: bool,
     has_answered: bool,
     /// Bytes of the request's body that were passed on.
@@ -159,6 +161,7 @@ impl<'c> Exchange<'c> {
             size,
             response,
             downstream,
+            replay: Replay::default(),
             request_ended: false,
             has_answered: false,
             bytes_received: 0,
@@ -166,9 +169,14 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// Keeps what is sent of the request's body, within limits, so that it can be sent again.
+    pub fn keep_body(&mut self) {
+        self.replay.keep();
+    }
+
     /// Whether the whole of the request could be sent once more.
     pub fn is_replayable(&self) -> bool {
-        self.bytes_received == 0 && !self.has_answered
+        self.replay.is_whole() && !self.has_answered
     }
 
     /// Whether the head of an answer was given to the caller.
@@ -190,6 +198,7 @@ impl<'c> Exchange<'c> {
         upstream.send_head(self.head, self.size);
         // The end of a body without bytes may have been told to another server only.
         self.request_ended = false;
+        self.replay.rewind();
         let mut informational = 0;
         let mut sink_error = None;
         poll_fn(|cx| {
@@ -248,6 +257,8 @@ impl<'c> Exchange<'c> {
         reply: Reply,
         address: SocketAddr,
     ) -> Result<(), ProxyError> {
+        // From here on there is no other answer, whatever happens to this one.
+        self.replay.forget();
         let Reply::Final(size) = reply else { return self.join(upstream, address).await };
         if !self.request_ended && !upstream.goes_on() {
             self.downstream.end_after_answer();
@@ -349,7 +360,7 @@ impl<'c> Exchange<'c> {
         upstream: &mut dyn Upstream,
     ) -> Result<bool, TransferError> {
         if !self.request_ended {
-            match poll_transfer(cx, self.downstream, upstream, &mut self.bytes_received) {
+            match self.poll_body(cx, upstream) {
                 Poll::Ready(result) => {
                     result?;
                     self.request_ended = true;
@@ -364,6 +375,21 @@ impl<'c> Exchange<'c> {
         }
     }
 
+    /// Moves the request's body: what another server was sent of it already, then what comes.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut dyn Upstream,
+    ) -> Poll<Result<(), TransferError>> {
+        while !self.replay.unsent().is_empty() {
+            let sent = upstream.poll_send(cx, self.replay.unsent());
+            self.replay.advance(ready!(sent).map_err(TransferError::Sink)?);
+        }
+        let replay = &mut self.replay;
+        let mut note = |piece: &[u8]| replay.add(piece);
+        poll_transfer(cx, self.downstream, upstream, &mut self.bytes_received, &mut note)
+    }
+
     /// Moves what there is of the answer, and pushes it out. True if all that was taken has left.
     fn poll_response(
         &mut self,
@@ -373,7 +399,7 @@ impl<'c> Exchange<'c> {
         has_ended: &mut bool,
     ) -> Result<bool, ProxyError> {
         if !*has_ended {
-            match poll_transfer(cx, upstream, self.downstream, &mut self.bytes_sent) {
+            match poll_transfer(cx, upstream, self.downstream, &mut self.bytes_sent, &mut |_| ()) {
                 Poll::Ready(Ok(())) => *has_ended = true,
                 Poll::Ready(Err(TransferError::Source(source))) => {
                     return Err(ProxyError::UpstreamBroke { address, source });
@@ -410,6 +436,7 @@ fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
     source: &mut A,
     sink: &mut B,
     bytes: &mut u64,
+    note: &mut dyn FnMut(&[u8]),
 ) -> Poll<Result<(), TransferError>> {
     loop {
         match ready!(source.poll_piece(cx)).map_err(TransferError::Source)? {
@@ -419,6 +446,7 @@ fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
             Piece::Data => {
                 let count =
                     ready!(sink.poll_send(cx, source.piece())).map_err(TransferError::Sink)?;
+                note(&source.piece()[..count]);
                 source.consume(count);
                 *bytes += count as u64;
             }

@@ -19,6 +19,7 @@ mod inbound;
 mod listener;
 mod outbound;
 mod prefixed;
+mod replay;
 mod request;
 pub mod snapshot;
 mod stream;

@@ -44,8 +44,8 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accept
     let led = lead(&proxy, &to, &mut connection, &mut stream).await;
     match led {
         Ok(Some(Detected { spoken, upstream })) => match spoken {
-            Spoken::Http1 => http1(&proxy, &connection, stream).await,
-            Spoken::Http2 | Spoken::Opaque => {
+            Spoken::Http1 | Spoken::Http2 => http1(&proxy, &connection, stream).await,
+            Spoken::Opaque => {
                 stream::serve(&proxy, &connection, stream, upstream).await;
             }
         },

@@ -52,6 +52,7 @@ async fn outbound(
     prepare(connection, exchange)?;
     let Decided { backend, policy } = decide(proxy, connection, exchange.head)?;
     recording.record.backend = Some(backend.name().clone());
+    exchange.keep_body();
 
     // Try endpoints until one answers, or the request cannot be sent again.
     loop {

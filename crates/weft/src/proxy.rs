@@ -4,11 +4,12 @@ mod file;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use weft_control::Joiner;
 use weft_identity::{Credentials, MutualTls, Tls, Validity, renew_at};
-use weft_proxy::{Proxy, start};
+use weft_proxy::{Parts, Proxy, start};
 use weft_telemetry::{AccessLog, Format, Select};
 use weft_world::{Files, World};
 
@@ -78,8 +79,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             None => None,
         };
         let identity = tls.as_ref().map(|tls| tls.identity().to_string());
-        let proxy = Rc::new(Proxy { world, tls, recorder: Rc::new(access_log) });
-        let mut running = start(&proxy, checked.outbound, checked.inbound)
+        let inbound = match &tls {
+            Some(tls) => {
+                let trust_domain = tls.identity().trust_domain();
+                checked.inbound.into_iter().map(|inbound| inbound.of(trust_domain)).collect()
+            }
+            None => Vec::new(),
+        };
+        let proxy = Rc::new(Proxy::new(Parts {
+            inside: world.network.clone(),
+            world,
+            tls,
+            recorder: Rc::new(access_log),
+            configuration: Arc::default(),
+            discovery: None,
+        }));
+        let mut running = start(&proxy, checked.outbound, inbound)
             .with_context(|| format!("the proxy of {} cannot start", path.display()))?;
         let addresses: Vec<_> = running.addresses.iter().map(ToString::to_string).collect();
         eprintln!(

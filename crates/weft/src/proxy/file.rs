@@ -120,10 +120,27 @@ struct RawPort {
 pub(super) struct Checked {
     pub(super) identity: Option<Identity>,
     pub(super) outbound: Vec<Outbound>,
-    pub(super) inbound: Vec<Inbound>,
+    pub(super) inbound: Vec<FixedInbound>,
     pub(super) workload: Option<Registered>,
     /// Where the proxy keeps its certificate and what it knows of the mesh.
     pub(super) data: Option<PathBuf>,
+}
+
+/// A listener for tunnels to a workload that the file describes.
+pub(super) struct FixedInbound {
+    listen: SocketAddr,
+    workload: ObjectName,
+    generation: u64,
+    ports: BTreeMap<Port, (Protocol, SocketAddr)>,
+}
+
+impl FixedInbound {
+    /// The listener of the proxy whose identity is of `trust_domain`.
+    pub(super) fn of(self, trust_domain: &TrustDomain) -> Inbound {
+        let FixedInbound { listen, workload, generation, ports } = self;
+        let ports = ports.into_iter().map(|(port, (protocol, at))| (port, protocol, at));
+        Inbound::fixed(listen, workload, generation, trust_domain, ports)
+    }
 }
 
 /// A workload as it registers itself.
@@ -150,15 +167,6 @@ pub(super) enum Identity {
     Given(Box<Credentials>),
     /// From a control plane, which renews it.
     Joined(Box<Joining>),
-}
-
-impl Identity {
-    fn trust_domain(&self) -> TrustDomain {
-        match self {
-            Identity::Given(credentials) => credentials.svid.identity().trust_domain().clone(),
-            Identity::Joined(joining) => todo!(),
-        }
-    }
 }
 
 /// What is needed to get an identity from a control plane.
@@ -261,7 +269,10 @@ fn check_outbound(raw: RawOutbound, identity: Option<&Identity>) -> anyhow::Resu
     let service = service.map(|text| text.parse::<ObjectName>()).transpose().context("service")?;
     let Some(endpoints) = endpoints else {
         let is_joined = matches!(identity, Some(Identity::Joined(_)));
-        ensure!(is_joined, "endpoints: needed, since no control plane could say them (`joinToken`)");
+        ensure!(
+            is_joined,
+            "endpoints: needed, since no control plane could say them (`joinToken`)"
+        );
         ensure!(raw_protocol.is_none(), "protocol: the Service says what is spoken on its ports");
         let service = service.context("service: needed where no `endpoints` are given")?;
         let port = port.context("port: needed where no `endpoints` are given")?;
@@ -307,9 +318,9 @@ fn endpoint(
     }
 }
 
-fn check_inbound(raw: RawInbound, identity: Option<&Identity>) -> anyhow::Result<Inbound> {
+fn check_inbound(raw: RawInbound, identity: Option<&Identity>) -> anyhow::Result<FixedInbound> {
     let RawInbound { listen, workload, generation, ports } = raw;
-    let identity = identity.context("this file gives no `identity` to prove to callers")?;
+    ensure!(identity.is_some(), "this file gives no `identity` to prove to callers");
     let workload: ObjectName = workload.parse().context("workload")?;
     ensure!(!ports.is_empty(), "ports: at least one is needed");
     let mut checked = BTreeMap::new();
@@ -318,9 +329,7 @@ fn check_inbound(raw: RawInbound, identity: Option<&Identity>) -> anyhow::Result
         let entry = (protocol(raw_protocol), application);
         ensure!(checked.insert(port, entry).is_none(), "ports: {port} is given twice");
     }
-    let trust_domain = identity.trust_domain();
-    let ports = checked.into_iter().map(|(port, (protocol, at))| (port, protocol, at));
-    Ok(Inbound::fixed(listen, workload, generation, &trust_domain, ports))
+    Ok(FixedInbound { listen, workload, generation, ports: checked })
 }
 
 /// Checks what is to be registered, with the listener for its tunnels.
