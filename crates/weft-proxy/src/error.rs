@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use thiserror::Error;
 use weft_decide::normalize::PathError;
@@ -193,6 +194,18 @@ pub enum ProxyError {
         /// How.
         source: StreamError,
     },
+    /// The request, with all its attempts, took longer than its rule allows.
+    #[error("the request took longer than the {limit:?} that timeouts.request allows")]
+    RequestTimeout {
+        /// What is allowed.
+        limit: Duration,
+    },
+    /// An attempt took longer than the rule allows.
+    #[error("the attempt took longer than the {limit:?} that timeouts.backendRequest allows")]
+    AttemptTimeout {
+        /// What is allowed.
+        limit: Duration,
+    },
     /// A peer that opened no tunnel properly.
     #[error("no mutual TLS with the caller: {0}")]
     InboundHandshake(HandshakeError),
@@ -295,6 +308,8 @@ impl ProxyError {
             E::UpstreamClosed { .. } => (502, "upstream-closed", Upstream, Unknown),
             E::UpstreamMalformed { .. } => (502, "upstream-malformed", Upstream, Unknown),
             E::UpstreamBroke { .. } => (502, "upstream-broke", Upstream, Unknown),
+            E::RequestTimeout { .. } => (504, "request-timeout", Upstream, Unknown),
+            E::AttemptTimeout { .. } => (504, "attempt-timeout", Upstream, Unknown),
             E::InboundHandshake(_) => (0, "handshake-failed", Client, Unprocessed),
             E::InboundTimeout => (0, "handshake-timeout", Client, Unprocessed),
             E::Preface(_) => (0, "bad-preface", Client, Unprocessed),

@@ -1,12 +1,13 @@
 //! The life of a request, from its head to its record.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use weft_decide::normalize;
 use weft_decide::retry::{self, Next, Outcome, RetryPolicy};
 use weft_decide::route::{self, Destination, Selected};
 use weft_http::{Known, RequestHead, ResponseHead};
-use weft_model as model;
+use weft_model::{self as model, TimeBound};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
 
@@ -14,8 +15,9 @@ use crate::Proxy;
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::error::{Fault, ProxyError};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Reply};
 use crate::outbound::of_service;
+use crate::time::within;
 
 /// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
 pub(crate) async fn serve(proxy: &Proxy, connection: &Connection, exchange: &mut Exchange<'_>) {
@@ -50,19 +52,78 @@ async fn outbound(
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
     prepare(connection, exchange)?;
-    let Decided { backend, policy } = decide(proxy, connection, exchange.head)?;
+    let Decided { backend, policy, timeouts } = decide(proxy, connection, exchange.head)?;
     recording.record.backend = Some(backend.name().clone());
     exchange.keep_body();
+    let deadline = timeouts
+        .request()
+        .map(|limit| Deadline { limit: limit.duration(), at: recording.began + limit.duration() });
 
     // Try endpoints until one answers, or the request cannot be sent again.
     loop {
         recording.record.attempts += 1;
-        let Err(error) = attempt(proxy, &backend, exchange, recording).await else { return Ok(()) };
-        match next(proxy, &policy, exchange, recording, &error) {
-            Next::Stop => return Err(error),
-            Next::RetryAfter(delay) if delay.is_zero() => {}
-            Next::RetryAfter(delay) => proxy.world.clock.sleep(delay).await,
+        let tries = Tries { policy: &policy, deadline, timeouts };
+        let delay = match bounded(proxy, &backend, exchange, recording, &tries).await {
+            Ok(Ended::Complete) => return Ok(()),
+            Ok(Ended::Again(delay)) => delay,
+            Err(error) => match next(proxy, &tries, exchange, recording, error.verdict().outcome) {
+                Next::Stop => return Err(error),
+                Next::RetryAfter(delay) => delay,
+            },
+        };
+        if !delay.is_zero() {
+            proxy.world.clock.sleep(delay).await;
         }
+    }
+}
+
+/// By when a request must have been answered.
+#[derive(Clone, Copy)]
+struct Deadline {
+    limit: Duration,
+    at: Moment,
+}
+
+/// How often and how long a request may be tried.
+struct Tries<'t> {
+    policy: &'t RetryPolicy,
+    deadline: Option<Deadline>,
+    timeouts: model::Timeouts,
+}
+
+/// How an attempt ended that did not fail.
+enum Ended {
+    /// The answer was given to the caller.
+    Complete,
+    /// The answer is one that is not given to the caller: the request is sent again after a wait.
+    Again(Duration),
+}
+
+/// An attempt within its time.
+async fn bounded(
+    proxy: &Proxy,
+    backend: &Backend,
+    exchange: &mut Exchange<'_>,
+    recording: &mut Recording<'_>,
+    tries: &Tries<'_>,
+) -> Result<Ended, ProxyError> {
+    let clock = &*proxy.world.clock;
+    let left = tries.deadline.map(|deadline| deadline.at.since(clock.now()));
+    let attempt_limit = tries.timeouts.attempt().map(TimeBound::duration);
+    let limit = match (left, attempt_limit) {
+        (None, None) => return attempt(proxy, backend, exchange, recording, Some(tries)).await,
+        (Some(one), Some(other)) => one.min(other),
+        (Some(one), None) | (None, Some(one)) => one,
+    };
+    let trying = attempt(proxy, backend, exchange, recording, Some(tries));
+    match within(clock, limit, trying).await {
+        Some(result) => result,
+        None => Err(match tries.deadline {
+            Some(deadline) if deadline.at <= clock.now() => {
+                ProxyError::RequestTimeout { limit: deadline.limit }
+            }
+            _ => ProxyError::AttemptTimeout { limit },
+        }),
     }
 }
 
@@ -70,6 +131,7 @@ async fn outbound(
 struct Decided {
     backend: Rc<Backend>,
     policy: RetryPolicy,
+    timeouts: model::Timeouts,
 }
 
 /// Decides where the request goes: by the rules of what was called, or to its own endpoints.
@@ -81,7 +143,8 @@ fn decide(
     let called = connection.destination(proxy)?;
     if called.routes.is_empty() {
         let backend = connection.backend_of(proxy, &called);
-        return Ok(Decided { backend, policy: RetryPolicy::default() });
+        let (policy, timeouts) = Default::default();
+        return Ok(Decided { backend, policy, timeouts });
     }
     let no_route = || ProxyError::NoRoute { destination: called.name.to_string() };
     let Selected { route, rule_index, rule } = called.routes.select(head).ok_or_else(no_route)?;
@@ -105,7 +168,7 @@ fn decide(
         }
     };
     let policy = rule.retry.as_ref().map(policy).unwrap_or_default();
-    Ok(Decided { backend, policy })
+    Ok(Decided { backend, policy, timeouts: rule.timeouts })
 }
 
 fn policy(retry: &model::Retry) -> RetryPolicy {
@@ -128,33 +191,39 @@ async fn inbound(
     prepare(connection, exchange)?;
     let backend = connection.backend(proxy)?;
     recording.record.backend = Some(backend.name().clone());
-    let policy = RetryPolicy::default();
+    let tries = Tries {
+        policy: &RetryPolicy::default(),
+        deadline: None,
+        timeouts: model::Timeouts::default(),
+    };
     loop {
         recording.record.attempts += 1;
-        let Err(error) = attempt(proxy, &backend, exchange, recording).await else { return Ok(()) };
-        let was_idle = error.verdict().outcome == Outcome::BrokeWhenReused;
-        if !was_idle || next(proxy, &policy, exchange, recording, &error) == Next::Stop {
+        let tried = attempt(proxy, &backend, exchange, recording, None).await;
+        let Err(error) = tried else { return Ok(()) };
+        let outcome = error.verdict().outcome;
+        let was_idle = outcome == Outcome::BrokeWhenReused;
+        if !was_idle || next(proxy, &tries, exchange, recording, outcome) == Next::Stop {
             return Err(error);
         }
     }
 }
 
-/// Whether the request is sent once more after an attempt that ended with `error`.
+/// Whether the request is sent once more after an attempt that ended with `outcome`.
 fn next(
     proxy: &Proxy,
-    policy: &RetryPolicy,
+    tries: &Tries<'_>,
     exchange: &Exchange<'_>,
     recording: &Recording<'_>,
-    error: &ProxyError,
+    outcome: Outcome,
 ) -> Next {
     let facts = retry::Facts {
         retries: recording.record.attempts - 1,
-        outcome: error.verdict().outcome,
+        outcome,
         is_replayable: exchange.is_replayable(),
         is_idempotent: exchange.head.is_idempotent(),
-        left: None,
+        left: tries.deadline.map(|deadline| deadline.at.since(proxy.world.clock.now())),
     };
-    retry::next(policy, &facts, proxy.world.entropy.fraction())
+    retry::next(tries.policy, &facts, proxy.world.entropy.fraction())
 }
 
 /// Gives the request its one spelling, and takes out what only the mesh may say.
@@ -173,19 +242,29 @@ fn prepare(connection: &Connection, exchange: &mut Exchange<'_>) -> Result<(), P
     Ok(())
 }
 
-/// Sends the request to one endpoint, and gives its answer to the caller.
+/// Sends the request to one endpoint, and gives its answer to the caller, unless `tries` says that
+/// such an answer is a reason to try another one.
 async fn attempt(
     proxy: &Proxy,
     backend: &Backend,
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
-) -> Result<(), ProxyError> {
+    tries: Option<&Tries<'_>>,
+) -> Result<Ended, ProxyError> {
     let endpoint = backend.pick()?;
     let address = endpoint.address();
     recording.record.upstream = Some(address);
     let mut upstream = endpoint.http1(proxy, exchange.head.is_idempotent()).await?;
 
     let reply = exchange.ask(&mut *upstream, address).await?;
+    if let Some(tries) = tries
+        && reply != Reply::Upgraded
+    {
+        let answered = Outcome::Answered(exchange.response.status);
+        if let Next::RetryAfter(delay) = next(proxy, tries, exchange, recording, answered) {
+            return Ok(Ended::Again(delay));
+        }
+    }
     recording.answered(exchange.response.status);
     if !endpoint.is_secured() {
         exchange.response.fields.remove_known(|known| known == Known::Weft);
@@ -193,7 +272,7 @@ async fn attempt(
 
     exchange.relay(&mut *upstream, reply, address).await?;
     endpoint.give_back(upstream, proxy.world.clock.now());
-    Ok(())
+    Ok(Ended::Complete)
 }
 
 /// Answers with what `error` means, unless the caller has an answer already or is gone.
