@@ -14,11 +14,11 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use weft_model::SpiffeId;
-use weft_world::{BoxFuture, Stream};
+use weft_world::{BoxFuture, Stream, UnixTime};
 
 use crate::credentials::{Credentials, Svid, SvidSlot};
 use crate::session::{Session, TlsStream};
-use crate::trust::{PeerFacts, Trust, TrustBundle, TrustError, TrustSlot};
+use crate::trust::{PeerFacts, Reason, Trust, TrustBundle, TrustError, TrustSlot};
 use crate::verify::{PeerVerifier, refused};
 
 /// The application protocol of the tunnel between proxies.
@@ -44,6 +44,8 @@ pub struct Secured {
     pub stream: Box<dyn Stream>,
     /// Who the peer is.
     pub peer: SpiffeId,
+    /// What it can be judged by later, where it showed a certificate.
+    pub facts: Option<PeerFacts>,
 }
 
 /// Turns a connection into one that is encrypted and whose peer is known.
@@ -63,6 +65,12 @@ pub trait Tls {
 
     /// The own identity.
     fn identity(&self) -> &SpiffeId;
+
+    /// Whether a peer that was let in may stay, by what is trusted now.
+    ///
+    /// # Errors
+    /// [`Reason`] why not; whether that closes a live connection is [`Reason::is_urgent`].
+    fn judge(&self, peer: &PeerFacts, now: UnixTime) -> Result<(), Reason>;
 }
 
 impl<T: Tls + ?Sized> Tls for Arc<T> {
@@ -83,6 +91,10 @@ impl<T: Tls + ?Sized> Tls for Arc<T> {
 
     fn identity(&self) -> &SpiffeId {
         (**self).identity()
+    }
+
+    fn judge(&self, peer: &PeerFacts, now: UnixTime) -> Result<(), Reason> {
+        (**self).judge(peer, now)
     }
 }
 
@@ -164,37 +176,6 @@ impl MutualTls {
     pub fn trust(&self) -> &TrustSlot {
         &self.trust
     }
-
-    /// As [`Tls::connect`], with what the peer can be judged by later.
-    pub fn connect_known(
-        &self,
-        socket: Box<dyn Stream>,
-        server_name: Option<&str>,
-    ) -> BoxFuture<'static, Result<(Secured, PeerFacts), HandshakeError>> {
-        // An address as the name sends no SNI.
-        let unnamed = ServerName::from(std::net::Ipv4Addr::UNSPECIFIED);
-        let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        let (trust, before) = (self.trust.clone(), self.trust.load_full());
-        let connection =
-            UnbufferedClientConnection::new(self.client.clone(), name.unwrap_or(unnamed));
-        Box::pin(async move {
-            let session = Session::Client(connection.map_err(HandshakeError::Tls)?);
-            secure(TlsStream::handshake(socket, session).await?, &before, &trust)
-        })
-    }
-
-    /// As [`Tls::accept`], with what the peer can be judged by later.
-    pub fn accept_known(
-        &self,
-        socket: Box<dyn Stream>,
-    ) -> BoxFuture<'static, Result<(Secured, PeerFacts), HandshakeError>> {
-        let (trust, before) = (self.trust.clone(), self.trust.load_full());
-        let connection = UnbufferedServerConnection::new(self.server.clone());
-        Box::pin(async move {
-            let session = Session::Server(connection.map_err(HandshakeError::Tls)?);
-            secure(TlsStream::handshake(socket, session).await?, &before, &trust)
-        })
-    }
 }
 
 /// A client of TLS 1.3 that accepts servers by `verifier`, proves itself with what is in `svid`,
@@ -244,20 +225,36 @@ impl Tls for MutualTls {
         socket: Box<dyn Stream>,
         server_name: Option<&str>,
     ) -> BoxFuture<'static, Result<Secured, HandshakeError>> {
-        let connecting = self.connect_known(socket, server_name);
-        Box::pin(async move { Ok(connecting.await?.0) })
+        // An address as the name sends no SNI.
+        let unnamed = ServerName::from(std::net::Ipv4Addr::UNSPECIFIED);
+        let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        let (trust, before) = (self.trust.clone(), self.trust.load_full());
+        let connection =
+            UnbufferedClientConnection::new(self.client.clone(), name.unwrap_or(unnamed));
+        Box::pin(async move {
+            let session = Session::Client(connection.map_err(HandshakeError::Tls)?);
+            secure(TlsStream::handshake(socket, session).await?, &before, &trust)
+        })
     }
 
     fn accept(
         &self,
         socket: Box<dyn Stream>,
     ) -> BoxFuture<'static, Result<Secured, HandshakeError>> {
-        let accepting = self.accept_known(socket);
-        Box::pin(async move { Ok(accepting.await?.0) })
+        let (trust, before) = (self.trust.clone(), self.trust.load_full());
+        let connection = UnbufferedServerConnection::new(self.server.clone());
+        Box::pin(async move {
+            let session = Session::Server(connection.map_err(HandshakeError::Tls)?);
+            secure(TlsStream::handshake(socket, session).await?, &before, &trust)
+        })
     }
 
     fn identity(&self) -> &SpiffeId {
         &self.identity
+    }
+
+    fn judge(&self, peer: &PeerFacts, now: UnixTime) -> Result<(), Reason> {
+        self.trust.load().judge(peer, now)
     }
 }
 
@@ -267,7 +264,7 @@ fn secure(
     stream: TlsStream,
     before: &Arc<Trust>,
     trust: &TrustSlot,
-) -> Result<(Secured, PeerFacts), HandshakeError> {
+) -> Result<Secured, HandshakeError> {
     if stream.alpn() != Some(ALPN) {
         return Err(HandshakeError::Protocol);
     }
@@ -278,8 +275,9 @@ fn secure(
     let facts = if Arc::ptr_eq(before, &trust) {
         trust.facts_of_admitted(chain, now)
     } else {
-        trust.facts(chain, weft_world::UnixTime(Duration::from_secs(now.as_secs())))
+        trust.facts(chain, UnixTime(Duration::from_secs(now.as_secs())))
     };
     let facts = facts.map_err(HandshakeError::Tls)?;
-    Ok((Secured { peer: facts.identity.clone(), stream: Box::new(stream) }, facts))
+    let peer = facts.identity.clone();
+    Ok(Secured { stream: Box::new(stream), peer, facts: Some(facts) })
 }

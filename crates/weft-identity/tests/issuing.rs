@@ -238,6 +238,11 @@ async fn pair(world: &World) -> (Box<dyn Stream>, Box<dyn Stream>) {
 
 type Known = (Secured, PeerFacts);
 
+fn known(secured: Secured) -> Known {
+    let facts = secured.facts.clone().unwrap();
+    (secured, facts)
+}
+
 /// A connection between the two; the error is the server's.
 async fn meet(
     client: &MutualTls,
@@ -245,14 +250,14 @@ async fn meet(
 ) -> Result<(Known, Known), HandshakeError> {
     let world = weft_net::world();
     let (client_socket, server_socket) = pair(&world).await;
-    let accepting = server.accept_known(server_socket);
+    let accepting = server.accept(server_socket);
     let accepted = tokio::task::spawn_local(async move {
-        let mut known = accepting.await?;
+        let mut known = known(accepting.await?);
         known.0.stream.write_all(b"!").await.map_err(HandshakeError::Io)?;
         Ok(known)
     });
     let connected = async {
-        let mut known = client.connect_known(client_socket, None).await?;
+        let mut known = known(client.connect(client_socket, None).await?);
         known.0.stream.write_all(b"?").await.map_err(HandshakeError::Io)?;
         let mut byte = [0];
         known.0.stream.read(&mut byte).await.map_err(HandshakeError::Io)?;
@@ -318,13 +323,13 @@ fn what_is_revoked_during_a_handshake_counts() {
         let (cart, web) = (tls(&authority, CART, first.clone()), tls(&authority, WEB, first));
         let (client_socket, server_socket) = pair(&weft_net::world()).await;
         // The handshake has begun with what was trusted then.
-        let accepting = cart.accept_known(server_socket);
+        let accepting = cart.accept(server_socket);
         let (connecting, mut revocations) =
-            (web.connect_known(client_socket, None), Revocations::default());
+            (web.connect(client_socket, None), Revocations::default());
         revocations.identities.insert(WEB.parse().unwrap());
         cart.replace_trust(bundle(2, &[&authority], revocations)).unwrap();
         let client = tokio::task::spawn_local(async move {
-            let mut known = connecting.await?;
+            let mut known = known(connecting.await?);
             known.0.stream.write_all(b"?").await.map_err(HandshakeError::Io)
         });
         let error = accepting.await.err().unwrap().to_string();

@@ -4,12 +4,12 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use weft_identity::{HandshakeError, Secured, Tls};
+use weft_identity::{HandshakeError, PeerFacts, Reason, Secured, Tls};
 use weft_model::SpiffeId;
 use weft_proxy::config::{Inbound, Outbound};
 use weft_proxy::{Parts, Proxy, start};
 use weft_telemetry::{Record, Recorder};
-use weft_world::{BoxFuture, Stream};
+use weft_world::{BoxFuture, Stream, UnixTime};
 
 use crate::host::Host;
 use crate::sealed::{Sealed, seal_client, seal_server};
@@ -31,7 +31,7 @@ fn secured(sealed: Sealed) -> Result<Secured, HandshakeError> {
     let greeting = std::str::from_utf8(sealed.peer_hello()).ok();
     let peer = greeting.and_then(|text| text.parse().ok());
     let peer = peer.ok_or_else(|| HandshakeError::Io(io::ErrorKind::InvalidData.into()))?;
-    Ok(Secured { stream: Box::new(sealed), peer })
+    Ok(Secured { stream: Box::new(sealed), peer, facts: None })
 }
 
 impl Tls for SimTls {
@@ -58,6 +58,10 @@ impl Tls for SimTls {
 
     fn identity(&self) -> &SpiffeId {
         &self.identity
+    }
+
+    fn judge(&self, _peer: &PeerFacts, _now: UnixTime) -> Result<(), Reason> {
+        Ok(())
     }
 }
 
