@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use weft_identity::{
     Authority, AuthorityFiles, Credentials, HandshakeError, Issued, KeyHash, LEAF_LIFETIME,
-    MutualTls, PeerFacts, Reason, Request, Revocations, Rotation, Secured, Svid, TrustBundle,
+    MutualTls, PeerFacts, Reason, Request, Revocations, Rotation, Secured, Svid, Tls, TrustBundle,
 };
 use weft_model::{SpiffeId, TrustDomain};
 use weft_world::{Files, ListenerOptions, Stream, StreamExt, UnixTime, World};
