@@ -11,11 +11,12 @@ use weft_decide::balance;
 use weft_model::Health;
 use weft_world::Moment;
 
+use crate::Proxy;
 use crate::error::ProxyError;
 use crate::snapshot::{Destination, DestinationName};
 use crate::time::BACKEND_IDLE_TIMEOUT;
 
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Connected, Endpoint};
 
 /// The endpoints of a destination, with what this worker knows of them.
 pub(crate) struct Backend {
@@ -107,6 +108,12 @@ impl Backends {
         }
         known.insert(destination.name.clone(), backend.clone());
         backend
+    }
+
+    /// Closes idle connections to peers that are not to be trusted any more.
+    pub(crate) fn judge(&self, proxy: &Proxy) {
+        let known = self.known.borrow();
+        known.values().flat_map(|backend| &backend.endpoints).for_each(|one| one.judge(proxy));
     }
 
     /// Closes idle connections, and forgets backends that nobody uses any more. Returns the names

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use weft_http::{RequestHead, ResponseHead};
+use weft_identity::PeerFacts;
 use weft_model::{ObjectName, Port, SpiffeId};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::{Moment, UnixTime};
@@ -29,6 +30,8 @@ pub(crate) struct Connection {
     pub(crate) downstream: SocketAddr,
     pub(crate) destination: SocketAddr,
     pub(crate) peer: Option<Rc<SpiffeId>>,
+    /// What the peer can be judged by again.
+    pub(crate) facts: Option<PeerFacts>,
     pub(crate) to: To,
     /// The backend of the last request, which most often is that of the next one.
     last: RefCell<Option<Rc<Backend>>>,
@@ -55,7 +58,8 @@ impl Connection {
         destination: SocketAddr,
         to: To,
     ) -> Connection {
-        Connection { direction, downstream, destination, peer: None, to, last: RefCell::default() }
+        let (peer, facts, last) = Default::default();
+        Connection { direction, downstream, destination, peer, facts, to, last }
     }
 
     /// A record of something on this connection that begins at `started`.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use weft_world::{BoxFuture, Buffer, Clock, Stream};
 
+use crate::backend::Connected;
 use crate::error::ProxyError;
 use crate::prefixed::Prefixed;
 
@@ -94,12 +95,12 @@ pub(crate) async fn http(
 }
 
 /// A connection that is being opened.
-pub(crate) type Dialling<'d> = BoxFuture<'d, Result<Box<dyn Stream>, ProxyError>>;
+pub(crate) type Dialling<'d> = BoxFuture<'d, Result<Connected<Box<dyn Stream>>, ProxyError>>;
 
 /// What is spoken on a connection, and the connection to the server if it was opened already.
 pub(crate) struct Detected {
     pub(crate) spoken: Spoken,
-    pub(crate) upstream: Option<Prefixed>,
+    pub(crate) upstream: Option<Connected<Prefixed>>,
 }
 
 /// Finds out what is spoken where nobody declared it.
@@ -119,7 +120,7 @@ pub(crate) async fn detect<'d>(
 ) -> Result<Detected, ProxyError> {
     let mut dial = Some(dial);
     let mut dialling = None;
-    let mut upstream: Option<Prefixed> = None;
+    let mut upstream: Option<Connected<Prefixed>> = None;
     let mut timer = clock.sleep(silence);
     let (mut has_ended, mut is_undecided) = (false, true);
     poll_fn(|cx| {
@@ -148,9 +149,10 @@ pub(crate) async fn detect<'d>(
             && let Poll::Ready(opened) = future.as_mut().poll(cx)
         {
             dialling = None;
-            upstream = Some(Prefixed::new(opened?));
+            let Connected { stream, peer } = opened?;
+            upstream = Some(Connected { stream: Prefixed::new(stream), peer });
         }
-        let Some(server) = &mut upstream else { return Poll::Pending };
+        let Some(Connected { stream: server, .. }) = &mut upstream else { return Poll::Pending };
         // A tunnel's preface must leave, so that the server there is dialled.
         let _ = server.poll_flush(cx);
         loop {

@@ -206,6 +206,12 @@ pub enum ProxyError {
         /// What is allowed.
         limit: Duration,
     },
+    /// The peer of a live connection may not go on.
+    #[error("the connection was ended: {0}")]
+    PeerRevoked(Box<weft_identity::Reason>),
+    /// What guards the port forbids by now what it allowed before.
+    #[error("{0}; it was allowed before a change")]
+    PolicyChanged(Box<ProxyError>),
     /// A peer that opened no tunnel properly.
     #[error("no mutual TLS with the caller: {0}")]
     InboundHandshake(HandshakeError),
@@ -308,6 +314,8 @@ impl ProxyError {
             E::UpstreamClosed { .. } => (502, "upstream-closed", Upstream, Unknown),
             E::UpstreamMalformed { .. } => (502, "upstream-malformed", Upstream, Unknown),
             E::UpstreamBroke { .. } => (502, "upstream-broke", Upstream, Unknown),
+            E::PeerRevoked(_) => (503, "peer-revoked", Upstream, Unknown),
+            E::PolicyChanged(_) => (403, "policy-changed", Client, Unknown),
             E::RequestTimeout { .. } => (504, "request-timeout", Upstream, Unknown),
             E::AttemptTimeout { .. } => (504, "attempt-timeout", Upstream, Unknown),
             E::InboundHandshake(_) => (0, "handshake-failed", Client, Unprocessed),

@@ -4,13 +4,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weft_model::{Port, Protocol as Declared};
-use weft_telemetry::{Direction, Protocol};
+use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::{InnerProtocol, Preface};
-use weft_world::{Accepted, Stream};
+use weft_world::{Accepted, Moment, Stream};
 
+use crate::backend::Connected;
 use crate::config::InboundOwn;
 use crate::connection::{Connection, To, http1};
 use crate::error::ProxyError;
+use crate::live::judge_peer;
 use crate::snapshot::{Own, OwnPort};
 use crate::time::{HANDSHAKE_TIMEOUT, within};
 use crate::tunnel::{ServerTunnel, protocol_name};
@@ -34,23 +36,36 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
     match opened.unwrap_or(Err(ProxyError::InboundTimeout)) {
         Ok(Opened { tunnel, port, protocol }) => {
             connection.to = To::Own((*own).clone(), port);
-            match protocol {
-                InnerProtocol::Http1 => {
-                    if let Ok(stream) = tunnel.accept().await {
-                        http1(&proxy, &connection, stream).await;
+            let serving = async {
+                match protocol {
+                    InnerProtocol::Http1 => {
+                        if let Ok(stream) = tunnel.accept().await {
+                            http1(&proxy, &connection, stream).await;
+                        }
                     }
+                    _ => opaque(&proxy, &connection, tunnel).await,
                 }
-                _ => opaque(&proxy, &connection, tunnel).await,
+            };
+            let judge = || judge_peer(&proxy, connection.facts.as_ref());
+            // What was under way is recorded as it is dropped.
+            if let Err(error) = proxy.live.watch().over(judge, serving).await {
+                let record = connection.record(Protocol::Unknown, started);
+                fail(&proxy, record, &error, began);
             }
         }
         Err(error) => {
-            let mut record = connection.record(Protocol::Unknown, started);
-            record.reason = Some(error.verdict().reason);
-            record.detail = error.to_string();
-            record.duration = proxy.world.clock.now().since(began);
-            proxy.recorder.finish(&record);
+            let record = connection.record(Protocol::Unknown, started);
+            fail(&proxy, record, &error, began);
         }
     }
+}
+
+/// Records a connection that `error` ended.
+fn fail(proxy: &Proxy, mut record: Record, error: &ProxyError, began: Moment) {
+    record.reason = Some(error.verdict().reason);
+    record.detail = error.to_string();
+    record.duration = proxy.world.clock.now().since(began);
+    proxy.recorder.finish(&record);
 }
 
 /// Finds out who calls and what for, and refuses what is not to be had here.
@@ -64,6 +79,7 @@ async fn open(
     let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
     let secured = tls.accept(socket).await.map_err(ProxyError::InboundHandshake)?;
     connection.peer = Some(Rc::new(secured.peer));
+    connection.facts = secured.facts;
     let mut tunnel = ServerTunnel::new(secured.stream);
     let preface = tunnel.preface().await?;
     let admitted = current(proxy, own).and_then(|own| admit(&own, &preface));
@@ -135,7 +151,7 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
         stream::dial(proxy, connection.direction, &application, &mut record).await
     };
     let result = match dialled.await {
-        Ok(mut upstream) => match tunnel.accept().await {
+        Ok(Connected { stream: mut upstream, .. }) => match tunnel.accept().await {
             Ok(mut downstream) => {
                 let network = &*proxy.inside;
                 stream::relay(network, &mut downstream, &mut *upstream, &mut record).await

@@ -17,6 +17,7 @@ pub mod guard;
 mod h1;
 mod inbound;
 mod listener;
+mod live;
 mod outbound;
 mod prefixed;
 mod replay;
@@ -35,6 +36,7 @@ use weft_wire::discovery::{Lookup, Subscription};
 use weft_world::{BoxFuture, Network, World};
 
 use crate::backend::Backends;
+use crate::live::Live;
 use crate::snapshot::Configuration;
 
 pub use listener::{Running, StartError, start};
@@ -49,6 +51,7 @@ pub struct Proxy {
     configuration: Arc<Configuration>,
     discovery: Option<Rc<dyn Discovery>>,
     backends: Backends,
+    live: Live,
 }
 
 /// Asks for what a proxy does not know yet.
@@ -78,7 +81,7 @@ impl Proxy {
     /// A worker made of `parts`.
     pub fn new(parts: Parts) -> Proxy {
         let Parts { world, inside, tls, recorder, configuration, discovery } = parts;
-        let backends = Backends::default();
-        Proxy { world, inside, tls, recorder, configuration, discovery, backends }
+        let (backends, live) = Default::default();
+        Proxy { world, inside, tls, recorder, configuration, discovery, backends, live }
     }
 }

@@ -80,6 +80,7 @@ pub fn start(
         }));
     }
     running.tasks.spawn_local(sweep(proxy.clone()));
+    running.tasks.spawn_local(follow(proxy.clone()));
     Ok(running)
 }
 
@@ -122,4 +123,15 @@ async fn sweep(proxy: Rc<Proxy>) {
             }
         }
     }
+}
+
+/// Has what lives be judged again whenever the configuration changes.
+async fn follow(proxy: Rc<Proxy>) {
+    let mut changes = proxy.configuration.changes();
+    while changes.changed().await.is_ok() {
+        proxy.backends.judge(&proxy);
+        proxy.live.change();
+    }
+    // Nothing will ever change: the listeners go on.
+    std::future::pending().await
 }

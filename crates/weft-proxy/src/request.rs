@@ -16,6 +16,7 @@ use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::error::{Fault, ProxyError};
 use crate::exchange::{Exchange, Reply};
+use crate::live::judge_peer;
 use crate::outbound::of_service;
 use crate::time::within;
 
@@ -254,9 +255,13 @@ async fn attempt(
     let endpoint = backend.pick()?;
     let address = endpoint.address();
     recording.record.upstream = Some(address);
-    let mut upstream = endpoint.http1(proxy, exchange.head.is_idempotent()).await?;
+    let mut connected = endpoint.http1(proxy, exchange.head.is_idempotent()).await?;
 
-    let reply = exchange.ask(&mut *upstream, address).await?;
+    let peer = connected.peer.clone();
+    let judge = || judge_peer(proxy, peer.as_deref());
+    let mut watch = proxy.live.watch();
+    let upstream = &mut *connected.stream;
+    let reply = watch.over(judge, exchange.ask(upstream, address)).await??;
     if let Some(tries) = tries
         && reply != Reply::Upgraded
     {
@@ -270,8 +275,8 @@ async fn attempt(
         exchange.response.fields.remove_known(|known| known == Known::Weft);
     }
 
-    exchange.relay(&mut *upstream, reply, address).await?;
-    endpoint.give_back(upstream, proxy.world.clock.now());
+    watch.over(judge, exchange.relay(upstream, reply, address)).await??;
+    endpoint.give_back(connected, proxy.world.clock.now());
     Ok(Ended::Complete)
 }
 

@@ -200,6 +200,12 @@ impl Configuration {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Has all that lives be judged again: something else than the snapshot has changed by which
+    /// it was let in, such as whom to trust.
+    pub fn touch(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
     /// The snapshot in force.
     pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.current.load()

@@ -10,9 +10,10 @@ use weft_wire::tunnel::InnerProtocol;
 use weft_world::{Buffer, LARGE_BUFFER_BYTES, Network, Spliced, Splicer, Stream};
 
 use crate::Proxy;
-use crate::backend::Backend;
+use crate::backend::{Backend, Connected};
 use crate::connection::Connection;
 use crate::error::{ProxyError, StreamError};
+use crate::live::judge_peer;
 use crate::prefixed::Prefixed;
 use crate::tunnel;
 
@@ -28,7 +29,7 @@ pub(crate) async fn serve(
     proxy: &Proxy,
     connection: &Connection,
     mut downstream: Prefixed,
-    upstream: Option<Prefixed>,
+    upstream: Option<Connected<Prefixed>>,
 ) {
     let clock = &proxy.world.clock;
     let began = clock.now();
@@ -37,14 +38,19 @@ pub(crate) async fn serve(
         let backend = connection.backend(proxy)?;
         record.backend = Some(backend.name().clone());
         match upstream {
-            Some(upstream) => Ok(Box::new(upstream) as Box<dyn Stream>),
+            Some(Connected { stream, peer }) => {
+                let stream: Box<dyn Stream> = Box::new(stream);
+                Ok(Connected { stream, peer })
+            }
             None => dial(proxy, connection.direction, &backend, &mut record).await,
         }
     };
     let result = match dialled.await {
-        Ok(mut upstream) => {
+        Ok(Connected { stream: mut upstream, peer }) => {
             let network = &*proxy.world.network;
-            relay(network, &mut downstream, &mut *upstream, &mut record).await
+            let judge = || judge_peer(proxy, peer.as_deref());
+            let relaying = relay(network, &mut downstream, &mut *upstream, &mut record);
+            proxy.live.watch().over(judge, relaying).await.flatten()
         }
         Err(error) => Err(error),
     };
@@ -62,7 +68,7 @@ pub(crate) async fn dial(
     direction: Direction,
     backend: &Backend,
     record: &mut Record,
-) -> Result<Box<dyn Stream>, ProxyError> {
+) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
     loop {
         record.attempts += 1;
         let endpoint = backend.pick()?;

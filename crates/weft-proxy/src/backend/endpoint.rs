@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use weft_identity::PeerFacts;
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{Moment, Stream};
 
@@ -11,6 +13,7 @@ use crate::Proxy;
 use crate::error::ProxyError;
 use crate::exchange::Upstream;
 use crate::h1::Client;
+use crate::live::judge_peer;
 use crate::snapshot::{EndpointSpec, Reach, TunnelTarget};
 use crate::time::{CONNECT_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, within};
 use crate::tunnel::ClientTunnel;
@@ -25,8 +28,14 @@ pub(crate) struct Endpoint {
 }
 
 struct Idle {
-    upstream: Box<dyn Upstream>,
+    connected: Connected<Box<dyn Upstream>>,
     since: Moment,
+}
+
+/// A connection, and what its peer can be judged by.
+pub(crate) struct Connected<S> {
+    pub(crate) stream: S,
+    pub(crate) peer: Option<Rc<PeerFacts>>,
 }
 
 impl Endpoint {
@@ -62,7 +71,7 @@ impl Endpoint {
         &self,
         proxy: &Proxy,
         is_idempotent: bool,
-    ) -> Result<Box<dyn Upstream>, ProxyError> {
+    ) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
         let needs_fresh = !is_idempotent && !self.is_secured();
         let now = proxy.world.clock.now();
         while let Some(mut idle) = self.take_idle() {
@@ -71,20 +80,20 @@ impl Endpoint {
                 break;
             }
             // No waker is needed: the answer is what the last look at the socket said.
-            let broken = idle.upstream.poll_broken(&mut Context::from_waker(Waker::noop()));
+            let broken = idle.connected.stream.poll_broken(&mut Context::from_waker(Waker::noop()));
             if broken.is_pending() {
-                return Ok(idle.upstream);
+                return Ok(idle.connected);
             }
         }
-        let stream = self.dial(proxy, InnerProtocol::Http1).await?;
-        Ok(Box::new(Client::new(stream)))
+        let Connected { stream, peer } = self.dial(proxy, InnerProtocol::Http1).await?;
+        Ok(Connected { stream: Box::new(Client::new(stream)), peer })
     }
 
     /// Keeps a connection for later if it can be used again.
-    pub(crate) fn give_back(&self, upstream: Box<dyn Upstream>, now: Moment) {
+    pub(crate) fn give_back(&self, connected: Connected<Box<dyn Upstream>>, now: Moment) {
         let mut idle = self.idle.borrow_mut();
-        if upstream.is_reusable() && idle.len() < IDLE_MAX {
-            idle.push(Idle { upstream, since: now });
+        if connected.stream.is_reusable() && idle.len() < IDLE_MAX {
+            idle.push(Idle { connected, since: now });
         }
     }
 
@@ -96,7 +105,7 @@ impl Endpoint {
         &self,
         proxy: &Proxy,
         protocol: InnerProtocol,
-    ) -> Result<Box<dyn Stream>, ProxyError> {
+    ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         let address = self.spec.address;
         let clock = &*proxy.world.clock;
         let network = match &self.spec.reach {
@@ -110,7 +119,9 @@ impl Endpoint {
             .await
             .ok_or(ProxyError::ConnectTimeout { address })?
             .map_err(|source| ProxyError::Connect { address, source })?;
-        let Reach::Tunnel(target) = &self.spec.reach else { return Ok(socket) };
+        let Reach::Tunnel(target) = &self.spec.reach else {
+            return Ok(Connected { stream: socket, peer: None });
+        };
         within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, protocol))
             .await
             .ok_or(ProxyError::HandshakeTimeout { address })?
@@ -122,7 +133,7 @@ impl Endpoint {
         socket: Box<dyn Stream>,
         target: &TunnelTarget,
         protocol: InnerProtocol,
-    ) -> Result<Box<dyn Stream>, ProxyError> {
+    ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         let address = self.spec.address;
         let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
         let name = target.service.as_ref().map(|service| {
@@ -147,7 +158,8 @@ impl Endpoint {
         let tunnel = ClientTunnel::open(secured.stream, &preface)
             .await
             .map_err(|source| ProxyError::Connect { address, source })?;
-        Ok(Box::new(tunnel))
+        let peer = secured.facts.map(Rc::new);
+        Ok(Connected { stream: Box::new(tunnel), peer })
     }
 
     /// The connection used last: the others age and are closed.
@@ -155,11 +167,17 @@ impl Endpoint {
         self.idle.borrow_mut().pop()
     }
 
+    /// Closes idle connections to peers that are not to be trusted any more.
+    pub(crate) fn judge(&self, proxy: &Proxy) {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| judge_peer(proxy, idle.connected.peer.as_deref()).is_ok());
+    }
+
     pub(crate) fn sweep(&self, now: Moment) {
         let mut cx = Context::from_waker(Waker::noop());
         self.idle.borrow_mut().retain_mut(|idle| {
             now.since(idle.since) < UPSTREAM_IDLE_TIMEOUT
-                && idle.upstream.poll_broken(&mut cx).is_pending()
+                && idle.connected.stream.poll_broken(&mut cx).is_pending()
         });
     }
 }
