@@ -172,6 +172,13 @@ pub struct Own {
     pub ports: BTreeMap<Port, OwnPort>,
 }
 
+impl Own {
+    /// Whether all that guards its ports is there.
+    pub fn is_ready(&self) -> bool {
+        self.ports.values().all(|port| !matches!(*port.guard, Guard::Pending { .. }))
+    }
+}
+
 /// A port of the own application.
 #[derive(Clone, Debug)]
 pub struct OwnPort {

@@ -5,6 +5,7 @@
 
 mod control;
 mod demo;
+mod joined;
 mod proxy;
 mod resources;
 

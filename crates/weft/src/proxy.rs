@@ -5,15 +5,21 @@ mod file;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use weft_control::Joiner;
-use weft_identity::{Credentials, MutualTls, Tls, Validity, renew_at};
+use weft_identity::MutualTls;
+use weft_proxy::config::{Inbound, Outbound, OutboundTo};
 use weft_proxy::{Parts, Proxy, start};
-use weft_telemetry::{AccessLog, Format, Select};
+use weft_telemetry::{AccessLog, Format, Recorder, Select};
+use weft_wire::discovery::Subscription;
 use weft_world::{Files, World};
 
-use self::file::{Identity, Joining};
+use self::file::{Checked, Identity};
+use crate::joined::{self, Joined, Joining};
+
+/// How long the start waits for what the control plane has to say.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most bytes of a configuration file, a certificate or a key.
 const FILE_BYTES_MAX: usize = 1 << 20;
@@ -73,90 +79,97 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
-    let result = runtime.block_on(async {
-        let tls = match checked.identity {
-            Some(identity) => Some(establish(&world, identity).await?),
-            None => None,
-        };
-        let identity = tls.as_ref().map(|tls| tls.identity().to_string());
-        let inbound = match &tls {
-            Some(tls) => {
-                let trust_domain = tls.identity().trust_domain();
-                checked.inbound.into_iter().map(|inbound| inbound.of(trust_domain)).collect()
-            }
-            None => Vec::new(),
-        };
-        let proxy = Rc::new(Proxy::new(Parts {
-            inside: world.network.clone(),
-            world,
-            tls,
-            recorder: Rc::new(access_log),
-            configuration: Arc::default(),
-            discovery: None,
-        }));
-        let mut running = start(&proxy, checked.outbound, inbound)
-            .with_context(|| format!("the proxy of {} cannot start", path.display()))?;
-        let addresses: Vec<_> = running.addresses.iter().map(ToString::to_string).collect();
-        eprintln!(
-            "weft proxy: ready, as {}, listening at {}",
-            identity.as_deref().unwrap_or("nobody (no identity given)"),
-            addresses.join(", "),
-        );
-        tokio::select! {
-            biased;
-            signal = weft_net::terminated() => {
-                eprintln!("weft proxy: ended by {:?}", signal.context("cannot wait for signals")?);
-            }
-            () = running.wait() => anyhow::bail!("all listeners have ended"),
-        }
-        Ok(())
-    });
+    let result = runtime.block_on(serve(world, checked, Rc::new(access_log), path));
     drop(runtime);
     // The last lines of the access log are still on their way.
     let _ = log_thread.join();
     result
 }
 
-/// The identity to prove, as the file says; one from a control plane is renewed from now on.
-async fn establish(world: &World, identity: Identity) -> anyhow::Result<Rc<dyn Tls>> {
-    let set_up =
-        |credentials: &Credentials| MutualTls::new(credentials).context("cannot set up TLS");
+/// Serves as the file says until a signal ends it.
+async fn serve(
+    world: World,
+    checked: Checked,
+    recorder: Rc<dyn Recorder>,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let Checked { identity, mut outbound, inbound, workload, data } = checked;
+    let inside = world.network.clone();
+    let mut parts = Parts {
+        inside,
+        world: world.clone(),
+        tls: None,
+        recorder,
+        configuration: Arc::default(),
+        discovery: None,
+    };
+    let mut listeners: Vec<Inbound> = Vec::new();
+    let mut joined = None;
+    let needs_own = workload.is_some();
     match identity {
-        Identity::Given(credentials) => Ok(Rc::new(set_up(&credentials)?)),
-        Identity::Joined(joining) => {
-            let Joining { token, service_account, services } = *joining;
-            let joiner = Joiner::new(world.clone(), token, service_account, services);
-            let credentials = joiner.join().await.context("cannot join the mesh")?;
-            let tls = Rc::new(set_up(&credentials)?);
-            let validity = credentials.svid.validity();
-            tokio::task::spawn_local(renew(world.clone(), joiner, tls.clone(), validity));
-            Ok(tls)
+        Some(Identity::Given(credentials)) => {
+            let tls = MutualTls::new(&credentials).context("cannot set up TLS")?;
+            parts.tls = Some(Rc::new(tls));
         }
+        Some(Identity::Joined(joining)) => {
+            let registered = workload.map(|workload| workload.open(&world)).transpose()?;
+            let (workload, tunnels) = registered.unzip();
+            listeners.extend(tunnels);
+            let file::Joining { token, service_account, services } = *joining;
+            let joining = Joining { token, service_account, services, data, workload };
+            let found = joined::join(&world, joining).await?;
+            parts.tls = Some(Rc::new(found.tls.clone()));
+            parts.configuration = found.configuration.clone();
+            parts.discovery = Some(found.discovery());
+            joined = Some(found);
+        }
+        None => {}
     }
+    if let Some(tls) = &parts.tls {
+        let trust_domain = tls.identity().trust_domain();
+        listeners.extend(inbound.into_iter().map(|inbound| inbound.of(trust_domain)));
+    }
+    let identity = parts.tls.as_ref().map(|tls| tls.identity().to_string());
+    if let Some(joined) = &joined {
+        warm(&world, joined, needs_own, &outbound).await;
+    }
+    let proxy = Rc::new(Proxy::new(parts));
+    let mut running = start(&proxy, std::mem::take(&mut outbound), listeners)
+        .with_context(|| format!("the proxy of {} cannot start", path.display()))?;
+    let addresses: Vec<_> = running.addresses.iter().map(ToString::to_string).collect();
+    eprintln!(
+        "weft proxy: ready, as {}, listening at {}",
+        identity.as_deref().unwrap_or("nobody (no identity given)"),
+        addresses.join(", "),
+    );
+    tokio::select! {
+        biased;
+        signal = weft_net::terminated() => {
+            eprintln!("weft proxy: ended by {:?}", signal.context("cannot wait for signals")?);
+        }
+        () = running.wait() => anyhow::bail!("all listeners have ended"),
+    }
+    if let Some(joined) = joined {
+        joined.leave(&world).await;
+    }
+    Ok(())
 }
 
-/// Renews the certificate behind `tls` for ever.
-async fn renew(world: World, mut joiner: Joiner, tls: Rc<MutualTls>, mut validity: Validity) {
-    let mut failures = 0;
-    loop {
-        let now = world.clock.wall();
-        let due = renew_at(validity, failures, now, world.entropy.fraction());
-        world.clock.sleep(due.0.saturating_sub(now.0)).await;
-        let renewed = joiner.renew(tls.svid()).await.map_err(|error| error.to_string());
-        let taken = renewed.and_then(|credentials| {
-            tls.replace_svid(&credentials.svid).map_err(|error| error.to_string())?;
-            tls.replace_trust(credentials.bundle).map_err(|error| error.to_string())?;
-            Ok(credentials.svid.validity())
-        });
-        match taken {
-            Ok(renewed) => (validity, failures) = (renewed, 0),
-            Err(error) => {
-                failures += 1;
-                eprintln!(
-                    "weft proxy: the certificate is not renewed, attempt {failures}: {error}"
-                );
-            }
+/// Waits for what the first connections will need, and says what is missing.
+async fn warm(world: &World, joined: &Joined, needs_own: bool, outbound: &[Outbound]) {
+    let discovery = joined.discovery();
+    for listener in outbound {
+        if let OutboundTo::Service(name, _) = &listener.to {
+            let found = discovery.look(Subscription::Service(name.clone()));
+            tokio::task::spawn_local(found);
         }
+    }
+    if !joined.ready(world, needs_own, READY_TIMEOUT).await {
+        let why = joined.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());
+        eprintln!(
+            "weft proxy: starting without all that the control plane has to say; until then, what \
+             is not known is refused: {why}"
+        );
     }
 }
 

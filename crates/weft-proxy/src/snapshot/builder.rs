@@ -25,14 +25,13 @@ pub struct OwnWorkload {
     pub name: ObjectName,
     /// Which instance of that name: tunnels for another one are refused.
     pub generation: u64,
-    /// The trust domain of its identity.
-    pub trust_domain: TrustDomain,
     /// Where its application listens, where that is not the port itself on 127.0.0.1.
     pub applications: BTreeMap<Port, SocketAddr>,
 }
 
 /// Makes snapshots of what a discovery client holds.
 pub struct Builder {
+    trust_domain: TrustDomain,
     own: Option<OwnWorkload>,
     network: Network,
     services: HashMap<ObjectName, Arc<ServiceView>>,
@@ -53,10 +52,10 @@ pub fn check(object: &Object) -> Result<(), String> {
 }
 
 impl Builder {
-    /// A builder for the proxy of `own`; none stands for no workload, and only calls.
-    pub fn new(own: Option<OwnWorkload>) -> Builder {
-        let (services, workloads) = Default::default();
-        Builder { own, network: Network::default(), services, workloads }
+    /// A builder for a proxy of `trust_domain` that stands for `own`; for none, it only calls.
+    pub fn new(trust_domain: TrustDomain, own: Option<OwnWorkload>) -> Builder {
+        let (network, services, workloads) = Default::default();
+        Builder { trust_domain, own, network, services, workloads }
     }
 
     /// The snapshot of all that `client` holds.
@@ -208,7 +207,7 @@ impl Builder {
     }
 
     fn own(&self, client: &Client, held: &Held<'_>) -> Option<Own> {
-        let OwnWorkload { name, generation, trust_domain, applications } = self.own.as_ref()?;
+        let OwnWorkload { name, generation, applications } = self.own.as_ref()?;
         let workload = held.workloads.get(name)?;
         let unguarded = held.mesh.map_or(UnguardedPolicy::Deny, |mesh| mesh.unguarded);
         let port = |(port, spoken): (&Port, &weft_model::WorkloadPort)| {
@@ -218,7 +217,7 @@ impl Builder {
             let name = DestinationName::Application(*port);
             let application = Arc::new(Destination::plain(name, spoken.protocol, endpoints));
             let guard = match client.guarding(workload, *port) {
-                Guarding::Complete(policies) => Guard::new(policies, unguarded, trust_domain),
+                Guarding::Complete(policies) => Guard::new(policies, unguarded, &self.trust_domain),
                 Guarding::Pending { missing } => Guard::pending(&missing),
             };
             (*port, OwnPort { application, guard: Arc::new(guard) })

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use weft_control::api::{self, RegisterRequest, RegisteredProtocol};
 use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
 use weft_model::{ObjectName, Port, Protocol, SpiffeId, TrustDomain};
-use weft_proxy::config::{Inbound, Listen, Outbound, OutboundTo};
-use weft_proxy::snapshot::{EndpointSpec, Reach, TunnelTarget};
-use weft_world::Files;
+use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
+use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach, TunnelTarget};
+use weft_world::{Files, ListenerOptions, World};
+
+use crate::joined::Workload;
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -43,7 +46,7 @@ struct RawWorkload {
 struct RawWorkloadPort {
     port: u16,
     service_port: Option<u16>,
-    protocol: Option<String>,
+    protocol: Option<RegisteredProtocol>,
     application: Option<SocketAddr>,
 }
 
@@ -154,10 +157,46 @@ pub(super) struct Registered {
     pub(super) locality: Option<RawLocality>,
 }
 
+impl Registered {
+    /// Opens the listener for its tunnels, and says what is to be registered.
+    pub(super) fn open(self, world: &World) -> anyhow::Result<(Workload, Inbound)> {
+        let Registered { name, services, listen, address, ports, locality } = self;
+        let listener = world
+            .network
+            .listen(listen, ListenerOptions::default())
+            .with_context(|| format!("workload.listen: cannot listen at {listen}"))?;
+        let tunnel_port = listener.local_address().port();
+        let millis = world.clock.wall().0.as_millis();
+        let generation = u64::try_from(millis).unwrap_or(u64::MAX);
+        let entry = |(port, entry): (&Port, &RegisteredPort)| api::RegisteredPort {
+            port: port.get(),
+            service_port: entry.service_port.map(Port::get),
+            protocol: entry.protocol,
+        };
+        let (region, zone) = locality.map(|place| (place.region, place.zone)).unzip();
+        let registration = RegisterRequest {
+            workload: name.to_string(),
+            generation,
+            services: services.iter().map(ToString::to_string).collect(),
+            ports: ports.iter().map(entry).collect(),
+            addresses: vec![address],
+            tunnel_port,
+            region,
+            zone: zone.flatten(),
+            labels: BTreeMap::new(),
+        };
+        let applications =
+            ports.iter().filter_map(|(port, entry)| Some((*port, entry.application?))).collect();
+        let own = OwnWorkload { name, generation, applications };
+        let inbound = Inbound { listen: Listen::Open(listener), own: InboundOwn::Discovered };
+        Ok((Workload { registration, own }, inbound))
+    }
+}
+
 /// A port of the application of a registered workload.
 pub(super) struct RegisteredPort {
     pub(super) service_port: Option<Port>,
-    pub(super) protocol: Option<String>,
+    pub(super) protocol: Option<RegisteredProtocol>,
     pub(super) application: Option<SocketAddr>,
 }
 

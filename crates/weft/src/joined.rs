@@ -1,0 +1,195 @@
+//! A proxy that is joined to a mesh: its identity, what it knows of the mesh, and its registration,
+//! kept up to date by a thread of their own.
+
+mod keeper;
+mod kept;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, oneshot, watch};
+use weft_control::api::{RegisterRequest, RegisterResponse};
+use weft_control::{Ask, ConnectionState, Joiner};
+use weft_identity::{JoinToken, MutualTls};
+use weft_model::ObjectName;
+use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload};
+use weft_wire::discovery::{Client, Lookup, Subscription};
+use weft_world::{BoxFuture, World};
+
+use self::keeper::{Keeper, Work, take_trust};
+use self::kept::Kept;
+
+/// How many questions may wait for the thread.
+const ASKS_MAX: usize = 1024;
+
+/// The longest wait for the control plane to take a registration away.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a proxy joins with.
+pub struct Joining {
+    /// The join token.
+    pub token: JoinToken,
+    /// The service account whose identity it gets.
+    pub service_account: ObjectName,
+    /// The Services that it may be registered for.
+    pub services: Vec<ObjectName>,
+    /// Where it keeps its certificate and what it knows of the mesh.
+    pub data: Option<PathBuf>,
+    /// The workload that it stands for.
+    pub workload: Option<Workload>,
+}
+
+/// The workload that a proxy stands for: for the control plane, and for the proxy itself.
+pub struct Workload {
+    /// What the control plane is to know of it.
+    pub registration: RegisterRequest,
+    /// What the proxy is to know of it.
+    pub own: OwnWorkload,
+}
+
+/// A proxy that is joined to a mesh.
+pub struct Joined {
+    /// Its identity.
+    pub tls: Arc<MutualTls>,
+    /// What it knows of the mesh.
+    pub configuration: Arc<Configuration>,
+    link: Link,
+    state: watch::Receiver<ConnectionState>,
+    registered: Arc<Mutex<Option<RegisterResponse>>>,
+    thread: JoinHandle<()>,
+}
+
+/// The way to the thread that keeps a proxy joined.
+#[derive(Clone)]
+struct Link {
+    asks: mpsc::Sender<Ask>,
+}
+
+impl weft_proxy::Discovery for Link {
+    fn look(&self, subscription: Subscription) -> BoxFuture<'static, Lookup> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.asks.try_send(Ask::Look { subscription, reply });
+        Box::pin(async move {
+            let refused = || Lookup::Refused("too much is asked for at once".to_owned());
+            if sent.is_err() {
+                return refused();
+            }
+            answer.await.unwrap_or_else(|_| refused())
+        })
+    }
+}
+
+impl Joined {
+    /// The way to ask for more of the mesh.
+    pub fn discovery(&self) -> Rc<dyn weft_proxy::Discovery> {
+        Rc::new(self.link.clone())
+    }
+
+    /// What the control plane answered to the registration, once it did.
+    pub fn registered(&self) -> Option<RegisterResponse> {
+        self.registered.lock().ok()?.clone()
+    }
+
+    /// Waits until enough is known to serve, or for `limit`; says whether it is.
+    ///
+    /// `needs_own`: only once all that guards the own workload is there.
+    pub async fn ready(&self, world: &World, needs_own: bool, limit: Duration) -> bool {
+        let mut changes = self.configuration.changes();
+        let is_ready = || {
+            let snapshot = self.configuration.load();
+            match &snapshot.own {
+                Some(own) if needs_own => own.is_ready(),
+                None if needs_own => false,
+                _ => snapshot.mesh.is_some(),
+            }
+        };
+        let waiting = async { while !is_ready() && changes.changed().await.is_ok() {} };
+        tokio::select! {
+            biased;
+            () = waiting => {}
+            () = world.clock.sleep(limit) => {}
+        }
+        is_ready()
+    }
+
+    /// Why the proxy is not fully connected to the control plane, if it is not.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            ConnectionState::Connected => None,
+            ConnectionState::Unregistered { reason } => Some(format!("not registered: {reason}")),
+            ConnectionState::Disconnected { reason } => Some(reason.clone()),
+        }
+    }
+
+    /// Takes the registration away, and ends the thread.
+    pub async fn leave(self, world: &World) {
+        let Joined { link, thread, .. } = self;
+        let (done, left) = oneshot::channel();
+        if link.asks.send(Ask::Leave { done }).await.is_ok() {
+            tokio::select! {
+                biased;
+                _ = left => {}
+                () = world.clock.sleep(LEAVE_TIMEOUT) => {}
+            }
+        }
+        // The thread ends when nobody can ask it any more, and the process does not wait for it.
+        drop((link, thread));
+    }
+}
+
+/// Joins the mesh, by the certificate of before where that still holds.
+pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
+    let Joining { token, service_account, services, data, workload } = joining;
+    let kept = data.map(Kept::open).transpose()?.map(Arc::new);
+    let before = kept.as_ref().and_then(|kept| kept.credentials(world, &service_account));
+    let credentials = match before {
+        Some(credentials) => credentials,
+        None => {
+            let (account, services) = (service_account.clone(), services.clone());
+            let joiner = Joiner::new(world.clone(), token.clone(), account, services);
+            let credentials = joiner.join().await.context("cannot join the mesh")?;
+            if let Some(kept) = &kept {
+                kept.save_credentials(&*world.files, &credentials)?;
+            }
+            credentials
+        }
+    };
+    let tls = Arc::new(MutualTls::new(&credentials).context("cannot set up TLS")?);
+    let trust_domain = credentials.svid.identity().trust_domain().clone();
+    let name = workload.as_ref().map(|workload| workload.own.name.to_string());
+    let (registration, own) =
+        workload.map(|Workload { registration, own }| (registration, own)).unzip();
+    let mut client = Client::new(&name.unwrap_or_default(), env!("CARGO_PKG_VERSION"));
+    let mut builder = Builder::new(trust_domain, own);
+    let configuration = Arc::new(Configuration::default());
+    if let Some(kept) = &kept
+        && kept.restore(world, &mut client)
+    {
+        take_trust(&tls, &client);
+        configuration.replace(builder.rebuild(&client));
+    }
+    let (asks, receiver) = mpsc::channel(ASKS_MAX);
+    let reason = "it has not connected yet".to_owned();
+    let (told, state) = watch::channel(ConnectionState::Disconnected { reason });
+    let registered = Arc::<Mutex<Option<RegisterResponse>>>::default();
+    let keeper = Keeper {
+        builder,
+        configuration: configuration.clone(),
+        tls: tls.clone(),
+        told,
+        registered: registered.clone(),
+        kept,
+    };
+    let validity = credentials.svid.validity();
+    let work = Work { token, service_account, services, client, registration, keeper, validity };
+    let thread = std::thread::Builder::new()
+        .name("discovery".to_owned())
+        .spawn(move || work.run(receiver))
+        .context("cannot start the discovery thread")?;
+    let link = Link { asks };
+    Ok(Joined { tls, configuration, link, state, registered, thread })
+}
