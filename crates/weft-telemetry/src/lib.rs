@@ -6,6 +6,8 @@
 //! Deliberately absent: decisions. Nothing here changes what happens to a request.
 
 mod access_log;
+pub mod expose;
+pub mod metrics;
 mod record;
 pub mod trace;
 

@@ -1,0 +1,320 @@
+//! The table of metrics: names, types, units and labels. `docs/metrics.md` says the same to people.
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts durations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// As the text formats call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric, without its values.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Family {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Its unit, which its name says too; empty for plain numbers.
+    pub(crate) unit: &'static str,
+    /// Its labels, in the order of the values of a series.
+    pub(crate) labels: &'static [&'static str],
+    /// A sentence for people.
+    pub(crate) help: &'static str,
+}
+
+const fn family(
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { name, kind, unit, labels, help }
+}
+
+/// Counted in cells by workers: each is the metric of that name in the table behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Counted {
+    Requests,
+    RequestBytes,
+    TcpConnections,
+    TcpBytes,
+    Retries,
+    Refusals,
+    Connections,
+    ConnectionsOpen,
+    Ejections,
+    EndpointsEjected,
+}
+
+/// How many of them there are.
+pub(crate) const COUNTED_LEN: usize = 10;
+
+/// What [`Counted`] names, in its order.
+static COUNTED: [Family; COUNTED_LEN] = [
+    family(
+        "weft_requests_total",
+        Kind::Counter,
+        "",
+        &[
+            "direction",
+            "protocol",
+            "service",
+            "route",
+            "peer",
+            "status_class",
+            "status",
+            "grpc_status",
+            "reason",
+        ],
+        "Requests that have ended.",
+    ),
+    family(
+        "weft_request_bytes_total",
+        Kind::Counter,
+        "bytes",
+        &["direction", "protocol", "service", "route", "peer", "flow"],
+        "Bytes of the bodies of requests (received) and of their answers (sent).",
+    ),
+    family(
+        "weft_tcp_connections_total",
+        Kind::Counter,
+        "",
+        &["direction", "protocol", "service", "route", "peer", "reason"],
+        "Connections that have ended and whose bytes were not looked into, or that never got so far.",
+    ),
+    family(
+        "weft_tcp_bytes_total",
+        Kind::Counter,
+        "bytes",
+        &["direction", "protocol", "service", "route", "peer", "flow"],
+        "Bytes that callers sent (received) and were sent (sent) over such connections.",
+    ),
+    family(
+        "weft_retries_total",
+        Kind::Counter,
+        "",
+        &["service", "outcome"],
+        "Attempts beyond the first, by what became of the request in the end, and attempts denied.",
+    ),
+    family(
+        "weft_refusals_total",
+        Kind::Counter,
+        "",
+        &["direction", "reason"],
+        "Requests and connections that Weft itself answered or ended.",
+    ),
+    family(
+        "weft_connections_total",
+        Kind::Counter,
+        "",
+        &["direction"],
+        "Connections taken from callers.",
+    ),
+    family(
+        "weft_connections_open",
+        Kind::Gauge,
+        "",
+        &["direction"],
+        "Connections taken from callers that are open.",
+    ),
+    family(
+        "weft_ejections_total",
+        Kind::Counter,
+        "",
+        &["service"],
+        "Times that an endpoint was ejected since it failed.",
+    ),
+    family(
+        "weft_endpoints_ejected",
+        Kind::Gauge,
+        "",
+        &["service"],
+        "Endpoints that are ejected now.",
+    ),
+];
+
+impl Counted {
+    /// All of them.
+    pub(crate) const ALL: [Counted; COUNTED_LEN] = [
+        Counted::Requests,
+        Counted::RequestBytes,
+        Counted::TcpConnections,
+        Counted::TcpBytes,
+        Counted::Retries,
+        Counted::Refusals,
+        Counted::Connections,
+        Counted::ConnectionsOpen,
+        Counted::Ejections,
+        Counted::EndpointsEjected,
+    ];
+
+    /// Its row in the table.
+    pub(crate) fn family(self) -> &'static Family {
+        &COUNTED[self as usize]
+    }
+}
+
+pub(crate) static DURATIONS: Family = family(
+    "weft_request_duration_seconds",
+    Kind::Histogram,
+    "seconds",
+    &["direction", "protocol", "service", "route", "status_class"],
+    "Time from the first byte of a request to the end of its answer.",
+);
+
+pub(crate) static SERIES_CAPPED: Family = family(
+    "weft_metrics_series_capped_total",
+    Kind::Counter,
+    "",
+    &["metric"],
+    "Label sets that were counted under the labels other, since the metric has its most series.",
+);
+
+pub(crate) static CERTIFICATE_EXPIRY: Family = family(
+    "weft_certificate_expiry_timestamp_seconds",
+    Kind::Gauge,
+    "seconds",
+    &[],
+    "When the own certificate ends, as Unix time.",
+);
+
+pub(crate) static CONFIG_AGE: Family = family(
+    "weft_config_age_seconds",
+    Kind::Gauge,
+    "seconds",
+    &[],
+    "Time since the configuration was last known to be up to date.",
+);
+
+pub(crate) static CONFIG_LAST_CHANGE: Family = family(
+    "weft_config_last_change_timestamp_seconds",
+    Kind::Gauge,
+    "seconds",
+    &[],
+    "When the configuration last changed, as Unix time.",
+);
+
+pub(crate) static CONTROL_CONNECTED: Family = family(
+    "weft_control_connected",
+    Kind::Gauge,
+    "",
+    &[],
+    "1 while there is a connection to the control plane, else 0.",
+);
+
+pub(crate) static ACCESS_LOG_DROPPED: Family = family(
+    "weft_access_log_dropped_total",
+    Kind::Counter,
+    "",
+    &[],
+    "Lines of the access log that were dropped since they could not be written fast enough.",
+);
+
+pub(crate) static BUILD_INFO: Family = family(
+    "weft_build_info",
+    Kind::Gauge,
+    "",
+    &["version", "revision"],
+    "Always 1; the labels say what is running.",
+);
+
+pub(crate) static PROCESS_START: Family = family(
+    "process_start_time_seconds",
+    Kind::Gauge,
+    "seconds",
+    &[],
+    "When the process began, as Unix time.",
+);
+
+pub(crate) static PROCESS_MEMORY: Family = family(
+    "process_resident_memory_bytes",
+    Kind::Gauge,
+    "bytes",
+    &[],
+    "Memory of the process that is in RAM.",
+);
+
+pub(crate) static PROCESS_FDS: Family =
+    family("process_open_fds", Kind::Gauge, "", &[], "Open file descriptors.");
+
+pub(crate) static PROCESS_CPU: Family = family(
+    "process_cpu_seconds_total",
+    Kind::Counter,
+    "seconds",
+    &[],
+    "CPU time that the process used, in user and system mode.",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<&'static Family> {
+        let counted = Counted::ALL.into_iter().map(Counted::family);
+        let others = [
+            &DURATIONS,
+            &SERIES_CAPPED,
+            &CERTIFICATE_EXPIRY,
+            &CONFIG_AGE,
+            &CONFIG_LAST_CHANGE,
+            &CONTROL_CONNECTED,
+            &ACCESS_LOG_DROPPED,
+            &BUILD_INFO,
+            &PROCESS_START,
+            &PROCESS_MEMORY,
+            &PROCESS_FDS,
+            &PROCESS_CPU,
+        ];
+        counted.chain(others).collect()
+    }
+
+    #[test]
+    fn every_counted_family_is_in_its_place() {
+        for (place, counted) in Counted::ALL.into_iter().enumerate() {
+            assert_eq!(counted as usize, place);
+        }
+        assert_eq!(Counted::EndpointsEjected.family().name, "weft_endpoints_ejected");
+        assert_eq!(Counted::Retries.family().name, "weft_retries_total");
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for Family { name, kind, unit, help, .. } in all() {
+            let is_total = name.ends_with("_total");
+            assert_eq!(*kind == Kind::Counter, is_total, "{name}");
+            let base = name.trim_end_matches("_total");
+            assert!(base.ends_with(unit), "{name} does not say its unit, {unit}");
+            assert!(help.ends_with('.') && !help.contains(['\\', '\n', '"']), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn every_metric_is_documented_with_type_unit_and_labels() {
+        let page = include_str!("../../../../docs/metrics.md");
+        for Family { name, kind, unit, labels, .. } in all() {
+            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+            let unit = if unit.is_empty() { "–" } else { unit };
+            let row = format!("| `{name}` | {} | {unit} | {labels} |", kind.name());
+            assert!(page.contains(&row), "docs/metrics.md has no row `{row}`: write it");
+        }
+        let is_row = |line: &&str| line.starts_with("| `weft_") || line.starts_with("| `process_");
+        assert_eq!(page.lines().filter(is_row).count(), all().len());
+    }
+}
