@@ -71,7 +71,7 @@ pub const GROUPS: &[Group] = &[
         name: "unit",
         shows: "all that needs no root, cluster or network, and the rules about the workspace",
         budget: Duration::from_secs(600),
-        packages: &["curl", "openssl"],
+        packages: &["curl", "openssl", "prometheus"],
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: None,
