@@ -11,7 +11,7 @@ use weft_world::{Moment, UnixTime};
 
 use super::protobuf::{BucketSpan, Histogram, MetricFamily};
 use super::*;
-use crate::metrics::{Metrics, Options, Process};
+use crate::metrics::{Metrics, Options, Process, Value};
 use crate::trace::TraceContext;
 use crate::{AccessLog, Direction, Event, Protocol, Record, Recorder, Select};
 
@@ -247,8 +247,10 @@ proptest! {
             metrics.finish(&record(Duration::from_micros(*micros)));
         }
         let scraped = registry.scrape(&scrape());
-        let found = scraped.iter().flat_map(|scraped| &scraped.series).find_map(|(_, value)| {
-            if let crate::metrics::Value::Histogram(sum) = value { Some(sum.native()) } else { None }
+        let mut values = scraped.iter().flat_map(|scraped| &scraped.series);
+        let found = values.find_map(|(_, value)| match value {
+            Value::Histogram(sum) => Some(sum.native()),
+            _ => None,
         });
         let families = families(&encode(&registry, Format::Protobuf, &scrape()));
         let mut all = families.iter().flat_map(|family| &family.metric);
