@@ -66,7 +66,9 @@ impl Backend {
         self.is_used.set(true);
         let health = |index: usize| self.destination.endpoints[index].health;
         let with = |wanted: Health| {
-            balance::round_robin(turn, self.endpoints.len(), |index| health(index) == wanted)
+            balance::round_robin(turn, self.endpoints.len(), |index| {
+                health(index) == wanted && !self.endpoints[index].is_draining()
+            })
         };
         // Nobody has heard of the unhealthy ones for a while, which does not prove that they are
         // gone; the draining ones would refuse.

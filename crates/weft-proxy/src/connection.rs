@@ -112,7 +112,7 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
     let (stream, incoming) = stream.into_parts();
     let mut server = Server::new(stream, incoming);
     let (mut head, mut response) = (RequestHead::default(), ResponseHead::default());
-    let mut idle = IdleTimer::new(proxy);
+    let mut idle = IdleTimer::new(proxy, connection.direction);
     loop {
         match idle.next_request(&mut server, &mut head).await {
             Ok(Some(size)) => {
@@ -149,15 +149,17 @@ async fn refuse(proxy: &Proxy, connection: &Connection, server: &mut Server, err
 /// both, and it is moved only when it ends.
 struct IdleTimer<'p> {
     proxy: &'p Proxy,
+    direction: Direction,
     timer: Option<Box<dyn weft_world::Timer>>,
 }
 
 impl<'p> IdleTimer<'p> {
-    fn new(proxy: &'p Proxy) -> IdleTimer<'p> {
-        IdleTimer { proxy, timer: None }
+    fn new(proxy: &'p Proxy, direction: Direction) -> IdleTimer<'p> {
+        IdleTimer { proxy, direction, timer: None }
     }
 
-    /// The next request, or none if the caller ends the connection or takes too long.
+    /// The next request, or none if the caller ends the connection or takes too long, or if none is
+    /// taken any more.
     async fn next_request(
         &mut self,
         server: &mut Server,
@@ -170,6 +172,10 @@ impl<'p> IdleTimer<'p> {
                 return Poll::Ready(result);
             }
             let has_begun = server.has_begun();
+            if !has_begun && self.direction == Direction::Inbound && self.proxy.drain.is_on() {
+                // An orderly end says that nothing was lost: the caller asks elsewhere.
+                return Poll::Ready(Ok(None));
+            }
             let (since, _) = match waits {
                 Some((since, begun)) if begun == has_begun => (since, begun),
                 _ => *waits.insert((clock.now(), has_begun)),

@@ -18,6 +18,9 @@ pub enum StreamError {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
+    /// The other side ended the connection in order, before a byte of what was waited for.
+    #[error("the connection was closed")]
+    Closed,
     /// The bytes are not what they should be.
     #[error(transparent)]
     Grammar(#[from] GrammarError),
@@ -168,6 +171,30 @@ pub enum ProxyError {
         /// More for people.
         detail: String,
     },
+    /// The endpoint's proxy is about to end. Nothing reached the application.
+    #[error("the proxy of {workload} is draining")]
+    PeerDraining {
+        /// The workload.
+        workload: String,
+    },
+    /// The endpoint's proxy did not give the request to the application, and said so.
+    #[error("the proxy of {workload} did not process the request: {reason}")]
+    NotProcessed {
+        /// The workload.
+        workload: String,
+        /// The reason code that it gave.
+        reason: String,
+    },
+    /// The endpoint's proxy ended the tunnel in order before it answered, which it does only if
+    /// the application saw nothing of the request.
+    #[error("the proxy at {address} ended the tunnel before the request reached it")]
+    TunnelEnded {
+        /// The endpoint's proxy.
+        address: SocketAddr,
+    },
+    /// This proxy is about to end.
+    #[error("this workload is about to end: nothing new is taken")]
+    Draining,
     /// The endpoint closed or broke the connection before it answered.
     #[error("{address} ended the connection before it answered: {source}")]
     UpstreamClosed {
@@ -308,6 +335,10 @@ impl ProxyError {
             E::NoIdentity { .. } => (503, "no-identity", Mesh, Unprocessed),
             E::WrongPeer { .. } => (503, "wrong-peer", Upstream, Unprocessed),
             E::TunnelRefused { .. } => (503, "tunnel-refused", Upstream, Unprocessed),
+            E::PeerDraining { .. } => (503, "peer-draining", Upstream, Unprocessed),
+            E::NotProcessed { .. } => (503, "not-processed", Upstream, Unprocessed),
+            E::TunnelEnded { .. } => (503, "tunnel-ended", Upstream, Unprocessed),
+            E::Draining => (503, "draining", Mesh, Unprocessed),
             E::UpstreamClosed { was_reused: true, .. } => {
                 (502, "upstream-closed", Upstream, BrokeWhenReused)
             }

@@ -184,6 +184,11 @@ impl<'c> Exchange<'c> {
         self.has_answered
     }
 
+    /// Makes the answer the last one of the caller's connection.
+    pub fn end_after_answer(&mut self) {
+        self.downstream.end_after_answer();
+    }
+
     /// Sends the request to `upstream` and waits for the head of its answer.
     ///
     /// The body flows meanwhile; informational answers are passed on.
@@ -457,7 +462,7 @@ fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
 /// What it means that the request's body could not be read.
 fn body_error(error: StreamError) -> ProxyError {
     match error {
-        StreamError::Io(_) => ProxyError::ClientGone,
+        StreamError::Io(_) | StreamError::Closed => ProxyError::ClientGone,
         StreamError::Grammar(weft_http::GrammarError::Truncated) => ProxyError::ClientGone,
         error @ StreamError::Grammar(_) => ProxyError::BadBody(error),
     }
@@ -466,13 +471,10 @@ fn body_error(error: StreamError) -> ProxyError {
 /// What it means that the head of the answer could not be read.
 fn answer_error(error: StreamError, address: SocketAddr, was_reused: bool) -> ProxyError {
     match error {
-        StreamError::Grammar(weft_http::GrammarError::Truncated) | StreamError::Io(_) => {
-            crate::tunnel::refusal(error).unwrap_or_else(|source| ProxyError::UpstreamClosed {
-                address,
-                was_reused,
-                source,
-            })
-        }
+        StreamError::Grammar(weft_http::GrammarError::Truncated)
+        | StreamError::Io(_)
+        | StreamError::Closed => crate::tunnel::refusal(error)
+            .unwrap_or_else(|source| ProxyError::UpstreamClosed { address, was_reused, source }),
         StreamError::Grammar(source) => ProxyError::UpstreamMalformed { address, source },
     }
 }

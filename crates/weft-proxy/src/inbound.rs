@@ -82,12 +82,16 @@ async fn open(
     connection.facts = secured.facts;
     let mut tunnel = ServerTunnel::new(secured.stream);
     let preface = tunnel.preface().await?;
-    let admitted = current(proxy, own).and_then(|own| admit(&own, &preface));
+    let admitted = if proxy.drain.is_on() {
+        Err(ProxyError::Draining)
+    } else {
+        current(proxy, own).and_then(|own| admit(&own, &preface))
+    };
     match admitted {
         Ok((port, _)) => Ok(Opened { tunnel, port, protocol: preface.protocol() }),
         Err(error) => {
             // The caller may be gone already; the record says what was wrong in any case.
-            let _ = tunnel.refuse(error.verdict().reason, &error.to_string()).await;
+            let _ = tunnel.refuse(&error).await;
             Err(error)
         }
     }
@@ -144,6 +148,7 @@ fn admit(own: &Own, preface: &Preface) -> Result<(Port, OwnPort), ProxyError> {
 async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel) {
     let clock = &proxy.world.clock;
     let began = clock.now();
+    let _busy = proxy.drain.busy();
     let mut record = connection.record(Protocol::Tcp, clock.wall());
     let dialled = async {
         let application = connection.backend(proxy)?;
@@ -160,7 +165,7 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
         },
         Err(error) => {
             // The caller may be gone already; the record says what was wrong in any case.
-            let _ = tunnel.refuse(error.verdict().reason, &error.to_string()).await;
+            let _ = tunnel.refuse(&error).await;
             Err(error)
         }
     };

@@ -11,6 +11,7 @@ mod backend;
 pub mod config;
 mod connection;
 mod detect;
+mod drain;
 pub mod error;
 pub mod exchange;
 pub mod guard;
@@ -36,6 +37,7 @@ use weft_wire::discovery::{Lookup, Subscription};
 use weft_world::{BoxFuture, Network, World};
 
 use crate::backend::Backends;
+use crate::drain::Drain;
 use crate::live::Live;
 use crate::snapshot::Configuration;
 
@@ -52,6 +54,7 @@ pub struct Proxy {
     discovery: Option<Rc<dyn Discovery>>,
     backends: Backends,
     live: Live,
+    drain: Drain,
 }
 
 /// Asks for what a proxy does not know yet.
@@ -81,7 +84,16 @@ impl Proxy {
     /// A worker made of `parts`.
     pub fn new(parts: Parts) -> Proxy {
         let Parts { world, inside, tls, recorder, configuration, discovery } = parts;
-        let (backends, live) = Default::default();
-        Proxy { world, inside, tls, recorder, configuration, discovery, backends, live }
+        let (backends, live, drain) = Default::default();
+        Proxy { world, inside, tls, recorder, configuration, discovery, backends, live, drain }
+    }
+
+    /// Takes nothing new for the workload from now on, and waits until all that is under way has
+    /// come to its end, in either direction. What the workload calls is served as before.
+    ///
+    /// However long that takes is the caller's to bound.
+    pub async fn drain(&self) {
+        self.drain.start(&self.live);
+        self.drain.idle().await;
     }
 }

@@ -14,6 +14,7 @@ use weft_world::Moment;
 use crate::Proxy;
 use crate::backend::Backend;
 use crate::connection::Connection;
+use crate::drain::Busy;
 use crate::error::{Fault, ProxyError};
 use crate::exchange::{Exchange, Reply};
 use crate::live::judge_peer;
@@ -28,7 +29,7 @@ pub(crate) async fn serve(proxy: &Proxy, connection: &Connection, exchange: &mut
         Direction::Inbound => inbound(proxy, connection, exchange, &mut recording).await,
     };
     if let Err(error) = result {
-        fail(exchange, &error, &mut recording.record).await;
+        fail(connection, exchange, &error, &mut recording.record).await;
     }
     recording.finish(exchange);
 }
@@ -41,7 +42,7 @@ pub(crate) async fn refuse(
     error: &ProxyError,
 ) {
     let mut recording = Recording::start(proxy, connection, exchange);
-    fail(exchange, error, &mut recording.record).await;
+    fail(connection, exchange, error, &mut recording.record).await;
     recording.finish(exchange);
 }
 
@@ -61,15 +62,23 @@ async fn outbound(
         .map(|limit| Deadline { limit: limit.duration(), at: recording.began + limit.duration() });
 
     // Try endpoints until one answers, or the request cannot be sent again.
+    let mut before = None;
     loop {
         recording.record.attempts += 1;
         let tries = Tries { policy: &policy, deadline, timeouts };
         let delay = match bounded(proxy, &backend, exchange, recording, &tries).await {
             Ok(Ended::Complete) => return Ok(()),
             Ok(Ended::Again(delay)) => delay,
+            // That there is no other endpoint is not why the request failed.
+            Err(ProxyError::NoEndpoint { .. }) if before.is_some() => {
+                return before.map_or(Ok(()), Err);
+            }
             Err(error) => match next(proxy, &tries, exchange, recording, error.verdict().outcome) {
                 Next::Stop => return Err(error),
-                Next::RetryAfter(delay) => delay,
+                Next::RetryAfter(delay) => {
+                    before = Some(error);
+                    delay
+                }
             },
         };
         if !delay.is_zero() {
@@ -189,6 +198,10 @@ async fn inbound(
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
+    if proxy.drain.is_on() {
+        exchange.end_after_answer();
+        return Err(ProxyError::Draining);
+    }
     prepare(connection, exchange)?;
     let backend = connection.backend(proxy)?;
     recording.record.backend = Some(backend.name().clone());
@@ -261,7 +274,9 @@ async fn attempt(
     let judge = || judge_peer(proxy, peer.as_deref());
     let mut watch = proxy.live.watch();
     let upstream = &mut *connected.stream;
-    let reply = watch.over(judge, exchange.ask(upstream, address)).await??;
+    let asked = watch.over(judge, exchange.ask(upstream, address)).await.flatten();
+    let reply = asked.map_err(|error| endpoint.explain(error))?;
+    endpoint.heed(&mut exchange.response.fields)?;
     if let Some(tries) = tries
         && reply != Reply::Upgraded
     {
@@ -271,8 +286,9 @@ async fn attempt(
         }
     }
     recording.answered(exchange.response.status);
-    if !endpoint.is_secured() {
-        exchange.response.fields.remove_known(|known| known == Known::Weft);
+    if tries.is_none() && proxy.drain.is_on() {
+        exchange.response.fields.append(DRAINING, b"1");
+        exchange.end_after_answer();
     }
 
     watch.over(judge, exchange.relay(upstream, reply, address)).await??;
@@ -281,7 +297,12 @@ async fn attempt(
 }
 
 /// Answers with what `error` means, unless the caller has an answer already or is gone.
-async fn fail(exchange: &mut Exchange<'_>, error: &ProxyError, record: &mut Record) {
+async fn fail(
+    connection: &Connection,
+    exchange: &mut Exchange<'_>,
+    error: &ProxyError,
+    record: &mut Record,
+) {
     let verdict = error.verdict();
     record.reason = Some(verdict.reason);
     record.detail = error.to_string();
@@ -291,6 +312,10 @@ async fn fail(exchange: &mut Exchange<'_>, error: &ProxyError, record: &mut Reco
     record.status = verdict.status;
     let mut head = ResponseHead::with_status(verdict.status);
     head.fields.append("Weft-Reason", verdict.reason.as_bytes());
+    if connection.peer.is_some() && verdict.outcome == Outcome::Unprocessed {
+        // The caller's proxy may ask elsewhere.
+        head.fields.append(NOT_PROCESSED, verdict.reason.as_bytes());
+    }
     head.fields.append("Content-Type", b"text/plain; charset=utf-8");
     let explained = if verdict.fault == Fault::Client { "" } else { ": not the server's answer" };
     let body = format!("weft: {}: {}{explained}\n", verdict.reason, error);
@@ -298,12 +323,19 @@ async fn fail(exchange: &mut Exchange<'_>, error: &ProxyError, record: &mut Reco
     let _ = exchange.answer(&head, body.as_bytes()).await;
 }
 
+/// A response of a proxy of the mesh whose application did not see the request.
+pub(crate) const NOT_PROCESSED: &str = "Weft-Not-Processed";
+
+/// A response of a proxy of the mesh that is about to end.
+pub(crate) const DRAINING: &str = "Weft-Draining";
+
 /// A record under way. If the request is dropped, it is finished all the same.
 struct Recording<'p> {
     proxy: &'p Proxy,
     record: Record,
     began: Moment,
     is_finished: bool,
+    _busy: Busy,
 }
 
 impl<'p> Recording<'p> {
@@ -313,7 +345,8 @@ impl<'p> Recording<'p> {
         record.method.push_str(exchange.head.method());
         record.authority.push_str(exchange.head.authority());
         record.target.push_str(exchange.head.target());
-        Recording { proxy, record, began: clock.now(), is_finished: false }
+        let _busy = proxy.drain.busy();
+        Recording { proxy, record, began: clock.now(), is_finished: false, _busy }
     }
 
     fn answered(&mut self, status: u16) {

@@ -33,6 +33,7 @@ pub(crate) async fn serve(
 ) {
     let clock = &proxy.world.clock;
     let began = clock.now();
+    let _busy = proxy.drain.busy();
     let mut record = connection.record(Protocol::Tcp, clock.wall());
     let dialled = async {
         let backend = connection.backend(proxy)?;

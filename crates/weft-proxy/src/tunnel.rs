@@ -27,13 +27,17 @@ struct Refusal {
     workload: String,
     reason: String,
     detail: String,
+    is_draining: bool,
 }
 
 /// The refusal that `error` carries, or the error again.
 pub(crate) fn refusal(error: StreamError) -> Result<ProxyError, StreamError> {
     let StreamError::Io(io_error) = error else { return Err(error) };
     match io_error.downcast::<Refusal>() {
-        Ok(Refusal { workload, reason, detail }) => {
+        Ok(Refusal { workload, is_draining: true, .. }) => {
+            Ok(ProxyError::PeerDraining { workload })
+        }
+        Ok(Refusal { workload, reason, detail, is_draining: false }) => {
             Ok(ProxyError::TunnelRefused { workload, reason, detail })
         }
         Err(io_error) => Err(StreamError::Io(io_error)),
@@ -59,6 +63,20 @@ impl ClientTunnel {
         Ok(ClientTunnel { stream, incoming: Buffer::default(), is_open: false, workload })
     }
 
+    /// Pushes out the preface and waits for the answer, before a byte of the inner protocol.
+    ///
+    /// # Errors
+    /// If the stream breaks, or the peer refuses; [`refusal`] tells which.
+    pub(crate) async fn opened(&mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            ready!(self.stream.poll_flush(cx))?;
+            let opened = ready!(self.poll_open(cx));
+            self.incoming.release_if_empty();
+            Poll::Ready(opened)
+        })
+        .await
+    }
+
     /// Waits for the answer.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -77,10 +95,11 @@ impl ClientTunnel {
     }
 
     fn refused(&self, answer: Answer) -> io::Error {
+        let is_draining = answer.verdict() == Verdict::Draining;
         let reason =
             if answer.reason.is_empty() { "unspecified".to_owned() } else { answer.reason };
         let workload = self.workload.to_string();
-        io::Error::other(Refusal { workload, reason, detail: answer.detail })
+        io::Error::other(Refusal { workload, reason, detail: answer.detail, is_draining })
     }
 }
 
@@ -153,8 +172,10 @@ impl ServerTunnel {
     }
 
     /// Answers that nothing reached the application, and ends the tunnel in order.
-    pub(crate) async fn refuse(&mut self, reason: &str, detail: &str) -> io::Result<()> {
-        self.write(Verdict::Refused, reason, detail).await?;
+    pub(crate) async fn refuse(&mut self, error: &ProxyError) -> io::Result<()> {
+        let is_draining = matches!(error, ProxyError::Draining);
+        let verdict = if is_draining { Verdict::Draining } else { Verdict::Refused };
+        self.write(verdict, error.verdict().reason, &error.to_string()).await?;
         poll_fn(|cx| self.stream.poll_close(cx)).await
     }
 

@@ -125,6 +125,18 @@ impl Joined {
         }
     }
 
+    /// Has it known that the workload is about to end, so that nothing new is sent there.
+    pub async fn drain(&self, world: &World) {
+        let (done, drained) = oneshot::channel();
+        if self.link.asks.send(Ask::Drain { done }).await.is_ok() {
+            tokio::select! {
+                biased;
+                _ = drained => {}
+                () = world.clock.sleep(LEAVE_TIMEOUT) => {}
+            }
+        }
+    }
+
     /// Takes the registration away, and ends the thread.
     pub async fn leave(self, world: &World) {
         let Joined { link, thread, .. } = self;

@@ -38,6 +38,10 @@ pub struct Arguments {
     /// How a line of the access log looks.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     access_log_format: LogFormat,
+
+    /// How long what is under way may take to come to its end after SIGTERM, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    drain_timeout: u64,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -79,7 +83,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
-    let result = runtime.block_on(serve(world, checked, Rc::new(access_log), path));
+    let result = runtime.block_on({
+        let grace = Duration::from_secs(arguments.drain_timeout);
+        serve(world, checked, Rc::new(access_log), grace, path)
+    });
     drop(runtime);
     // The last lines of the access log are still on their way.
     let _ = log_thread.join();
@@ -91,6 +98,7 @@ async fn serve(
     world: World,
     checked: Checked,
     recorder: Rc<dyn Recorder>,
+    grace: Duration,
     path: &Path,
 ) -> anyhow::Result<()> {
     let Checked { identity, mut outbound, inbound, workload, data } = checked;
@@ -148,6 +156,18 @@ async fn serve(
             eprintln!("weft proxy: ended by {:?}", signal.context("cannot wait for signals")?);
         }
         () = running.wait() => anyhow::bail!("all listeners have ended"),
+    }
+    if let Some(joined) = &joined {
+        joined.drain(&world).await;
+    }
+    tokio::select! {
+        biased;
+        () = proxy.drain() => {}
+        () = world.clock.sleep(grace) => {
+            eprintln!("weft proxy: ended with work still under way after {grace:?}");
+        }
+        // Who asks twice does not want to wait.
+        _ = weft_net::terminated() => {}
     }
     if let Some(joined) = joined {
         joined.leave(&world).await;

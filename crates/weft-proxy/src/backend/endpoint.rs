@@ -1,22 +1,24 @@
 //! One endpoint: the connections to it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use weft_http::{Fields, Known};
 use weft_identity::PeerFacts;
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{Moment, Stream};
 
 use crate::Proxy;
-use crate::error::ProxyError;
+use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::h1::Client;
 use crate::live::judge_peer;
+use crate::request::{DRAINING, NOT_PROCESSED};
 use crate::snapshot::{EndpointSpec, Reach, TunnelTarget};
 use crate::time::{CONNECT_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, within};
-use crate::tunnel::ClientTunnel;
+use crate::tunnel::{ClientTunnel, refusal};
 
 /// How many idle connections to one endpoint are kept.
 const IDLE_MAX: usize = 256;
@@ -25,6 +27,7 @@ const IDLE_MAX: usize = 256;
 pub(crate) struct Endpoint {
     spec: EndpointSpec,
     idle: RefCell<Vec<Idle>>,
+    is_draining: Cell<bool>,
 }
 
 struct Idle {
@@ -41,7 +44,8 @@ pub(crate) struct Connected<S> {
 impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec) -> Endpoint {
-        Endpoint { spec, idle: RefCell::default() }
+        let (idle, is_draining) = Default::default();
+        Endpoint { spec, idle, is_draining }
     }
 
     /// Whether it is the one that `spec` describes: where it runs and how it fares may change.
@@ -52,6 +56,57 @@ impl Endpoint {
     /// Its address, or that of the proxy in front of it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.spec.address
+    }
+
+    /// Whether it said that it is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// What `error`, which ended an attempt here, means for this endpoint.
+    pub(crate) fn explain(&self, error: ProxyError) -> ProxyError {
+        match error {
+            ProxyError::UpstreamClosed { address, source: StreamError::Closed, .. }
+                if self.is_secured() =>
+            {
+                ProxyError::TunnelEnded { address }
+            }
+            ProxyError::PeerDraining { .. } => {
+                self.is_draining.set(true);
+                error
+            }
+            error => error,
+        }
+    }
+
+    /// Takes out of an answer what only proxies say to each other.
+    ///
+    /// # Errors
+    /// [`ProxyError::NotProcessed`] if it says that the application did not see the request.
+    pub(crate) fn heed(&self, fields: &mut Fields) -> Result<(), ProxyError> {
+        if fields.known(Known::Weft).next().is_none() {
+            return Ok(());
+        }
+        let Reach::Tunnel(target) = &self.spec.reach else {
+            // It is nobody's word but the proxies'.
+            fields.remove_known(|known| known == Known::Weft);
+            return Ok(());
+        };
+        if fields.values(DRAINING).next().is_some() {
+            self.is_draining.set(true);
+            fields.remove(DRAINING.as_bytes());
+        }
+        let reason = fields.values(NOT_PROCESSED).next();
+        let Some(reason) = reason.map(|reason| String::from_utf8_lossy(reason).into_owned()) else {
+            return Ok(());
+        };
+        fields.remove(NOT_PROCESSED.as_bytes());
+        let workload = target.workload.to_string();
+        if reason == "draining" {
+            self.is_draining.set(true);
+            return Err(ProxyError::PeerDraining { workload });
+        }
+        Err(ProxyError::NotProcessed { workload, reason })
     }
 
     /// Whether the one at the other end proved to be of the mesh.
@@ -155,9 +210,16 @@ impl Endpoint {
             target_port: u32::from(target.port.get()),
             protocol: protocol.into(),
         };
-        let tunnel = ClientTunnel::open(secured.stream, &preface)
+        let mut tunnel = ClientTunnel::open(secured.stream, &preface)
             .await
             .map_err(|source| ProxyError::Connect { address, source })?;
+        if protocol == InnerProtocol::Opaque {
+            // Bytes that cannot be sent again must not leave before somebody has taken them.
+            tunnel.opened().await.map_err(|error| {
+                let broke = |source| ProxyError::UpstreamBroke { address, source };
+                self.explain(refusal(StreamError::Io(error)).unwrap_or_else(broke))
+            })?;
+        }
         let peer = secured.facts.map(Rc::new);
         Ok(Connected { stream: Box::new(tunnel), peer })
     }

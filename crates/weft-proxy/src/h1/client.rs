@@ -98,6 +98,9 @@ impl Upstream for Client {
                 return Poll::Ready(Ok(Reply::Final(parsed.size)));
             }
             if ready!(self.core.poll_fill(cx))? == 0 {
+                if self.core.incoming.is_empty() {
+                    return Poll::Ready(Err(StreamError::Closed));
+                }
                 return Poll::Ready(Err(GrammarError::Truncated.into()));
             }
         }

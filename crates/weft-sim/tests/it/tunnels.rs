@@ -177,7 +177,7 @@ fn answers_to_a_preface_are_understood_or_refused() {
     let cases = [
         ([accepted(), OK.to_vec()].concat(), None),
         (answer(Verdict::Refused, "not-me"), Some("tunnel-refused")),
-        (answer(Verdict::Draining, "draining"), Some("tunnel-refused")),
+        (answer(Verdict::Draining, "draining"), Some("peer-draining")),
         (answer(Verdict::Unspecified, ""), Some("tunnel-refused")),
         ([answer(Verdict::Refused, "not-me"), OK.to_vec()].concat(), Some("tunnel-refused")),
         (OK.to_vec(), Some("upstream-closed")),
@@ -185,7 +185,7 @@ fn answers_to_a_preface_are_understood_or_refused() {
         (b"\0\x03\xff\xff\xff".to_vec(), Some("upstream-closed")),
         (b"\0".to_vec(), Some("upstream-closed")),
         (vec![], Some("upstream-closed")),
-        (accepted(), Some("upstream-closed")),
+        (accepted(), Some("tunnel-ended")),
     ];
     for (number, (bytes, reason)) in cases.into_iter().enumerate() {
         let mesh = Mesh::new(number as u64, Hops::Tunnel, Protocol::Http);
@@ -214,7 +214,9 @@ fn answers_to_a_preface_are_understood_or_refused() {
             line.send(GET).await.unwrap();
             match reason {
                 None => line.expect(OK).await,
-                Some("tunnel-refused") => line.expect_answer(503, "tunnel-refused", Last::No).await,
+                Some(reason @ ("tunnel-refused" | "peer-draining" | "tunnel-ended")) => {
+                    line.expect_answer(503, reason, Last::No).await
+                }
                 Some(reason) => line.expect_answer(502, reason, Last::No).await,
             }
         });

@@ -1,0 +1,57 @@
+//! The orderly end: nothing new comes in, and what is under way comes to its end.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use crate::live::Live;
+
+/// Whether a worker is draining, and how much it still has under way.
+#[derive(Clone, Default)]
+pub(crate) struct Drain(Rc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    is_on: Cell<bool>,
+    busy: Cell<usize>,
+    idle: Notify,
+}
+
+impl Drain {
+    /// From now on, nothing new is taken for the workload. Whoever waits for something new is told.
+    pub(crate) fn start(&self, live: &Live) {
+        self.0.is_on.set(true);
+        live.change();
+    }
+
+    /// Whether nothing new is taken.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_on.get()
+    }
+
+    /// Something is under way as long as the value lives.
+    pub(crate) fn busy(&self) -> Busy {
+        self.0.busy.set(self.0.busy.get() + 1);
+        Busy(self.0.clone())
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) async fn idle(&self) {
+        while self.0.busy.get() > 0 {
+            self.0.idle.notified().await;
+        }
+    }
+}
+
+/// Something under way.
+pub(crate) struct Busy(Rc<Shared>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+        if self.0.busy.get() == 0 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
