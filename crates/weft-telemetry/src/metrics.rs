@@ -95,12 +95,17 @@ struct Line {
     retries: Vec<(&'static str, Arc<Counter>)>,
 }
 
-/// What became of requests, and where that is counted.
-struct Outcome {
-    status: &'static str,
-    status_class: &'static str,
-    grpc_status: &'static str,
+/// What became of requests.
+#[derive(PartialEq, Eq)]
+struct OutcomeKey {
+    status: u16,
+    grpc_status: Option<u16>,
     reason: Option<&'static str>,
+}
+
+/// Where is counted what became of requests.
+struct Outcome {
+    key: OutcomeKey,
     ended: Arc<Counter>,
     duration: Option<Arc<Histogram>>,
     refused: Option<Arc<Counter>>,
@@ -110,31 +115,20 @@ impl Worker {
     fn finish(&mut self, record: &Record) {
         self.look_up_again_if_told();
         let Worker { registry, kept, .. } = self;
-        if kept.lines.len() >= LINES_MAX {
-            *kept = Kept::default();
-        }
         let mut hash = hash(record);
-        while kept.lines.get(&hash).is_some_and(|line| !line.is_of(record)) {
+        let Kept { lines, counters, durations, .. } = kept;
+        while let Some(line) = lines.get_mut(&hash) {
+            if line.is_of(record) {
+                return line.count(&mut Cells { registry, counters, durations }, record);
+            }
             hash = hash.wrapping_add(1);
         }
-        if !kept.lines.contains_key(&hash) {
-            let line = kept.line(registry, record);
-            kept.lines.insert(hash, line);
+        if lines.len() >= LINES_MAX {
+            *kept = Kept::default();
         }
-        // Taken out while cells may have to be asked for, which needs the rest.
-        let Kept { lines, counters, durations, .. } = kept;
-        let line = lines.get_mut(&hash).expect("it was there, or was inserted above");
-        let mut cells = Cells { registry, counters, durations };
-        line.received.add(record.bytes_received);
-        line.sent.add(record.bytes_sent);
-        line.outcome(&mut cells, record).count(record);
-        if record.attempts > 1 {
-            let outcome = if record.is_failure() { "failed" } else { "succeeded" };
-            line.retries(&mut cells, outcome).add(u64::from(record.attempts - 1));
-        }
-        if let Some(denied) = record.retry_denied {
-            line.retries(&mut cells, denied).add(1);
-        }
+        let mut line = kept.line(registry, record);
+        line.count(&mut kept.cells(registry), record);
+        kept.lines.insert(hash, line);
     }
 
     fn note(&mut self, event: Event<'_>) {
@@ -232,14 +226,28 @@ impl Line {
             && self.peer == record.peer
     }
 
+    fn count(&mut self, cells: &mut Cells<'_>, record: &Record) {
+        self.received.add(record.bytes_received);
+        self.sent.add(record.bytes_sent);
+        self.outcome(cells, record).count(record);
+        if record.attempts > 1 {
+            let outcome = if record.is_failure() { "failed" } else { "succeeded" };
+            self.retries(cells, outcome).add(u64::from(record.attempts - 1));
+        }
+        if let Some(denied) = record.retry_denied {
+            self.retries(cells, denied).add(1);
+        }
+    }
+
     fn outcome(&mut self, cells: &mut Cells<'_>, record: &Record) -> &Outcome {
-        let place = match self.outcomes.iter().position(|outcome| outcome.is_of(record)) {
+        let key = OutcomeKey::of(record);
+        let place = match self.outcomes.iter().position(|outcome| outcome.key == key) {
             Some(place) => place,
             None => {
                 if self.outcomes.len() >= OUTCOMES_MAX {
                     self.outcomes.clear();
                 }
-                self.outcomes.push(Outcome::new(cells, record));
+                self.outcomes.push(Outcome::new(cells, record, key));
                 self.outcomes.len() - 1
             }
         };
@@ -260,12 +268,22 @@ impl Line {
     }
 }
 
+impl OutcomeKey {
+    fn of(record: &Record) -> OutcomeKey {
+        OutcomeKey {
+            status: labels::canonical_status(record.status),
+            grpc_status: labels::canonical_grpc_status(record.grpc_status),
+            reason: record.reason,
+        }
+    }
+}
+
 impl Outcome {
-    fn new(cells: &mut Cells<'_>, record: &Record) -> Outcome {
-        let status = labels::status(record.status);
-        let status_class = labels::status_class(record.status);
-        let grpc_status = labels::grpc_status(record.grpc_status);
-        let reason = record.reason.unwrap_or_default();
+    fn new(cells: &mut Cells<'_>, record: &Record, key: OutcomeKey) -> Outcome {
+        let status = labels::status(key.status);
+        let status_class = labels::status_class(key.status);
+        let grpc_status = labels::grpc_status(key.grpc_status);
+        let reason = key.reason.unwrap_or_default();
         let [direction, protocol, service, route, peer] = common(record);
         let mut duration = None;
         let ended = if record.protocol.has_requests() {
@@ -280,25 +298,11 @@ impl Outcome {
             cells.counter(Counted::TcpConnections, labels)
         };
         let direction = record.direction.name();
-        let refused = |reason: &'static str| {
+        let mut refused = |reason: &'static str| {
             cells.counter(Counted::Refusals, [direction.into(), reason.into()])
         };
-        Outcome {
-            status,
-            status_class,
-            grpc_status,
-            reason: record.reason,
-            ended,
-            duration,
-            refused: record.reason.map(refused),
-        }
-    }
-
-    fn is_of(&self, record: &Record) -> bool {
-        self.status == labels::status(record.status)
-            && self.status_class == labels::status_class(record.status)
-            && self.grpc_status == labels::grpc_status(record.grpc_status)
-            && self.reason == record.reason
+        let refused = key.reason.map(&mut refused);
+        Outcome { key, ended, duration, refused }
     }
 
     fn count(&self, record: &Record) {
@@ -362,13 +366,20 @@ struct Mix(u64);
 
 impl Mix {
     fn text(&mut self, text: &str) {
-        let (words, rest) = text.as_bytes().as_chunks::<8>();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        for word in words.iter().chain([&last]) {
-            self.word(u64::from_le_bytes(*word));
+        let bytes = text.as_bytes();
+        match bytes.last_chunk::<8>() {
+            // The last word overlaps the one before, so that nothing needs to be filled up.
+            Some(last) => {
+                for word in bytes.as_chunks::<8>().0 {
+                    self.word(u64::from_le_bytes(*word));
+                }
+                self.word(u64::from_le_bytes(*last));
+            }
+            None => {
+                self.word(bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+            }
         }
-        self.word(text.len() as u64);
+        self.word(bytes.len() as u64);
     }
 
     fn word(&mut self, word: u64) {

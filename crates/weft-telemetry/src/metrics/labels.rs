@@ -82,9 +82,39 @@ const STATUSES: &[(u16, &str)] = &[
     (511, "511"),
 ];
 
+/// One more than the last of them.
+const STATUSES_END: usize = 512;
+
+/// Which numbers are among them, so that it is found without a search.
+static IS_STATUS: [bool; STATUSES_END] = {
+    let mut is_status = [false; STATUSES_END];
+    let mut place = 0;
+    while place < STATUSES.len() {
+        is_status[STATUSES[place].0 as usize] = true;
+        place += 1;
+    }
+    is_status
+};
+
 /// The statuses of gRPC. Source: grpc/doc/statuscodes.md.
 const GRPC_STATUSES: [&str; 17] =
     ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+
+/// One status for all that have the same labels: itself, if it has a label of its own.
+pub(crate) fn canonical_status(status: u16) -> u16 {
+    match status {
+        _ if IS_STATUS.get(usize::from(status)).is_some_and(|is| *is) => status,
+        0 => 0,
+        // None of these is registered.
+        100..=599 => status / 100 * 100 + 98,
+        _ => u16::MAX,
+    }
+}
+
+/// One status of gRPC for all that have the same label.
+pub(crate) fn canonical_grpc_status(status: Option<u16>) -> Option<u16> {
+    status.map(|status| if usize::from(status) < GRPC_STATUSES.len() { status } else { u16::MAX })
+}
 
 /// The label of a status: its code if that is registered, else `other`; empty for 0, none.
 pub(crate) fn status(status: u16) -> &'static str {
@@ -121,6 +151,24 @@ mod tests {
     fn statuses_are_sorted_and_say_their_code() {
         assert!(STATUSES.is_sorted_by_key(|(code, _)| code));
         assert!(STATUSES.iter().all(|(code, label)| code.to_string() == *label));
+    }
+
+    #[test]
+    fn statuses_with_the_same_labels_are_one() {
+        let mut all = Vec::new();
+        for code in 0..=u16::MAX {
+            let canonical = canonical_status(code);
+            let labels = |code| (status_class(code), status(code));
+            assert_eq!(labels(code), labels(canonical), "{code}");
+            all.push(canonical);
+            let grpc = canonical_grpc_status(Some(code));
+            assert_eq!(grpc_status(Some(code)), grpc_status(grpc));
+            assert!(grpc.is_some_and(|grpc| grpc < 17 || grpc == u16::MAX));
+        }
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), STATUSES.len() + 5 + 1 + 1);
+        assert_eq!(canonical_grpc_status(None), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use weft_world::Moment;
 
 use super::*;
+use crate::Both;
 use crate::expose::{Format, encode};
 
 fn record() -> Record {
@@ -137,6 +138,19 @@ fn what_comes_and_goes_is_counted_over_all_workers() {
     assert_eq!(value(&text, "weft_connections_open{direction=\"outbound\"}", &[]), Some(2.0));
     assert_eq!(value(&text, "weft_ejections_total{service=\"shop/cart\"}", &[]), Some(2.0));
     assert_eq!(value(&text, "weft_endpoints_ejected{service=\"shop/cart\"}", &[]), Some(0.0));
+}
+
+#[test]
+fn two_recorders_are_told_the_same() {
+    let registries = [registry(), registry()];
+    let both = Both(Metrics::new(&registries[0]), Metrics::new(&registries[1]));
+    both.finish(&record());
+    both.note(Event::Opened(Direction::Inbound));
+    for registry in &registries {
+        let text = text(registry, 0);
+        assert_eq!(value(&text, REQUESTS, &[]), Some(1.0));
+        assert_eq!(value(&text, "weft_connections_open{", &[]), Some(1.0));
+    }
 }
 
 #[test]
