@@ -11,13 +11,14 @@ use weft_world::Stream;
 const READ_BYTES: usize = 16 * 1024;
 
 /// A [`Stream`] with hyper's traits.
-pub(crate) struct HyperIo {
+pub struct HyperIo {
     stream: Box<dyn Stream>,
     buffer: Box<[u8]>,
 }
 
 impl HyperIo {
-    pub(crate) fn new(stream: Box<dyn Stream>) -> HyperIo {
+    /// `stream` with hyper's traits.
+    pub fn new(stream: Box<dyn Stream>) -> HyperIo {
         HyperIo { stream, buffer: vec![0; READ_BYTES].into_boxed_slice() }
     }
 }

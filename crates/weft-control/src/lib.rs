@@ -19,6 +19,7 @@ mod serve;
 mod subscriber;
 
 pub use client::{Client, ClientError};
+pub use io::HyperIo;
 pub use issuing::{IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};
 pub use line::ControlPlane;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use weft_decide::balance;
 use weft_model::Health;
+use weft_telemetry::Record;
 use weft_world::Moment;
 
 use crate::Proxy;
@@ -40,15 +41,21 @@ impl Backend {
         };
         let endpoints = destination.endpoints.iter().map(endpoint).collect();
         let name = before.map(|before| before.name.clone());
-        let name = name.unwrap_or_else(|| destination.name.to_string().into());
+        let name = name.unwrap_or_else(|| destination.name.without_port().into());
         let turn = Cell::new(before.map_or(0, |before| before.turn.get()));
         let (is_used, used) = (Cell::new(true), Cell::new(now));
         Backend { name, destination, endpoints, turn, is_used, used }
     }
 
-    /// Its name, for people.
-    pub(crate) fn name(&self) -> &Rc<str> {
-        &self.name
+    /// Notes in `record` what it is.
+    pub(crate) fn describe(&self, record: &mut Record) {
+        record.backend = Some(self.name.clone());
+        record.backend_port = match &self.destination.name {
+            DestinationName::Service(_, port)
+            | DestinationName::Workload(_, port)
+            | DestinationName::Application(port) => Some(port.get()),
+            DestinationName::Listener(_) | DestinationName::Outside(_) => None,
+        };
     }
 
     /// What it is the backend of.

@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use weft_http::{RequestHead, ResponseHead};
 use weft_identity::PeerFacts;
-use weft_model::{ObjectName, Port, SpiffeId};
+use weft_model::{ObjectName, Port, Route, SpiffeId};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::{Moment, UnixTime};
 
@@ -35,6 +35,15 @@ pub(crate) struct Connection {
     pub(crate) to: To,
     /// The backend of the last request, which most often is that of the next one.
     last: RefCell<Option<Rc<Backend>>>,
+    /// The names of the last rule, likewise.
+    last_rule: RefCell<Option<RuleNames>>,
+}
+
+/// The names of a rule, for records.
+struct RuleNames {
+    route: Arc<Route>,
+    index: usize,
+    names: (Rc<str>, Rc<str>),
 }
 
 /// Where a connection leads. What that is, is looked up for each request.
@@ -58,8 +67,8 @@ impl Connection {
         destination: SocketAddr,
         to: To,
     ) -> Connection {
-        let (peer, facts, last) = Default::default();
-        Connection { direction, downstream, destination, peer, facts, to, last }
+        let (peer, facts, last, last_rule) = Default::default();
+        Connection { direction, downstream, destination, peer, facts, to, last, last_rule }
     }
 
     /// A record of something on this connection that begins at `started`.
@@ -92,6 +101,19 @@ impl Connection {
     /// [`ProxyError`] if it leads nowhere any more.
     pub(crate) fn backend(&self, proxy: &Proxy) -> Result<Rc<Backend>, ProxyError> {
         Ok(self.backend_of(proxy, &self.destination(proxy)?))
+    }
+
+    /// Notes in `record` that the rule `index` of `route` is the one that holds.
+    pub(crate) fn describe(&self, route: &Arc<Route>, index: usize, record: &mut Record) {
+        let mut last = self.last_rule.borrow_mut();
+        let known = last.take().filter(|known| Arc::ptr_eq(&known.route, route));
+        let known = known.filter(|known| known.index == index).unwrap_or_else(|| {
+            let rule = route.rules[index].name.clone().unwrap_or_else(|| index.to_string());
+            let names = (route.name.to_string().into(), rule.into());
+            RuleNames { route: route.clone(), index, names }
+        });
+        let (route, rule) = &last.insert(known).names;
+        (record.route, record.rule) = (Some(route.clone()), Some(rule.clone()));
     }
 
     /// The endpoints of `destination`.

@@ -152,7 +152,7 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
     let mut record = connection.record(Protocol::Tcp, clock.wall());
     let dialled = async {
         let application = connection.backend(proxy)?;
-        record.backend = Some(application.name().clone());
+        application.describe(&mut record);
         stream::dial(proxy, connection.direction, &application, &mut record).await
     };
     let result = match dialled.await {

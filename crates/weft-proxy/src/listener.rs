@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
+use weft_telemetry::{Direction, Event};
 use weft_wire::discovery::Subscription;
 use weft_world::{Accepted, Listener, ListenerOptions};
 
@@ -67,17 +68,23 @@ pub fn start(
         let listener = open(listen)?;
         running.addresses.push(listener.local_address());
         let (proxy, to) = (proxy.clone(), Rc::new(to));
-        running.tasks.spawn_local(accept(proxy.clone(), listener, move |accepted| {
-            outbound::serve(proxy.clone(), to.clone(), accepted)
-        }));
+        running.tasks.spawn_local(accept(
+            proxy.clone(),
+            listener,
+            Direction::Outbound,
+            move |accepted| outbound::serve(proxy.clone(), to.clone(), accepted),
+        ));
     }
     for Inbound { listen, own } in inbound {
         let listener = open(listen)?;
         running.addresses.push(listener.local_address());
         let (proxy, own) = (proxy.clone(), Rc::new(own));
-        running.tasks.spawn_local(accept(proxy.clone(), listener, move |accepted| {
-            inbound::serve(proxy.clone(), own.clone(), accepted)
-        }));
+        running.tasks.spawn_local(accept(
+            proxy.clone(),
+            listener,
+            Direction::Inbound,
+            move |accepted| inbound::serve(proxy.clone(), own.clone(), accepted),
+        ));
     }
     running.tasks.spawn_local(sweep(proxy.clone()));
     running.tasks.spawn_local(follow(proxy.clone()));
@@ -88,6 +95,7 @@ pub fn start(
 async fn accept<F: Future<Output = ()> + 'static>(
     proxy: Rc<Proxy>,
     mut listener: Box<dyn Listener>,
+    direction: Direction,
     serve: impl Fn(Accepted) -> F,
 ) {
     let mut connections = JoinSet::new();
@@ -95,12 +103,38 @@ async fn accept<F: Future<Output = ()> + 'static>(
         tokio::select! {
             biased;
             accepted = listener.accept() => match accepted {
-                Ok(accepted) => drop(connections.spawn_local(serve(accepted))),
+                Ok(accepted) => {
+                    let counted = Counted::new(proxy.clone(), direction);
+                    let serving = serve(accepted);
+                    drop(connections.spawn_local(async move {
+                        serving.await;
+                        drop(counted);
+                    }));
+                }
                 // Waiting lets connections end, which frees what is lacking.
                 Err(_) => proxy.world.clock.sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
         }
+    }
+}
+
+/// A connection that is counted as long as the value lives.
+struct Counted {
+    proxy: Rc<Proxy>,
+    direction: Direction,
+}
+
+impl Counted {
+    fn new(proxy: Rc<Proxy>, direction: Direction) -> Counted {
+        proxy.recorder.note(Event::Opened(direction));
+        Counted { proxy, direction }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.proxy.recorder.note(Event::Closed(self.direction));
     }
 }
 

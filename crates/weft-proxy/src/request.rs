@@ -8,6 +8,7 @@ use weft_decide::retry::{self, Next, Outcome, RetryPolicy};
 use weft_decide::route::{self, Destination, Selected};
 use weft_http::{Known, RequestHead, ResponseHead};
 use weft_model::{self as model, TimeBound};
+use weft_telemetry::trace::TraceContext;
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
 
@@ -54,8 +55,9 @@ async fn outbound(
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
     prepare(connection, exchange)?;
-    let Decided { backend, policy, timeouts } = decide(proxy, connection, exchange.head)?;
-    recording.record.backend = Some(backend.name().clone());
+    let record = &mut recording.record;
+    let Decided { backend, policy, timeouts } = decide(proxy, connection, exchange.head, record)?;
+    backend.describe(&mut recording.record);
     exchange.keep_body();
     let deadline = timeouts
         .request()
@@ -149,6 +151,7 @@ fn decide(
     proxy: &Proxy,
     connection: &Connection,
     head: &RequestHead,
+    record: &mut Record,
 ) -> Result<Decided, ProxyError> {
     let called = connection.destination(proxy)?;
     if called.routes.is_empty() {
@@ -158,6 +161,7 @@ fn decide(
     }
     let no_route = || ProxyError::NoRoute { destination: called.name.to_string() };
     let Selected { route, rule_index, rule } = called.routes.select(head).ok_or_else(no_route)?;
+    connection.describe(route, rule_index, record);
     let no_backend = |why: String| ProxyError::NoBackend {
         route: route.name.to_string(),
         rule: rule_index,
@@ -204,7 +208,7 @@ async fn inbound(
     }
     prepare(connection, exchange)?;
     let backend = connection.backend(proxy)?;
-    recording.record.backend = Some(backend.name().clone());
+    backend.describe(&mut recording.record);
     let tries = Tries {
         policy: &RetryPolicy::default(),
         deadline: None,
@@ -268,6 +272,7 @@ async fn attempt(
     let endpoint = backend.pick()?;
     let address = endpoint.address();
     recording.record.upstream = Some(address);
+    recording.record.workload = endpoint.workload();
     let mut connected = endpoint.http1(proxy, exchange.head.is_idempotent()).await?;
 
     let peer = connected.peer.clone();
@@ -346,6 +351,7 @@ impl<'p> Recording<'p> {
         record.authority.push_str(exchange.head.authority());
         record.target.push_str(exchange.head.target());
         let _busy = proxy.drain.busy();
+        record.trace = TraceContext::from_fields(&exchange.head.fields);
         Recording { proxy, record, began: clock.now(), is_finished: false, _busy }
     }
 

@@ -71,6 +71,19 @@ pub enum DestinationName {
     Outside(SocketAddr),
 }
 
+impl DestinationName {
+    /// The name for records, in which the port stands beside it.
+    pub(crate) fn without_port(&self) -> String {
+        match self {
+            DestinationName::Service(name, _) | DestinationName::Workload(name, _) => {
+                name.to_string()
+            }
+            DestinationName::Application(_) => "application".to_owned(),
+            DestinationName::Listener(_) | DestinationName::Outside(_) => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for DestinationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -37,7 +37,7 @@ pub(crate) async fn serve(
     let mut record = connection.record(Protocol::Tcp, clock.wall());
     let dialled = async {
         let backend = connection.backend(proxy)?;
-        record.backend = Some(backend.name().clone());
+        backend.describe(&mut record);
         match upstream {
             Some(Connected { stream, peer }) => {
                 let stream: Box<dyn Stream> = Box::new(stream);
@@ -74,6 +74,7 @@ pub(crate) async fn dial(
         record.attempts += 1;
         let endpoint = backend.pick()?;
         record.upstream = Some(endpoint.address());
+        record.workload = endpoint.workload();
         let error = match endpoint.dial(proxy, InnerProtocol::Opaque).await {
             Ok(stream) => return Ok(stream),
             Err(error) => error,

@@ -17,6 +17,7 @@ use weft_control::{Ask, ConnectionState, Joiner};
 use weft_identity::{JoinToken, MutualTls};
 use weft_model::ObjectName;
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload};
+use weft_telemetry::metrics::Registry;
 use weft_wire::discovery::{Client, Lookup, Subscription};
 use weft_world::{BoxFuture, World};
 
@@ -41,6 +42,8 @@ pub struct Joining {
     pub data: Option<PathBuf>,
     /// The workload that it stands for.
     pub workload: Option<Workload>,
+    /// Told of certificate, configuration and connection.
+    pub registry: Arc<Registry>,
 }
 
 /// The workload that a proxy stands for: for the control plane, and for the proxy itself.
@@ -155,7 +158,8 @@ impl Joined {
 
 /// Joins the mesh, by the certificate of before where that still holds.
 pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
-    let Joining { token, service_account, services, data, workload } = joining;
+    let Joining { token, service_account, services, data, workload, registry } = joining;
+    registry.control_connected(false);
     let kept = data.map(Kept::open).transpose()?.map(Arc::new);
     let before = kept.as_ref().and_then(|kept| kept.credentials(world, &service_account));
     let credentials = match before {
@@ -170,6 +174,7 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
             credentials
         }
     };
+    registry.certificate_expires(credentials.svid.validity().not_after);
     let tls = Arc::new(MutualTls::new(&credentials).context("cannot set up TLS")?);
     let trust_domain = credentials.svid.identity().trust_domain().clone();
     let name = workload.as_ref().map(|workload| workload.own.name.to_string());
@@ -195,6 +200,7 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
         told,
         registered: registered.clone(),
         kept,
+        registry,
     };
     let validity = credentials.svid.validity();
     let work = Work { token, service_account, services, client, registration, keeper, validity };

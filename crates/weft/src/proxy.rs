@@ -2,6 +2,7 @@
 
 mod file;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use anyhow::Context as _;
 use weft_identity::MutualTls;
 use weft_proxy::config::{Inbound, Outbound, OutboundTo};
 use weft_proxy::{Parts, Proxy, start};
-use weft_telemetry::{AccessLog, Format, Recorder, Select};
+use weft_telemetry::metrics::{self, Metrics, Registry};
+use weft_telemetry::{AccessLog, Both, Format, Recorder, Select};
 use weft_wire::discovery::Subscription;
 use weft_world::{Files, World};
 
 use self::file::{Checked, Identity};
+use crate::admin::{self, Shown};
 use crate::joined::{self, Joined, Joining};
 
 /// How long the start waits for what the control plane has to say.
@@ -38,6 +41,10 @@ pub struct Arguments {
     /// How a line of the access log looks.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     access_log_format: LogFormat,
+
+    /// Where metrics (`/metrics`) and readiness (`/ready`) are shown.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
 
     /// How long what is under way may take to come to its end after SIGTERM, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
@@ -79,13 +86,24 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (access_log, log_thread) = AccessLog::start(format, select, std::io::stderr())
         .context("cannot start the thread of the access log")?;
 
+    let registry = Registry::new(metrics::Options {
+        version: env!("CARGO_PKG_VERSION"),
+        ..metrics::Options::default()
+    });
+    registry.watch_access_log(&access_log);
+    let telemetry = Telemetry {
+        recorder: Rc::new(Both(Metrics::new(&registry), access_log)),
+        registry,
+        listen: arguments.metrics,
+    };
+
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
     let result = runtime.block_on({
         let grace = Duration::from_secs(arguments.drain_timeout);
-        serve(world, checked, Rc::new(access_log), grace, path)
+        serve(world, checked, telemetry, grace, path)
     });
     drop(runtime);
     // The last lines of the access log are still on their way.
@@ -93,16 +111,25 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     result
 }
 
+/// Where the records go.
+struct Telemetry {
+    recorder: Rc<dyn Recorder>,
+    registry: Arc<Registry>,
+    /// Where the metrics are shown.
+    listen: Option<SocketAddr>,
+}
+
 /// Serves as the file says until a signal ends it.
 async fn serve(
     world: World,
     checked: Checked,
-    recorder: Rc<dyn Recorder>,
+    telemetry: Telemetry,
     grace: Duration,
     path: &Path,
 ) -> anyhow::Result<()> {
     let Checked { identity, mut outbound, inbound, workload, data } = checked;
     let inside = world.network.clone();
+    let Telemetry { recorder, registry, listen: metrics } = telemetry;
     let mut parts = Parts {
         inside,
         world: world.clone(),
@@ -124,7 +151,8 @@ async fn serve(
             let (workload, tunnels) = registered.unzip();
             listeners.extend(tunnels);
             let file::Joining { token, service_account, services } = *joining;
-            let joining = Joining { token, service_account, services, data, workload };
+            let registry = registry.clone();
+            let joining = Joining { token, service_account, services, data, workload, registry };
             let found = joined::join(&world, joining).await?;
             parts.tls = Some(Rc::new(found.tls.clone()));
             parts.configuration = found.configuration.clone();
@@ -141,6 +169,8 @@ async fn serve(
     if let Some(joined) = &joined {
         warm(&world, joined, needs_own, &outbound).await;
     }
+    let shown = Shown { registry, configuration: parts.configuration.clone(), needs_own };
+    let metrics = metrics.map(|address| admin::start(address, shown)).transpose()?;
     let proxy = Rc::new(Proxy::new(parts));
     let mut running = start(&proxy, std::mem::take(&mut outbound), listeners)
         .with_context(|| format!("the proxy of {} cannot start", path.display()))?;
@@ -150,6 +180,9 @@ async fn serve(
         identity.as_deref().unwrap_or("nobody (no identity given)"),
         addresses.join(", "),
     );
+    if let Some(metrics) = metrics {
+        eprintln!("weft proxy: metrics at http://{metrics}/metrics");
+    }
     tokio::select! {
         biased;
         signal = weft_net::terminated() => {

@@ -28,6 +28,8 @@ pub(crate) struct Endpoint {
     spec: EndpointSpec,
     idle: RefCell<Vec<Idle>>,
     is_draining: Cell<bool>,
+    /// The workload behind it, for records.
+    workload: Option<Rc<str>>,
 }
 
 struct Idle {
@@ -45,7 +47,12 @@ impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec) -> Endpoint {
         let (idle, is_draining) = Default::default();
-        Endpoint { spec, idle, is_draining }
+        let workload = match &spec.reach {
+            Reach::Tunnel(target) => Some(target.workload.to_string().into()),
+            Reach::NotInMesh(workload) => Some(workload.to_string().into()),
+            Reach::Application | Reach::Plain => None,
+        };
+        Endpoint { spec, idle, is_draining, workload }
     }
 
     /// Whether it is the one that `spec` describes: where it runs and how it fares may change.
@@ -56,6 +63,11 @@ impl Endpoint {
     /// Its address, or that of the proxy in front of it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.spec.address
+    }
+
+    /// The workload behind it, as `NAMESPACE/NAME`, where that is known.
+    pub(crate) fn workload(&self) -> Option<Rc<str>> {
+        self.workload.clone()
     }
 
     /// Whether it said that it is about to end.

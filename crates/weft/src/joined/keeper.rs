@@ -8,6 +8,7 @@ use weft_control::{Ask, ConnectionState, Joiner, Observer, Subscriber};
 use weft_identity::{Credentials, JoinToken, MutualTls, SvidSlot, TrustBundle, Validity, renew_at};
 use weft_model::ObjectName;
 use weft_proxy::snapshot::{self, Builder, Configuration};
+use weft_telemetry::metrics::Registry;
 use weft_wire::Object;
 use weft_wire::discovery::{Client, Outcome};
 use weft_world::{Clock, World};
@@ -33,6 +34,7 @@ pub(super) struct Keeper {
     pub(super) told: watch::Sender<ConnectionState>,
     pub(super) registered: Arc<Mutex<Option<RegisterResponse>>>,
     pub(super) kept: Option<Arc<Kept>>,
+    pub(super) registry: Arc<Registry>,
 }
 
 impl Work {
@@ -50,9 +52,10 @@ impl Work {
         let world = weft_net::world();
         let joiner = Joiner::new(world.clone(), token, service_account, services);
         let (tls, kept) = (keeper.tls.clone(), keeper.kept.clone());
+        let registry = keeper.registry.clone();
         let svid: SvidSlot = tls.svid().clone();
         let control_plane = joiner.control_plane();
-        let renewal = Renewal { world: world.clone(), joiner, tls, kept, validity };
+        let renewal = Renewal { world: world.clone(), joiner, tls, kept, validity, registry };
         let watcher = Watcher { keeper, world: world.clone() };
         let subscriber = Subscriber::new(world, control_plane, svid, registration, client);
         runtime.block_on(async move {
@@ -78,13 +81,15 @@ impl Observer for Watcher {
     }
 
     fn changed(&mut self, client: &Client, outcome: &Outcome) {
-        let Keeper { builder, configuration, tls, kept, .. } = &mut self.keeper;
+        let Keeper { builder, configuration, tls, kept, registry, .. } = &mut self.keeper;
+        registry.config_confirmed(self.world.clock.wall());
         if outcome.changed.is_empty() && outcome.removed.is_empty() {
             return;
         }
         // Whom to trust comes first: what follows from it is judged when the snapshot changes.
         take_trust(tls, client);
         configuration.replace(builder.update(client, outcome));
+        registry.config_changed(self.world.clock.wall());
         for refusal in &outcome.refused {
             eprintln!("weft: {} is not put to work: {}", refusal.name, refusal.reason);
         }
@@ -96,6 +101,8 @@ impl Observer for Watcher {
     }
 
     fn connection(&mut self, state: ConnectionState) {
+        let is_connected = !matches!(state, ConnectionState::Disconnected { .. });
+        self.keeper.registry.control_connected(is_connected);
         let told = &self.keeper.told;
         let before = told.borrow().clone();
         if before == state {
@@ -149,6 +156,7 @@ struct Renewal {
     tls: Arc<MutualTls>,
     kept: Option<Arc<Kept>>,
     validity: Validity,
+    registry: Arc<Registry>,
 }
 
 impl Renewal {
@@ -180,6 +188,7 @@ impl Renewal {
         let credentials: Credentials = credentials.map_err(|error| error.to_string())?;
         self.tls.replace_svid(&credentials.svid).map_err(|error| error.to_string())?;
         self.validity = credentials.svid.validity();
+        self.registry.certificate_expires(self.validity.not_after);
         if credentials.bundle.sequence() > self.tls.trust().load().bundle().sequence() {
             let taken = self.tls.replace_trust(credentials.bundle.clone());
             taken.map_err(|error| error.to_string())?;
