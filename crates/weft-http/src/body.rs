@@ -11,10 +11,10 @@ pub const CHUNK_OVERHEAD_MAX: usize = 16 + 2 + 2;
 const SIZE_LINE_BYTES_MAX: usize = 1024;
 
 /// The most bytes of a trailer section.
-const TRAILERS_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const TRAILERS_BYTES_MAX: usize = 16 * 1024;
 
 /// The most fields of a trailer section.
-const TRAILERS_MAX: usize = 32;
+pub(crate) const TRAILERS_MAX: usize = 32;
 
 /// What is known of a body before it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,9 @@ pub enum GrammarError {
     /// The framing of a chunked body is malformed.
     #[error("malformed chunked body: {0}")]
     Chunk(&'static str),
+    /// The frames of HTTP/2 break its rules.
+    #[error("malformed HTTP/2: {0}")]
+    Frames(&'static str),
     /// The peer ended the stream within a message.
     #[error("the message ended early")]
     Truncated,

@@ -169,13 +169,13 @@ impl Fields {
     /// Adds a field behind the others.
     pub fn append(&mut self, name: &str, value: &[u8]) {
         debug_assert!(is_token(name.as_bytes()) && value.iter().all(|&byte| is_value(byte)));
-        let name_span = self.add_text(name.as_bytes());
-        let value_span = self.add_text(value);
-        self.list.push(Field {
-            known: Known::from_name(name.as_bytes()),
-            name: name_span,
-            value: value_span,
-        });
+        self.add(Known::from_name(name.as_bytes()), name.as_bytes(), value);
+    }
+
+    /// Adds a field that was checked.
+    pub(crate) fn add(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        let (name, value) = (self.add_text(name), self.add_text(value));
+        self.list.push(Field { known, name, value });
     }
 
     /// Gives the first field called `name` this value, removes its further ones, or adds it.

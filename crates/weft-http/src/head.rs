@@ -113,7 +113,7 @@ impl ResponseHead {
 }
 
 /// The standard phrase of the status codes that Weft itself answers with.
-fn phrase(status: u16) -> &'static str {
+pub(crate) fn phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         200 => "OK",

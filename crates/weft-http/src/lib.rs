@@ -1,15 +1,17 @@
-//! HTTP messages, and the grammar of HTTP/1.1 on the wire.
+//! HTTP messages, the grammar of HTTP/1.1 on the wire, and that of HTTP/2's heads.
 //!
 //! Heads keep the order and the case of their fields, so that a proxy changes nothing that it need
 //! not change. What is ambiguous is refused rather than repaired: two readings of one message are
 //! how requests are smuggled.
 //!
-//! Deliberately absent: sockets, async, time, and any decision about a request.
+//! Deliberately absent: sockets, async, time, the frames of HTTP/2, and any decision about a
+//! request.
 
 mod body;
 mod error;
 mod fields;
 mod head;
+pub mod http2;
 mod message;
 pub mod request;
 pub mod response;

@@ -33,7 +33,7 @@ pub(crate) fn stated_size(
     Ok(Some(BodySize::Unknown))
 }
 
-fn stated_length(fields: &Fields) -> Result<Option<u64>, GrammarError> {
+pub(crate) fn stated_length(fields: &Fields) -> Result<Option<u64>, GrammarError> {
     let mut stated = None;
     for value in fields.known(Known::ContentLength) {
         let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);

@@ -123,7 +123,7 @@ fn single_host(head: &RequestHead) -> Result<Option<Span>, GrammarError> {
 }
 
 /// Whether `authority` is a host with an optional port, and nothing else. It may be empty.
-fn check_authority(authority: &[u8]) -> Result<(), GrammarError> {
+pub(crate) fn check_authority(authority: &[u8]) -> Result<(), GrammarError> {
     let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte);
     let (host, port) = if let Some(rest) = authority.strip_prefix(b"[") {
         let Some(end) = rest.iter().position(|&byte| byte == b']') else {
