@@ -26,6 +26,19 @@ pub enum StreamError {
     Grammar(#[from] GrammarError),
 }
 
+/// What is carried by the [`io::Error`] of a request that provably nobody has processed.
+#[derive(Debug, Error)]
+#[error("not processed: {0}")]
+pub(crate) struct ProvenUnprocessed(pub(crate) String);
+
+impl StreamError {
+    /// Whether it proves that the server has not processed the request.
+    pub fn is_unprocessed(&self) -> bool {
+        let StreamError::Io(error) = self else { return false };
+        error.get_ref().is_some_and(|inner| inner.is::<ProvenUnprocessed>())
+    }
+}
+
 /// A request or a connection that did not come to its regular end.
 #[derive(Debug, Error)]
 pub enum ProxyError {
@@ -339,6 +352,9 @@ impl ProxyError {
             E::NotProcessed { .. } => (503, "not-processed", Upstream, Unprocessed),
             E::TunnelEnded { .. } => (503, "tunnel-ended", Upstream, Unprocessed),
             E::Draining => (503, "draining", Mesh, Unprocessed),
+            E::UpstreamClosed { source, .. } if source.is_unprocessed() => {
+                (502, "upstream-closed", Upstream, Unprocessed)
+            }
             E::UpstreamClosed { was_reused: true, .. } => {
                 (502, "upstream-closed", Upstream, BrokeWhenReused)
             }

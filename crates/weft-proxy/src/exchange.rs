@@ -474,6 +474,7 @@ fn answer_error(error: StreamError, address: SocketAddr, was_reused: bool) -> Pr
         StreamError::Grammar(weft_http::GrammarError::Truncated)
         | StreamError::Io(_)
         | StreamError::Closed => crate::tunnel::refusal(error)
+            .or_else(crate::h2::refusal)
             .unwrap_or_else(|source| ProxyError::UpstreamClosed { address, was_reused, source }),
         StreamError::Grammar(source) => ProxyError::UpstreamMalformed { address, source },
     }

@@ -16,6 +16,7 @@ pub mod error;
 pub mod exchange;
 pub mod guard;
 mod h1;
+pub mod h2;
 mod inbound;
 mod listener;
 mod live;

@@ -1,0 +1,111 @@
+//! What the end of a stream means.
+
+use std::io;
+
+use ::h2::{Error, Reason};
+use thiserror::Error as ThisError;
+use weft_http::GrammarError;
+
+use super::io::Link;
+use crate::error::{ProvenUnprocessed, ProxyError, StreamError};
+use crate::tunnel;
+
+/// Why a connection has ended, in a form that each of its streams can be told.
+pub(super) enum Failure {
+    Broke { kind: io::ErrorKind, text: String },
+    Refused(TunnelRefusal),
+}
+
+/// A tunnel that the peer did not open, on its way through [`io::Error`] to each stream.
+#[derive(Clone, Debug, ThisError)]
+pub(super) enum TunnelRefusal {
+    #[error("refused by the proxy of {workload}: {reason}: {detail}")]
+    Refused { workload: String, reason: String, detail: String },
+    #[error("the proxy of {workload} is draining")]
+    Draining { workload: String },
+}
+
+impl Failure {
+    pub(super) fn of(error: io::Error) -> Failure {
+        let kind = error.kind();
+        match tunnel::refusal(StreamError::Io(error)) {
+            Ok(ProxyError::TunnelRefused { workload, reason, detail }) => {
+                Failure::Refused(TunnelRefusal::Refused { workload, reason, detail })
+            }
+            Ok(ProxyError::PeerDraining { workload }) => {
+                Failure::Refused(TunnelRefusal::Draining { workload })
+            }
+            Ok(other) => Failure::Broke { kind, text: other.to_string() },
+            Err(StreamError::Io(error)) => Failure::Broke { kind, text: error.to_string() },
+            Err(other) => Failure::Broke { kind, text: other.to_string() },
+        }
+    }
+
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Failure::Refused(_))
+    }
+
+    pub(super) fn to_error(&self) -> io::Error {
+        match self {
+            Failure::Broke { kind, text } => io::Error::new(*kind, text.clone()),
+            Failure::Refused(refusal) => io::Error::other(refusal.clone()),
+        }
+    }
+}
+
+/// The refusal of a tunnel that `error` carries, or the error again.
+pub(crate) fn refusal(error: StreamError) -> Result<ProxyError, StreamError> {
+    let StreamError::Io(io_error) = error else { return Err(error) };
+    match io_error.downcast::<TunnelRefusal>() {
+        Ok(TunnelRefusal::Refused { workload, reason, detail }) => {
+            Ok(ProxyError::TunnelRefused { workload, reason, detail })
+        }
+        Ok(TunnelRefusal::Draining { workload }) => Ok(ProxyError::PeerDraining { workload }),
+        Err(io_error) => Err(StreamError::Io(io_error)),
+    }
+}
+
+/// What `error`, met on a stream of the connection of `link`, means for its exchange.
+///
+/// A stream above the last one that GOAWAY names was not processed, nor one that was refused.
+/// Source: RFC 9113, section 8.7.
+pub(super) fn stream_error(error: Error, link: &Link) -> StreamError {
+    if error.is_io() {
+        // The link knows more than the codec hands on.
+        let known = link.error().or_else(|| error.into_io());
+        return StreamError::Io(known.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()));
+    }
+    if error.is_library() {
+        let reason = error.reason().unwrap_or(Reason::PROTOCOL_ERROR);
+        return GrammarError::Frames(reason_text(reason)).into();
+    }
+    if error.is_remote() && error.is_go_away() {
+        return unprocessed(error.to_string());
+    }
+    reset_error(error.reason().unwrap_or(Reason::CANCEL), error.to_string())
+}
+
+/// What it means that the peer has reset a stream for `reason`.
+pub(super) fn reset_error(reason: Reason, text: String) -> StreamError {
+    if reason == Reason::REFUSED_STREAM {
+        return unprocessed(text);
+    }
+    StreamError::Io(io::Error::new(io::ErrorKind::ConnectionReset, text))
+}
+
+/// An error of a request that nobody has processed.
+pub(super) fn unprocessed(text: String) -> StreamError {
+    StreamError::Io(io::Error::new(io::ErrorKind::ConnectionReset, ProvenUnprocessed(text)))
+}
+
+/// What a peer did wrong, where this side has noticed it.
+fn reason_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::FLOW_CONTROL_ERROR => "more bytes than the window allows",
+        Reason::STREAM_CLOSED => "a frame on a stream that had ended",
+        Reason::FRAME_SIZE_ERROR => "a frame of the wrong size",
+        Reason::COMPRESSION_ERROR => "header compression is out of step",
+        Reason::ENHANCE_YOUR_CALM => "too many frames of little use",
+        _ => "a frame or head that its rules do not allow, or a body not as long as stated",
+    }
+}

@@ -1,0 +1,108 @@
+//! A [`Stream`] as the codec wants it, and what is known of the connection on it.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use weft_world::Stream;
+
+use super::errors::Failure;
+
+/// What is known of a connection, for all of its streams.
+#[derive(Default)]
+pub(super) struct Link {
+    reads: Cell<u64>,
+    failure: RefCell<Option<Failure>>,
+}
+
+impl Link {
+    /// How often bytes have come: while it changes, the peer lives.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// Says why the connection has ended. What was said first holds.
+    pub(super) fn fail(&self, error: io::Error) {
+        self.failure.borrow_mut().get_or_insert_with(|| Failure::of(error));
+    }
+
+    /// Why the connection has ended, as an error for one of its streams.
+    pub(super) fn error(&self) -> Option<io::Error> {
+        self.failure.borrow().as_ref().map(Failure::to_error)
+    }
+
+    /// The refusal of the tunnel, if it has ended so. Nothing reached the application then.
+    pub(super) fn refusal(&self) -> Option<io::Error> {
+        let failure = self.failure.borrow();
+        failure.as_ref().filter(|failure| failure.is_refusal()).map(Failure::to_error)
+    }
+
+    /// Keeps `error`, which the codec would reduce to its text.
+    fn keep(&self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        self.fail(error);
+        kind.into()
+    }
+}
+
+/// The bytes of a connection.
+pub(super) struct Io {
+    stream: Box<dyn Stream>,
+    link: Rc<Link>,
+}
+
+impl Io {
+    pub(super) fn new(stream: Box<dyn Stream>, link: Rc<Link>) -> Io {
+        Io { stream, link }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(())); // To read nothing would look like the end.
+        }
+        let count = ready!(self.stream.poll_read(cx, buffer.initialize_unfilled()))
+            .map_err(|error| self.link.keep(error))?;
+        buffer.advance(count);
+        self.link.reads.set(self.link.reads.get().wrapping_add(u64::from(count > 0)));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, buffers).map_err(|error| self.link.keep(error))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(cx).map_err(|error| self.link.keep(error))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_close(cx).map_err(|error| self.link.keep(error))
+    }
+}
