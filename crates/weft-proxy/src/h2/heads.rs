@@ -69,7 +69,7 @@ pub(super) fn request(head: &RequestHead, size: BodySize) -> Result<Request<()>,
     Ok(request)
 }
 
-/// Path and query. The four bytes that HTTP/1 is let through with and the codec refuses are encoded:
+/// Path and query. Four bytes that HTTP/1 is let through with, and the codec refuses, are encoded:
 /// no URL may hold them.
 fn target(text: &str) -> Result<PathAndQuery, GrammarError> {
     if let Ok(target) = PathAndQuery::try_from(text) {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use weft_http::{BodySize, ResponseHead};
-use weft_world::{Clock, Moment, Stream, Timer, UnixTime};
+use weft_world::{Buffer, Clock, Moment, Stream, Timer, UnixTime};
 
 use super::client::{Connection, Pings};
 use super::server::{Incoming, Server};
@@ -214,10 +214,14 @@ async fn caller(stream: DuplexStream) -> ::h2::client::SendRequest<Bytes> {
     send
 }
 
+/// A request as an application gets it, and the means to answer it.
+type Asked = ::http::Request<::h2::RecvStream>;
+type Respond = ::h2::server::SendResponse<Bytes>;
+
 /// A server by the `h2` crate: `handle` makes the task for each request.
 fn application<F: Future<Output = ()> + 'static>(
     stream: DuplexStream,
-    handle: impl Fn(::http::Request<::h2::RecvStream>, ::h2::server::SendResponse<Bytes>) -> F + 'static,
+    handle: impl Fn(Asked, Respond) -> F + 'static,
 ) {
     spawn_local(async move {
         let mut connection = ::h2::server::handshake(stream).await.unwrap();

@@ -8,7 +8,7 @@ use crate::h1;
 
 /// A caller, and a proxy that leads it to `handle`; HTTP/2 on both sides.
 async fn through<F: Future<Output = ()> + 'static>(
-    handle: impl Fn(::http::Request<::h2::RecvStream>, ::h2::server::SendResponse<Bytes>) -> F + 'static,
+    handle: impl Fn(Asked, Respond) -> F + 'static,
 ) -> (::h2::client::SendRequest<Bytes>, Log) {
     let (downstream, client) = pipe();
     let (upstream, server) = pipe();
@@ -289,7 +289,7 @@ fn many_small_pieces_for_a_caller_that_reads_nothing_are_bounded() {
 async fn h1_to_h2(request: &[u8], answered: &mut Vec<u8>, upstream: &mut dyn Upstream) {
     let (stream, mut client) = pipe();
     client.write_all(request).await.unwrap();
-    let mut server = h1::Server::new(stream);
+    let mut server = h1::Server::new(stream, Buffer::default());
     let (mut head, mut response) = (RequestHead::default(), ResponseHead::default());
     let size = poll_fn(|cx| server.poll_request(cx, &mut head)).await.unwrap().unwrap();
     let mut exchange = Exchange::new(&mut head, size, &mut response, &mut server);
@@ -327,7 +327,8 @@ fn http1_callers_reach_http2_servers() {
         for (request, wanted) in [
             (
                 "GET / HTTP/1.1\r\nHost: shop:80\r\nX-Mixed: Case\r\n\r\n",
-                "HTTP/1.1 200 OK\r\nseen-x-mixed: Case\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nseen-x-mixed: Case\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 0\r\n\r\n",
             ),
             (
                 "HEAD / HTTP/1.1\r\nHost: shop:80\r\n\r\n",

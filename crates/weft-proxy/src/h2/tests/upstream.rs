@@ -51,7 +51,7 @@ async fn answered(stream: &mut dyn Upstream) -> Result<(u16, Reply), StreamError
 async fn failure(stream: &mut dyn Upstream) -> ProxyError {
     let (mut head, mut response) = (request_head(), ResponseHead::default());
     let (downstream, _caller) = pipe();
-    let mut downstream = crate::h1::Server::new(downstream);
+    let mut downstream = crate::h1::Server::new(downstream, Buffer::default());
     let size = BodySize::Length(0);
     let mut exchange = Exchange::new(&mut head, size, &mut response, &mut downstream);
     exchanged(&mut exchange, stream).await.unwrap_err()
@@ -114,7 +114,7 @@ fn what_was_provably_not_processed_is_told_from_what_may_have_been() {
             let error = answered(&mut stream).await.unwrap_err();
             assert_eq!(error.is_unprocessed(), expected, "{reason}: {error}");
         }
-        // GOAWAY: what is above the last one was not processed, what is below may still be answered.
+        // GOAWAY: what is above the last one was not processed, the others may still be answered.
         let mut below = ask(&mut connection);
         let mut above = ask(&mut connection);
         let id = peer.next_of(&[HEADERS]).await.stream;
