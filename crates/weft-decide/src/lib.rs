@@ -6,6 +6,7 @@
 //! Deliberately absent: I/O, clocks, global randomness, async. Time and random numbers are given by
 //! the caller.
 
+pub mod authorize;
 pub mod balance;
 pub mod normalize;
 pub mod retry;

@@ -1,0 +1,257 @@
+//! Who may do what: whether an inbound request or connection is let through.
+//!
+//! Any deny rule that matches refuses. Allow rules unite; where any policy has an allow list, even
+//! an empty one, what no rule allows is refused. What cannot be evaluated is refused as well.
+
+mod rule;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weft_http::RequestHead;
+use weft_model::{
+    AuthorizationPolicy, Policy, PolicyName, Port, Rule, SpiffeId, TrustDomain, UnguardedPolicy,
+};
+
+use self::rule::{Guard, Holds};
+
+/// A request, or the opening of a connection, as the workload's own proxy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Who calls, as mutual TLS proved it; nobody without it.
+    pub peer: Option<&'a SpiffeId>,
+    /// The address that the connection comes from.
+    pub address: IpAddr,
+    /// The port of the workload.
+    pub port: Port,
+    /// The request, its path in the one spelling that [`crate::normalize::target`] gives it.
+    /// Absent for a connection whose bytes are not read as HTTP.
+    pub http: Option<&'a RequestHead>,
+}
+
+/// A list of rules in a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RuleList {
+    /// Who may.
+    Allow,
+    /// Who may not.
+    Deny,
+    /// What is recorded as it would be denied.
+    Audit,
+}
+
+/// Which rule of which policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleRef {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// The list that the rule is in.
+    pub list: RuleList,
+    /// Its place there, counted from 0.
+    pub index: usize,
+}
+
+impl RuleRef {
+    /// The name of the policy.
+    pub fn policy_name(&self) -> PolicyName {
+        self.policy.name()
+    }
+
+    /// The rule's place in its resource, as in `spec.deny[1]`.
+    pub fn field(&self) -> String {
+        let list = match self.list {
+            RuleList::Allow => "allow",
+            RuleList::Deny => "deny",
+            RuleList::Audit => "audit",
+        };
+        format!("spec.{list}[{}]", self.index)
+    }
+}
+
+/// Why an attempt is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// A deny rule matches.
+    DenyRule,
+    /// There are allow lists, and no rule in them matches.
+    NoAllowRule,
+    /// No policy allows anything, and the caller has no identity of the mesh's trust domain.
+    NoIdentity,
+    /// No policy allows anything, and then the mesh lets nobody through.
+    UnguardedDeny,
+    /// A rule cannot be evaluated: it asks for HTTP where none is seen, or for a path where the
+    /// request's has two readings.
+    CannotEvaluate,
+}
+
+impl Why {
+    /// The reason as a stable code, for headers, logs and metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Why::DenyRule => "deny-rule",
+            Why::NoAllowRule => "no-allow-rule",
+            Why::NoIdentity => "no-identity",
+            Why::UnguardedDeny => "unguarded-deny",
+            Why::CannotEvaluate => "cannot-evaluate",
+        }
+    }
+}
+
+/// What follows for an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is let through.
+    Allowed {
+        /// The rule that allows it; none where nothing guards and the mesh's own are let through.
+        by: Option<RuleRef>,
+    },
+    /// It is refused.
+    Denied {
+        /// The rule that refuses it; none where it is refused for want of one.
+        by: Option<RuleRef>,
+        /// Why.
+        why: Why,
+    },
+}
+
+impl Decision {
+    /// Whether the attempt is let through.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Decision::Allowed { .. })
+    }
+}
+
+/// The policies that guard a port or a workload, made ready for judging.
+///
+/// [`Authorizer::judge`] is a function of the attempt alone. So a connection that lives on can be
+/// judged again with the same attributes by the Authorizer of a later configuration.
+#[derive(Clone, Debug)]
+pub struct Authorizer {
+    allow: Vec<Guard>,
+    deny: Vec<Guard>,
+    audit: Vec<Guard>,
+    /// Whether any policy has an allow list: an empty one leaves no guard behind.
+    has_allow_list: bool,
+    unguarded: UnguardedPolicy,
+    trust_domain: TrustDomain,
+}
+
+impl Authorizer {
+    /// What `policies` say together; their order does not matter.
+    ///
+    /// Where none has an allow list, `unguarded` holds. Service accounts and namespaces in rules
+    /// are those of `trust_domain`, the mesh's own.
+    pub fn new(
+        policies: impl IntoIterator<Item = Arc<Policy>>,
+        unguarded: UnguardedPolicy,
+        trust_domain: TrustDomain,
+    ) -> Authorizer {
+        let mut policies: Vec<_> = policies.into_iter().collect();
+        // So that of several rules that match the same one is named whatever the order.
+        policies.sort_by_cached_key(|policy| policy.name());
+        let (mut allow, mut deny, mut audit) = (Vec::new(), Vec::new(), Vec::new());
+        let mut has_allow_list = false;
+        for policy in &policies {
+            let Policy::Authorization(AuthorizationPolicy {
+                name: _,
+                allow: own_allow,
+                deny: own_deny,
+                audit: own_audit,
+            }) = &**policy;
+            has_allow_list |= own_allow.is_some();
+            let guards = |list, rules: &[Rule]| -> Vec<Guard> {
+                let guard = |(index, rule)| {
+                    Guard::new(RuleRef { policy: Arc::clone(policy), list, index }, rule)
+                };
+                rules.iter().enumerate().map(guard).collect()
+            };
+            allow.extend(guards(RuleList::Allow, own_allow.as_deref().unwrap_or_default()));
+            deny.extend(guards(RuleList::Deny, own_deny));
+            audit.extend(guards(RuleList::Audit, own_audit));
+        }
+        Authorizer { allow, deny, audit, has_allow_list, unguarded, trust_domain }
+    }
+
+    /// Whether the attempt is let through, and by what. It does not allocate.
+    ///
+    /// A deny rule that asks for HTTP where none is seen refuses if all else in it matches; an
+    /// allow rule that does so allows nothing. Where a rule on paths holds for the port, a request
+    /// whose path contains an encoded slash, a backslash or an empty segment is refused, since the
+    /// application may read it as another path than the rule does.
+    pub fn judge(&self, attempt: &Attempt<'_>) -> Decision {
+        let denied = |by: Option<&Guard>, why| Decision::Denied {
+            by: by.map(|guard| guard.source.clone()),
+            why,
+        };
+        let first = |guards: &'_ [Guard], wanted| {
+            guards.iter().position(|guard| self.holds(guard, attempt) == wanted)
+        };
+        if let Some(at) = first(&self.deny, Holds::Yes) {
+            return denied(Some(&self.deny[at]), Why::DenyRule);
+        }
+        if let Some(at) = first(&self.deny, Holds::Unknown) {
+            return denied(Some(&self.deny[at]), Why::CannotEvaluate);
+        }
+        if attempt.http.is_some_and(|head| has_two_readings(head.path())) {
+            let mut guards = self.deny.iter().chain(&self.allow);
+            if let Some(guard) = guards.find(|guard| guard.asks_for_path(attempt.port)) {
+                return denied(Some(guard), Why::CannotEvaluate);
+            }
+        }
+        if self.has_allow_list {
+            return match first(&self.allow, Holds::Yes) {
+                Some(at) => Decision::Allowed { by: Some(self.allow[at].source.clone()) },
+                None => denied(None, Why::NoAllowRule),
+            };
+        }
+        let is_own = attempt.peer.is_some_and(|peer| *peer.trust_domain() == self.trust_domain);
+        match self.unguarded {
+            UnguardedPolicy::AllowMesh if is_own => Decision::Allowed { by: None },
+            UnguardedPolicy::AllowMesh => denied(None, Why::NoIdentity),
+            UnguardedPolicy::Deny => denied(None, Why::UnguardedDeny),
+        }
+    }
+
+    /// The audit rules that would refuse the attempt if they were deny rules.
+    pub fn audits<'a>(&'a self, attempt: &Attempt<'a>) -> impl Iterator<Item = &'a RuleRef> {
+        let attempt = *attempt;
+        let would_deny = move |guard: &&Guard| match self.holds(guard, &attempt) {
+            Holds::Yes | Holds::Unknown => true,
+            Holds::No => {
+                let is_ambiguous = attempt.http.is_some_and(|head| has_two_readings(head.path()));
+                is_ambiguous && guard.asks_for_path(attempt.port)
+            }
+        };
+        self.audit.iter().filter(would_deny).map(|guard| &guard.source)
+    }
+
+    /// Whether a rule about what is let through at `port` can only be judged by reading HTTP.
+    ///
+    /// Audit rules do not count: they must not change what is let through.
+    pub fn is_http_needed(&self, port: Port) -> bool {
+        self.deny.iter().chain(&self.allow).any(|guard| guard.asks_for_http(port))
+    }
+
+    fn holds(&self, guard: &Guard, attempt: &Attempt<'_>) -> Holds {
+        guard.holds(attempt, &self.trust_domain)
+    }
+}
+
+/// Whether servers disagree about which path this is.
+///
+/// `%2F` and `%5C` are a slash to some; a slash after a slash is dropped by some.
+fn has_two_readings(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let is_encoded = |triple: &[u8]| match *triple {
+        [b'%', high, low] => matches!((high, low | 0x20), (b'2', b'f') | (b'5', b'c')),
+        _ => false,
+    };
+    bytes.contains(&b'\\')
+        || bytes.windows(2).any(|pair| pair == b"//")
+        || bytes.windows(3).any(is_encoded)
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

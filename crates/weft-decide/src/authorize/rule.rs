@@ -1,0 +1,194 @@
+//! Whether an attempt meets a rule.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use weft_http::RequestHead;
+use weft_model::{
+    HeaderCondition, HttpPath, Method, Operation, PathPattern, Peer, Port, Rule, SpiffeId,
+    TrustDomain,
+};
+
+use super::{Attempt, RuleRef};
+use crate::normalize;
+
+/// Whether a condition holds, in an order in which the least of several says whether all hold and
+/// the greatest whether any does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Holds {
+    No,
+    /// It depends on what is not seen.
+    Unknown,
+    Yes,
+}
+
+impl Holds {
+    fn from_bool(holds: bool) -> Holds {
+        if holds { Holds::Yes } else { Holds::No }
+    }
+}
+
+/// A rule with its paths in the one spelling that requests have too.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    pub(super) source: RuleRef,
+    from: Option<Vec<Peer>>,
+    to: Option<Vec<Target>>,
+}
+
+/// An [`Operation`].
+#[derive(Clone, Debug)]
+struct Target {
+    ports: BTreeSet<Port>,
+    needs_http: bool,
+    methods: BTreeSet<Method>,
+    paths: Vec<Path>,
+    headers: Vec<HeaderCondition>,
+}
+
+#[derive(Clone, Debug)]
+enum Path {
+    Exact(String),
+    Below(String),
+    /// A pattern that has no one spelling: nobody can say which paths it means.
+    Unreadable,
+}
+
+impl Guard {
+    pub(super) fn new(source: RuleRef, rule: &Rule) -> Guard {
+        let Rule { from, to } = rule;
+        let targets = |to: &Vec<Operation>| to.iter().map(Target::new).collect();
+        Guard { source, from: from.clone(), to: to.as_ref().map(targets) }
+    }
+
+    pub(super) fn holds(&self, attempt: &Attempt<'_>, own: &TrustDomain) -> Holds {
+        let is_peer = |peers: &Vec<Peer>| peers.iter().any(|peer| is_meant(peer, attempt, own));
+        if !self.from.as_ref().is_none_or(is_peer) {
+            return Holds::No;
+        }
+        let Some(targets) = &self.to else { return Holds::Yes };
+        targets.iter().map(|target| target.holds(attempt)).max().unwrap_or(Holds::No)
+    }
+
+    /// Whether for some request to `port` it depends on the path.
+    pub(super) fn asks_for_path(&self, port: Port) -> bool {
+        self.asks(|target| target.is_at(port) && !target.paths.is_empty())
+    }
+
+    /// Whether for some request to `port` it depends on what only HTTP says.
+    pub(super) fn asks_for_http(&self, port: Port) -> bool {
+        self.asks(|target| target.is_at(port) && target.needs_http)
+    }
+
+    fn asks(&self, condition: impl Fn(&Target) -> bool) -> bool {
+        self.to.as_ref().is_some_and(|targets| targets.iter().any(condition))
+    }
+}
+
+impl Target {
+    fn new(operation: &Operation) -> Target {
+        let Operation { ports, methods, paths, headers } = operation;
+        let path = |pattern: &PathPattern| match pattern {
+            PathPattern::Exact(path) => spelled(path).map_or(Path::Unreadable, Path::Exact),
+            PathPattern::Below(path) => spelled(path).map_or(Path::Unreadable, Path::Below),
+        };
+        Target {
+            ports: ports.clone(),
+            needs_http: operation.needs_http(),
+            methods: methods.clone(),
+            paths: paths.iter().map(path).collect(),
+            headers: headers.clone(),
+        }
+    }
+
+    fn is_at(&self, port: Port) -> bool {
+        self.ports.is_empty() || self.ports.contains(&port)
+    }
+
+    fn holds(&self, attempt: &Attempt<'_>) -> Holds {
+        if !self.is_at(attempt.port) {
+            return Holds::No;
+        }
+        let Some(head) = attempt.http else {
+            return if self.needs_http { Holds::Unknown } else { Holds::Yes };
+        };
+        let method = || {
+            let is_meant = |method: &Method| method.as_str() == head.method();
+            Holds::from_bool(self.methods.is_empty() || self.methods.iter().any(is_meant))
+        };
+        let header =
+            || Holds::from_bool(self.headers.iter().all(|wanted| header_holds(wanted, head)));
+        // The least decides, as all must hold.
+        self.path_holds(head.path()).min(method()).min(header())
+    }
+
+    fn path_holds(&self, found: &str) -> Holds {
+        if self.paths.is_empty() {
+            return Holds::Yes;
+        }
+        let holds = |path: &Path| match path {
+            Path::Exact(wanted) => Holds::from_bool(found == wanted),
+            Path::Below(wanted) => Holds::from_bool(found.starts_with(wanted.as_str())),
+            Path::Unreadable => Holds::Unknown,
+        };
+        self.paths.iter().map(holds).max().unwrap_or(Holds::No)
+    }
+}
+
+/// `path` as requests are spelled, or nothing if it has no such spelling.
+fn spelled(path: &HttpPath) -> Option<String> {
+    let mut head = RequestHead::default();
+    head.set_target(path.as_str());
+    normalize::target(&mut head).ok()?;
+    Some(head.path().to_owned())
+}
+
+/// Whether `peer` means the caller. Who has no identity meets no condition that asks for one, and
+/// all that exclude one.
+fn is_meant(peer: &Peer, attempt: &Attempt<'_>, own: &TrustDomain) -> bool {
+    let Peer {
+        identity,
+        service_account,
+        namespace,
+        cidr,
+        not_identities,
+        not_service_accounts,
+        not_namespaces,
+        not_cidrs,
+    } = peer;
+    let found = attempt.peer;
+    // Service accounts and namespaces of other trust domains are somebody else's names.
+    let account = found.filter(|id| id.trust_domain() == own).map(SpiffeId::service_account);
+    // A socket that takes both versions shows an IPv4 caller in an IPv6 address.
+    let address: IpAddr = attempt.address.to_canonical();
+    identity.as_ref().is_none_or(|wanted| found == Some(wanted))
+        && service_account.as_ref().is_none_or(|wanted| account == Some(wanted))
+        && namespace.as_ref().is_none_or(|wanted| {
+            account.is_some_and(|account| account.namespace() == wanted.as_str())
+        })
+        && cidr.is_none_or(|block| block.contains(address))
+        && found.is_none_or(|id| !not_identities.contains(id))
+        && account.is_none_or(|account| {
+            let is_excluded = not_namespaces.iter().any(|ns| ns.as_str() == account.namespace());
+            !is_excluded && !not_service_accounts.contains(account)
+        })
+        && !not_cidrs.iter().any(|block| block.contains(address))
+}
+
+/// Whether the request has the header, with the value if one is asked for.
+///
+/// Several values of one name are one, joined by a comma and a space, as in matches of routes.
+/// Source: RFC 9110, section 5.2.
+fn header_holds(wanted: &HeaderCondition, head: &RequestHead) -> bool {
+    let HeaderCondition { name, value } = wanted;
+    let mut values = head.fields.values(name.as_str());
+    let Some(first) = values.next() else { return false };
+    let Some(value) = value else { return true };
+    let Some(mut rest) = value.as_str().as_bytes().strip_prefix(first) else { return false };
+    for value in values {
+        let after = rest.strip_prefix(b", ").and_then(|rest| rest.strip_prefix(value));
+        let Some(after) = after else { return false };
+        rest = after;
+    }
+    rest.is_empty()
+}
