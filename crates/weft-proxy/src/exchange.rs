@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use weft_http::{BodySize, Fields, RequestHead, ResponseHead};
 
 use crate::error::{ProxyError, StreamError};
@@ -38,6 +39,11 @@ pub trait Source {
     /// The bytes that [`Source::poll_piece`] announced; not empty.
     fn piece(&self) -> &[u8];
 
+    /// The same bytes, where a sink may keep them without copying them.
+    fn shared_piece(&self) -> Option<&Bytes> {
+        None
+    }
+
     /// Drops `count` bytes from the front of the piece.
     fn consume(&mut self, count: usize);
 
@@ -53,6 +59,18 @@ pub trait Sink {
     /// [`StreamError`]; the connection cannot be used further.
     fn poll_send(&mut self, cx: &mut Context<'_>, piece: &[u8])
     -> Poll<Result<usize, StreamError>>;
+
+    /// As [`Sink::poll_send`], of bytes that may be kept without copying them.
+    ///
+    /// # Errors
+    /// As [`Sink::poll_send`].
+    fn poll_send_shared(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &Bytes,
+    ) -> Poll<Result<usize, StreamError>> {
+        self.poll_send(cx, piece)
+    }
 
     /// Takes the end of the body.
     ///
@@ -449,8 +467,11 @@ fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
                 return Poll::Ready(sink.end(source.trailers()).map_err(TransferError::Sink));
             }
             Piece::Data => {
-                let count =
-                    ready!(sink.poll_send(cx, source.piece())).map_err(TransferError::Sink)?;
+                let sent = match source.shared_piece() {
+                    Some(piece) => sink.poll_send_shared(cx, piece),
+                    None => sink.poll_send(cx, source.piece()),
+                };
+                let count = ready!(sent).map_err(TransferError::Sink)?;
                 note(&source.piece()[..count]);
                 source.consume(count);
                 *bytes += count as u64;

@@ -15,6 +15,10 @@ use super::{SEND_BUFFER_BYTES, SEND_BUFFER_PIECES, heads};
 use crate::error::StreamError;
 use crate::exchange::{Piece, Sink, Source};
 
+/// From this size on, a piece is passed on as it is rather than copied, in bytes. What is smaller
+/// may keep much more memory alive than its own.
+const SHARED_BYTES_MIN: usize = 4 * 1024;
+
 /// The body that comes.
 pub(super) struct Receiving {
     stream: Option<RecvStream>,
@@ -309,6 +313,10 @@ impl<S: Side> Source for Bodies<S> {
         &self.receiving.piece
     }
 
+    fn shared_piece(&self) -> Option<&Bytes> {
+        Some(&self.receiving.piece).filter(|piece| piece.len() >= SHARED_BYTES_MIN)
+    }
+
     fn consume(&mut self, count: usize) {
         self.receiving.consume(count);
     }
@@ -327,6 +335,17 @@ impl<S: Side> Sink for Bodies<S> {
         self.start(false)?;
         let count = ready!(self.sending.poll_room(cx, &self.link, piece.len()))?;
         self.sending.hold(Bytes::copy_from_slice(&piece[..count]));
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_send_shared(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &Bytes,
+    ) -> Poll<Result<usize, StreamError>> {
+        self.start(false)?;
+        let count = ready!(self.sending.poll_room(cx, &self.link, piece.len()))?;
+        self.sending.hold(piece.slice(..count));
         Poll::Ready(Ok(count))
     }
 
@@ -362,6 +381,10 @@ macro_rules! delegate {
                 self.bodies.piece()
             }
 
+            fn shared_piece(&self) -> Option<&bytes::Bytes> {
+                self.bodies.shared_piece()
+            }
+
             fn consume(&mut self, count: usize) {
                 self.bodies.consume(count);
             }
@@ -378,6 +401,14 @@ macro_rules! delegate {
                 piece: &[u8],
             ) -> Poll<Result<usize, StreamError>> {
                 self.bodies.poll_send(cx, piece)
+            }
+
+            fn poll_send_shared(
+                &mut self,
+                cx: &mut Context<'_>,
+                piece: &bytes::Bytes,
+            ) -> Poll<Result<usize, StreamError>> {
+                self.bodies.poll_send_shared(cx, piece)
             }
 
             fn end(&mut self, trailers: &weft_http::Fields) -> Result<(), StreamError> {

@@ -9,7 +9,7 @@ use super::super::grpc;
 use super::raw::*;
 use super::*;
 use crate::error::StreamError;
-use crate::exchange::{Reply, Sink};
+use crate::exchange::{Reply, Sink, Source};
 
 const OK: &[(&str, &str)] = &[(":status", "200")];
 
@@ -189,8 +189,30 @@ fn malformed_answers_are_refused() {
             peer.send(HEADERS, END_HEADERS, id, &block(&[(":status", "204")])).await;
             peer.send(DATA, END_STREAM, id, body).await;
             assert_eq!(answered(&mut stream).await.unwrap().1, Reply::Final(BodySize::None));
-            let piece = poll_fn(|cx| crate::exchange::Source::poll_piece(&mut stream, cx)).await;
+            let piece = poll_fn(|cx| stream.poll_piece(cx)).await;
             assert_eq!(piece.is_ok(), is_sound);
+        }
+    });
+}
+
+#[test]
+fn large_pieces_are_passed_on_without_being_copied() {
+    run(async {
+        let (mut connection, mut peer) = hostile().await;
+        let mut answer = ask(&mut connection);
+        let id = peer.next_of(&[HEADERS]).await.stream;
+        peer.send(HEADERS, END_HEADERS, id, &block(OK)).await;
+        answered(&mut answer).await.unwrap();
+        for (length, is_shared) in [(100, false), (16_384, true)] {
+            peer.send(DATA, 0, id, &vec![7; length]).await;
+            poll_fn(|cx| answer.poll_piece(cx)).await.unwrap();
+            assert_eq!(answer.piece().len(), length);
+            let shared = answer.shared_piece();
+            assert_eq!(
+                shared.map(|piece| piece.as_ptr()),
+                is_shared.then(|| answer.piece().as_ptr())
+            );
+            answer.consume(length);
         }
     });
 }
