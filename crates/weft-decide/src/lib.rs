@@ -8,6 +8,7 @@
 
 pub mod authorize;
 pub mod balance;
+pub mod locality;
 pub mod normalize;
 pub mod retry;
 pub mod route;
