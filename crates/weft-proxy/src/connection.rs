@@ -19,6 +19,7 @@ use crate::config::InboundOwn;
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Exchange;
 use crate::h1::Server;
+use crate::h2;
 use crate::prefixed::Prefixed;
 use crate::snapshot::Destination;
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
@@ -44,6 +45,15 @@ struct RuleNames {
     route: Arc<Route>,
     index: usize,
     names: (Rc<str>, Rc<str>),
+}
+
+/// How requests and answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    /// As in HTTP/1.1.
+    Http1,
+    /// As in HTTP/2.
+    Http2,
 }
 
 /// Where a connection leads. What that is, is looked up for each request.
@@ -139,7 +149,7 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
         match idle.next_request(&mut server, &mut head).await {
             Ok(Some(size)) => {
                 let mut exchange = Exchange::new(&mut head, size, &mut response, &mut server);
-                request::serve(proxy, connection, &mut exchange).await;
+                request::serve(proxy, connection, Codec::Http1, &mut exchange).await;
             }
             Ok(None) => break,
             Err(error) => {
@@ -157,6 +167,35 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
     }
 }
 
+/// Serves the requests of an HTTP/2 connection, each in a task of its own.
+pub(crate) async fn http2(proxy: &Rc<Proxy>, connection: &Rc<Connection>, stream: Prefixed) {
+    let server = h2::server::Server::new(Box::new(stream), proxy.world.clock.clone());
+    let drain = async {
+        match connection.direction {
+            Direction::Inbound => proxy.drain.started().await,
+            Direction::Outbound => std::future::pending().await,
+        }
+    };
+    let handle = |incoming: h2::server::Incoming| {
+        let (proxy, connection) = (proxy.clone(), connection.clone());
+        async move {
+            let h2::server::Incoming { mut head, size, mut stream } = incoming;
+            let mut response = ResponseHead::default();
+            let known = size.unwrap_or(weft_http::BodySize::Length(0));
+            let mut exchange = Exchange::new(&mut head, known, &mut response, &mut stream);
+            match size {
+                Ok(_) => request::serve(&proxy, &connection, Codec::Http2, &mut exchange).await,
+                Err(error) => {
+                    let error = ProxyError::BadRequest(error);
+                    let codec = Codec::Http2;
+                    request::refuse(&proxy, &connection, codec, &mut exchange, &error).await;
+                }
+            }
+        }
+    };
+    h2::server::serve(server, drain, handle).await;
+}
+
 /// Answers bytes that are no request, if the caller is still there.
 async fn refuse(proxy: &Proxy, connection: &Connection, server: &mut Server, error: StreamError) {
     let StreamError::Grammar(error) = error else { return };
@@ -164,7 +203,8 @@ async fn refuse(proxy: &Proxy, connection: &Connection, server: &mut Server, err
     let size = weft_http::BodySize::Length(0);
     server.give_up();
     let mut exchange = Exchange::new(&mut head, size, &mut response, server);
-    request::refuse(proxy, connection, &mut exchange, &ProxyError::BadRequest(error)).await;
+    let error = ProxyError::BadRequest(error);
+    request::refuse(proxy, connection, Codec::Http1, &mut exchange, &error).await;
 }
 
 /// How long a connection may wait between requests, and for the rest of a head. One timer serves

@@ -14,6 +14,7 @@ pub(crate) struct Drain(Rc<Shared>);
 #[derive(Default)]
 struct Shared {
     is_on: Cell<bool>,
+    started: Notify,
     busy: Cell<usize>,
     idle: Notify,
 }
@@ -22,12 +23,20 @@ impl Drain {
     /// From now on, nothing new is taken for the workload. Whoever waits for something new is told.
     pub(crate) fn start(&self, live: &Live) {
         self.0.is_on.set(true);
+        self.0.started.notify_waiters();
         live.change();
     }
 
     /// Whether nothing new is taken.
     pub(crate) fn is_on(&self) -> bool {
         self.0.is_on.get()
+    }
+
+    /// Waits until nothing new is taken.
+    pub(crate) async fn started(&self) {
+        while !self.is_on() {
+            self.0.started.notified().await;
+        }
     }
 
     /// Something is under way as long as the value lives.

@@ -10,7 +10,7 @@ use weft_world::{Accepted, Moment, Stream};
 
 use crate::backend::Connected;
 use crate::config::InboundOwn;
-use crate::connection::{Connection, To, http1};
+use crate::connection::{Connection, To, http1, http2};
 use crate::error::ProxyError;
 use crate::live::judge_peer;
 use crate::snapshot::{Own, OwnPort};
@@ -36,11 +36,17 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
     match opened.unwrap_or(Err(ProxyError::InboundTimeout)) {
         Ok(Opened { tunnel, port, protocol }) => {
             connection.to = To::Own((*own).clone(), port);
+            let connection = Rc::new(connection);
             let serving = async {
                 match protocol {
                     InnerProtocol::Http1 => {
                         if let Ok(stream) = tunnel.accept().await {
                             http1(&proxy, &connection, stream).await;
+                        }
+                    }
+                    InnerProtocol::Http2 => {
+                        if let Ok(stream) = tunnel.accept().await {
+                            http2(&proxy, &connection, stream).await;
                         }
                     }
                     _ => opaque(&proxy, &connection, tunnel).await,
@@ -132,9 +138,11 @@ fn admit(own: &Own, preface: &Preface) -> Result<(Port, OwnPort), ProxyError> {
         .ok_or_else(|| ProxyError::UnknownPort { workload: workload.clone(), port: number })?;
     let declared = own_port.application.protocol;
     let is_fine = match preface.protocol() {
-        InnerProtocol::Http1 => declared.is_http() || declared == Declared::Detect,
+        InnerProtocol::Http1 | InnerProtocol::Http2 => {
+            declared.is_http() || declared == Declared::Detect
+        }
         InnerProtocol::Opaque => !declared.is_http(),
-        InnerProtocol::Http2 | InnerProtocol::Probe | InnerProtocol::Unspecified => false,
+        InnerProtocol::Probe | InnerProtocol::Unspecified => false,
     };
     if !is_fine {
         let wanted = protocol_name(preface.protocol());

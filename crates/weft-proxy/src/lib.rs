@@ -29,9 +29,11 @@ mod stream;
 mod time;
 mod tunnel;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use weft_identity::Tls;
 use weft_telemetry::Recorder;
 use weft_wire::discovery::{Lookup, Subscription};
@@ -56,6 +58,8 @@ pub struct Proxy {
     backends: Backends,
     live: Live,
     drain: Drain,
+    /// What moves the bytes of shared connections.
+    drivers: RefCell<JoinSet<()>>,
 }
 
 /// Asks for what a proxy does not know yet.
@@ -85,8 +89,26 @@ impl Proxy {
     /// A worker made of `parts`.
     pub fn new(parts: Parts) -> Proxy {
         let Parts { world, inside, tls, recorder, configuration, discovery } = parts;
-        let (backends, live, drain) = Default::default();
-        Proxy { world, inside, tls, recorder, configuration, discovery, backends, live, drain }
+        let (backends, live, drain, drivers) = Default::default();
+        Proxy {
+            world,
+            inside,
+            tls,
+            recorder,
+            configuration,
+            discovery,
+            backends,
+            live,
+            drain,
+            drivers,
+        }
+    }
+
+    /// Drives `driver` to its end, or that of the proxy.
+    fn spawn(&self, driver: impl Future<Output = ()> + 'static) {
+        let mut drivers = self.drivers.borrow_mut();
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn_local(driver);
     }
 
     /// Takes nothing new for the workload from now on, and waits until all that is under way has

@@ -11,7 +11,7 @@ use weft_wire::discovery::{Lookup, Subscription};
 use weft_world::Accepted;
 
 use crate::config::OutboundTo;
-use crate::connection::{Connection, To, http1};
+use crate::connection::{Connection, To, http1, http2};
 use crate::detect::{self, Detected, Spoken};
 use crate::error::{ProxyError, StreamError};
 use crate::prefixed::Prefixed;
@@ -44,7 +44,8 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accept
     let led = lead(&proxy, &to, &mut connection, &mut stream).await;
     match led {
         Ok(Some(Detected { spoken, upstream })) => match spoken {
-            Spoken::Http1 | Spoken::Http2 => http1(&proxy, &connection, stream).await,
+            Spoken::Http1 => http1(&proxy, &connection, stream).await,
+            Spoken::Http2 => http2(&proxy, &Rc::new(connection), stream).await,
             Spoken::Opaque => {
                 stream::serve(&proxy, &connection, stream, upstream).await;
             }

@@ -14,17 +14,23 @@ use weft_world::Moment;
 
 use crate::Proxy;
 use crate::backend::Backend;
-use crate::connection::Connection;
+use crate::connection::{Codec, Connection};
 use crate::drain::Busy;
 use crate::error::{Fault, ProxyError};
 use crate::exchange::{Exchange, Reply};
+use crate::h2::grpc;
 use crate::live::judge_peer;
 use crate::outbound::of_service;
 use crate::time::within;
 
 /// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
-pub(crate) async fn serve(proxy: &Proxy, connection: &Connection, exchange: &mut Exchange<'_>) {
-    let mut recording = Recording::start(proxy, connection, exchange);
+pub(crate) async fn serve(
+    proxy: &Proxy,
+    connection: &Connection,
+    codec: Codec,
+    exchange: &mut Exchange<'_>,
+) {
+    let mut recording = Recording::start(proxy, connection, codec, exchange);
     let result = match connection.direction {
         Direction::Outbound => outbound(proxy, connection, exchange, &mut recording).await,
         Direction::Inbound => inbound(proxy, connection, exchange, &mut recording).await,
@@ -39,10 +45,11 @@ pub(crate) async fn serve(proxy: &Proxy, connection: &Connection, exchange: &mut
 pub(crate) async fn refuse(
     proxy: &Proxy,
     connection: &Connection,
+    codec: Codec,
     exchange: &mut Exchange<'_>,
     error: &ProxyError,
 ) {
-    let mut recording = Recording::start(proxy, connection, exchange);
+    let mut recording = Recording::start(proxy, connection, codec, exchange);
     fail(connection, exchange, error, &mut recording.record).await;
     recording.finish(exchange);
 }
@@ -273,7 +280,10 @@ async fn attempt(
     let address = endpoint.address();
     recording.record.upstream = Some(address);
     recording.record.workload = endpoint.workload();
-    let mut connected = endpoint.http1(proxy, exchange.head.is_idempotent()).await?;
+    let mut connected = match upstream_codec(backend, exchange.head, recording.codec) {
+        Codec::Http1 => endpoint.http1(proxy, exchange.head.is_idempotent()).await?,
+        Codec::Http2 => endpoint.http2(proxy).await?,
+    };
 
     let peer = connected.peer.clone();
     let judge = || judge_peer(proxy, peer.as_deref());
@@ -297,8 +307,24 @@ async fn attempt(
     }
 
     watch.over(judge, exchange.relay(upstream, reply, address)).await??;
+    if recording.record.protocol == Protocol::Grpc {
+        let status = grpc::status(connected.stream.trailers());
+        let status = status.or_else(|| grpc::status(&exchange.response.fields));
+        recording.record.grpc_status = status.and_then(|status| u16::try_from(status).ok());
+    }
     endpoint.give_back(connected, proxy.world.clock.now());
     Ok(Ended::Complete)
+}
+
+/// How the request is written to its server: as the caller wrote it, unless it is declared
+/// otherwise. Only HTTP/1.1 can change to another protocol.
+fn upstream_codec(backend: &Backend, head: &RequestHead, from: Codec) -> Codec {
+    match backend.destination().protocol {
+        _ if head.upgrade => Codec::Http1,
+        model::Protocol::Http2 | model::Protocol::Grpc => Codec::Http2,
+        model::Protocol::Http | model::Protocol::WebSocket => Codec::Http1,
+        model::Protocol::Detect | model::Protocol::Tls | model::Protocol::Opaque => from,
+    }
 }
 
 /// Answers with what `error` means, unless the caller has an answer already or is gone.
@@ -314,12 +340,25 @@ async fn fail(
     if exchange.has_answered() || matches!(error, ProxyError::ClientGone) {
         return; // The connection is broken off, which tells the caller that something is missing.
     }
-    record.status = verdict.status;
-    let mut head = ResponseHead::with_status(verdict.status);
-    head.fields.append("Weft-Reason", verdict.reason.as_bytes());
+    let is_grpc = grpc::is_call(exchange.head);
+    let mut head = if is_grpc {
+        let status = grpc::status_of_http(verdict.status);
+        record.grpc_status = u16::try_from(status).ok();
+        grpc::failure(&verdict, &error.to_string())
+    } else {
+        let mut head = ResponseHead::with_status(verdict.status);
+        head.fields.append("Weft-Reason", verdict.reason.as_bytes());
+        head
+    };
+    record.status = head.status;
     if connection.peer.is_some() && verdict.outcome == Outcome::Unprocessed {
         // The caller's proxy may ask elsewhere.
         head.fields.append(NOT_PROCESSED, verdict.reason.as_bytes());
+    }
+    if is_grpc {
+        // If the caller went away meanwhile, the record says all there is to say.
+        let _ = exchange.answer(&head, b"").await;
+        return;
     }
     head.fields.append("Content-Type", b"text/plain; charset=utf-8");
     let explained = if verdict.fault == Fault::Client { "" } else { ": not the server's answer" };
@@ -338,21 +377,32 @@ pub(crate) const DRAINING: &str = "Weft-Draining";
 struct Recording<'p> {
     proxy: &'p Proxy,
     record: Record,
+    codec: Codec,
     began: Moment,
     is_finished: bool,
     _busy: Busy,
 }
 
 impl<'p> Recording<'p> {
-    fn start(proxy: &'p Proxy, connection: &Connection, exchange: &Exchange<'_>) -> Recording<'p> {
+    fn start(
+        proxy: &'p Proxy,
+        connection: &Connection,
+        codec: Codec,
+        exchange: &Exchange<'_>,
+    ) -> Recording<'p> {
         let clock = &proxy.world.clock;
-        let mut record = connection.record(Protocol::Http1, clock.wall());
+        let protocol = match codec {
+            Codec::Http1 => Protocol::Http1,
+            Codec::Http2 if grpc::is_call(exchange.head) => Protocol::Grpc,
+            Codec::Http2 => Protocol::Http2,
+        };
+        let mut record = connection.record(protocol, clock.wall());
         record.method.push_str(exchange.head.method());
         record.authority.push_str(exchange.head.authority());
         record.target.push_str(exchange.head.target());
         let _busy = proxy.drain.busy();
         record.trace = TraceContext::from_fields(&exchange.head.fields);
-        Recording { proxy, record, began: clock.now(), is_finished: false, _busy }
+        Recording { proxy, record, codec, began: clock.now(), is_finished: false, _busy }
     }
 
     fn answered(&mut self, status: u16) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use tokio::sync::Notify;
 use weft_http::{Fields, Known};
 use weft_identity::PeerFacts;
 use weft_wire::tunnel::{InnerProtocol, Preface};
@@ -14,6 +15,7 @@ use crate::Proxy;
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::h1::Client;
+use crate::h2;
 use crate::live::judge_peer;
 use crate::request::{DRAINING, NOT_PROCESSED};
 use crate::snapshot::{EndpointSpec, Reach, TunnelTarget};
@@ -23,10 +25,17 @@ use crate::tunnel::{ClientTunnel, refusal};
 /// How many idle connections to one endpoint are kept.
 const IDLE_MAX: usize = 256;
 
+/// The most connections that are opened to one endpoint at a time, where they are shared.
+const DIALLING_MAX: usize = 8;
+
 /// One address of a backend.
 pub(crate) struct Endpoint {
     spec: EndpointSpec,
     idle: RefCell<Vec<Idle>>,
+    /// Connections that many exchanges share.
+    shared: RefCell<Vec<Shared>>,
+    dialling: Cell<usize>,
+    dialled: Notify,
     is_draining: Cell<bool>,
     /// The workload behind it, for records.
     workload: Option<Rc<str>>,
@@ -35,6 +44,14 @@ pub(crate) struct Endpoint {
 struct Idle {
     connected: Connected<Box<dyn Upstream>>,
     since: Moment,
+}
+
+/// A connection that many exchanges share.
+struct Shared {
+    connection: h2::client::Connection,
+    peer: Option<Rc<PeerFacts>>,
+    /// When it was in use for the last time, as far as it was looked at.
+    used: Moment,
 }
 
 /// A connection, and what its peer can be judged by.
@@ -46,13 +63,13 @@ pub(crate) struct Connected<S> {
 impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec) -> Endpoint {
-        let (idle, is_draining) = Default::default();
+        let (idle, is_draining, shared, dialling, dialled) = Default::default();
         let workload = match &spec.reach {
             Reach::Tunnel(target) => Some(target.workload.to_string().into()),
             Reach::NotInMesh(workload) => Some(workload.to_string().into()),
             Reach::Application | Reach::Plain => None,
         };
-        Endpoint { spec, idle, is_draining, workload }
+        Endpoint { spec, idle, shared, dialling, dialled, is_draining, workload }
     }
 
     /// Whether it is the one that `spec` describes: where it runs and how it fares may change.
@@ -156,6 +173,51 @@ impl Endpoint {
         Ok(Connected { stream: Box::new(Client::new(stream)), peer })
     }
 
+    /// A place for one exchange on a connection of HTTP/2, which it shares with others.
+    ///
+    /// # Errors
+    /// [`ProxyError`] where none is to be had; nothing was sent then.
+    pub(crate) async fn http2(
+        &self,
+        proxy: &Proxy,
+    ) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
+        let mut has_waited = false;
+        loop {
+            if let Some(connected) = self.place() {
+                return Ok(connected);
+            }
+            // The first one dials for all that come meanwhile; if that fails, several try.
+            if self.dialling.get() >= if has_waited { DIALLING_MAX } else { 1 } {
+                self.dialled.notified().await;
+                has_waited = true;
+                continue;
+            }
+            let _dialling = Dialling::new(self);
+            let Connected { stream, peer } = self.dial(proxy, InnerProtocol::Http2).await?;
+            let pings =
+                if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
+            let (address, clock) = (self.spec.address, proxy.world.clock.clone());
+            let (connection, driver) =
+                h2::client::connect(stream, clock, pings).await.map_err(|source| {
+                    ProxyError::UpstreamClosed { address, was_reused: false, source }
+                })?;
+            proxy.spawn(driver);
+            let used = proxy.world.clock.now();
+            self.shared.borrow_mut().push(Shared { connection, peer, used });
+        }
+    }
+
+    /// A place on one of the connections that are there.
+    fn place(&self) -> Option<Connected<Box<dyn Upstream>>> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain_mut(|shared| shared.connection.is_usable());
+        let mut usable = shared.iter_mut();
+        let free =
+            usable.find_map(|shared| (shared.connection.capacity() > 0).then_some(shared))?;
+        let stream: Box<dyn Upstream> = Box::new(free.connection.open().ok()?);
+        Some(Connected { stream, peer: free.peer.clone() })
+    }
+
     /// Keeps a connection for later if it can be used again.
     pub(crate) fn give_back(&self, connected: Connected<Box<dyn Upstream>>, now: Moment) {
         let mut idle = self.idle.borrow_mut();
@@ -245,6 +307,8 @@ impl Endpoint {
     pub(crate) fn judge(&self, proxy: &Proxy) {
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| judge_peer(proxy, idle.connected.peer.as_deref()).is_ok());
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| judge_peer(proxy, shared.peer.as_deref()).is_ok());
     }
 
     pub(crate) fn sweep(&self, now: Moment) {
@@ -253,5 +317,28 @@ impl Endpoint {
             now.since(idle.since) < UPSTREAM_IDLE_TIMEOUT
                 && idle.connected.stream.poll_broken(&mut cx).is_pending()
         });
+        self.shared.borrow_mut().retain_mut(|shared| {
+            if shared.connection.open_count() > 0 {
+                shared.used = now;
+            }
+            shared.connection.is_usable() && now.since(shared.used) < UPSTREAM_IDLE_TIMEOUT
+        });
+    }
+}
+
+/// Counts a connection that is being opened.
+struct Dialling<'e>(&'e Endpoint);
+
+impl<'e> Dialling<'e> {
+    fn new(endpoint: &'e Endpoint) -> Dialling<'e> {
+        endpoint.dialling.set(endpoint.dialling.get() + 1);
+        Dialling(endpoint)
+    }
+}
+
+impl Drop for Dialling<'_> {
+    fn drop(&mut self) {
+        self.0.dialling.set(self.0.dialling.get() - 1);
+        self.0.dialled.notify_waiters();
     }
 }

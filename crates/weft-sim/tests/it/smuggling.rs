@@ -84,7 +84,6 @@ fn heads_with_two_readings_are_refused() {
             .answered(400, "bad-request", Last::Yes)
             .ended(),
         refused("another version", 505, "http-version", "GET / HTTP/1.2\nHost: a\n\n"),
-        refused("the preface of HTTP/2", 505, "http-version", "PRI * HTTP/2.0\n\nSM\n\n"),
     ]);
 }
 
