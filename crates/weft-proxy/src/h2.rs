@@ -5,7 +5,7 @@
 //!
 //! *Flow control.* A window is opened only by what the other side of the exchange has taken, so
 //! that a connection holds at most [`CONNECTION_WINDOW`] bytes that came and, for each exchange,
-//! twice [`SEND_BUFFER_BYTES`] that wait to leave.
+//! [`SEND_BUFFER_BYTES`] that wait to leave.
 //!
 //! *Hostile peers.* Streams that are reset before or after they were accepted, header blocks
 //! without end, small and empty DATA frames, and errors that make this side reset are limited by
@@ -22,6 +22,8 @@ mod heads;
 mod io;
 mod keepalive;
 pub mod server;
+
+use std::time::Duration;
 
 pub(crate) use errors::refusal;
 
@@ -56,14 +58,23 @@ const FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// The memory of header compression, in bytes. HTTP/2's own default.
 const HEADER_TABLE_BYTES: u32 = 4096;
 
-/// How many streams that this side has reset are remembered, for frames that were under way.
-const RESET_STREAMS_MAX: usize = 50;
+/// How many streams that this side has reset are remembered, for frames that were under way. Such a
+/// frame for a stream that is forgotten counts as an error of the peer.
+const RESET_STREAMS_MAX: usize = 500;
+
+/// How long they are remembered: some round trips. The codec looks at the system's own clock.
+const RESET_STREAMS_KEPT: Duration = Duration::from_secs(5);
 
 /// How many streams may be reset by the peer before they were looked at (CVE-2023-44487).
 const UNSEEN_RESETS_MAX: usize = 50;
 
-/// How many errors of a peer are answered by a reset of the stream before the connection ends.
-const ERRORS_MAX: usize = 256;
+/// How many errors of a caller are answered by a reset of the stream before its connection ends
+/// (CVE-2025-8671). Streams beyond [`STREAMS_MAX`] are such errors.
+const CALLER_ERRORS_MAX: usize = 1024;
+
+/// The same for a server. With its connection the exchanges of many callers would end, and frames
+/// that come late after exchanges that were given up are counted too.
+const SERVER_ERRORS_MAX: usize = 16 * 1024;
 
 /// What DATA frames of less than 256 bytes may lack of that size while they wait, in bytes, for all
 /// streams (RUSTSEC-2026-0258). Some 16,000 tiny messages may wait for a slow receiver.

@@ -20,9 +20,9 @@ use super::errors::stream_error;
 use super::io::{Io, Link};
 use super::keepalive::Keepalive;
 use super::{
-    CONNECTION_WINDOW, ERRORS_MAX, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, HEADER_TABLE_BYTES,
-    RESET_STREAMS_MAX, SEND_BUFFER_BYTES, SMALL_FRAMES_BUDGET, STREAM_WINDOW, STREAMS_MAX,
-    UNSEEN_RESETS_MAX, heads,
+    CALLER_ERRORS_MAX, CONNECTION_WINDOW, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX,
+    HEADER_TABLE_BYTES, RESET_STREAMS_KEPT, RESET_STREAMS_MAX, SEND_BUFFER_BYTES,
+    SMALL_FRAMES_BUDGET, STREAM_WINDOW, STREAMS_MAX, UNSEEN_RESETS_MAX, heads,
 };
 use crate::error::StreamError;
 use crate::exchange::Downstream;
@@ -222,8 +222,9 @@ fn builder() -> Builder {
         .header_table_size(HEADER_TABLE_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
+        .reset_stream_duration(RESET_STREAMS_KEPT)
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
-        .max_local_error_reset_streams(Some(ERRORS_MAX))
+        .max_local_error_reset_streams(Some(CALLER_ERRORS_MAX))
         .data_frame_budget(SMALL_FRAMES_BUDGET);
     builder
 }

@@ -1,5 +1,6 @@
 //! HTTP/2 against the `h2` crate on the other side, and against frames made by hand.
 
+mod failures;
 mod hostile;
 mod lifetime;
 mod relay;
