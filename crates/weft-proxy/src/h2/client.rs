@@ -71,7 +71,8 @@ impl Shared {
     }
 }
 
-/// Begins to speak HTTP/2 over `stream`. Nothing is flushed before the first request.
+/// Begins to speak HTTP/2 over `stream`. Nothing is flushed before the driver runs, so that the first
+/// request, if it is made at once, leaves together with the preface.
 ///
 /// # Errors
 /// [`StreamError`] if the stream breaks; nothing was sent then that could be processed.
