@@ -169,6 +169,11 @@ impl Sending {
         self.has_ended = ends;
     }
 
+    /// Nothing more will be sent: the stream was reset.
+    pub(super) fn give_up(&mut self) {
+        self.has_ended = true;
+    }
+
     /// Whether all of the message was taken.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended

@@ -71,8 +71,10 @@ impl Shared {
     }
 }
 
-/// Begins to speak HTTP/2 over `stream`. Nothing is flushed before the driver runs, so that the first
-/// request, if it is made at once, leaves together with the preface.
+/// Begins to speak HTTP/2 over `stream`.
+///
+/// Nothing is flushed before the driver runs: a request that is made at once leaves together with
+/// the preface.
 ///
 /// # Errors
 /// [`StreamError`] if the stream breaks; nothing was sent then that could be processed.

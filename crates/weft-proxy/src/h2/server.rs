@@ -287,6 +287,7 @@ impl ServerStream {
     /// for one that nobody has seen.
     pub fn refuse(mut self) {
         self.bodies.side.respond.send_reset(Reason::REFUSED_STREAM);
+        self.bodies.sending.give_up();
     }
 
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {

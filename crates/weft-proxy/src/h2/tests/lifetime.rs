@@ -121,6 +121,21 @@ fn what_is_not_completed_is_reset() {
 }
 
 #[test]
+fn what_is_refused_is_not_held_against_the_caller() {
+    run(async {
+        let (stream, client) = pipe();
+        let listed = Listed::new(stream, std::future::pending());
+        let mut send = caller(client).await;
+        for _ in 0..1_100 {
+            let (response, _) = send.send_request(get("/"), true).unwrap();
+            listed.next().await.stream.refuse();
+            assert_eq!(response.await.unwrap_err().reason(), Some(Reason::REFUSED_STREAM));
+        }
+        assert!(!listed.has_ended.get());
+    });
+}
+
+#[test]
 fn a_drained_connection_completes_its_exchanges() {
     run(async {
         let (stream, client) = pipe();
