@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weft_decide::balance;
-use weft_model::Health;
+use weft_decide::locality::{self, Tally};
+use weft_model::{Balance, Health, Locality, LocalityPreference};
 use weft_telemetry::Record;
 use weft_world::Moment;
 
@@ -24,6 +25,10 @@ pub(crate) struct Backend {
     name: Rc<str>,
     destination: Arc<Destination>,
     endpoints: Vec<Rc<Endpoint>>,
+    /// How far away each of them is.
+    distances: Vec<locality::Reach>,
+    /// Whether any is known to be nearer than anywhere.
+    has_near: bool,
     turn: Cell<usize>,
     /// Whether it was used since it was last looked over.
     is_used: Cell<bool>,
@@ -32,8 +37,13 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// The backend for `destination`, which keeps what is known from `before`.
-    fn new(destination: Arc<Destination>, before: Option<&Backend>, now: Moment) -> Backend {
+    /// The backend for `destination` as seen from `own`, which keeps what is known from `before`.
+    fn new(
+        destination: Arc<Destination>,
+        before: Option<&Backend>,
+        own: Option<&Locality>,
+        now: Moment,
+    ) -> Backend {
         let known = before.map_or(&[][..], |before| &before.endpoints);
         let endpoint = |spec: &crate::snapshot::EndpointSpec| {
             let same = known.iter().find(|endpoint| endpoint.is(spec));
@@ -43,8 +53,12 @@ impl Backend {
         let name = before.map(|before| before.name.clone());
         let name = name.unwrap_or_else(|| destination.name.without_port().into());
         let turn = Cell::new(before.map_or(0, |before| before.turn.get()));
+        let specs = &destination.endpoints;
+        let distances: Vec<_> =
+            specs.iter().map(|spec| locality::distance(own, spec.locality.as_ref())).collect();
+        let has_near = distances.iter().any(|distance| *distance != locality::Reach::All);
         let (is_used, used) = (Cell::new(true), Cell::new(now));
-        Backend { name, destination, endpoints, turn, is_used, used }
+        Backend { name, destination, endpoints, distances, has_near, turn, is_used, used }
     }
 
     /// Notes in `record` what it is.
@@ -63,26 +77,66 @@ impl Backend {
         &self.destination
     }
 
-    /// The endpoint to try next.
+    /// The endpoint to try next, if one can be one that is not among `tried`.
     ///
     /// # Errors
     /// [`ProxyError::NoEndpoint`].
-    pub(crate) fn pick(&self) -> Result<&Rc<Endpoint>, ProxyError> {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
+    pub(crate) fn pick(&self, proxy: &Proxy, tried: &Tried) -> Result<&Rc<Endpoint>, ProxyError> {
         self.is_used.set(true);
+        let is_open = |index: usize| !self.endpoints[index].is_draining();
         let health = |index: usize| self.destination.endpoints[index].health;
-        let with = |wanted: Health| {
-            balance::round_robin(turn, self.endpoints.len(), |index| {
-                health(index) == wanted && !self.endpoints[index].is_draining()
-            })
-        };
+        let is_healthy = |index: usize| is_open(index) && health(index) == Health::Healthy;
+        let is_new = |index: usize| !tried.has(&self.endpoints[index]);
         // Nobody has heard of the unhealthy ones for a while, which does not prove that they are
         // gone; the draining ones would refuse.
-        with(Health::Healthy)
-            .or_else(|| with(Health::Unhealthy))
+        let is_doubtful = |index: usize| is_open(index) && health(index) == Health::Unhealthy;
+        self.choose(proxy, |index| is_healthy(index) && is_new(index))
+            .or_else(|| self.choose(proxy, is_healthy))
+            .or_else(|| self.choose(proxy, |index| is_doubtful(index) && is_new(index)))
+            .or_else(|| self.choose(proxy, is_doubtful))
             .map(|index| &self.endpoints[index])
             .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })
+    }
+
+    /// One of the endpoints that are usable, as the traffic policy says.
+    fn choose(&self, proxy: &Proxy, is_usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let count = self.endpoints.len();
+        if count <= 1 {
+            return (count == 1 && is_usable(0)).then_some(0);
+        }
+        let traffic = &self.destination.traffic;
+        let reach = self.reach(&traffic.locality, &is_usable);
+        let is_near = |index: usize| is_usable(index) && self.distances[index] <= reach;
+        match traffic.balance {
+            Balance::RoundRobin => {
+                let turn = self.turn.get();
+                self.turn.set(turn.wrapping_add(1));
+                balance::round_robin(turn, count, is_near)
+            }
+            Balance::PeakEwma => {
+                let now = proxy.now();
+                let load = |index: usize| is_near(index).then(|| self.endpoints[index].load(now));
+                let entropy = &proxy.world.entropy;
+                let (one, other) = (entropy.fraction(), entropy.fraction());
+                balance::pick(count, one, other, load).map(|picked| picked.index)
+            }
+        }
+    }
+
+    /// How far away endpoints are used.
+    fn reach(
+        &self,
+        preference: &LocalityPreference,
+        is_usable: impl Fn(usize) -> bool,
+    ) -> locality::Reach {
+        if !self.has_near {
+            return locality::Reach::All;
+        }
+        let mut tally = Tally::default();
+        for index in (0..self.endpoints.len()).filter(|index| is_usable(*index)) {
+            tally.add(self.distances[index], self.endpoints[index].in_flight());
+        }
+        locality::reach(preference, &tally)
     }
 
     /// Closes connections that were idle for too long, or that the other side has closed.
@@ -94,6 +148,29 @@ impl Backend {
     }
 }
 
+/// The endpoints that a request was sent to already.
+#[derive(Default)]
+pub(crate) struct Tried {
+    /// The first one costs no memory: most requests have no second.
+    first: Option<Rc<Endpoint>>,
+    rest: Vec<Rc<Endpoint>>,
+}
+
+impl Tried {
+    /// Notes that it is sent to `endpoint`.
+    pub(crate) fn add(&mut self, endpoint: &Rc<Endpoint>) {
+        if self.first.is_none() {
+            self.first = Some(endpoint.clone());
+        } else if !self.has(endpoint) {
+            self.rest.push(endpoint.clone());
+        }
+    }
+
+    fn has(&self, endpoint: &Rc<Endpoint>) -> bool {
+        self.first.iter().chain(&self.rest).any(|tried| Rc::ptr_eq(tried, endpoint))
+    }
+}
+
 /// The backends that a worker has used.
 #[derive(Default)]
 pub(crate) struct Backends {
@@ -102,7 +179,12 @@ pub(crate) struct Backends {
 
 impl Backends {
     /// The backend for `destination`.
-    pub(crate) fn of(&self, destination: &Arc<Destination>, now: Moment) -> Rc<Backend> {
+    pub(crate) fn of(
+        &self,
+        destination: &Arc<Destination>,
+        own: Option<&Locality>,
+        now: Moment,
+    ) -> Rc<Backend> {
         let mut known = self.known.borrow_mut();
         let before = known.get(&destination.name);
         if let Some(backend) = before
@@ -110,7 +192,7 @@ impl Backends {
         {
             return backend.clone();
         }
-        let backend = Backend::new(destination.clone(), before.map(|before| &**before), now);
+        let backend = Backend::new(destination.clone(), before.map(|before| &**before), own, now);
         let backend = Rc::new(backend);
         if matches!(destination.name, DestinationName::Outside(_)) {
             return backend; // There is no end to these.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use weft_decide::authorize::Attempt;
 use weft_http::{RequestHead, ResponseHead};
 use weft_identity::PeerFacts;
 use weft_model::{ObjectName, Port, Route, SpiffeId};
@@ -18,10 +19,11 @@ use crate::backend::Backend;
 use crate::config::InboundOwn;
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Exchange;
+use crate::guard::Guard;
 use crate::h1::Server;
 use crate::h2;
 use crate::prefixed::Prefixed;
-use crate::snapshot::Destination;
+use crate::snapshot::{Destination, OwnPort};
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
 use crate::{Proxy, inbound, outbound, request};
 
@@ -105,6 +107,40 @@ impl Connection {
         }
     }
 
+    /// The port of the own application where the connection leads, as it is known now.
+    ///
+    /// # Errors
+    /// [`ProxyError`] if it leads nowhere any more.
+    pub(crate) fn own_port(&self, proxy: &Proxy) -> Result<(Port, OwnPort), ProxyError> {
+        match &self.to {
+            To::Own(own, port) => Ok((*port, inbound::own_port(proxy, own, *port)?)),
+            _ => Err(ProxyError::NoEndpoint { backend: self.destination.to_string() }),
+        }
+    }
+
+    /// What this connection is judged by: who calls, and with `http` also what for.
+    pub(crate) fn attempt<'a>(&'a self, port: Port, http: Option<&'a RequestHead>) -> Attempt<'a> {
+        Attempt { peer: self.peer.as_deref(), address: self.downstream.ip(), port, http }
+    }
+
+    /// Whether what is under way on this connection, which was let in by `guard`, may go on.
+    ///
+    /// # Errors
+    /// [`ProxyError::PolicyChanged`].
+    pub(crate) fn judge_again(
+        &self,
+        proxy: &Proxy,
+        guard: &Arc<Guard>,
+        http: Option<&RequestHead>,
+    ) -> Result<(), ProxyError> {
+        let (port, now) = self.own_port(proxy)?;
+        if Arc::ptr_eq(&now.guard, guard) {
+            return Ok(());
+        }
+        let judged = now.guard.judge(&self.attempt(port, http));
+        judged.map_err(|error| ProxyError::PolicyChanged(Box::new(error)))
+    }
+
     /// The endpoints where the connection leads, as they are known now.
     ///
     /// # Errors
@@ -132,7 +168,9 @@ impl Connection {
         match &*last {
             Some(backend) if Arc::ptr_eq(backend.destination(), destination) => backend.clone(),
             _ => {
-                let backend = proxy.backends.of(destination, proxy.world.clock.now());
+                let snapshot = proxy.configuration.load();
+                let own = snapshot.own.as_ref().and_then(|own| own.locality.as_ref());
+                let backend = proxy.backends.of(destination, own, proxy.world.clock.now());
                 last.insert(backend).clone()
             }
         }

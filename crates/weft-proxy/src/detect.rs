@@ -180,7 +180,11 @@ fn may_be_settings(bytes: &[u8]) -> bool {
     };
     let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
     let is_on_stream_0 = header[5..9] == [0; 4];
-    length <= 256 && length % 6 == 0 && header[3] == SETTINGS && header[4] == 0 && is_on_stream_0
+    length <= 256
+        && length.is_multiple_of(6)
+        && header[3] == SETTINGS
+        && header[4] == 0
+        && is_on_stream_0
 }
 
 /// Polls for more of what `stream` has to say, into `buffer`; zero bytes are its end.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use thiserror::Error;
+use weft_decide::authorize::Why;
 use weft_decide::normalize::PathError;
 use weft_decide::retry::Outcome;
 use weft_http::GrammarError;
@@ -116,6 +117,19 @@ pub enum ProxyError {
     PeerNotInMesh {
         /// The workload.
         workload: String,
+    },
+    /// What guards the port lets it not through.
+    #[error(
+        "{} may not{}", peer.as_deref().unwrap_or("a caller without identity"),
+        denied_by(*why, rule.as_deref())
+    )]
+    Denied {
+        /// Why.
+        why: Why,
+        /// The rule, where it is one.
+        rule: Option<String>,
+        /// Who called.
+        peer: Option<String>,
     },
     /// Not all that guards the port is known.
     #[error("what guards this port is not all there yet: {missing}")]
@@ -317,6 +331,17 @@ pub struct Verdict {
 }
 
 impl ProxyError {
+    /// Whether this instance of the workload did not process the request, and another one may.
+    pub(crate) fn is_of_instance(&self) -> bool {
+        matches!(
+            self,
+            ProxyError::Draining
+                | ProxyError::PolicyPending { .. }
+                | ProxyError::Connect { .. }
+                | ProxyError::ConnectTimeout { .. }
+        )
+    }
+
     /// All that follows from this error.
     pub fn verdict(&self) -> Verdict {
         use {Fault::*, Outcome::*, ProxyError as E};
@@ -339,6 +364,7 @@ impl ProxyError {
             E::NoBackend { .. } => (500, "no-backend", Mesh, Unprocessed),
             E::NoWeight { .. } => (503, "no-weight", Mesh, Unprocessed),
             E::PeerNotInMesh { .. } => (503, "peer-not-in-mesh", Upstream, Unprocessed),
+            E::Denied { why, .. } => (403, why.code(), Client, Unprocessed),
             E::PolicyPending { .. } => (503, "policy-pending", Mesh, Unprocessed),
             E::NoEndpoint { .. } => (503, "no-endpoint", Upstream, Unprocessed),
             E::Connect { .. } => (503, "connect-failed", Upstream, Unprocessed),
@@ -374,5 +400,20 @@ impl ProxyError {
             E::WrongProtocol { .. } => (0, "wrong-protocol", Client, Unprocessed),
         };
         Verdict { status, reason, fault, outcome }
+    }
+}
+
+/// What has refused a caller, in words.
+fn denied_by(why: Why, rule: Option<&str>) -> String {
+    match (why, rule) {
+        (Why::DenyRule, Some(rule)) => format!(": denied by {rule}"),
+        (Why::CannotEvaluate, Some(rule)) => format!(": {rule} cannot be evaluated for it"),
+        (Why::NoIdentity, _) => ": it proved no identity of the mesh".to_owned(),
+        (Why::UnguardedDeny, _) => {
+            ": no policy allows it, and the Mesh's `unguarded` is Deny".to_owned()
+        }
+        (Why::NoAllowRule | Why::DenyRule | Why::CannotEvaluate, _) => {
+            ": no allow rule of the policies that guard it matches".to_owned()
+        }
     }
 }

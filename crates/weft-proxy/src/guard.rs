@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_model::{GuardScope, Policy, TrustDomain, UnguardedPolicy};
+use weft_decide::authorize::{Attempt, Authorizer, Decision};
+use weft_model::{GuardScope, Policy, Port, TrustDomain, UnguardedPolicy};
+
+use crate::error::ProxyError;
 
 /// Who may call a port of the own application.
 #[derive(Debug)]
@@ -13,8 +16,15 @@ pub enum Guard {
         /// What is missing, for people.
         missing: String,
     },
-    /// As these say.
-    Ready(Vec<Arc<Policy>>, UnguardedPolicy),
+    /// As these policies say.
+    Ready {
+        /// The policies.
+        policies: Vec<Arc<Policy>>,
+        /// What holds where no policy allows anything.
+        unguarded: UnguardedPolicy,
+        /// The policies, made ready for judging.
+        authorizer: Authorizer,
+    },
 }
 
 impl Guard {
@@ -22,14 +32,63 @@ impl Guard {
     pub fn new(
         policies: impl IntoIterator<Item = Arc<Policy>>,
         unguarded: UnguardedPolicy,
-        _trust_domain: &TrustDomain,
+        trust_domain: &TrustDomain,
     ) -> Guard {
-        Guard::Ready(policies.into_iter().collect(), unguarded)
+        let policies: Vec<_> = policies.into_iter().collect();
+        let authorizer = Authorizer::new(policies.clone(), unguarded, trust_domain.clone());
+        Guard::Ready { policies, unguarded, authorizer }
     }
 
     /// The guard of a port whose policies are not all there.
     pub fn pending(missing: &BTreeSet<GuardScope>) -> Guard {
         let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
         Guard::Pending { missing: missing.join(", ") }
+    }
+
+    /// Whether it is what [`Guard::new`] would make of these.
+    pub(crate) fn is_of(&self, wanted: &[Arc<Policy>], wanted_unguarded: UnguardedPolicy) -> bool {
+        let Guard::Ready { policies, unguarded, .. } = self else { return false };
+        let mut pairs = policies.iter().zip(wanted);
+        *unguarded == wanted_unguarded
+            && policies.len() == wanted.len()
+            && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// Whether a request can be judged only by its head.
+    pub(crate) fn needs_http(&self, port: Port) -> bool {
+        match self {
+            Guard::Pending { .. } => false,
+            Guard::Ready { authorizer, .. } => authorizer.is_http_needed(port),
+        }
+    }
+
+    /// Whether `attempt` is let through.
+    ///
+    /// # Errors
+    /// [`ProxyError::PolicyPending`], [`ProxyError::Denied`].
+    pub(crate) fn judge(&self, attempt: &Attempt<'_>) -> Result<(), ProxyError> {
+        let authorizer = match self {
+            Guard::Pending { missing } => {
+                return Err(ProxyError::PolicyPending { missing: missing.clone() });
+            }
+            Guard::Ready { authorizer, .. } => authorizer,
+        };
+        match authorizer.judge(attempt) {
+            Decision::Allowed { .. } => Ok(()),
+            Decision::Denied { by, why } => {
+                let rule = by.map(|by| format!("{} {}", by.policy_name(), by.field()));
+                let peer = attempt.peer.map(ToString::to_string);
+                Err(ProxyError::Denied { why, rule, peer })
+            }
+        }
+    }
+
+    /// The audit rules that would refuse `attempt`, for records.
+    pub(crate) fn audited(&self, attempt: &Attempt<'_>) -> Option<String> {
+        let Guard::Ready { authorizer, .. } = self else { return None };
+        let rules = authorizer.audits(attempt);
+        let named: Vec<_> =
+            rules.map(|rule| format!("{} {}", rule.policy_name(), rule.field())).collect();
+        (!named.is_empty()).then(|| named.join(", "))
     }
 }

@@ -159,15 +159,22 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
     let _busy = proxy.drain.busy();
     let mut record = connection.record(Protocol::Tcp, clock.wall());
     let dialled = async {
-        let application = connection.backend(proxy)?;
+        let (port, OwnPort { application, guard }) = connection.own_port(proxy)?;
+        let judged = connection.attempt(port, None);
+        record.audited = guard.audited(&judged);
+        guard.judge(&judged)?;
+        let application = connection.backend_of(proxy, &application);
         application.describe(&mut record);
-        stream::dial(proxy, connection.direction, &application, &mut record).await
+        let dialled = stream::dial(proxy, connection.direction, &application, &mut record).await?;
+        Ok((dialled, guard))
     };
     let result = match dialled.await {
-        Ok(Connected { stream: mut upstream, .. }) => match tunnel.accept().await {
+        Ok((Connected { stream: mut upstream, .. }, guard)) => match tunnel.accept().await {
             Ok(mut downstream) => {
                 let network = &*proxy.inside;
-                stream::relay(network, &mut downstream, &mut *upstream, &mut record).await
+                let judge = || connection.judge_again(proxy, &guard, None);
+                let relaying = stream::relay(network, &mut downstream, &mut *upstream, &mut record);
+                proxy.live.watch().over(judge, relaying).await.flatten()
             }
             Err(_) => Err(ProxyError::PrefaceEnded),
         },

@@ -32,12 +32,13 @@ mod tunnel;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use weft_identity::Tls;
 use weft_telemetry::Recorder;
 use weft_wire::discovery::{Lookup, Subscription};
-use weft_world::{BoxFuture, Network, World};
+use weft_world::{BoxFuture, Moment, Network, World};
 
 use crate::backend::Backends;
 use crate::drain::Drain;
@@ -58,6 +59,7 @@ pub struct Proxy {
     backends: Backends,
     live: Live,
     drain: Drain,
+    start: Moment,
     /// What moves the bytes of shared connections.
     drivers: RefCell<JoinSet<()>>,
 }
@@ -90,7 +92,9 @@ impl Proxy {
     pub fn new(parts: Parts) -> Proxy {
         let Parts { world, inside, tls, recorder, configuration, discovery } = parts;
         let (backends, live, drain, drivers) = Default::default();
+        let start = world.clock.now();
         Proxy {
+            start,
             world,
             inside,
             tls,
@@ -102,6 +106,16 @@ impl Proxy {
             drain,
             drivers,
         }
+    }
+
+    /// The time since the start.
+    fn now(&self) -> Duration {
+        self.since_start(self.world.clock.now())
+    }
+
+    /// `now` as the time since the start.
+    fn since_start(&self, now: Moment) -> Duration {
+        now.since(self.start)
     }
 
     /// Drives `driver` to its end, or that of the proxy.

@@ -13,7 +13,7 @@ use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
 
 use crate::Proxy;
-use crate::backend::Backend;
+use crate::backend::{Backend, Tried};
 use crate::connection::{Codec, Connection};
 use crate::drain::Busy;
 use crate::error::{Fault, ProxyError};
@@ -21,6 +21,7 @@ use crate::exchange::{Exchange, Reply};
 use crate::h2::grpc;
 use crate::live::judge_peer;
 use crate::outbound::of_service;
+use crate::snapshot::OwnPort;
 use crate::time::within;
 
 /// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
@@ -71,11 +72,11 @@ async fn outbound(
         .map(|limit| Deadline { limit: limit.duration(), at: recording.began + limit.duration() });
 
     // Try endpoints until one answers, or the request cannot be sent again.
-    let mut before = None;
+    let (mut before, mut tried) = (None, Tried::default());
     loop {
         recording.record.attempts += 1;
         let tries = Tries { policy: &policy, deadline, timeouts };
-        let delay = match bounded(proxy, &backend, exchange, recording, &tries).await {
+        let delay = match bounded(proxy, &backend, exchange, recording, &tries, &mut tried).await {
             Ok(Ended::Complete) => return Ok(()),
             Ok(Ended::Again(delay)) => delay,
             // That there is no other endpoint is not why the request failed.
@@ -125,16 +126,19 @@ async fn bounded(
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
     tries: &Tries<'_>,
+    tried: &mut Tried,
 ) -> Result<Ended, ProxyError> {
     let clock = &*proxy.world.clock;
     let left = tries.deadline.map(|deadline| deadline.at.since(clock.now()));
     let attempt_limit = tries.timeouts.attempt().map(TimeBound::duration);
     let limit = match (left, attempt_limit) {
-        (None, None) => return attempt(proxy, backend, exchange, recording, Some(tries)).await,
+        (None, None) => {
+            return attempt(proxy, backend, exchange, recording, Some(tries), tried).await;
+        }
         (Some(one), Some(other)) => one.min(other),
         (Some(one), None) | (None, Some(one)) => one,
     };
-    let trying = attempt(proxy, backend, exchange, recording, Some(tries));
+    let trying = attempt(proxy, backend, exchange, recording, Some(tries), tried);
     match within(clock, limit, trying).await {
         Some(result) => result,
         None => Err(match tries.deadline {
@@ -214,8 +218,16 @@ async fn inbound(
         return Err(ProxyError::Draining);
     }
     prepare(connection, exchange)?;
-    let backend = connection.backend(proxy)?;
+    let (port, OwnPort { application, guard }) = connection.own_port(proxy)?;
+    let judged = connection.attempt(port, Some(exchange.head));
+    recording.record.audited = guard.audited(&judged);
+    guard.judge(&judged)?;
+    // It is judged again when policies change, for which a copy stays.
+    let head = guard.needs_http(port).then(|| exchange.head.clone());
+    let backend = connection.backend_of(proxy, &application);
     backend.describe(&mut recording.record);
+    let judge = || connection.judge_again(proxy, &guard, head.as_ref());
+    let (mut watch, mut tried) = (proxy.live.watch(), Tried::default());
     let tries = Tries {
         policy: &RetryPolicy::default(),
         deadline: None,
@@ -223,7 +235,8 @@ async fn inbound(
     };
     loop {
         recording.record.attempts += 1;
-        let tried = attempt(proxy, &backend, exchange, recording, None).await;
+        let trying = attempt(proxy, &backend, exchange, recording, None, &mut tried);
+        let tried = watch.over(judge, trying).await.flatten();
         let Err(error) = tried else { return Ok(()) };
         let outcome = error.verdict().outcome;
         let was_idle = outcome == Outcome::BrokeWhenReused;
@@ -275,9 +288,12 @@ async fn attempt(
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
     tries: Option<&Tries<'_>>,
+    tried: &mut Tried,
 ) -> Result<Ended, ProxyError> {
-    let endpoint = backend.pick()?;
+    let endpoint = backend.pick(proxy, tried)?;
     let address = endpoint.address();
+    tried.add(endpoint);
+    let under_way = endpoint.begin(proxy.world.clock.now());
     recording.record.upstream = Some(address);
     recording.record.workload = endpoint.workload();
     let mut connected = match upstream_codec(backend, exchange.head, recording.codec) {
@@ -291,6 +307,7 @@ async fn attempt(
     let upstream = &mut *connected.stream;
     let asked = watch.over(judge, exchange.ask(upstream, address)).await.flatten();
     let reply = asked.map_err(|error| endpoint.explain(error))?;
+    under_way.answered(proxy);
     endpoint.heed(&mut exchange.response.fields)?;
     if let Some(tries) = tries
         && reply != Reply::Upgraded
@@ -351,7 +368,7 @@ async fn fail(
         head
     };
     record.status = head.status;
-    if connection.peer.is_some() && verdict.outcome == Outcome::Unprocessed {
+    if connection.peer.is_some() && error.is_of_instance() {
         // The caller's proxy may ask elsewhere.
         head.fields.append(NOT_PROCESSED, verdict.reason.as_bytes());
     }

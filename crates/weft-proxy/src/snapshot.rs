@@ -1,7 +1,7 @@
 //! What a proxy knows of the mesh at one moment: immutable, and replaced whole.
 //!
 //! A request takes from the snapshot what concerns it and keeps only that. What belongs to
-//! connections, such as pools and load, is not here but in [`crate::backend`].
+//! connections, such as pools and load, is not here but in `backend.rs`.
 
 mod builder;
 

@@ -10,7 +10,7 @@ use weft_wire::tunnel::InnerProtocol;
 use weft_world::{Buffer, LARGE_BUFFER_BYTES, Network, Spliced, Splicer, Stream};
 
 use crate::Proxy;
-use crate::backend::{Backend, Connected};
+use crate::backend::{Backend, Connected, Tried};
 use crate::connection::Connection;
 use crate::error::{ProxyError, StreamError};
 use crate::live::judge_peer;
@@ -70,9 +70,11 @@ pub(crate) async fn dial(
     backend: &Backend,
     record: &mut Record,
 ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
+    let mut tried = Tried::default();
     loop {
         record.attempts += 1;
-        let endpoint = backend.pick()?;
+        let endpoint = backend.pick(proxy, &tried)?;
+        tried.add(endpoint);
         record.upstream = Some(endpoint.address());
         record.workload = endpoint.workload();
         let error = match endpoint.dial(proxy, InnerProtocol::Opaque).await {

@@ -147,6 +147,7 @@ fn fields(record: &Record, put: &mut dyn FnMut(&str, Value<'_>)) {
         grpc_status,
         reason,
         detail,
+        audited,
         bytes_received,
         bytes_sent,
         trace,
@@ -167,6 +168,9 @@ fn fields(record: &Record, put: &mut dyn FnMut(&str, Value<'_>)) {
     }
     if !detail.is_empty() {
         put("detail", Value::Text(detail));
+    }
+    if let Some(audited) = audited {
+        put("audited", Value::Text(audited));
     }
     put("duration_ms", Value::Milliseconds(*duration));
     if let Some(first_byte) = first_byte {

@@ -116,6 +116,8 @@ pub struct Record {
     pub reason: Option<&'static str>,
     /// The reason in words.
     pub detail: String,
+    /// The audit rules that would have refused it, as `POLICY FIELD`, joined by commas.
+    pub audited: Option<String>,
     /// Bytes of the body that the caller sent.
     pub bytes_received: u64,
     /// Bytes of the body that it was answered.
@@ -158,6 +160,7 @@ impl Record {
             grpc_status: None,
             reason: None,
             detail: String::new(),
+            audited: None,
             bytes_received: 0,
             bytes_sent: 0,
             trace: None,

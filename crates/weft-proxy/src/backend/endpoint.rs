@@ -3,9 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use weft_decide::balance::{AtomicEwma, Load};
 use weft_http::{Fields, Known};
 use weft_identity::PeerFacts;
 use weft_wire::tunnel::{InnerProtocol, Preface};
@@ -37,6 +41,7 @@ pub(crate) struct Endpoint {
     dialling: Cell<usize>,
     dialled: Notify,
     is_draining: Cell<bool>,
+    state: Arc<State>,
     /// The workload behind it, for records.
     workload: Option<Rc<str>>,
 }
@@ -44,6 +49,33 @@ pub(crate) struct Endpoint {
 struct Idle {
     connected: Connected<Box<dyn Upstream>>,
     since: Moment,
+}
+
+/// What is known of how an endpoint fares. It outlives connections, and workers may share it.
+#[derive(Default)]
+struct State {
+    latency: AtomicEwma,
+    in_flight: AtomicU32,
+}
+
+/// A request that is under way at an endpoint as long as the value lives.
+pub(crate) struct InFlight {
+    state: Arc<State>,
+    began: Moment,
+}
+
+impl InFlight {
+    /// Notes that the endpoint has answered.
+    pub(crate) fn answered(&self, proxy: &Proxy) {
+        let now = proxy.world.clock.now();
+        self.state.latency.observe(now.since(self.began), proxy.since_start(now));
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A connection that many exchanges share.
@@ -63,13 +95,13 @@ pub(crate) struct Connected<S> {
 impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec) -> Endpoint {
-        let (idle, is_draining, shared, dialling, dialled) = Default::default();
+        let (idle, is_draining, shared, dialling, dialled, state) = Default::default();
         let workload = match &spec.reach {
             Reach::Tunnel(target) => Some(target.workload.to_string().into()),
             Reach::NotInMesh(workload) => Some(workload.to_string().into()),
             Reach::Application | Reach::Plain => None,
         };
-        Endpoint { spec, idle, shared, dialling, dialled, is_draining, workload }
+        Endpoint { spec, idle, shared, dialling, dialled, is_draining, state, workload }
     }
 
     /// Whether it is the one that `spec` describes: where it runs and how it fares may change.
@@ -80,6 +112,22 @@ impl Endpoint {
     /// Its address, or that of the proxy in front of it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.spec.address
+    }
+
+    /// How many requests are under way.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.state.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How much is waiting, `now` counted from the start.
+    pub(crate) fn load(&self, now: Duration) -> Load {
+        self.state.latency.load(now, self.in_flight())
+    }
+
+    /// A request is on its way to it.
+    pub(crate) fn begin(&self, now: Moment) -> InFlight {
+        self.state.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight { state: self.state.clone(), began: now }
     }
 
     /// The workload behind it, as `NAMESPACE/NAME`, where that is known.

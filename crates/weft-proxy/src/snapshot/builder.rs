@@ -36,6 +36,8 @@ pub struct Builder {
     network: Network,
     services: HashMap<ObjectName, Arc<ServiceView>>,
     workloads: HashMap<ObjectName, Arc<WorkloadView>>,
+    /// Those of the own ports, to be taken over while they say the same.
+    guards: BTreeMap<Port, Arc<Guard>>,
 }
 
 /// Whether an object can be put to work, to be asked before it is taken.
@@ -54,8 +56,8 @@ pub fn check(object: &Object) -> Result<(), String> {
 impl Builder {
     /// A builder for a proxy of `trust_domain` that stands for `own`; for none, it only calls.
     pub fn new(trust_domain: TrustDomain, own: Option<OwnWorkload>) -> Builder {
-        let (network, services, workloads) = Default::default();
-        Builder { trust_domain, own, network, services, workloads }
+        let (network, services, workloads, guards) = Default::default();
+        Builder { trust_domain, own, network, services, workloads, guards }
     }
 
     /// The snapshot of all that `client` holds.
@@ -95,6 +97,8 @@ impl Builder {
         }
         let mesh = held.mesh.cloned();
         let own = self.own(client, &held).map(Arc::new);
+        let ports = own.iter().flat_map(|own| &own.ports);
+        self.guards = ports.map(|(port, own)| (*port, own.guard.clone())).collect();
         let addresses = self.addresses(&held);
         Arc::new(Snapshot { mesh, own, services: self.services.clone(), addresses })
     }
@@ -216,11 +220,15 @@ impl Builder {
             let endpoints = vec![EndpointSpec::new(address, Reach::Application)];
             let name = DestinationName::Application(*port);
             let application = Arc::new(Destination::plain(name, spoken.protocol, endpoints));
+            let before = self.guards.get(port);
             let guard = match client.guarding(workload, *port) {
-                Guarding::Complete(policies) => Guard::new(policies, unguarded, &self.trust_domain),
-                Guarding::Pending { missing } => Guard::pending(&missing),
+                Guarding::Complete(policies) => match before {
+                    Some(guard) if guard.is_of(&policies, unguarded) => guard.clone(),
+                    _ => Arc::new(Guard::new(policies, unguarded, &self.trust_domain)),
+                },
+                Guarding::Pending { missing } => Arc::new(Guard::pending(&missing)),
             };
-            (*port, OwnPort { application, guard: Arc::new(guard) })
+            (*port, OwnPort { application, guard })
         };
         Some(Own {
             name: name.clone(),
