@@ -111,6 +111,11 @@ impl Compiler {
                 let is_new = self.snapshot.assign(service, assignment);
                 return if is_new { self.memo.readers_of(&read) } else { BTreeSet::new() };
             }
+            Change::AssignWorkload(workload, assignment) => {
+                let read = Read::WorkloadAssignment(workload.clone());
+                let is_new = self.snapshot.assign_workload(workload, assignment);
+                return if is_new { self.memo.readers_of(&read) } else { BTreeSet::new() };
+            }
             Change::Health(workload, health) => {
                 let read = Read::Health(workload.clone());
                 let is_new = self.snapshot.set_health(workload, health);

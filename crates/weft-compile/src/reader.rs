@@ -38,6 +38,8 @@ pub(crate) enum Read {
     PoliciesSelecting(String, Labels),
     /// At what a Service was assigned.
     Assignment(ObjectName),
+    /// At what a workload was assigned.
+    WorkloadAssignment(ObjectName),
     /// At how a workload fares.
     Health(ObjectName),
 }
@@ -46,7 +48,10 @@ impl Read {
     /// Which resources it searched, if it searched: those of a kind in a namespace.
     pub(crate) fn searched(&self) -> Option<(Kind, &str)> {
         match self {
-            Read::Object(_) | Read::Assignment(_) | Read::Health(_) => None,
+            Read::Object(_)
+            | Read::Assignment(_)
+            | Read::WorkloadAssignment(_)
+            | Read::Health(_) => None,
             Read::Meshes => Some((Kind::Mesh, "")),
             Read::AnyWorkload(namespace) | Read::AnySelected(namespace, _) => {
                 Some((Kind::Workload, namespace))
@@ -237,6 +242,11 @@ impl<'s> Reader<'s> {
     pub(crate) fn assignment(&self, service: &ObjectName) -> Option<&'s Assignment> {
         self.reads.borrow_mut().insert(Read::Assignment(service.clone()));
         self.snapshot.assignment(service)
+    }
+
+    pub(crate) fn workload_assignment(&self, workload: &ObjectName) -> Option<&'s Assignment> {
+        self.reads.borrow_mut().insert(Read::WorkloadAssignment(workload.clone()));
+        self.snapshot.workload_assignment(workload)
     }
 }
 

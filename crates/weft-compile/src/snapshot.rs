@@ -26,7 +26,7 @@ impl Default for Options {
     }
 }
 
-/// The addresses that the store gave to a Service.
+/// The addresses that the store gave to a Service or a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assignment {
     /// These.
@@ -44,6 +44,8 @@ pub enum Change {
     Delete(Key),
     /// A Service has other addresses, or none any more.
     Assign(ObjectName, Option<Assignment>),
+    /// A workload has other addresses beside those that it states, or none any more.
+    AssignWorkload(ObjectName, Option<Assignment>),
     /// It is known, or no longer known, how a workload fares. What is not known to be otherwise is
     /// healthy.
     Health(ObjectName, Option<Health>),
@@ -54,6 +56,7 @@ pub enum Change {
 pub(crate) struct Snapshot {
     objects: BTreeMap<Key, Arc<Object>>,
     assignments: BTreeMap<ObjectName, Assignment>,
+    workload_assignments: BTreeMap<ObjectName, Assignment>,
     health: BTreeMap<ObjectName, Health>,
 }
 
@@ -76,6 +79,10 @@ impl Snapshot {
         self.assignments.get(service)
     }
 
+    pub(crate) fn workload_assignment(&self, workload: &ObjectName) -> Option<&Assignment> {
+        self.workload_assignments.get(workload)
+    }
+
     pub(crate) fn health(&self, workload: &ObjectName) -> Health {
         self.health.get(workload).copied().unwrap_or(Health::Healthy)
     }
@@ -90,19 +97,33 @@ impl Snapshot {
 
     /// Changes what a Service was assigned. True if it was something else before.
     pub(crate) fn assign(&mut self, service: ObjectName, assignment: Option<Assignment>) -> bool {
-        let before = match assignment.clone() {
-            Some(assignment) => self.assignments.insert(service, assignment),
-            None => self.assignments.remove(&service),
-        };
-        before != assignment
+        replace(&mut self.assignments, service, assignment)
+    }
+
+    /// Changes what a workload was assigned. True if it was something else before.
+    pub(crate) fn assign_workload(
+        &mut self,
+        workload: ObjectName,
+        assignment: Option<Assignment>,
+    ) -> bool {
+        replace(&mut self.workload_assignments, workload, assignment)
     }
 
     /// Changes how a workload fares. True if it was otherwise before.
     pub(crate) fn set_health(&mut self, workload: ObjectName, health: Option<Health>) -> bool {
-        let before = match health {
-            Some(health) => self.health.insert(workload, health),
-            None => self.health.remove(&workload),
-        };
-        before != health
+        replace(&mut self.health, workload, health)
     }
+}
+
+/// Makes the entry `name` of `map` so. True if it was something else before.
+fn replace<T: Clone + PartialEq>(
+    map: &mut BTreeMap<ObjectName, T>,
+    name: ObjectName,
+    value: Option<T>,
+) -> bool {
+    let before = match value.clone() {
+        Some(value) => map.insert(name, value),
+        None => map.remove(&name),
+    };
+    before != value
 }

@@ -1,7 +1,7 @@
 //! Workloads: who they are, where they are, and which Services lead to which of their ports.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use weft_crd as crd;
@@ -15,6 +15,7 @@ use crate::findings::Findings;
 use crate::mesh;
 use crate::reader::Reader;
 use crate::service::{declared, protocol, to_port};
+use crate::snapshot::Assignment;
 use crate::status::Condition;
 
 /// Where a proxy takes tunnels for ports that also take plaintext: on such a port itself, a client
@@ -54,15 +55,17 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         services.insert(service_name, leads_to);
     }
     let ports = ports.with_mode(mtls);
+    let tunnel = tunnel(workload, &ports);
+    let addresses = addresses(reader, name, workload, &tunnel, &mut findings);
     let compiled = Workload {
         name: name.clone(),
         generation: workload.generation,
         identity,
         network: reader.options.network.clone(),
-        addresses: workload.addresses.iter().copied().collect(),
+        addresses,
         locality: workload.locality.as_ref().and_then(to_locality),
         health: reader.health(name),
-        tunnel: tunnel(workload, &ports),
+        tunnel,
         ports,
         mtls,
         services,
@@ -70,6 +73,35 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let conditions = vec![Condition::accepted(true, "Accepted")];
     let status = findings.status(conditions, vec![ObjectKey::Workload(name.clone())]);
     Output { object: Some(Object::Workload(Arc::new(compiled))), status: Some(status) }
+}
+
+/// The addresses that the workload states, and those that it was assigned.
+fn addresses(
+    reader: &Reader<'_>,
+    name: &ObjectName,
+    workload: &crd::Workload,
+    tunnel: &Tunnel,
+    findings: &mut Findings<'_>,
+) -> BTreeSet<IpAddr> {
+    let stated: BTreeSet<IpAddr> = workload.addresses.iter().copied().collect();
+    let assigned = match reader.workload_assignment(name) {
+        Some(Assignment::Given(addresses)) => addresses,
+        Some(Assignment::Exhausted) => {
+            let message = "no address of the Mesh's addressRange is free: the mesh reaches it only \
+                           by its Services and by the addresses that it states";
+            findings.warning("metadata.name", message);
+            return stated;
+        }
+        None => return stated,
+    };
+    // A tunnel to each port begins at the first of all addresses, which no assigned one may be.
+    let first = stated.first().copied();
+    let may_be_added = |ip: &IpAddr| match tunnel {
+        Tunnel::One(_) | Tunnel::None => true,
+        Tunnel::PerPort { .. } => first.is_some_and(|first| *ip > first),
+    };
+    let assigned = assigned.iter().map(|address| address.ip).filter(may_be_added);
+    stated.iter().copied().chain(assigned).collect()
 }
 
 /// The port of `workload` that `port` of a Service leads to.

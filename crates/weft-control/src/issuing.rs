@@ -15,6 +15,7 @@ use weft_store::{Batch, Expectation, Item, Store, StoreError};
 use weft_world::{Moment, UnixTime};
 
 use crate::api::{IssueRequest, IssueResponse, TokenRequest, TokenResponse};
+use crate::grants;
 
 /// The name of a join token's record among the values of the store.
 const TOKENS: &str = "join-tokens/";
@@ -133,7 +134,8 @@ impl Issuer {
         Ok(TokenResponse { id: record.id.to_string(), token: token.to_text().to_string() })
     }
 
-    /// Exchanges one use of a token for a certificate.
+    /// Exchanges one use of a token for a certificate. From then on the service account may serve
+    /// the Services that the request names.
     ///
     /// # Errors
     /// [`IssueError`]. Nothing is handed out before the use is recorded.
@@ -165,7 +167,9 @@ impl Issuer {
             );
             let response = self.sign(request, &identity, wall)?;
             let item = record_item(&rest)?.expecting(Expectation::Version(value.version));
-            match self.store.apply(Batch { now, wall, items: vec![item] }) {
+            let more = grants::more(&*self.store, &wanted.service_account, &wanted.services)?;
+            let items = std::iter::once(item).chain(more).collect();
+            match self.store.apply(Batch { now, wall, items }) {
                 Ok(_) => break response,
                 Err(StoreError::Conflict(_)) if tries > 0 => tries -= 1,
                 Err(error) => return Err(error.into()),

@@ -1,25 +1,32 @@
 //! The control plane: takes the resources that users apply, and keeps them.
 //!
-//! [`Resources`] keeps them, [`Issuer`] hands out identities, [`Api`] says who may ask for what
-//! over HTTP, [`serve()`] is the port. [`Client`] is the other side for the command line,
-//! [`Joiner`] for proxies.
+//! [`Resources`] keeps them, [`Issuer`] hands out identities, [`Discovery`] tells proxies what the
+//! resources come to and hears what they hold, [`Api`] says who may ask for what over HTTP,
+//! [`serve()`] is the port. [`Client`] is the other side for the command line, [`Joiner`] and
+//! [`Subscriber`] for proxies.
 //!
-//! Deliberately absent: the grammar of resources (that is `weft-crd`'s), Kubernetes, and what
-//! happens to a request.
+//! Deliberately absent: the grammar of resources (that is `weft-crd`'s), what they mean together
+//! (`weft-compile`'s), Kubernetes, and what happens to a request.
 
 pub mod api;
 mod client;
+mod discovery;
+mod grants;
+mod grpc;
 mod io;
 mod issuing;
 mod joiner;
 mod line;
+mod registration;
 mod resources;
 mod routes;
 mod serve;
 mod subscriber;
+mod timer;
 
 pub use client::{Client, ClientError};
 pub use io::HyperIo;
+pub use discovery::{Discovery, DiscoveryError};
 pub use issuing::{IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};
 pub use line::ControlPlane;

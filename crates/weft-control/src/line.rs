@@ -18,7 +18,7 @@ use crate::client::ClientError;
 use crate::io::HyperIo;
 
 /// The longest wait for a connection, its handshake included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -33,6 +33,7 @@ pub struct ControlPlane {
 }
 
 /// Where a control plane is, how it is known, and what the caller proves itself with.
+#[derive(Clone)]
 pub(crate) struct Line {
     pub(crate) world: World,
     /// In the order to be tried.
@@ -70,7 +71,7 @@ impl Line {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let connecting = self.connect();
+        let connecting = self.connect(b"http/1.1");
         let io = tokio::select! {
             biased;
             connected = connecting => connected?,
@@ -108,9 +109,11 @@ impl Line {
         })
     }
 
-    async fn connect(&self) -> Result<HyperIo, ClientError> {
-        let config = control_client_config(self.control_key, &self.svid)
+    /// A connection on which `protocol` is spoken, as ALPN calls it.
+    pub(crate) async fn connect(&self, protocol: &[u8]) -> Result<HyperIo, ClientError> {
+        let mut config = control_client_config(self.control_key, &self.svid)
             .map_err(|error| self.unreachable(&error.to_string()))?;
+        config.alpn_protocols = vec![protocol.to_vec()];
         let config = Arc::new(config);
         let mut last = "no address is known".to_owned();
         for address in self.socket_addresses()? {
@@ -149,7 +152,7 @@ impl Line {
         self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
-    fn unreachable(&self, reason: &str) -> ClientError {
+    pub(crate) fn unreachable(&self, reason: &str) -> ClientError {
         ClientError::Connect { address: self.address(), reason: reason.to_owned() }
     }
 

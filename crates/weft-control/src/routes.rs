@@ -15,14 +15,19 @@ use serde::Deserialize;
 use weft_identity::{AdminRecord, Bearer, CertificateDer};
 use weft_world::Clock;
 
-use crate::api::{ApplyRequest, IssueRequest, ObjectKey, Refusal, TokenRequest, WatchEvent};
+use crate::api::{
+    ApplyRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal, RegisterRequest, TokenRequest,
+    WatchEvent,
+};
+use crate::discovery::Discovery;
 use crate::issuing::{IssueError, Issuer};
+use crate::registration::RegistrationError;
 use crate::resources::{ApplyError, Resources, Watch};
 
 /// The most bytes of a request.
 const REQUEST_BYTES_MAX: usize = 32 << 20;
 
-/// The most bytes of a request for a certificate.
+/// The most bytes of a request for a certificate, or of a registration.
 const ISSUE_BYTES_MAX: usize = 64 << 10;
 
 /// What the client of a connection proved itself with, leaf first.
@@ -39,6 +44,8 @@ pub struct Api {
     pub resources: Resources,
     /// Hands out identities.
     pub issuer: Issuer,
+    /// What proxies are told.
+    pub discovery: Discovery,
     /// Who may use the API.
     pub admins: Arc<[AdminRecord]>,
     /// The time.
@@ -46,13 +53,17 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API as a service. Every route asks for an admin credential, but for the two by which
-    /// workloads get their certificates: those ask for a join token, and for a certificate.
+    /// The API as a service. Every route asks for an admin credential, but for those of workloads:
+    /// to get a certificate, which asks for a join token, and to renew it and to register, which
+    /// ask for a certificate.
     pub fn router(self) -> Router {
         let object = get(get_object).delete(delete_object);
         let open = Router::new()
             .route("/api/v1/join", post(join))
             .route("/api/v1/renew", post(renew))
+            .route("/api/v1/register", post(register))
+            .route("/api/v1/leave", post(leave))
+            .route("/api/v1/drain", post(drain))
             .layer(axum::extract::DefaultBodyLimit::max(ISSUE_BYTES_MAX))
             .with_state(self.clone());
         let guarded = Router::new()
@@ -125,6 +136,64 @@ async fn renew(
     Json(request): Json<IssueRequest>,
 ) -> Response {
     issued(api.issuer.renew(&certificates, &request, api.clock.wall()))
+}
+
+async fn register(
+    State(api): State<Api>,
+    Extension(Proof(certificates)): Extension<Proof>,
+    Json(request): Json<RegisterRequest>,
+) -> Response {
+    // The addresses of the mesh must be known, lest somebody claims one of them.
+    api.discovery.caught_up(1).await;
+    let (discovery, registration) = (api.discovery.clone(), request.clone());
+    let registered =
+        blocking(move || discovery.register(&certificates, &registration).map_err(failed)).await;
+    match registered {
+        Ok(version) => {
+            // Whoever asks for its own workload from now on finds it.
+            api.discovery.caught_up(version).await;
+            Json(api.discovery.registered(&request)).into_response()
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+async fn leave(
+    State(api): State<Api>,
+    Extension(Proof(certificates)): Extension<Proof>,
+    Json(request): Json<InstanceRequest>,
+) -> Response {
+    let discovery = api.discovery.clone();
+    let left = blocking(move || discovery.leave(&certificates, &request).map_err(failed)).await;
+    changed(&api, left).await
+}
+
+async fn drain(
+    State(api): State<Api>,
+    Extension(Proof(certificates)): Extension<Proof>,
+    Json(request): Json<InstanceRequest>,
+) -> Response {
+    let discovery = api.discovery.clone();
+    let drained = blocking(move || discovery.drain(&certificates, &request).map_err(failed)).await;
+    changed(&api, drained).await
+}
+
+/// Answers once those who are connected are told of the change.
+async fn changed(api: &Api, result: Result<u64, Response>) -> Response {
+    match result {
+        Ok(version) => {
+            api.discovery.caught_up(version).await;
+            Json(serde_json::json!({})).into_response()
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
+fn failed(error: RegistrationError) -> Response {
+    let (reason, status) = error.reason();
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    refuse(status, reason, &error.to_string())
 }
 
 fn issued<T: serde::Serialize>(result: Result<T, IssueError>) -> Response {
@@ -204,7 +273,7 @@ async fn watch(State(api): State<Api>, Query(selection): Query<Selection>) -> Re
 }
 
 /// Runs what may wait for the disk where waiting holds up nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -3,14 +3,36 @@
 //! What the proxy holds survives every loss of the connection, and so do those who wait for an
 //! answer.
 
+mod link;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use weft_identity::SvidSlot;
 use weft_wire::Object;
-use weft_wire::discovery::{Client, Lookup, Outcome, Subscription};
+use weft_wire::discovery::message::DeltaDiscoveryResponse;
+use weft_wire::discovery::{Answered, Client, Lookup, Outcome, Subscription, Waiter};
 use weft_world::World;
 
-use crate::api::{RegisterRequest, RegisterResponse};
-use crate::line::ControlPlane;
+use self::link::Event;
+use crate::api::{InstanceRequest, RegisterRequest, RegisterResponse};
+use crate::grpc::frame;
+use crate::line::{ControlPlane, Line};
+
+/// How long a subscription lasts that nobody asks for.
+const UNUSED: Duration = Duration::from_secs(600);
+
+/// How often it is looked whether anything is unused.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// How many events of the connection wait at most.
+const EVENTS_MAX: usize = 4;
 
 /// Something that a [`Subscriber`] is asked for.
 #[derive(Debug)]
@@ -97,10 +119,215 @@ impl Subscriber {
     /// Subscribes for ever, within the current `LocalRuntime` or `LocalSet`.
     ///
     /// `self` is subscribed to from the start. What else is asked for expires when it was not asked
-    /// for again in ten minutes.
+    /// for again in ten minutes. If nobody can ask any more, this goes on without.
     pub async fn run(self, mut asks: mpsc::Receiver<Ask>, observer: &mut dyn Observer) {
-        let Subscriber { world, control_plane, svid, register, client } = self;
-        let _ = (world, control_plane, svid, register, client, observer);
-        while asks.recv().await.is_some() {}
+        let Subscriber { world, control_plane, svid, register, mut client } = self;
+        client.subscribe(&Subscription::SelfWorkload, world.clock.now(), None);
+        let ControlPlane { addresses, control_key } = control_plane;
+        let line = Line { world: world.clone(), addresses, control_key, bearer: None, svid };
+        let registration = Rc::new(RefCell::new(register));
+        let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+        // They end with this future.
+        let mut tasks = JoinSet::new();
+        tasks.spawn_local(link::keep(line.clone(), registration.clone(), sender));
+        let waiters = Waiters::default();
+        let mut core = Core { world, client, waiters, observer, requests: None, refused: None };
+        let mut look = core.world.clock.sleep(LOOK);
+        let mut may_ask = true;
+        loop {
+            let is_full = core.say();
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Some(event) => core.on_event(event),
+                    None => unreachable!("the link ends only after this future"),
+                },
+                ask = asks.recv(), if may_ask => match ask {
+                    Some(Ask::Look { subscription, reply }) => core.look(subscription, reply),
+                    Some(Ask::Leave { done }) => {
+                        let instance = registration.take().map(instance);
+                        tasks.spawn_local(call(line.clone(), "/api/v1/leave", instance, done));
+                    }
+                    Some(Ask::Drain { done }) => {
+                        let instance = registration.borrow().clone().map(instance);
+                        tasks.spawn_local(call(line.clone(), "/api/v1/drain", instance, done));
+                    }
+                    None => may_ask = false,
+                },
+                () = core.has_room(), if is_full => {}
+                () = &mut look => {
+                    core.tidy();
+                    look = core.world.clock.sleep(LOOK);
+                }
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+    }
+}
+
+fn instance(request: RegisterRequest) -> InstanceRequest {
+    let RegisterRequest { workload, generation, .. } = request;
+    InstanceRequest { workload, generation }
+}
+
+/// Says something of `instance` on a connection of its own; of none there is nothing to say.
+async fn call(
+    line: Line,
+    path: &'static str,
+    instance: Option<InstanceRequest>,
+    done: oneshot::Sender<Result<(), String>>,
+) {
+    let Some(instance) = instance else { return drop(done.send(Ok(()))) };
+    let called = async {
+        let body = serde_json::to_vec(&instance).map_err(|error| line.broken(&error))?;
+        line.call::<serde_json::Value>(Method::POST, path, body).await
+    };
+    let called = called.await.map(drop).map_err(|error| error.to_string());
+    // Whoever asked may not care any more.
+    drop(done.send(called));
+}
+
+/// Those who wait for answers.
+#[derive(Default)]
+struct Waiters {
+    waiting: BTreeMap<Waiter, (Subscription, oneshot::Sender<Lookup>)>,
+    count: u64,
+}
+
+/// What is held, who waits, and what is to be said.
+struct Core<'o> {
+    world: World,
+    client: Client,
+    waiters: Waiters,
+    observer: &'o mut dyn Observer,
+    /// Takes what is to be said, while there is a stream.
+    requests: Option<mpsc::Sender<Bytes>>,
+    /// Why the workload is not registered, if it was refused.
+    refused: Option<String>,
+}
+
+impl Core<'_> {
+    /// Says what is to be said, as far as there is room. True if there is no room.
+    fn say(&mut self) -> bool {
+        let Some(requests) = &self.requests else { return false };
+        loop {
+            match requests.try_reserve() {
+                Ok(permit) => match self.client.next_request() {
+                    Some(request) => permit.send(frame(&request)),
+                    None => return false,
+                },
+                Err(mpsc::error::TrySendError::Full(())) => return true,
+                // The link will say what happened.
+                Err(mpsc::error::TrySendError::Closed(())) => return false,
+            }
+        }
+    }
+
+    async fn has_room(&self) {
+        if let Some(requests) = &self.requests {
+            drop(requests.reserve().await);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Registered(response) => {
+                self.observer.registered(&response);
+                if self.refused.take().is_some() && self.requests.is_some() {
+                    self.observer.connection(ConnectionState::Connected);
+                }
+            }
+            Event::Unregistered(reason) => {
+                // Said with the stream, or here if it is open already and the reason is another.
+                if self.requests.is_some() && self.refused.as_ref() != Some(&reason) {
+                    let reason = reason.clone();
+                    self.observer.connection(ConnectionState::Unregistered { reason });
+                }
+                self.refused = Some(reason);
+            }
+            Event::Open(requests) => {
+                self.client.connected();
+                self.requests = Some(requests);
+                self.observer.connection(match self.refused.clone() {
+                    None => ConnectionState::Connected,
+                    Some(reason) => ConnectionState::Unregistered { reason },
+                });
+            }
+            Event::Response(response) => self.on_response(response),
+            Event::Closed(reason) => {
+                self.client.disconnected();
+                self.requests = None;
+                self.refused = None;
+                self.observer.connection(ConnectionState::Disconnected { reason });
+            }
+        }
+    }
+
+    fn on_response(&mut self, response: DeltaDiscoveryResponse) {
+        if self.requests.is_none() {
+            return; // The stream was given up, and this was on its way.
+        }
+        let observer = &*self.observer;
+        match self.client.on_response(response, &|object| observer.check(object)) {
+            Ok(outcome) => {
+                // Before those who waited look for what they were told to be there.
+                self.observer.changed(&self.client, &outcome);
+                for Answered { lookup, waiters, .. } in outcome.answered {
+                    for waiter in waiters {
+                        self.waiters.answer(waiter, &lookup);
+                    }
+                }
+            }
+            Err(error) => {
+                // Without requests the stream ends; the link then makes another.
+                self.client.disconnected();
+                self.requests = None;
+                let reason = error.to_string();
+                self.observer.connection(ConnectionState::Disconnected { reason });
+            }
+        }
+    }
+
+    fn look(&mut self, subscription: Subscription, reply: oneshot::Sender<Lookup>) {
+        let now = self.world.clock.now();
+        let waiter = self.waiters.next();
+        let mut lookup = self.client.subscribe(&subscription, now, Some(waiter));
+        if matches!(lookup, Lookup::Refused(_)) {
+            // Those who do not wait any more make room.
+            self.waiters.prune(&mut self.client);
+            lookup = self.client.subscribe(&subscription, now, Some(waiter));
+        }
+        match lookup {
+            Lookup::Waiting => drop(self.waiters.waiting.insert(waiter, (subscription, reply))),
+            lookup => drop(reply.send(lookup)),
+        }
+    }
+
+    /// Ends what nobody uses, and forgets who does not wait.
+    fn tidy(&mut self) {
+        self.waiters.prune(&mut self.client);
+        self.client.expire(self.world.clock.now(), UNUSED);
+    }
+}
+
+impl Waiters {
+    fn next(&mut self) -> Waiter {
+        self.count += 1;
+        Waiter(self.count)
+    }
+
+    fn answer(&mut self, waiter: Waiter, lookup: &Lookup) {
+        if let Some((_, reply)) = self.waiting.remove(&waiter) {
+            drop(reply.send(lookup.clone()));
+        }
+    }
+
+    fn prune(&mut self, client: &mut Client) {
+        self.waiting.retain(|waiter, (subscription, reply)| {
+            if reply.is_closed() {
+                client.give_up(subscription, *waiter);
+            }
+            !reply.is_closed()
+        });
     }
 }

@@ -4,17 +4,19 @@ use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use weft_control::{Api, Issuer, Resources, serve};
+use weft_control::{Api, Discovery, Issuer, Resources, serve};
 use weft_identity::{
     AdminCredential, AdminRecord, Authority, AuthorityFiles, ControlAddress, ControlKey,
     TrustBundle, TrustSlot,
 };
 use weft_model::TrustDomain;
+use weft_net::SystemClock;
 use weft_store::{Batch, Expectation, Item, LocalStore, Store};
-use weft_world::{ListenerOptions, World};
+use weft_world::{Clock, ListenerOptions, Moment, Timer, UnixTime, World};
 
 /// The arguments of `weft control`.
 #[derive(clap::Args)]
@@ -45,7 +47,8 @@ struct Kept {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let world = weft_net::world();
+    let clock = Arc::new(SystemClock::new());
+    let world = World { clock: Rc::new(Shared(clock.clone())), ..weft_net::world() };
     let data = &arguments.data;
     let kept = open(&world, arguments)
         .with_context(|| format!("the control plane of {} cannot start", data.display()))?;
@@ -78,11 +81,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             address: advertised,
             control_key: kept.key.hash(),
         };
+        let discovery =
+            Discovery::open(&world, clock.clone(), kept.store.clone(), trust.clone())?;
         let api = Api {
+            discovery,
             resources: Resources::new(kept.store.clone(), weft_crd::Options::default()),
             issuer,
             admins: admins.into(),
-            clock: Arc::new(weft_net::SystemClock::new()),
+            clock,
         };
         eprintln!("weft control: ready at {address}, trust domain {}", arguments.trust_domain);
         eprintln!("weft control: for `weft apply` and others: export WEFT_CREDENTIAL={}", credential.display());
@@ -97,6 +103,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
     })
+}
+
+/// The one clock of the process, by which leases are both written and read, as a [`World`] has it.
+struct Shared(Arc<SystemClock>);
+
+impl Clock for Shared {
+    fn now(&self) -> Moment {
+        self.0.now()
+    }
+
+    fn wall(&self) -> UnixTime {
+        self.0.wall()
+    }
+
+    fn timer(&self, at: Moment) -> Box<dyn Timer> {
+        self.0.timer(at)
+    }
 }
 
 /// Opens what is in the directory; on the first start, makes it.

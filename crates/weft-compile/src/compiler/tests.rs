@@ -79,3 +79,38 @@ fn what_is_gone_is_forgotten() {
     assert_eq!(compiler.remembered(), empty);
     assert_eq!(compiler.objects().len(), 1);
 }
+
+/// The addresses and the tunnel of `shop/cart-1` after `changes`.
+fn compiled(changes: impl IntoIterator<Item = Change>) -> (Vec<String>, weft_model::Tunnel) {
+    let mut compiler = Compiler::new(Options::default());
+    compiler.update(changes, source(1));
+    let key: ObjectKey = "workload/shop/cart-1".parse().unwrap();
+    let Object::Workload(workload) = compiler.objects()[&key].object() else { panic!("{key}") };
+    (workload.addresses.iter().map(ToString::to_string).collect(), workload.tunnel.clone())
+}
+
+#[test]
+fn assigned_addresses_join_those_of_a_workload_and_not_its_tunnel() {
+    let ip = |text: &str| weft_model::Address {
+        network: weft_model::Network::default(),
+        ip: text.parse().unwrap(),
+    };
+    let given = || {
+        let addresses = [ip("240.119.0.7"), ip("fd77:6566:7400::7")].into();
+        let name = "shop/cart-1".parse().unwrap();
+        Change::AssignWorkload(name, Some(crate::Assignment::Given(addresses)))
+    };
+    let stated = |addresses: &str, more: &str| {
+        let yaml = workload("cart-1", "cart");
+        changes(&yaml.replace("[192.0.2.1]", &format!("[{addresses}]{more}")))
+    };
+    let tunnel = stated("'2001:db8::1'", ", tunnelPort: 15008").into_iter().chain([given()]);
+    let (addresses, tunnel) = compiled(tunnel);
+    assert_eq!(addresses, ["240.119.0.7", "2001:db8::1", "fd77:6566:7400::7"]);
+    assert_eq!(tunnel, weft_model::Tunnel::One("[2001:db8::1]:15008".parse().unwrap()));
+    // Tunnels to each port begin at the first address.
+    let (addresses, _) = compiled(stated("192.0.2.1", "").into_iter().chain([given()]));
+    assert_eq!(addresses, ["192.0.2.1", "240.119.0.7", "fd77:6566:7400::7"]);
+    let (addresses, _) = compiled(stated("'2001:db8::1'", "").into_iter().chain([given()]));
+    assert_eq!(addresses, ["2001:db8::1", "fd77:6566:7400::7"]);
+}

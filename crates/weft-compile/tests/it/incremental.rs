@@ -91,6 +91,7 @@ enum Step {
     Put(u8, u8, u8),
     Delete(u8, u8),
     Assign(u8, u8),
+    AssignWorkload(u8, u8),
     Health(u8, u8),
 }
 
@@ -101,6 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         2 => (0..6u8, 0..3u8).prop_map(|(which, name)| Step::Delete(which, name)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::Assign(name, content)),
+        1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::AssignWorkload(name, content)),
         1 => (0..3u8, 0..3u8).prop_map(|(name, content)| Step::Health(name, content)),
     ]
 }
@@ -110,16 +112,11 @@ fn change(step: &Step) -> Change {
         Step::Put(which, name, content) => Change::Put(object(which, name, content)),
         Step::Delete(which, name) => Change::Delete(object(which, name, 0).key()),
         Step::Assign(name, content) => {
-            let ip = |content: u8| format!("240.119.0.{content}").parse().expect("an address");
-            let assignment = match content {
-                0 => None,
-                1 => Some(Assignment::Exhausted),
-                content => Some(Assignment::Given(BTreeSet::from([Address {
-                    network: Network::default(),
-                    ip: ip(content),
-                }]))),
-            };
-            Change::Assign(format!("shop/s{name}").parse().expect("a name"), assignment)
+            Change::Assign(format!("shop/s{name}").parse().expect("a name"), assignment(content))
+        }
+        Step::AssignWorkload(name, content) => {
+            let name = format!("shop/w{name}").parse().expect("a name");
+            Change::AssignWorkload(name, assignment(content))
         }
         Step::Health(name, content) => {
             let health = [None, Some(Health::Healthy), Some(Health::Draining)];
@@ -131,10 +128,22 @@ fn change(step: &Step) -> Change {
     }
 }
 
+fn assignment(content: u8) -> Option<Assignment> {
+    let ip = |content: u8| format!("240.119.0.{content}").parse().expect("an address");
+    match content {
+        0 => None,
+        1 => Some(Assignment::Exhausted),
+        content => Some(Assignment::Given(BTreeSet::from([Address {
+            network: Network::default(),
+            ip: ip(content),
+        }]))),
+    }
+}
+
 /// What is there after `steps`, as changes of nothing.
 fn from_nothing(steps: &[Step]) -> Vec<Change> {
     let (mut objects, mut assignments) = (BTreeMap::new(), BTreeMap::new());
-    let mut healths = BTreeMap::new();
+    let (mut healths, mut of_workloads) = (BTreeMap::new(), BTreeMap::new());
     for step in steps {
         match change(step) {
             Change::Put(object) => {
@@ -146,6 +155,9 @@ fn from_nothing(steps: &[Step]) -> Vec<Change> {
             Change::Assign(service, assignment) => {
                 assignments.insert(service, assignment);
             }
+            Change::AssignWorkload(workload, assignment) => {
+                of_workloads.insert(workload, assignment);
+            }
             Change::Health(workload, health) => {
                 healths.insert(workload, health);
             }
@@ -154,8 +166,9 @@ fn from_nothing(steps: &[Step]) -> Vec<Change> {
     let assign = |(service, assignment)| Change::Assign(service, assignment);
     let health = |(workload, health)| Change::Health(workload, health);
     let objects = objects.into_values().map(Change::Put);
+    let assign_workload = |(workload, assignment)| Change::AssignWorkload(workload, assignment);
     let rest = assignments.into_iter().map(assign).chain(healths.into_iter().map(health));
-    objects.chain(rest).collect()
+    objects.chain(rest).chain(of_workloads.into_iter().map(assign_workload)).collect()
 }
 
 fn source(revision: usize) -> SourceVersion {

@@ -1,0 +1,198 @@
+//! The control plane's side of discovery: what the store holds, compiled, for every proxy that
+//! asks.
+//!
+//! One task follows the store ([`Discovery::run`]); each stream is served by itself and looks at
+//! the common [`state`]. A stream has no queue: a proxy that is slow is sent the latest state when
+//! it is ready for it.
+
+pub(crate) mod addresses;
+pub(crate) mod documents;
+mod follow;
+pub(crate) mod leases;
+pub(crate) mod state;
+pub(crate) mod stream;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use weft_identity::{TrustBundle, TrustSlot};
+use weft_model::{Revocation, RootCertificate, SerialNumber, ValueError};
+use weft_store::{Batch, DocumentKey, Expectation, Filter, Item, Store, StoreError};
+use weft_wire::Object;
+use weft_world::{Clock, World};
+
+use self::addresses::Addresses;
+use self::state::State;
+
+/// The name of the value that tells one life of the store from another.
+const EPOCH: &str = "discovery/epoch";
+
+/// The name of the Mesh that is made where there is none.
+const MESH: &str = "mesh";
+
+/// Why discovery cannot begin.
+#[derive(Debug, Error)]
+pub enum DiscoveryError {
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store holds what this version cannot read.
+    #[error("the store's value {0} is malformed: restore the store from a backup")]
+    Value(String),
+    /// No Mesh can be made.
+    #[error("no Mesh can be made for the trust domain: {0}")]
+    Mesh(String),
+    /// The trust bundle cannot be sent to proxies.
+    #[error("the trust bundle cannot be sent to proxies: {0}")]
+    Trust(String),
+}
+
+/// What the store holds, compiled, and the proxies that it is told to. Cheap to clone.
+#[derive(Clone)]
+pub struct Discovery(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    trust: TrustSlot,
+    clock: Arc<dyn Clock + Send + Sync>,
+    state: Mutex<State>,
+    addresses: Mutex<Addresses>,
+    /// Told when the leases are to be looked at.
+    stirred: Notify,
+    /// The version of the store up to which everything was compiled.
+    progress: watch::Sender<u64>,
+}
+
+impl Discovery {
+    /// Discovery over `store`, which gets a Mesh of the trust domain of `trust` if it has none.
+    ///
+    /// Moments are those of `clock`; it must be the one by which the store is written to.
+    ///
+    /// # Errors
+    /// [`DiscoveryError`].
+    pub fn open(
+        world: &World,
+        clock: Arc<dyn Clock + Send + Sync>,
+        store: Arc<dyn Store>,
+        trust: TrustSlot,
+    ) -> Result<Discovery, DiscoveryError> {
+        make_mesh(&*store, &trust, &*clock)?;
+        let epoch = epoch(&*store, world.entropy.next(), &*clock)?;
+        let (addresses, unreadable) = Addresses::load(&store.list_values(addresses::PREFIX)?);
+        if let Some(name) = unreadable.into_iter().next() {
+            // Its addresses would be given to somebody else.
+            return Err(DiscoveryError::Value(name));
+        }
+        let mut state = State::new(epoch);
+        state.source.revision = store.version()?.number();
+        let (progress, _) = watch::channel(0);
+        let discovery = Discovery(Arc::new(Inner {
+            store,
+            trust,
+            clock,
+            state: Mutex::new(state),
+            addresses: Mutex::new(addresses),
+            stirred: Notify::new(),
+            progress,
+        }));
+        discovery.renew_trust()?;
+        Ok(discovery)
+    }
+
+    /// Tells all proxies what is trusted now. To be called whenever the trust has changed; streams
+    /// of those who are not trusted any more end.
+    ///
+    /// # Errors
+    /// [`DiscoveryError::Trust`]; proxies keep the trust that they have.
+    pub fn renew_trust(&self) -> Result<(), DiscoveryError> {
+        let trust = {
+            let trust = self.0.trust.load();
+            told(trust.bundle()).map_err(|error| DiscoveryError::Trust(error.to_string()))?
+        };
+        let mut state = self.state();
+        let put = state.put(Object::Trust(Arc::new(trust)), self.0.clock.now());
+        state.wake_all();
+        put.map_err(DiscoveryError::Trust)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock stops half-way.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn addresses(&self) -> MutexGuard<'_, Addresses> {
+        self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    pub(crate) fn trust(&self) -> &TrustSlot {
+        &self.0.trust
+    }
+
+    pub(crate) fn clock(&self) -> &(dyn Clock + Send + Sync) {
+        &*self.0.clock
+    }
+
+    /// Ready once everything up to `version` of the store was compiled and told.
+    pub(crate) async fn caught_up(&self, version: u64) {
+        let mut progress = self.0.progress.subscribe();
+        // It ends early only together with the whole control plane.
+        drop(progress.wait_for(|reached| *reached >= version).await);
+    }
+}
+
+/// Makes the Mesh, if there is none, so that nobody has to.
+fn make_mesh(
+    store: &dyn Store,
+    trust: &TrustSlot,
+    clock: &dyn Clock,
+) -> Result<(), DiscoveryError> {
+    let filter = Filter { kind: Some(weft_crd::Kind::Mesh.name().to_owned()), namespace: None };
+    if !store.list(&filter)?.documents.is_empty() {
+        return Ok(());
+    }
+    let domain = trust.load().bundle().trust_domain().to_string();
+    let object = serde_json::json!({
+        "apiVersion": weft_crd::Kind::Mesh.api_version(),
+        "kind": weft_crd::Kind::Mesh.name(),
+        "metadata": { "name": MESH },
+        "spec": { "trustDomain": domain },
+    });
+    let text = documents::written(&object).map_err(DiscoveryError::Mesh)?;
+    let key = DocumentKey::new(weft_crd::Kind::Mesh.name(), "", MESH);
+    let item = Item::put(key, text.into_bytes()).expecting(Expectation::Absent);
+    store.apply(Batch { now: clock.now(), wall: clock.wall(), items: vec![item] })?;
+    Ok(())
+}
+
+/// The number of this life of the store, which is `drawn` if it has none yet.
+fn epoch(store: &dyn Store, drawn: u64, clock: &dyn Clock) -> Result<u64, DiscoveryError> {
+    if let Some(value) = store.get_value(EPOCH)? {
+        let text = std::str::from_utf8(&value.bytes).ok();
+        let epoch = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+        return epoch.ok_or_else(|| DiscoveryError::Value(EPOCH.to_owned()));
+    }
+    let item = Item::put_value(EPOCH, format!("{drawn:016x}").into_bytes());
+    store.apply(Batch { now: clock.now(), wall: clock.wall(), items: vec![item] })?;
+    Ok(drawn)
+}
+
+/// `bundle` as proxies are told of it. Revoked root keys are told by leaving their roots out.
+fn told(bundle: &TrustBundle) -> Result<weft_model::Trust, ValueError> {
+    let revocations = bundle.revocations();
+    let trusted = bundle.roots().iter().filter(|(key, _)| !revocations.roots.contains(key));
+    let serials = revocations.serials.keys();
+    let serials = serials.map(|serial| SerialNumber::new(serial.as_bytes()));
+    let serials = serials.map(|serial| serial.map(Revocation::Serial));
+    let identities = revocations.identities.iter().cloned().map(Revocation::Identity).map(Ok);
+    Ok(weft_model::Trust {
+        domain: bundle.trust_domain().clone(),
+        sequence: bundle.sequence(),
+        roots: trusted.map(|(_, root)| RootCertificate::new(root)).collect::<Result<_, _>>()?,
+        revoked: serials.chain(identities).collect::<Result<_, _>>()?,
+    })
+}

@@ -1,0 +1,190 @@
+//! What the control plane knows at one moment: what was compiled, and who holds what of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use weft_compile::{Change, Compiler, Options, Update};
+use weft_model::{ContentHash, ObjectName, SpiffeId};
+use weft_store::DocumentKey;
+use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use weft_wire::discovery::{
+    SUBSCRIPTIONS_MAX, ServerStream, StreamError, Subscription, Touched, World,
+};
+use weft_wire::{Object, ObjectKey, SourceVersion, WireObject};
+use weft_world::Moment;
+
+/// What the control plane knows at one moment.
+pub(crate) struct State {
+    pub(crate) compiler: Compiler,
+    pub(crate) world: World,
+    pub(crate) source: SourceVersion,
+    /// Since when each object has its present version.
+    pub(crate) made: BTreeMap<ObjectKey, Moment>,
+    /// The service account of each workload that somebody wrote down or registered.
+    pub(crate) accounts: BTreeMap<ObjectName, String>,
+    /// Documents that cannot be read, and why.
+    pub(crate) unreadable: BTreeMap<DocumentKey, String>,
+    pub(crate) proxies: BTreeMap<u64, Proxy>,
+    seats: u64,
+}
+
+/// A proxy with a stream.
+pub(crate) struct Proxy {
+    /// Its workload.
+    pub(crate) own: Option<ObjectName>,
+    /// Whose certificate it has.
+    pub(crate) identity: SpiffeId,
+    /// The version of its program, in its own words.
+    pub(crate) version: String,
+    /// Since when.
+    pub(crate) connected: Moment,
+    pub(crate) stream: ServerStream,
+    /// What it is subscribed to, as its stream counts them.
+    pub(crate) subscriptions: BTreeSet<Subscription>,
+    /// Told when there may be something to say to it.
+    pub(crate) wake: Arc<Notify>,
+}
+
+impl State {
+    /// Nothing but the name of the store's life.
+    pub(crate) fn new(epoch: u64) -> State {
+        State {
+            compiler: Compiler::new(Options::default()),
+            world: World::new(),
+            source: SourceVersion { epoch, revision: 0 },
+            made: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            seats: 0,
+        }
+    }
+
+    /// Takes changes of the resources, after which the store is at `revision`.
+    pub(crate) fn update(&mut self, changes: Vec<Change>, revision: u64, now: Moment) {
+        self.source.revision = self.source.revision.max(revision);
+        let Update { changed, removed, statuses: _ } = self.compiler.update(changes, self.source);
+        self.apply(changed, removed, now);
+    }
+
+    /// Puts an object in force that no resource leads to, if it is not the one there is.
+    pub(crate) fn put(&mut self, object: Object, now: Moment) -> Result<(), String> {
+        let object = WireObject::new(object, self.source).map_err(|error| error.to_string())?;
+        let before = self.world.get(object.key()).map(|before| before.version());
+        if before != Some(object.version()) {
+            self.apply(vec![object], vec![], now);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, changed: Vec<Arc<WireObject>>, removed: Vec<ObjectKey>, now: Moment) {
+        for object in &changed {
+            self.made.insert(object.key().clone(), now);
+        }
+        for key in &removed {
+            self.made.remove(key);
+        }
+        let touched = self.world.apply(changed, removed, self.source);
+        self.tell(&touched);
+    }
+
+    /// Says that all sources were read to their end.
+    pub(crate) fn set_fully_listed(&mut self) {
+        let touched = self.world.set_fully_listed();
+        self.tell(&touched);
+    }
+
+    fn tell(&mut self, touched: &Touched) {
+        for proxy in self.proxies.values_mut() {
+            proxy.stream.on_change(touched);
+            // Those that it does not concern find that out at once.
+            proxy.wake.notify_one();
+        }
+    }
+
+    /// Lets all proxies look whether they may stay.
+    pub(crate) fn wake_all(&self) {
+        self.proxies.values().for_each(|proxy| proxy.wake.notify_one());
+    }
+
+    /// A seat for a proxy, to be given back.
+    pub(crate) fn seat(
+        &mut self,
+        own: Option<ObjectName>,
+        identity: SpiffeId,
+        version: String,
+        now: Moment,
+    ) -> (u64, Arc<Notify>) {
+        self.seats += 1;
+        let wake = Arc::new(Notify::new());
+        let proxy = Proxy {
+            own: own.clone(),
+            identity,
+            version,
+            connected: now,
+            stream: ServerStream::new(own),
+            subscriptions: BTreeSet::new(),
+            wake: Arc::clone(&wake),
+        };
+        self.proxies.insert(self.seats, proxy);
+        (self.seats, wake)
+    }
+
+    /// Takes what a proxy says.
+    pub(crate) fn on_request(
+        &mut self,
+        seat: u64,
+        request: DeltaDiscoveryRequest,
+    ) -> Result<(), StreamError> {
+        let Some(proxy) = self.proxies.get_mut(&seat) else { return Ok(()) };
+        for text in &request.resource_names_unsubscribe {
+            if let Ok(subscription) = text.parse() {
+                proxy.subscriptions.remove(&subscription);
+            }
+        }
+        for text in &request.resource_names_subscribe {
+            if proxy.subscriptions.len() < SUBSCRIPTIONS_MAX
+                && let Ok(subscription) = text.parse()
+            {
+                proxy.subscriptions.insert(subscription);
+            }
+        }
+        // Who holds what is read from the stream's own books when somebody asks.
+        proxy.stream.on_request(request).map(drop)
+    }
+
+    /// What is to be said to a proxy next.
+    pub(crate) fn next_response(&mut self, seat: u64) -> Option<DeltaDiscoveryResponse> {
+        self.proxies.get_mut(&seat)?.stream.next_response(&self.world)
+    }
+
+    /// Why the workload `own` is not one of the service account `account`, if it is known not to
+    /// be.
+    pub(crate) fn against(&self, own: &ObjectName, account: &ObjectName) -> Option<String> {
+        if own.namespace() != account.namespace() {
+            return Some(format!(
+                "the certificate is of the service account {account}, and the workload {own} is of \
+                 another namespace: name a workload of {}",
+                account.namespace()
+            ));
+        }
+        let found = self.accounts.get(own).filter(|found| *found != account.name())?;
+        Some(format!(
+            "the certificate is of the service account {account}, and the workload {own} runs as \
+             {}/{found}: use a certificate of that service account, or another name",
+            own.namespace()
+        ))
+    }
+
+    /// The workloads whose proxies are connected.
+    pub(crate) fn live(&self) -> BTreeSet<ObjectName> {
+        self.proxies.values().filter_map(|proxy| proxy.own.clone()).collect()
+    }
+
+    /// The versions of what `proxy` is to hold.
+    pub(crate) fn due(&self, proxy: &Proxy) -> BTreeMap<ObjectKey, ContentHash> {
+        let view = self.world.view(proxy.own.as_ref(), &proxy.subscriptions);
+        view.objects().map(|object| (object.key().clone(), object.version())).collect()
+    }
+}

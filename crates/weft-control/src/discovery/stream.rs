@@ -1,0 +1,226 @@
+//! One proxy's stream: who it is, what it says, and what it is told.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::{Stream, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::{Request, Response, StatusCode, header};
+use prost::Message;
+use tokio::sync::Notify;
+use weft_identity::PeerFacts;
+use weft_model::ObjectName;
+use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
+use weft_world::{Timer, World};
+
+use super::Discovery;
+use crate::grpc::{CONTENT_TYPE, Code, Framer, Status, frame};
+use crate::routes::Proof;
+
+/// The body of an answer: frames, then the trailers.
+pub(crate) type GrpcBody =
+    StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, axum::Error>>>>>;
+
+/// The most characters of what a proxy says of itself.
+const VERSION_CHARS_MAX: usize = 64;
+
+impl Discovery {
+    /// Answers a call of the one method, from the peer that proved itself with `proof`.
+    pub(crate) fn serve_stream(
+        &self,
+        world: &World,
+        proof: &Proof,
+        request: Request<Incoming>,
+    ) -> Response<GrpcBody> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let is_grpc = content_type.and_then(|value| value.to_str().ok()).is_some_and(is_grpc);
+        if !is_grpc {
+            let mut response = Response::new(body(stream::empty()));
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return response;
+        }
+        match self.begin(world, proof, request) {
+            Ok(session) => {
+                let frames = stream::unfold(Some(session), async |session| {
+                    let mut session = session?;
+                    match session.next().await {
+                        Ok(response) => Some((Ok(Frame::data(frame(&response))), Some(session))),
+                        Err(status) => Some((Ok(Frame::trailers(status.trailers())), None)),
+                    }
+                });
+                answer(body(frames))
+            }
+            Err(status) => {
+                let frame = Ok(Frame::trailers(status.trailers()));
+                answer(body(stream::once(std::future::ready(frame))))
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        world: &World,
+        Proof(certificates): &Proof,
+        request: Request<Incoming>,
+    ) -> Result<Session, Status> {
+        if certificates.is_empty() {
+            let message = "discovery needs a certificate of this mesh: join it first";
+            return Err(Status::new(Code::Unauthenticated, message));
+        }
+        let facts = self.trust().load().facts(certificates, world.clock.wall());
+        let facts = facts.map_err(|error| Status::new(Code::Unauthenticated, error.to_string()))?;
+        let valid_for = facts.not_after.0.saturating_sub(world.clock.wall().0);
+        let session = Session {
+            discovery: self.clone(),
+            world: world.clone(),
+            // The second after the last valid one.
+            expiry: world.clock.sleep(valid_for + std::time::Duration::from_secs(1)),
+            facts,
+            incoming: request.into_body(),
+            framer: Framer::default(),
+            seat: None,
+        };
+        session.judge()?;
+        Ok(session)
+    }
+}
+
+fn is_grpc(content_type: &str) -> bool {
+    let rest = content_type.strip_prefix(CONTENT_TYPE);
+    rest.is_some_and(|rest| matches!(rest, "" | "+proto") || rest.starts_with(';'))
+}
+
+fn body(frames: impl Stream<Item = Result<Frame<Bytes>, axum::Error>> + 'static) -> GrpcBody {
+    StreamBody::new(Box::pin(frames))
+}
+
+fn answer(body: GrpcBody) -> Response<GrpcBody> {
+    let mut response = Response::new(body);
+    let content_type = header::HeaderValue::from_static(CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// One proxy's stream, from its first request on.
+struct Session {
+    discovery: Discovery,
+    world: World,
+    facts: PeerFacts,
+    expiry: Box<dyn Timer>,
+    incoming: Incoming,
+    framer: Framer,
+    seat: Option<Rc<Seat>>,
+}
+
+/// A proxy's place among those that are connected, which it gives back when its stream ends.
+struct Seat {
+    discovery: Discovery,
+    number: u64,
+    own: Option<ObjectName>,
+    wake: Arc<Notify>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.discovery.state().proxies.remove(&self.number);
+        if let Some(own) = &self.own {
+            // From now on its lease runs. Without one it was never registered.
+            let now = self.discovery.clock().now();
+            drop(self.discovery.store().renew(&own.to_string(), now));
+            self.discovery.0.stirred.notify_one();
+        }
+    }
+}
+
+impl Session {
+    /// The next response, as soon as there is one; how the stream ends, when it does.
+    async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
+        loop {
+            while let Some(message) = self.framer.next()? {
+                let request = DeltaDiscoveryRequest::decode(message).map_err(|error| {
+                    Status::new(Code::InvalidArgument, format!("no discovery request: {error}"))
+                })?;
+                self.take(request)?;
+            }
+            self.judge()?;
+            let seat = self.seat.clone();
+            if let Some(seat) = &seat
+                && let Some(response) = self.discovery.state().next_response(seat.number)
+            {
+                return Ok(response);
+            }
+            let woken = async {
+                match &seat {
+                    Some(seat) => seat.wake.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = woken => {}
+                frame = self.incoming.frame() => match frame {
+                    Some(Ok(frame)) => self.framer.push(frame.data_ref().map_or(&[], |data| data)),
+                    Some(Err(error)) => return Err(Status::new(Code::Cancelled, error.to_string())),
+                    None => {
+                        self.framer.finish()?;
+                        return Err(Status::ok());
+                    }
+                },
+                () = &mut self.expiry => {}
+            }
+        }
+    }
+
+    /// Whether the proxy may (still) be told anything.
+    fn judge(&self) -> Result<(), Status> {
+        let judged = self.discovery.trust().load().judge(&self.facts, self.world.clock.wall());
+        judged.map_err(|reason| Status::new(Code::Unauthenticated, reason.to_string()))?;
+        let own = self.seat.as_ref().and_then(|seat| seat.own.as_ref());
+        own.map_or(Ok(()), |own| self.check(own))
+    }
+
+    fn check(&self, own: &ObjectName) -> Result<(), Status> {
+        match self.discovery.state().against(own, self.facts.identity.service_account()) {
+            Some(reason) => Err(Status::new(Code::PermissionDenied, reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, mut request: DeltaDiscoveryRequest) -> Result<(), Status> {
+        let seat = match &self.seat {
+            Some(seat) => seat.number,
+            None => self.sit(request.node.take())?,
+        };
+        let taken = self.discovery.state().on_request(seat, request);
+        taken.map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))
+    }
+
+    /// Gives the proxy its place. What it says of itself is believed as far as its certificate
+    /// goes.
+    fn sit(&mut self, node: Option<Node>) -> Result<u64, Status> {
+        let Node { id, user_agent_version, .. } = node.unwrap_or_default();
+        let own = match id.as_str() {
+            "" => None,
+            id => Some(id.parse::<ObjectName>().map_err(|error| {
+                Status::new(Code::InvalidArgument, format!("node.id: {error}"))
+            })?),
+        };
+        if let Some(own) = &own {
+            self.check(own)?;
+        }
+        let version = user_agent_version.unwrap_or_default();
+        let version = version.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect();
+        let now = self.discovery.clock().now();
+        let identity = self.facts.identity.clone();
+        let (number, wake) = self.discovery.state().seat(own.clone(), identity, version, now);
+        if let Some(own) = &own {
+            drop(self.discovery.store().renew(&own.to_string(), now));
+            self.discovery.0.stirred.notify_one();
+        }
+        let discovery = self.discovery.clone();
+        self.seat = Some(Rc::new(Seat { discovery, number, own, wake }));
+        Ok(number)
+    }
+}
