@@ -8,6 +8,8 @@
 
 pub mod authorize;
 pub mod balance;
+pub mod eject;
+pub mod grpc;
 pub mod locality;
 pub mod normalize;
 pub mod retry;
