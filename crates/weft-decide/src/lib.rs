@@ -8,6 +8,10 @@
 
 pub mod authorize;
 pub mod balance;
+pub mod budget;
+pub mod eject;
+pub mod grpc;
+pub mod limits;
 pub mod locality;
 pub mod normalize;
 pub mod retry;

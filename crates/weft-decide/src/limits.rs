@@ -1,0 +1,129 @@
+//! Whether a client proxy may have one more thing under way towards a backend.
+
+use thiserror::Error;
+use weft_model::Limits;
+
+/// A limit of a backend that is reached. Source of the numbers: [`weft_model::Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("spec.limits.{name} is reached: {most} are under way from this client")]
+pub struct LimitReached {
+    /// Which one.
+    pub name: LimitName,
+    /// What it allows.
+    pub most: u32,
+}
+
+/// A limit of a backend, shown as its field is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitName {
+    /// Requests being answered.
+    Requests,
+    /// Requests that wait for a connection.
+    Pending,
+    /// Connections.
+    Connections,
+}
+
+impl LimitName {
+    /// The name of its field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LimitName::Requests => "requests",
+            LimitName::Pending => "pending",
+            LimitName::Connections => "connections",
+        }
+    }
+}
+
+impl std::fmt::Display for LimitName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a client proxy has under way towards a backend, without what is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Requests, those that wait for a connection included.
+    pub requests: u32,
+    /// Requests that wait for a connection.
+    pub pending: u32,
+    /// Connections, those being opened included.
+    pub connections: u32,
+}
+
+/// Whether one more request may start.
+///
+/// # Errors
+/// [`LimitReached`].
+pub fn request(limits: &Limits, now: &UnderWay) -> Result<(), LimitReached> {
+    below(LimitName::Requests, now.requests, limits.requests.get())
+}
+
+/// Whether one more request may wait for a connection.
+///
+/// # Errors
+/// [`LimitReached`].
+pub fn pending(limits: &Limits, now: &UnderWay) -> Result<(), LimitReached> {
+    below(LimitName::Pending, now.pending, limits.pending.get())
+}
+
+/// Whether one more connection may be opened. Where it may not, requests wait for those there are.
+///
+/// # Errors
+/// [`LimitReached`].
+pub fn connection(limits: &Limits, now: &UnderWay) -> Result<(), LimitReached> {
+    below(LimitName::Connections, now.connections, limits.connections.get())
+}
+
+fn below(name: LimitName, found: u32, most: u32) -> Result<(), LimitReached> {
+    if found < most { Ok(()) } else { Err(LimitReached { name, most }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits(requests: u32, pending: u32, connections: u32) -> Limits {
+        let [requests, pending, connections] =
+            [requests, pending, connections].map(|number| NonZeroU32::new(number).unwrap());
+        Limits { requests, pending, connections }
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_named() {
+        let limits = limits(3, 2, 1);
+        let now = UnderWay { requests: 2, pending: 2, connections: 1 };
+        assert_eq!(request(&limits, &now), Ok(()));
+        let reached = pending(&limits, &now).unwrap_err();
+        assert_eq!(reached, LimitReached { name: LimitName::Pending, most: 2 });
+        let expected = "spec.limits.connections is reached: 1 are under way from this client";
+        assert_eq!(connection(&limits, &now).unwrap_err().to_string(), expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None, ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn each_is_filled_to_its_limit_and_no_further(
+            most in [1..50u32, 1..50u32, 1..50u32],
+            wanted in 0..100u32,
+        ) {
+            let limits = limits(most[0], most[1], most[2]);
+            let mut now = UnderWay::default();
+            for _ in 0..wanted {
+                now.requests += u32::from(request(&limits, &now).is_ok());
+                now.pending += u32::from(pending(&limits, &now).is_ok());
+                now.connections += u32::from(connection(&limits, &now).is_ok());
+            }
+            let found = [now.requests, now.pending, now.connections];
+            prop_assert_eq!(found, most.map(|most| most.min(wanted)));
+        }
+    }
+}
