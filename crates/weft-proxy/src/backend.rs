@@ -1,5 +1,6 @@
 //! Where requests go: endpoints, the connections to them, and whose turn it is.
 
+mod counts;
 mod endpoint;
 
 use std::cell::{Cell, RefCell};
@@ -8,6 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weft_decide::balance;
+use weft_decide::budget::Budget;
+use weft_decide::eject::{self, Roster, Terms};
+use weft_decide::limits::LimitReached;
 use weft_decide::locality::{self, Tally};
 use weft_model::{Balance, Health, Locality, LocalityPreference};
 use weft_telemetry::Record;
@@ -15,16 +19,21 @@ use weft_world::Moment;
 
 use crate::Proxy;
 use crate::error::ProxyError;
-use crate::snapshot::{Destination, DestinationName};
+use crate::exchange::Upstream;
+use crate::snapshot::{Destination, DestinationName, EndpointSpec};
 use crate::time::BACKEND_IDLE_TIMEOUT;
 
-pub(crate) use endpoint::{Connected, Endpoint};
+use self::counts::{Counts, Place};
+pub(crate) use self::endpoint::{Attempted, Connected, Endpoint};
 
 /// The endpoints of a destination, with what this worker knows of them.
 pub(crate) struct Backend {
     name: Rc<str>,
     destination: Arc<Destination>,
     endpoints: Vec<Rc<Endpoint>>,
+    roster: Arc<Roster>,
+    counts: Counts,
+    budget: Arc<Budget>,
     /// How far away each of them is.
     distances: Vec<locality::Reach>,
     /// Whether any is known to be nearer than anywhere.
@@ -45,9 +54,10 @@ impl Backend {
         now: Moment,
     ) -> Backend {
         let known = before.map_or(&[][..], |before| &before.endpoints);
-        let endpoint = |spec: &crate::snapshot::EndpointSpec| {
+        let roster = before.map(|before| before.roster.clone()).unwrap_or_default();
+        let endpoint = |spec: &EndpointSpec| {
             let same = known.iter().find(|endpoint| endpoint.is(spec));
-            same.cloned().unwrap_or_else(|| Rc::new(Endpoint::new(spec.clone())))
+            same.cloned().unwrap_or_else(|| Rc::new(Endpoint::new(spec.clone(), &roster)))
         };
         let endpoints = destination.endpoints.iter().map(endpoint).collect();
         let name = before.map(|before| before.name.clone());
@@ -58,7 +68,21 @@ impl Backend {
             specs.iter().map(|spec| locality::distance(own, spec.locality.as_ref())).collect();
         let has_near = distances.iter().any(|distance| *distance != locality::Reach::All);
         let (is_used, used) = (Cell::new(true), Cell::new(now));
-        Backend { name, destination, endpoints, distances, has_near, turn, is_used, used }
+        let counts = before.map(|before| before.counts.clone()).unwrap_or_default();
+        let budget = before.map(|before| before.budget.clone()).unwrap_or_default();
+        Backend {
+            name,
+            destination,
+            endpoints,
+            roster,
+            counts,
+            budget,
+            distances,
+            has_near,
+            turn,
+            is_used,
+            used,
+        }
     }
 
     /// Notes in `record` what it is.
@@ -75,6 +99,61 @@ impl Backend {
     /// What it is the backend of.
     pub(crate) fn destination(&self) -> &Arc<Destination> {
         &self.destination
+    }
+
+    /// Its name, for people.
+    pub(crate) fn name(&self) -> &Rc<str> {
+        &self.name
+    }
+
+    /// How much of its traffic was retries lately.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// A place for one more request.
+    ///
+    /// # Errors
+    /// [`ProxyError::Limit`].
+    pub(crate) fn request_place(&self) -> Result<Place, ProxyError> {
+        let place = self.counts.request(&self.destination.traffic.limits);
+        place.map_err(|reached| self.overflows(reached))
+    }
+
+    /// A place for one more connection, if there is one; an idle one is closed for it.
+    fn connection_place(&self) -> Option<Place> {
+        let limits = &self.destination.traffic.limits;
+        self.counts.connection(limits).or_else(|| {
+            self.endpoints.iter().find(|endpoint| endpoint.close_idle())?;
+            self.counts.connection(limits)
+        })
+    }
+
+    /// Waits until there may be a connection.
+    async fn connection_freed(&self) -> Result<(), ProxyError> {
+        let freed = self.counts.freed(&self.destination.traffic.limits).await;
+        freed.map_err(|reached| self.overflows(reached))
+    }
+
+    fn overflows(&self, reached: LimitReached) -> ProxyError {
+        ProxyError::Limit { backend: self.name.to_string(), reached }
+    }
+
+    /// Keeps a connection to `endpoint` for later if it can be used again.
+    pub(crate) fn give_back(
+        &self,
+        endpoint: &Endpoint,
+        connected: Connected<Box<dyn Upstream>>,
+        now: Moment,
+    ) {
+        endpoint.give_back(connected, now);
+        self.counts.gave_back();
+    }
+
+    /// What ejection of its endpoints depends on.
+    pub(crate) fn terms(&self, proxy: &Proxy) -> Terms {
+        let (policy, endpoints) = (self.destination.traffic.ejection, self.endpoints.len());
+        Terms { policy, endpoints, now: proxy.now() }
     }
 
     /// The endpoint to try next, if one can be one that is not among `tried`.
@@ -105,6 +184,10 @@ impl Backend {
             return (count == 1 && is_usable(0)).then_some(0);
         }
         let traffic = &self.destination.traffic;
+        let terms = self.terms(proxy);
+        let standing = |index: usize| self.endpoints[index].standing(&terms);
+        let worst = eject::worst_chosen((0..count).filter(|i| is_usable(*i)).map(standing));
+        let is_usable = |index: usize| is_usable(index) && standing(index) <= worst;
         let reach = self.reach(&traffic.locality, &is_usable);
         let is_near = |index: usize| is_usable(index) && self.distances[index] <= reach;
         match traffic.balance {

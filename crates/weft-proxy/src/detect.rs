@@ -149,8 +149,8 @@ pub(crate) async fn detect<'d>(
             && let Poll::Ready(opened) = future.as_mut().poll(cx)
         {
             dialling = None;
-            let Connected { stream, peer } = opened?;
-            upstream = Some(Connected { stream: Prefixed::new(stream), peer });
+            let Connected { stream, peer, place } = opened?;
+            upstream = Some(Connected { stream: Prefixed::new(stream), peer, place });
         }
         let Some(Connected { stream: server, .. }) = &mut upstream else { return Poll::Pending };
         // A tunnel's preface must leave, so that the server there is dialled.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 use weft_decide::authorize::Why;
+use weft_decide::eject::Seen;
+use weft_decide::limits::{LimitName, LimitReached};
 use weft_decide::normalize::PathError;
 use weft_decide::retry::Outcome;
 use weft_http::GrammarError;
@@ -142,6 +144,14 @@ pub enum ProxyError {
     NoEndpoint {
         /// The backend's name.
         backend: String,
+    },
+    /// As much is under way towards the backend as may be.
+    #[error("{backend}: {reached}")]
+    Limit {
+        /// The backend's name.
+        backend: String,
+        /// Which limit.
+        reached: LimitReached,
     },
     /// No TCP connection to the endpoint.
     #[error("no connection to {address}: {source}")]
@@ -331,6 +341,26 @@ pub struct Verdict {
 }
 
 impl ProxyError {
+    /// What it says about the endpoint at which the attempt was made.
+    pub(crate) fn seen(&self) -> Seen {
+        use ProxyError as E;
+        match self {
+            E::Connect { .. }
+            | E::ConnectTimeout { .. }
+            | E::Handshake { .. }
+            | E::HandshakeTimeout { .. }
+            | E::WrongPeer { .. }
+            | E::TunnelRefused { .. }
+            | E::NotProcessed { .. } => Seen::DialFailed,
+            E::UpstreamClosed { was_reused: false, .. }
+            | E::UpstreamMalformed { .. }
+            | E::UpstreamBroke { .. }
+            | E::RequestTimeout { .. }
+            | E::AttemptTimeout { .. } => Seen::Failure,
+            _ => Seen::Nothing,
+        }
+    }
+
     /// Whether this instance of the workload did not process the request, and another one may.
     pub(crate) fn is_of_instance(&self) -> bool {
         matches!(
@@ -367,6 +397,14 @@ impl ProxyError {
             E::Denied { why, .. } => (403, why.code(), Client, Unprocessed),
             E::PolicyPending { .. } => (503, "policy-pending", Mesh, Unprocessed),
             E::NoEndpoint { .. } => (503, "no-endpoint", Upstream, Unprocessed),
+            E::Limit { reached, .. } => {
+                let reason = match reached.name {
+                    LimitName::Requests => "limit-requests",
+                    LimitName::Pending => "limit-pending",
+                    LimitName::Connections => "limit-connections",
+                };
+                (503, reason, Mesh, Unprocessed)
+            }
             E::Connect { .. } => (503, "connect-failed", Upstream, Unprocessed),
             E::ConnectTimeout { .. } => (503, "connect-timeout", Upstream, Unprocessed),
             E::Handshake { .. } => (503, "handshake-failed", Upstream, Unprocessed),

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use weft_decide::eject::Seen;
 use weft_decide::normalize;
 use weft_decide::retry::{self, Next, Outcome, RetryPolicy};
 use weft_decide::route::{self, Destination, Selected};
@@ -13,7 +14,7 @@ use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
 
 use crate::Proxy;
-use crate::backend::{Backend, Tried};
+use crate::backend::{Attempted, Backend, Endpoint, Tried};
 use crate::connection::{Codec, Connection};
 use crate::drain::Busy;
 use crate::error::{Fault, ProxyError};
@@ -67,6 +68,7 @@ async fn outbound(
     let Decided { backend, policy, timeouts } = decide(proxy, connection, exchange.head, record)?;
     backend.describe(&mut recording.record);
     exchange.keep_body();
+    let _place = backend.request_place()?;
     let deadline = timeouts
         .request()
         .map(|limit| Deadline { limit: limit.duration(), at: recording.began + limit.duration() });
@@ -76,7 +78,9 @@ async fn outbound(
     loop {
         recording.record.attempts += 1;
         let tries = Tries { policy: &policy, deadline, timeouts };
-        let delay = match bounded(proxy, &backend, exchange, recording, &tries, &mut tried).await {
+        let delay = match attempt(proxy, &backend, exchange, recording, Some(&tries), &mut tried)
+            .await
+        {
             Ok(Ended::Complete) => return Ok(()),
             Ok(Ended::Again(delay)) => delay,
             // That there is no other endpoint is not why the request failed.
@@ -119,34 +123,18 @@ enum Ended {
     Again(Duration),
 }
 
-/// An attempt within its time.
-async fn bounded(
-    proxy: &Proxy,
-    backend: &Backend,
-    exchange: &mut Exchange<'_>,
-    recording: &mut Recording<'_>,
-    tries: &Tries<'_>,
-    tried: &mut Tried,
-) -> Result<Ended, ProxyError> {
-    let clock = &*proxy.world.clock;
-    let left = tries.deadline.map(|deadline| deadline.at.since(clock.now()));
-    let attempt_limit = tries.timeouts.attempt().map(TimeBound::duration);
-    let limit = match (left, attempt_limit) {
-        (None, None) => {
-            return attempt(proxy, backend, exchange, recording, Some(tries), tried).await;
-        }
-        (Some(one), Some(other)) => one.min(other),
-        (Some(one), None) | (None, Some(one)) => one,
-    };
-    let trying = attempt(proxy, backend, exchange, recording, Some(tries), tried);
-    match within(clock, limit, trying).await {
-        Some(result) => result,
-        None => Err(match tries.deadline {
-            Some(deadline) if deadline.at <= clock.now() => {
-                ProxyError::RequestTimeout { limit: deadline.limit }
+impl Tries<'_> {
+    /// How long the next attempt may take, and what it is if it takes longer; none if for ever.
+    fn limit(&self, now: Moment) -> Option<(Duration, ProxyError)> {
+        let attempt = self.timeouts.attempt().map(TimeBound::duration);
+        let left = self.deadline.map(|deadline| (deadline.at.since(now), deadline.limit));
+        match (attempt, left) {
+            (Some(limit), left) if left.is_none_or(|(left, _)| limit < left) => {
+                Some((limit, ProxyError::AttemptTimeout { limit }))
             }
-            _ => ProxyError::AttemptTimeout { limit },
-        }),
+            (_, Some((left, limit))) => Some((left, ProxyError::RequestTimeout { limit })),
+            (_, None) => None,
+        }
     }
 }
 
@@ -291,14 +279,46 @@ async fn attempt(
     tried: &mut Tried,
 ) -> Result<Ended, ProxyError> {
     let endpoint = backend.pick(proxy, tried)?;
-    let address = endpoint.address();
     tried.add(endpoint);
-    let under_way = endpoint.begin(proxy.world.clock.now());
-    recording.record.upstream = Some(address);
+    recording.record.upstream = Some(endpoint.address());
     recording.record.workload = endpoint.workload();
+    let now = proxy.world.clock.now();
+    let mut attempted = endpoint.attempt(backend.terms(proxy), now);
+    let at = At { backend, endpoint, attempted: &mut attempted };
+    let asking = ask(proxy, at, exchange, recording, tries);
+    let result = match tries.and_then(|tries| tries.limit(now)) {
+        None => asking.await,
+        Some((limit, error)) => {
+            let asked = within(&*proxy.world.clock, limit, asking).await;
+            asked.unwrap_or(Err(error))
+        }
+    };
+    if let Err(error) = &result {
+        attempted.tell(proxy, backend.name(), error.seen());
+    }
+    result
+}
+
+/// Where an attempt is made.
+struct At<'a> {
+    backend: &'a Backend,
+    endpoint: &'a Rc<Endpoint>,
+    attempted: &'a mut Attempted,
+}
+
+/// Asks the endpoint, and gives its answer to the caller, unless that is a reason to try another.
+async fn ask(
+    proxy: &Proxy,
+    at: At<'_>,
+    exchange: &mut Exchange<'_>,
+    recording: &mut Recording<'_>,
+    tries: Option<&Tries<'_>>,
+) -> Result<Ended, ProxyError> {
+    let At { backend, endpoint, attempted } = at;
+    let address = endpoint.address();
     let mut connected = match upstream_codec(backend, exchange.head, recording.codec) {
-        Codec::Http1 => endpoint.http1(proxy, exchange.head.is_idempotent()).await?,
-        Codec::Http2 => endpoint.http2(proxy).await?,
+        Codec::Http1 => endpoint.http1(proxy, backend, exchange.head.is_idempotent()).await?,
+        Codec::Http2 => endpoint.http2(proxy, backend).await?,
     };
 
     let peer = connected.peer.clone();
@@ -307,29 +327,34 @@ async fn attempt(
     let upstream = &mut *connected.stream;
     let asked = watch.over(judge, exchange.ask(upstream, address)).await.flatten();
     let reply = asked.map_err(|error| endpoint.explain(error))?;
-    under_way.answered(proxy);
+    attempted.answered(proxy);
     endpoint.heed(&mut exchange.response.fields)?;
+    let status = exchange.response.status;
+    let is_grpc = recording.record.protocol == Protocol::Grpc;
+    let mut grpc_status = grpc::status(&exchange.response.fields);
+    if !is_grpc || grpc_status.is_some() {
+        attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
+    }
     if let Some(tries) = tries
         && reply != Reply::Upgraded
+        && let Next::RetryAfter(delay) =
+            next(proxy, tries, exchange, recording, Outcome::Answered(status))
     {
-        let answered = Outcome::Answered(exchange.response.status);
-        if let Next::RetryAfter(delay) = next(proxy, tries, exchange, recording, answered) {
-            return Ok(Ended::Again(delay));
-        }
+        return Ok(Ended::Again(delay));
     }
-    recording.answered(exchange.response.status);
+    recording.answered(status);
     if tries.is_none() && proxy.drain.is_on() {
         exchange.response.fields.append(DRAINING, b"1");
         exchange.end_after_answer();
     }
 
     watch.over(judge, exchange.relay(upstream, reply, address)).await??;
-    if recording.record.protocol == Protocol::Grpc {
-        let status = grpc::status(connected.stream.trailers());
-        let status = status.or_else(|| grpc::status(&exchange.response.fields));
-        recording.record.grpc_status = status.and_then(|status| u16::try_from(status).ok());
+    if is_grpc {
+        grpc_status = grpc_status.or_else(|| grpc::status(connected.stream.trailers()));
+        attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
+        recording.record.grpc_status = grpc_status.and_then(|code| u16::try_from(code).ok());
     }
-    endpoint.give_back(connected, proxy.world.clock.now());
+    backend.give_back(endpoint, connected, proxy.world.clock.now());
     Ok(Ended::Complete)
 }
 

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
+use weft_decide::eject::Seen;
 use weft_decide::retry::{self, Next, RetryPolicy};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::InnerProtocol;
@@ -39,15 +40,15 @@ pub(crate) async fn serve(
         let backend = connection.backend(proxy)?;
         backend.describe(&mut record);
         match upstream {
-            Some(Connected { stream, peer }) => {
+            Some(Connected { stream, peer, place }) => {
                 let stream: Box<dyn Stream> = Box::new(stream);
-                Ok(Connected { stream, peer })
+                Ok(Connected { stream, peer, place })
             }
             None => dial(proxy, connection.direction, &backend, &mut record).await,
         }
     };
     let result = match dialled.await {
-        Ok(Connected { stream: mut upstream, peer }) => {
+        Ok(Connected { stream: mut upstream, peer, .. }) => {
             let network = &*proxy.world.network;
             let judge = || judge_peer(proxy, peer.as_deref());
             let relaying = relay(network, &mut downstream, &mut *upstream, &mut record);
@@ -77,10 +78,15 @@ pub(crate) async fn dial(
         tried.add(endpoint);
         record.upstream = Some(endpoint.address());
         record.workload = endpoint.workload();
+        let mut attempted = endpoint.attempt(backend.terms(proxy), proxy.world.clock.now());
         let error = match endpoint.dial(proxy, InnerProtocol::Opaque).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                attempted.tell(proxy, backend.name(), Seen::Success);
+                return Ok(stream);
+            }
             Err(error) => error,
         };
+        attempted.tell(proxy, backend.name(), error.seen());
         let facts = retry::Facts {
             retries: record.attempts - 1,
             outcome: error.verdict().outcome,

@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use weft_decide::balance::{AtomicEwma, Load};
+use weft_decide::eject::{Change, Ejector, Roster, Seen, Standing, Terms, Ticket};
 use weft_http::{Fields, Known};
 use weft_identity::PeerFacts;
+use weft_telemetry::Event;
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{Moment, Stream};
 
 use crate::Proxy;
+use crate::backend::Backend;
+use crate::backend::counts::Place;
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::h1::Client;
@@ -41,7 +45,9 @@ pub(crate) struct Endpoint {
     dialling: Cell<usize>,
     dialled: Notify,
     is_draining: Cell<bool>,
-    state: Arc<State>,
+    /// Whether it was told that it is ejected.
+    is_ejected: Cell<bool>,
+    state: State,
     /// The workload behind it, for records.
     workload: Option<Rc<str>>,
 }
@@ -52,29 +58,54 @@ struct Idle {
 }
 
 /// What is known of how an endpoint fares. It outlives connections, and workers may share it.
-#[derive(Default)]
 struct State {
     latency: AtomicEwma,
     in_flight: AtomicU32,
+    ejector: Ejector,
 }
 
-/// A request that is under way at an endpoint as long as the value lives.
-pub(crate) struct InFlight {
-    state: Arc<State>,
+/// An attempt that is under way at an endpoint as long as the value lives.
+pub(crate) struct Attempted {
+    endpoint: Rc<Endpoint>,
+    terms: Terms,
+    ticket: Ticket,
     began: Moment,
+    is_told: bool,
 }
 
-impl InFlight {
+impl Attempted {
     /// Notes that the endpoint has answered.
     pub(crate) fn answered(&self, proxy: &Proxy) {
         let now = proxy.world.clock.now();
-        self.state.latency.observe(now.since(self.began), proxy.since_start(now));
+        let latency = &self.endpoint.state.latency;
+        latency.observe(now.since(self.began), proxy.since_start(now));
+    }
+
+    /// Notes what the attempt says about the endpoint. Only the first word counts.
+    pub(crate) fn tell(&mut self, proxy: &Proxy, backend: &str, seen: Seen) {
+        if std::mem::replace(&mut self.is_told, true) {
+            return;
+        }
+        let terms = Terms { now: proxy.now(), ..self.terms };
+        let Endpoint { state, is_ejected, .. } = &*self.endpoint;
+        match state.ejector.observe(self.ticket, seen, &terms) {
+            Change::Ejected { .. } if !is_ejected.replace(true) => {
+                proxy.recorder.note(Event::Ejected(backend));
+            }
+            Change::Returned if is_ejected.replace(false) => {
+                proxy.recorder.note(Event::Readmitted(backend));
+            }
+            _ => {}
+        }
     }
 }
 
-impl Drop for InFlight {
+impl Drop for Attempted {
     fn drop(&mut self) {
-        self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_told {
+            self.endpoint.state.ejector.observe(self.ticket, Seen::Nothing, &self.terms);
+        }
     }
 }
 
@@ -84,24 +115,30 @@ struct Shared {
     peer: Option<Rc<PeerFacts>>,
     /// When it was in use for the last time, as far as it was looked at.
     used: Moment,
+    _place: Place,
 }
 
 /// A connection, and what its peer can be judged by.
 pub(crate) struct Connected<S> {
     pub(crate) stream: S,
     pub(crate) peer: Option<Rc<PeerFacts>>,
+    /// Its place among those that the backend may have.
+    pub(crate) place: Option<Place>,
 }
 
 impl Endpoint {
     /// The endpoint that `spec` describes.
-    pub(crate) fn new(spec: EndpointSpec) -> Endpoint {
-        let (idle, is_draining, shared, dialling, dialled, state) = Default::default();
+    pub(crate) fn new(spec: EndpointSpec, roster: &Arc<Roster>) -> Endpoint {
+        let (idle, is_draining, is_ejected) = Default::default();
+        let (shared, dialling, dialled) = Default::default();
+        let (latency, in_flight) = Default::default();
+        let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
         let workload = match &spec.reach {
             Reach::Tunnel(target) => Some(target.workload.to_string().into()),
             Reach::NotInMesh(workload) => Some(workload.to_string().into()),
             Reach::Application | Reach::Plain => None,
         };
-        Endpoint { spec, idle, shared, dialling, dialled, is_draining, state, workload }
+        Endpoint { spec, idle, shared, dialling, dialled, is_draining, is_ejected, state, workload }
     }
 
     /// Whether it is the one that `spec` describes: where it runs and how it fares may change.
@@ -124,10 +161,16 @@ impl Endpoint {
         self.state.latency.load(now, self.in_flight())
     }
 
-    /// A request is on its way to it.
-    pub(crate) fn begin(&self, now: Moment) -> InFlight {
+    /// Whether it may be chosen.
+    pub(crate) fn standing(&self, terms: &Terms) -> Standing {
+        self.state.ejector.standing(terms)
+    }
+
+    /// An attempt is on its way to it.
+    pub(crate) fn attempt(self: &Rc<Endpoint>, terms: Terms, now: Moment) -> Attempted {
         self.state.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { state: self.state.clone(), began: now }
+        let ticket = self.state.ejector.admit(&terms);
+        Attempted { endpoint: self.clone(), terms, ticket, began: now, is_told: false }
     }
 
     /// The workload behind it, as `NAMESPACE/NAME`, where that is known.
@@ -202,8 +245,25 @@ impl Endpoint {
     pub(crate) async fn http1(
         &self,
         proxy: &Proxy,
+        backend: &Backend,
         is_idempotent: bool,
     ) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
+        loop {
+            if let Some(idle) = self.reuse(proxy, is_idempotent) {
+                return Ok(idle);
+            }
+            let Some(place) = backend.connection_place() else {
+                backend.connection_freed().await?;
+                continue;
+            };
+            let Connected { stream, peer, .. } = self.dial(proxy, InnerProtocol::Http1).await?;
+            let stream = Box::new(Client::new(stream));
+            return Ok(Connected { stream, peer, place: Some(place) });
+        }
+    }
+
+    /// An idle connection for a request, if there is one that is good for it.
+    fn reuse(&self, proxy: &Proxy, is_idempotent: bool) -> Option<Connected<Box<dyn Upstream>>> {
         let needs_fresh = !is_idempotent && !self.is_secured();
         let now = proxy.world.clock.now();
         while let Some(mut idle) = self.take_idle() {
@@ -214,11 +274,10 @@ impl Endpoint {
             // No waker is needed: the answer is what the last look at the socket said.
             let broken = idle.connected.stream.poll_broken(&mut Context::from_waker(Waker::noop()));
             if broken.is_pending() {
-                return Ok(idle.connected);
+                return Some(idle.connected);
             }
         }
-        let Connected { stream, peer } = self.dial(proxy, InnerProtocol::Http1).await?;
-        Ok(Connected { stream: Box::new(Client::new(stream)), peer })
+        None
     }
 
     /// A place for one exchange on a connection of HTTP/2, which it shares with others.
@@ -228,6 +287,7 @@ impl Endpoint {
     pub(crate) async fn http2(
         &self,
         proxy: &Proxy,
+        backend: &Backend,
     ) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
         let mut has_waited = false;
         loop {
@@ -241,7 +301,11 @@ impl Endpoint {
                 continue;
             }
             let _dialling = Dialling::new(self);
-            let Connected { stream, peer } = self.dial(proxy, InnerProtocol::Http2).await?;
+            let Some(place) = backend.connection_place() else {
+                backend.connection_freed().await?;
+                continue;
+            };
+            let Connected { stream, peer, .. } = self.dial(proxy, InnerProtocol::Http2).await?;
             let pings =
                 if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
             let (address, clock) = (self.spec.address, proxy.world.clock.clone());
@@ -251,7 +315,7 @@ impl Endpoint {
                 })?;
             proxy.spawn(driver);
             let used = proxy.world.clock.now();
-            self.shared.borrow_mut().push(Shared { connection, peer, used });
+            self.shared.borrow_mut().push(Shared { connection, peer, used, _place: place });
         }
     }
 
@@ -263,7 +327,7 @@ impl Endpoint {
         let free =
             usable.find_map(|shared| (shared.connection.capacity() > 0).then_some(shared))?;
         let stream: Box<dyn Upstream> = Box::new(free.connection.open().ok()?);
-        Some(Connected { stream, peer: free.peer.clone() })
+        Some(Connected { stream, peer: free.peer.clone(), place: None })
     }
 
     /// Keeps a connection for later if it can be used again.
@@ -297,7 +361,7 @@ impl Endpoint {
             .ok_or(ProxyError::ConnectTimeout { address })?
             .map_err(|source| ProxyError::Connect { address, source })?;
         let Reach::Tunnel(target) = &self.spec.reach else {
-            return Ok(Connected { stream: socket, peer: None });
+            return Ok(Connected { stream: socket, peer: None, place: None });
         };
         within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, protocol))
             .await
@@ -343,7 +407,15 @@ impl Endpoint {
             })?;
         }
         let peer = secured.facts.map(Rc::new);
-        Ok(Connected { stream: Box::new(tunnel), peer })
+        Ok(Connected { stream: Box::new(tunnel), peer, place: None })
+    }
+
+    /// Closes the connection that is idle for the longest time, and says whether there was one.
+    pub(crate) fn close_idle(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let has_one = !idle.is_empty();
+        idle.drain(..usize::from(has_one));
+        has_one
     }
 
     /// The connection used last: the others age and are closed.
