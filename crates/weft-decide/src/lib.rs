@@ -9,6 +9,7 @@
 pub mod authorize;
 pub mod balance;
 pub mod budget;
+pub mod deadline;
 pub mod eject;
 pub mod grpc;
 pub mod limits;
