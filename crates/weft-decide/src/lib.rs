@@ -11,6 +11,7 @@ pub mod balance;
 pub mod budget;
 pub mod deadline;
 pub mod eject;
+pub mod explain;
 pub mod grpc;
 pub mod limits;
 pub mod locality;
