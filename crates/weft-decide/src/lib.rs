@@ -9,7 +9,9 @@
 pub mod authorize;
 pub mod balance;
 pub mod budget;
+pub mod deadline;
 pub mod eject;
+pub mod explain;
 pub mod grpc;
 pub mod limits;
 pub mod locality;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-/// What a user allows to be sent again.
+use weft_model::{Retry, RetryStatus};
+
+use crate::grpc;
+
+/// What a user allows to be sent again, for callers of [`next`]; [`after`] takes [`Retry`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// How often a request may be sent again after an answer or a failure that allows it;
@@ -34,7 +38,22 @@ pub enum Outcome {
     Unknown,
 }
 
-/// What the decision depends on besides the policy.
+impl Outcome {
+    /// The outcome of an attempt whose answer has begun. `grpc_status` is that of its head, which
+    /// is there if no message comes.
+    ///
+    /// UNAVAILABLE without a message counts as 503, as gRPC has no other way to say it. It does not
+    /// mean that the request was not processed: a server may say so after it did the work.
+    pub fn of_answer(status: u16, grpc_status: Option<u32>) -> Outcome {
+        match grpc_status {
+            Some(grpc::UNAVAILABLE) if status == 200 => Outcome::Answered(503),
+            _ => Outcome::Answered(status),
+        }
+    }
+}
+
+/// What [`next`] depends on besides the policy: as [`Tried`], for callers that know of no marks and
+/// no budget.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// How often the request was sent again so far.
@@ -49,6 +68,25 @@ pub struct Facts {
     pub left: Option<Duration>,
 }
 
+/// What the decision depends on besides the policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    /// How often the request was sent again so far.
+    pub retries: u32,
+    /// How the last attempt ended.
+    pub outcome: Outcome,
+    /// Whether all that was sent of it can be sent again.
+    pub is_replayable: bool,
+    /// Whether sending it twice does no more than sending it once.
+    pub is_idempotent: bool,
+    /// Whether the answer says that a proxy further on has sent the request again already.
+    pub is_marked: bool,
+    /// Whether the backend's budget has room for a retry: [`crate::budget::Budget::has_room`].
+    pub has_budget: bool,
+    /// The time left until the deadline, if there is one.
+    pub left: Option<Duration>,
+}
+
 /// What is to be done after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -58,91 +96,79 @@ pub enum Next {
     RetryAfter(Duration),
 }
 
-/// Decides whether a request is sent once more after the attempt that `facts` describe.
+/// Decides whether a request is sent once more after the attempt that `tried` describes.
+///
+/// It is sent again without being asked to, [`FREE_RETRIES_MAX`] times at most, if no server can
+/// have processed it, or if it is idempotent and met the end of an idle connection. As `policy`
+/// asks, it is sent again `retries_max` times at most: after the statuses that are listed, whatever
+/// the method, and after failures if it is idempotent. It is never sent again if an earlier part of
+/// it is gone, if a proxy further on did so, if the budget has no room, or if the wait would not
+/// end before the deadline.
 ///
 /// `jitter` is drawn by the caller from `0.0..1.0`, so that this stays a pure function.
 /// Source: GEP-1731 (`attempts` counts retries, 0 means none); full jitter, after the AWS
 /// Architecture Blog, "Exponential Backoff And Jitter".
-pub fn next(policy: &RetryPolicy, facts: &Facts, jitter: f64) -> Next {
-    debug_assert!((0.0..1.0).contains(&jitter));
-    let is_asked_for = match facts.outcome {
-        Outcome::Answered(status) => policy.codes.contains(&status),
-        Outcome::Unprocessed | Outcome::BrokeWhenReused | Outcome::Unknown => facts.is_idempotent,
+pub fn after(policy: Option<&Retry>, tried: &Tried, jitter: f64) -> Next {
+    let Some(Retry { retries_max, statuses, backoff_base, backoff_max }) = policy else {
+        return decide(&Asked::default(), tried, jitter);
     };
-    let is_free = match facts.outcome {
+    let lists = |status| RetryStatus::new(status).is_ok_and(|status| statuses.contains(&status));
+    let asked = Asked {
+        retries_max: *retries_max,
+        is_listed: matches!(tried.outcome, Outcome::Answered(status) if lists(status)),
+        backoff_base: backoff_base.duration(),
+        backoff_max: backoff_max.duration(),
+    };
+    decide(&asked, tried, jitter)
+}
+
+/// As [`after`], without regard to marks and budgets.
+pub fn next(policy: &RetryPolicy, facts: &Facts, jitter: f64) -> Next {
+    let RetryPolicy { retries_max, codes, backoff_base, backoff_max } = policy;
+    let Facts { retries, outcome, is_replayable, is_idempotent, left } = *facts;
+    let is_listed = matches!(outcome, Outcome::Answered(status) if codes.contains(&status));
+    let (retries_max, backoff_base, backoff_max) = (*retries_max, *backoff_base, *backoff_max);
+    let asked = Asked { retries_max, is_listed, backoff_base, backoff_max };
+    let (is_marked, has_budget) = (false, true);
+    let tried =
+        Tried { retries, outcome, is_replayable, is_idempotent, is_marked, has_budget, left };
+    decide(&asked, &tried, jitter)
+}
+
+/// What the user asks for after one attempt. The default asks for nothing.
+#[derive(Default)]
+struct Asked {
+    retries_max: u32,
+    /// Whether the status of the answer is one to retry.
+    is_listed: bool,
+    backoff_base: Duration,
+    backoff_max: Duration,
+}
+
+fn decide(asked: &Asked, tried: &Tried, jitter: f64) -> Next {
+    debug_assert!((0.0..1.0).contains(&jitter));
+    let is_asked_for = match tried.outcome {
+        Outcome::Answered(_) => asked.is_listed,
+        Outcome::Unprocessed | Outcome::BrokeWhenReused | Outcome::Unknown => tried.is_idempotent,
+    };
+    let is_free = match tried.outcome {
         Outcome::Unprocessed => true,
-        Outcome::BrokeWhenReused => facts.is_idempotent,
+        Outcome::BrokeWhenReused => tried.is_idempotent,
         Outcome::Answered(_) | Outcome::Unknown => false,
     };
-    let may_retry = (is_asked_for && facts.retries < policy.retries_max)
-        || (is_free && facts.retries < FREE_RETRIES_MAX);
-    if !facts.is_replayable || !may_retry {
+    let may_retry = (is_asked_for && tried.retries < asked.retries_max)
+        || (is_free && tried.retries < FREE_RETRIES_MAX);
+    if !may_retry || !tried.is_replayable || tried.is_marked || !tried.has_budget {
         return Next::Stop;
     }
-    let doublings = facts.retries.min(16);
-    let ceiling = policy.backoff_base.saturating_mul(1 << doublings).min(policy.backoff_max);
+    let doublings = tried.retries.min(16);
+    let ceiling = asked.backoff_base.saturating_mul(1 << doublings).min(asked.backoff_max);
     let delay = ceiling.mul_f64(jitter);
-    if facts.left.is_some_and(|left| delay >= left) {
+    if tried.left.is_some_and(|left| delay >= left) {
         return Next::Stop;
     }
     Next::RetryAfter(delay)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn facts(outcome: Outcome) -> Facts {
-        Facts { retries: 0, outcome, is_replayable: true, is_idempotent: true, left: None }
-    }
-
-    fn policy() -> RetryPolicy {
-        RetryPolicy {
-            retries_max: 2,
-            codes: vec![503],
-            backoff_base: Duration::from_millis(20),
-            backoff_max: Duration::from_millis(50),
-        }
-    }
-
-    fn goes_on(policy: &RetryPolicy, facts: Facts) -> bool {
-        next(policy, &facts, 0.5) != Next::Stop
-    }
-
-    #[test]
-    fn without_a_policy_only_what_is_safe_is_sent_again() {
-        let none = RetryPolicy::default();
-        let post = |outcome| Facts { is_idempotent: false, ..facts(outcome) };
-        assert!(goes_on(&none, facts(Outcome::Unprocessed)));
-        assert!(goes_on(&none, post(Outcome::Unprocessed)));
-        assert!(goes_on(&none, facts(Outcome::BrokeWhenReused)));
-        assert!(!goes_on(&none, post(Outcome::BrokeWhenReused)));
-        assert!(!goes_on(&none, facts(Outcome::Unknown)));
-        assert!(!goes_on(&none, facts(Outcome::Answered(503))));
-        let thrice = Facts { retries: FREE_RETRIES_MAX, ..facts(Outcome::Unprocessed) };
-        assert!(!goes_on(&none, thrice));
-        assert!(!goes_on(&none, Facts { is_replayable: false, ..facts(Outcome::Unprocessed) }));
-    }
-
-    #[test]
-    fn a_policy_is_kept_to() {
-        assert!(goes_on(&policy(), facts(Outcome::Answered(503))));
-        assert!(!goes_on(&policy(), facts(Outcome::Answered(500))));
-        assert!(!goes_on(&policy(), Facts { retries: 2, ..facts(Outcome::Answered(503)) }));
-        assert!(goes_on(&policy(), facts(Outcome::Unknown)));
-        let post = Facts { is_idempotent: false, ..facts(Outcome::Unknown) };
-        assert!(!goes_on(&policy(), post));
-    }
-
-    #[test]
-    fn waits_double_up_to_a_limit_and_end_before_the_deadline() {
-        let wait = |retries, left| {
-            let policy = RetryPolicy { retries_max: 9, ..policy() };
-            next(&policy, &Facts { retries, left, ..facts(Outcome::Answered(503)) }, 0.5)
-        };
-        assert_eq!(wait(0, None), Next::RetryAfter(Duration::from_millis(10)));
-        assert_eq!(wait(1, None), Next::RetryAfter(Duration::from_millis(20)));
-        assert_eq!(wait(8, None), Next::RetryAfter(Duration::from_millis(25)));
-        assert_eq!(wait(0, Some(Duration::from_millis(10))), Next::Stop);
-    }
-}
+mod tests;

@@ -33,6 +33,8 @@ pub struct RouteTable {
 struct Entry {
     route: Arc<Route>,
     rule: usize,
+    /// Its place among the matches of the rule.
+    place: usize,
     test: Test,
 }
 
@@ -45,6 +47,16 @@ pub struct Selected<'t> {
     pub rule_index: usize,
     /// That rule.
     pub rule: &'t RouteRule,
+}
+
+/// The rule that a request falls under, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Matched<'t> {
+    /// The rule.
+    pub selected: Selected<'t>,
+    /// Which of the rule's matches the request meets, counted from 0: of several, the one that
+    /// says most.
+    pub match_index: usize,
 }
 
 /// What a request's rule says about where it goes.
@@ -79,10 +91,10 @@ impl RouteTable {
             }
             names.push(route.name.clone());
             for (rule, found) in route.rules.iter().enumerate() {
-                for wanted in &found.matches {
+                for (place, wanted) in found.matches.iter().enumerate() {
                     let test = Test::new(wanted)
                         .map_err(|text| RouteError { route: route.name.to_string(), text })?;
-                    entries.push(Entry { route: route.clone(), rule, test });
+                    entries.push(Entry { route: route.clone(), rule, place, test });
                 }
             }
         }
@@ -105,9 +117,15 @@ impl RouteTable {
 
     /// The rule that the request falls under, if there is one.
     pub fn select(&self, head: &RequestHead) -> Option<Selected<'_>> {
+        self.select_match(head).map(|matched| matched.selected)
+    }
+
+    /// As [`RouteTable::select`], with the match that decided.
+    pub fn select_match(&self, head: &RequestHead) -> Option<Matched<'_>> {
         let entry = self.entries.iter().find(|entry| entry.test.holds(head))?;
         let rule = &entry.route.rules[entry.rule];
-        Some(Selected { route: &entry.route, rule_index: entry.rule, rule })
+        let selected = Selected { route: &entry.route, rule_index: entry.rule, rule };
+        Some(Matched { selected, match_index: entry.place })
     }
 }
 
@@ -118,7 +136,7 @@ impl Entry {
     ///
     /// Source: Gateway API, HTTPRouteRule, which leaves the place of regular expressions open.
     fn precedence(&self) -> impl Ord + use<> {
-        let Entry { route, rule, test } = self;
+        let Entry { route, rule, place: _, test } = self;
         let RouteMatch { headers, query, method, .. } = test.wanted();
         let (rank, length) = test.path_rank();
         let counts = (Reverse(method.is_some()), Reverse(headers.len()), Reverse(query.len()));

@@ -1,44 +1,52 @@
-//! `weft demo`: a small mesh of separate processes on this machine, with traffic through it.
+//! `weft demo`: a control plane and a small shop on this machine, each service and each proxy a
+//! process of its own, with steady traffic and a live table.
 
 mod caller;
-mod processes;
-pub mod service;
+mod latency;
+mod mesh;
+pub mod processes;
+mod records;
+pub mod shop;
+mod table;
 
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use weft_control::Client;
-use weft_control::api::TokenRequest;
-use weft_identity::AdminCredential;
-use weft_world::World;
+use anyhow::{Context as _, bail, ensure};
+use tokio::signal::unix::{SignalKind, signal};
+use weft_world::{Moment, World};
 
 use self::caller::Tally;
-use self::processes::Process;
+use self::latency::Lately;
+use self::mesh::{Mesh, WORKLOADS, Workload};
+use self::records::Counts;
+use self::table::{Row, Screen, Try, View};
 
 /// The arguments of `weft demo`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// How long to send requests, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    duration: u64,
+    /// End by itself after that long, as in 30s, with an exit status that says whether every
+    /// request was answered over mutual TLS. Default: run until Ctrl-C.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    duration: Option<Duration>,
 
-    /// How many requests to send in a second.
+    /// How many times in a second the shop's page is asked for.
     #[arg(
         long,
         value_name = "NUMBER",
-        default_value_t = 200,
-        value_parser = clap::value_parser!(u64).range(1..=10_000)
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u64).range(1..=1_000)
     )]
     rate: u64,
-
-    /// Leave everything running until Ctrl-C, for requests of your own.
-    #[arg(long)]
-    keep: bool,
 
     /// How the summary is printed.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = weft_crd::parse_duration(text)?;
+    if duration.is_zero() { Err("0 is not allowed".to_owned()) } else { Ok(duration) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -49,30 +57,20 @@ enum Output {
     Json,
 }
 
-/// The service accounts of the demo: who calls, and who is called.
-const CALLER: &str = "shop/web";
-const CALLED: &str = "shop/cart";
+/// How often the table is drawn.
+const DRAW_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often the log is looked at for its last lines, 20 ms apart.
-const LOG_LOOKS_MAX: u32 = 100;
+/// How often a line is printed where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The processes of the demo, and where they are reached. They end with it, and so does the
-/// directory of their files.
-struct Mesh {
-    directory: PathBuf,
-    /// Where to call the service, through both proxies.
-    entry: std::net::SocketAddr,
-    called: Process,
-    _others: Vec<Process>,
-}
+/// The longest wait for the last lines of the access logs, which are written behind the data
+/// path's back.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Drop for Mesh {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
+/// How often it is looked whether they have come.
+const PROOF_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Runs the demo, and fails unless every request was answered over mutual TLS.
+/// Runs the demo. With a duration it fails unless every request was answered over mutual TLS.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let world = weft_net::world();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,172 +78,292 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
     runtime.block_on(async {
-        tokio::select! {
+        let (mesh, tally) = (Mesh::new(&world)?, Tally::default());
+        let result = tokio::select! {
             biased;
-            signal = weft_net::terminated() => {
-                signal.context("cannot wait for signals")?;
-                eprintln!("weft demo: interrupted, everything is ended");
-                Ok(())
-            }
-            result = play(&world, arguments) => result,
+            interrupted = interrupted() => interrupted.map(|()| true),
+            result = play(&world, arguments, &mesh, &tally) => result.map(|()| false),
+        };
+        let summary = Summary::of(&mesh, &tally);
+        mesh.end(&world).await;
+        drop(mesh);
+        let is_early = result?;
+        say(&summary.text(arguments.output));
+        match (arguments.duration, is_early) {
+            (Some(_), true) => bail!("ended by a signal, before the time was over"),
+            (Some(_), false) => summary.check(),
+            // Who has tried the commands has made requests fail.
+            (None, _) => Ok(()),
         }
     })
 }
 
-async fn play(world: &World, arguments: &Arguments) -> anyhow::Result<()> {
-    let mesh = start(world).await?;
-    eprintln!(
-        "weft demo: sending {} requests a second for {} s",
-        arguments.rate, arguments.duration
-    );
-    let duration = Duration::from_secs(arguments.duration);
-    let tally = caller::call(world, mesh.entry, arguments.rate, duration).await;
-    let proved = proved_requests(world, &mesh.called, tally.requests - tally.failures).await;
-    println!("{}", summary(&tally, proved, arguments.output));
-    ensure!(tally.failures == 0, "{} of {} requests failed", tally.failures, tally.requests);
-    ensure!(
-        proved == tally.requests,
-        "{proved} of {} requests are known to have come over mutual TLS",
-        tally.requests
-    );
-    if arguments.keep {
-        eprintln!("weft demo: try `curl http://{}/`; Ctrl-C ends it", mesh.entry);
-        std::future::pending::<()>().await;
+/// Waits for a signal to end: SIGINT, SIGTERM, or SIGHUP when the terminal is closed.
+async fn interrupted() -> anyhow::Result<()> {
+    let cannot = "cannot wait for signals";
+    let mut hangup = signal(SignalKind::hangup()).context(cannot)?;
+    tokio::select! {
+        biased;
+        signal = weft_net::terminated() => signal.map(|_| ()).context(cannot),
+        _ = hangup.recv() => Ok(()),
     }
-    Ok(())
 }
 
-/// Starts control plane, service and both proxies, each a process of its own.
-async fn start(world: &World) -> anyhow::Result<Mesh> {
-    let name = format!("weft-demo-{}", std::process::id());
-    let directory = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
-    let data = directory.join("control");
-    let data_text = data.display().to_string();
-    let control = Process::start(
-        &directory,
-        "control",
-        &["control", "--listen", "127.0.0.1:0", "--data", &data_text],
-    )?;
-    let address = control.ready(world, "weft control: ready at ").await?;
-    eprintln!("weft demo: the control plane listens at {address}");
-
-    let service = Process::start(&directory, "service", &["demo-service"])?;
-    let application = service.ready(world, "weft demo-service: ready at ").await?;
-    eprintln!("weft demo: the service listens at {application}, in plaintext, for its proxy");
-
-    let credential = AdminCredential::read(&*world.files, &data.join("admin"))?;
-    let client = Client::new(world.clone(), credential);
-    let (caller_token, called_token) = (directory.join("caller"), directory.join("called"));
-    join_token(world, &client, CALLER, &caller_token).await?;
-    join_token(world, &client, CALLED, &called_token).await?;
-
-    let called_file = directory.join("called.yaml");
-    let called = format!(
-        "identity: {{ joinToken: called, serviceAccount: {CALLED}, services: [{CALLED}] }}
-inbound:
-- listen: 127.0.0.1:0
-  workload: shop/cart-1
-  ports: [{{ port: 80, protocol: http, application: '{application}' }}]
-"
-    );
-    let (called, tunnel) = proxy(world, &directory, &called_file, &called).await?;
-    let caller_file = directory.join("caller.yaml");
-    let calling = format!(
-        "identity: {{ joinToken: caller, serviceAccount: {CALLER} }}
-outbound:
-- listen: 127.0.0.1:0
-  protocol: http
-  service: {CALLED}
-  endpoints:
-  - {{ tunnel: '{tunnel}', identity: 'spiffe://weft.local/ns/shop/sa/cart', workload: shop/cart-1, port: 80 }}
-"
-    );
-    let (caller, entry) = proxy(world, &directory, &caller_file, &calling).await?;
-    eprintln!(
-        "weft demo: {CALLER} calls {entry}, its proxy; {CALLED} is behind the tunnel at {tunnel}"
-    );
-    Ok(Mesh { directory, entry, called, _others: vec![control, service, caller] })
-}
-
-/// Has a join token made for `account`, and writes it to `path`.
-async fn join_token(
+/// Starts the mesh, sends requests and shows how it goes, until the time is over.
+async fn play(
     world: &World,
-    client: &Client,
-    account: &str,
-    path: &Path,
+    arguments: &Arguments,
+    mesh: &Mesh,
+    tally: &Tally,
 ) -> anyhow::Result<()> {
-    let request = TokenRequest {
-        service_account: account.to_owned(),
-        services: vec![CALLED.to_owned()],
-        uses: 1,
-        lifetime_seconds: 60,
-    };
-    let made = client.token(&request).await?;
-    world.files.replace(path, made.token.as_bytes())?;
+    eprintln!("weft demo: starting a control plane, the services of a shop, and their proxies");
+    let entry = mesh.start(world).await?;
+    let page = format!("http://{entry}/");
+    let showing = show(world, mesh, tally, &page);
+    let calling = caller::call(world, entry, arguments.rate, arguments.duration, tally);
+    tokio::select! {
+        biased;
+        () = calling => {}
+        () = showing => {}
+    }
+    let deadline = world.clock.now() + PROOF_TIMEOUT;
+    while !Summary::of(mesh, tally).is_proved() && world.clock.now() < deadline {
+        world.clock.sleep(PROOF_LOOK_INTERVAL).await;
+    }
     Ok(())
 }
 
-/// Starts a proxy with `config`, and waits until it listens.
-async fn proxy(
-    world: &World,
-    directory: &Path,
-    file: &Path,
-    config: &str,
-) -> anyhow::Result<(Process, std::net::SocketAddr)> {
-    world.files.replace(file, config.as_bytes())?;
-    let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or("proxy");
-    let path = file.display().to_string();
-    let arguments = ["proxy", "--config", &path, "--access-log", "all"];
-    let process = Process::start(directory, name, &arguments)?;
-    let address = process.ready(world, "listening at ").await?;
-    Ok((process, address))
-}
-
-/// How many requests the called side's proxy says it has answered for the caller's identity.
-async fn proved_requests(world: &World, called: &Process, expected: u64) -> u64 {
-    let is_proved = |line: &&str| {
-        line.contains("direction=inbound")
-            && line.contains("status=200")
-            && line.contains("peer=spiffe://weft.local/ns/shop/sa/web")
-    };
-    let mut looks = LOG_LOOKS_MAX;
-    loop {
-        let proved = called.log().lines().filter(is_proved).count() as u64;
-        looks -= 1;
-        if proved >= expected || looks == 0 {
-            return proved;
+/// Shows how it goes, for ever: as a table on a terminal, else as lines.
+async fn show(world: &World, mesh: &Mesh, tally: &Tally, page: &str) {
+    let clock = &world.clock;
+    let start = clock.now();
+    if let Some(screen) = Screen::open() {
+        loop {
+            screen.draw(&table::lines(&view(clock.now(), start, mesh, tally, page)));
+            clock.sleep(DRAW_INTERVAL).await;
         }
-        // The access log is written behind the data path's back.
-        world.clock.sleep(Duration::from_millis(20)).await;
+    }
+    let first = view(start, start, mesh, tally, page);
+    eprintln!("weft demo: {} processes; the shop's page is {page}", first.processes);
+    for line in table::try_lines(&first.directory, &first.tries) {
+        eprintln!("weft demo: {line}");
+    }
+    loop {
+        clock.sleep(LINE_INTERVAL).await;
+        let (requests, failures) = tally.counts();
+        let Lately { rate, p50, p99, .. } = tally.lately(clock.now());
+        let mut line = format!(
+            "{requests} requests, {failures} failed; {rate:.1} a second, half within {} ms, 99 of \
+             100 within {} ms",
+            table::milliseconds(p50),
+            table::milliseconds(p99)
+        );
+        let now = clock.now();
+        let last = tally.last_failure().filter(|(at, _)| now.since(*at) <= LINE_INTERVAL);
+        if let Some((_, why)) = last {
+            line.push_str(&format!("; last failure: {why}"));
+        }
+        eprintln!("weft demo: {line}");
     }
 }
 
-fn summary(tally: &Tally, proved: u64, output: Output) -> String {
-    let Tally { requests, failures, .. } = *tally;
-    let (p50, p99) = (tally.quantile(0.5), tally.quantile(0.99));
-    let milliseconds = |duration: Duration| format!("{:.3}", duration.as_secs_f64() * 1000.0);
-    match output {
-        Output::Text => format!(
-            "{requests} requests, {failures} failed, {proved} proved to be over mutual TLS\n\
-             half were answered within {} ms, 99 of 100 within {} ms\n\
-             2 proxies; spiffe://weft.local/ns/shop/sa/web called spiffe://weft.local/ns/shop/sa/cart",
-            milliseconds(p50),
-            milliseconds(p99),
-        ),
-        Output::Json => serde_json::json!({
-            "requests": requests,
-            "failures": failures,
-            "mutual_tls": proved,
-            "p50_ms": p50.as_secs_f64() * 1000.0,
-            "p99_ms": p99.as_secs_f64() * 1000.0,
-            "proxies": 2,
-            "identities": [
-                "spiffe://weft.local/ns/shop/sa/cart",
-                "spiffe://weft.local/ns/shop/sa/web",
-            ],
-        })
-        .to_string(),
+/// What there is to show at `now`.
+fn view(now: Moment, start: Moment, mesh: &Mesh, tally: &Tally, page: &str) -> View {
+    let mut rows = vec![Row {
+        service: "visitors".to_owned(),
+        instance: String::new(),
+        process: None,
+        lately: tally.lately(now),
+        failed: tally.counts().1,
+        share: None,
+        state: String::new(),
+    }];
+    let looked: Vec<_> =
+        WORKLOADS.iter().map(|workload| mesh.instances.look(workload.name)).collect();
+    let rate = |service: &str| -> f64 {
+        let of_service = WORKLOADS.iter().zip(&looked).filter(|(one, _)| one.service() == service);
+        of_service.filter_map(|(_, looked)| Some(looked.as_ref()?.1.rate)).sum()
+    };
+    let is_several =
+        |service: &str| WORKLOADS.iter().filter(|one| one.service() == service).count() > 1;
+    for (workload, looked) in WORKLOADS.iter().zip(&looked) {
+        let Some((counts, lately, reason)) = looked else { continue };
+        let service = workload.service();
+        let whole = rate(service);
+        rows.push(Row {
+            service: service.to_owned(),
+            instance: workload.name.to_owned(),
+            process: mesh.process(workload.name).map(|(id, _)| id),
+            lately: *lately,
+            failed: counts.failed,
+            share: (is_several(service) && whole > 0.0).then(|| lately.rate / whole),
+            state: state(mesh, workload, *lately, reason.as_deref(), whole),
+        });
     }
+    let served = |pick: fn(&Counts) -> u64| {
+        mesh.instances.services().iter().map(|(_, counts)| pick(counts)).sum()
+    };
+    let failure = tally.last_failure().map(|(at, why)| (now.since(at), why));
+    View {
+        elapsed: now.since(start),
+        processes: mesh.processes().0,
+        page: page.to_owned(),
+        rows,
+        served: served(|counts| counts.served),
+        proved: served(|counts| counts.proved),
+        failure,
+        directory: mesh::quoted(&mesh.directory.0),
+        tries: tries(mesh),
+    }
+}
+
+/// How an instance is, in a few words. `whole` is how many requests in a second its Service gets.
+fn state(
+    mesh: &Mesh,
+    workload: &Workload,
+    lately: Lately,
+    reason: Option<&str>,
+    whole: f64,
+) -> String {
+    let ended = |name: &str| mesh.process(name).and_then(|(_, ended)| ended);
+    if let Some(how) = ended(workload.name) {
+        return how;
+    }
+    if let Some(how) = ended(&format!("{}-proxy", workload.name)) {
+        return format!("its proxy: {how}");
+    }
+    match reason {
+        Some(reason) => reason.to_owned(),
+        None if lately.failed > 0.0 => format!("{:.0} % fail", lately.failed * 100.0),
+        None if lately.rate == 0.0 && whole > 0.0 => "left out".to_owned(),
+        None => "ok".to_owned(),
+    }
+}
+
+/// The commands to try, with the ids of the processes that run.
+fn tries(mesh: &Mesh) -> Vec<Try> {
+    let id = |name: &str| mesh.process(name).map(|(id, _)| id.to_string()).unwrap_or_default();
+    vec![
+        Try {
+            title: "kill an instance",
+            command: format!("kill -9 {}", id("cart-v1-2")),
+            expect: "cart-v1-2 is gone, the other instances answer, and no request fails."
+                .to_owned(),
+        },
+        Try {
+            title: "break a service",
+            command: format!("kill -USR1 {}", id("cart-v1-1")),
+            expect: "cart-v1-1 answers 500 from now on. The same command mends it.".to_owned(),
+        },
+    ]
+}
+
+/// How it went.
+struct Summary {
+    requests: u64,
+    failures: u64,
+    p50: Duration,
+    p99: Duration,
+    versions: Vec<(String, u64)>,
+    proxies: usize,
+    /// For each Service, how many requests were served and proved.
+    services: Vec<(&'static str, Counts)>,
+}
+
+impl Summary {
+    fn of(mesh: &Mesh, tally: &Tally) -> Summary {
+        let (requests, failures) = tally.counts();
+        Summary {
+            requests,
+            failures,
+            p50: tally.quantile(0.5),
+            p99: tally.quantile(0.99),
+            versions: tally.versions().into_iter().collect(),
+            proxies: mesh.processes().1,
+            services: mesh.instances.services(),
+        }
+    }
+
+    /// How many requests must have reached the Service at least: an answer needs all of them once.
+    fn expected(&self, service: &str) -> u64 {
+        // The one connection that carries all calls of the catalog is recorded when it ends.
+        if service == "catalog" { 0 } else { self.requests - self.failures }
+    }
+
+    /// Whether every answer is known to have come over mutual TLS, on each hop.
+    fn is_proved(&self) -> bool {
+        self.services.iter().all(|(service, Counts { served, proved, .. })| {
+            served == proved && *proved >= self.expected(service)
+        })
+    }
+
+    /// Fails unless every request was answered, and every hop was mutual TLS.
+    fn check(&self) -> anyhow::Result<()> {
+        let Summary { requests, failures, services, .. } = self;
+        ensure!(*requests > 0, "no request was sent");
+        ensure!(*failures == 0, "{failures} of {requests} requests failed");
+        for (service, Counts { served, proved, .. }) in services {
+            let expected = self.expected(service).max(*served);
+            ensure!(
+                *proved == expected,
+                "{proved} of {expected} requests to {service} are known to have come over mutual \
+                 TLS"
+            );
+        }
+        Ok(())
+    }
+
+    fn text(&self, output: Output) -> String {
+        let Summary { requests, failures, p50, p99, versions, proxies, services } = self;
+        let sum = |pick: fn(&Counts) -> u64| -> u64 {
+            services.iter().map(|(_, counts)| pick(counts)).sum()
+        };
+        let (served, proved) = (sum(|counts| counts.served), sum(|counts| counts.proved));
+        let identities = mesh::identities();
+        match output {
+            Output::Text => {
+                let versions: Vec<_> =
+                    versions.iter().map(|(name, count)| format!("{name} {count} times")).collect();
+                format!(
+                    "{requests} requests, {failures} failed; half were answered within {} ms, 99 \
+                     of 100 within {} ms\nthe cart was {}\n{proxies} proxies, {} identities; \
+                     {proved} of {served} served requests proved their caller by mutual TLS",
+                    table::milliseconds(*p50),
+                    table::milliseconds(*p99),
+                    if versions.is_empty() { "not seen".to_owned() } else { versions.join(", ") },
+                    identities.len(),
+                )
+            }
+            Output::Json => {
+                let hops: serde_json::Map<_, _> = services
+                    .iter()
+                    .map(|(service, Counts { served, proved, failed })| {
+                        let hop = serde_json::json!({
+                            "served": served,
+                            "mutual_tls": proved,
+                            "failed": failed,
+                        });
+                        ((*service).to_owned(), hop)
+                    })
+                    .collect();
+                serde_json::json!({
+                    "requests": requests,
+                    "failures": failures,
+                    "p50_ms": p50.as_secs_f64() * 1000.0,
+                    "p99_ms": p99.as_secs_f64() * 1000.0,
+                    "proxies": proxies,
+                    "identities": identities,
+                    "mutual_tls": self.is_proved(),
+                    "services": hops,
+                    "cart_versions": versions.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                })
+                .to_string()
+            }
+        }
+    }
+}
+
+/// Prints `text`. Who has closed the pipe does not want it.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }

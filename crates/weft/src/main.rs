@@ -26,9 +26,12 @@ struct Arguments {
 enum Command {
     /// See a small mesh of separate processes at work on this machine.
     Demo(demo::Arguments),
-    /// The service of the demo.
+    /// A service of the demo's shop.
     #[command(hide = true)]
-    DemoService,
+    DemoService(demo::shop::Arguments),
+    /// A process of the demo, which ends with it.
+    #[command(hide = true)]
+    DemoProcess(demo::processes::Arguments),
     /// Make resources as files say.
     Apply(resources::Apply),
     /// Show resources.
@@ -48,7 +51,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::DemoService => demo::service::run(),
+        Command::DemoService(arguments) => demo::shop::run(&arguments),
+        Command::DemoProcess(arguments) => demo::processes::become_weft(&arguments),
         Command::Apply(arguments) => resources::apply(&arguments),
         Command::Get(arguments) => resources::get(&arguments),
         Command::Delete(arguments) => resources::delete(&arguments),

@@ -1,55 +1,231 @@
-//! The demo, as a newcomer runs it, and with its service killed under it.
+//! The demo, as a newcomer runs it, and with what it invites to try.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 
-fn start(arguments: &[&str]) -> Child {
-    let mut command = Command::new(WEFT);
-    command.arg("demo").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
+/// A demo that runs. It is asked to end with this value.
+struct Demo {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    /// Where its commands are to be run, once it has said so.
+    directory: PathBuf,
+    /// The commands, by what they are about.
+    tries: Vec<(String, String)>,
 }
 
-/// The children of process `parent` whose command line contains `word`.
-fn children(parent: u32, word: &str) -> Vec<u32> {
+impl Demo {
+    /// Starts one, and waits until it has said what to try.
+    fn start(arguments: &[&str]) -> Demo {
+        let mut command = Command::new(WEFT);
+        command.arg("demo").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut demo = Demo { child, lines, directory: PathBuf::new(), tries: Vec::new() };
+        let mut said = Vec::new();
+        loop {
+            let Some(line) = demo.lines.next() else { panic!("it ended: {said:#?}") };
+            let line = line.unwrap().strip_prefix("weft demo: ").unwrap().to_owned();
+            if let Some(directory) = line.strip_prefix("Try, in a second terminal:  cd ") {
+                demo.directory = directory.into();
+            }
+            if line.starts_with("Ctrl-C") {
+                return demo;
+            }
+            if line.starts_with(|first: char| first.is_ascii_digit())
+                && let Some((title, command)) = line[2..].split_once("  ")
+            {
+                demo.tries.push((title.to_owned(), command.trim().to_owned()));
+            }
+            said.push(line);
+        }
+    }
+
+    /// Runs the command about `title`, as somebody would who copies it.
+    fn run(&self, title: &str) -> Output {
+        let found = self.tries.iter().find(|(known, _)| known == title);
+        let (_, command) = found.unwrap_or_else(|| panic!("{title}: {:?}", self.tries));
+        self.shell(command)
+    }
+
+    fn shell(&self, command: &str) -> Output {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).current_dir(&self.directory).stdin(Stdio::null());
+        let output = shell.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {errors}");
+        output
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Its processes, to wait for.
+    fn processes(&self) -> Vec<(String, OwnedFd)> {
+        children(self.child.id())
+            .into_iter()
+            .map(|(id, command)| {
+                let id = Pid::from_raw(id.try_into().unwrap()).unwrap();
+                (command, pidfd_open(id, PidfdFlags::empty()).unwrap())
+            })
+            .collect()
+    }
+
+    /// Waits for its end, and gives what it printed and what it still said.
+    fn wait(mut self) -> (Output, Vec<String>) {
+        let said = self.lines.by_ref().map(Result::unwrap).collect();
+        let mut output = String::new();
+        std::io::Read::read_to_string(&mut self.child.stdout.take().unwrap(), &mut output).unwrap();
+        let status = self.child.wait().unwrap();
+        (Output { status, stdout: output.into(), stderr: Vec::new() }, said)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The children of process `parent`, with their command lines.
+fn children(parent: u32) -> Vec<(u32, String)> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let is_meant = |id: &u32| {
+    let of_parent = |id: &u32| {
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        let command = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        status.lines().any(|line| line == format!("PPid:\t{parent}")) && command.contains(word)
+        status.lines().any(|line| line == format!("PPid:\t{parent}"))
     };
-    ids.filter(is_meant).collect()
+    let command = |id| fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    ids.filter(of_parent).map(|id| (id, command(id).replace('\0', " "))).collect()
+}
+
+/// Waits until all of `processes` have ended.
+fn gone(processes: &[(String, OwnedFd)]) {
+    for (command, process) in processes {
+        let mut waiting = [PollFd::new(process, PollFlags::IN)];
+        let most = Timespec { tv_sec: 20, tv_nsec: 0 };
+        assert_eq!(poll(&mut waiting, Some(&most)).unwrap(), 1, "{command} has not ended");
+    }
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
 fn the_demo_answers_every_request_over_mutual_tls_and_leaves_nothing_behind() {
-    let demo = start(&["--duration", "2", "--output", "json"]);
-    let directory = std::env::temp_dir().join(format!("weft-demo-{}", demo.id()));
-    let output = demo.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(summary["requests"], 400);
-    assert_eq!(summary["failures"], 0);
-    assert_eq!(summary["mutual_tls"], 400);
+    let demo = Demo::start(&["--duration", "3s", "--output", "json"]);
+    let (directory, processes) = (demo.directory.clone(), demo.processes());
+    assert_eq!(mode(&directory), 0o700);
+    // The control plane, six programs, and a proxy for each of them and for the visitors.
+    assert_eq!(processes.len(), 14);
+    let (output, said) = demo.wait();
+    assert!(output.status.success(), "{said:#?}");
+    let summary = json(&output);
+    assert_eq!(summary["requests"], 60, "{summary}");
+    assert_eq!(summary["failures"], 0, "{summary}");
+    assert_eq!(summary["mutual_tls"], true, "{summary}");
+    assert_eq!(summary["proxies"], 7, "{summary}");
+    assert_eq!(summary["identities"].as_array().unwrap().len(), 5, "{summary}");
+    for service in ["web", "cart", "motto"] {
+        let hop = &summary["services"][service];
+        assert!(hop["mutual_tls"].as_u64().unwrap() >= 60, "{service}: {summary}");
+        assert_eq!(hop["mutual_tls"], hop["served"], "{service}: {summary}");
+    }
+    assert!(summary["p99_ms"].as_f64().unwrap() >= summary["p50_ms"].as_f64().unwrap());
+    gone(&processes);
+    assert!(!directory.exists());
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_page_and_what_it_shows_are_there_for_a_browser() {
+    let demo = Demo::start(&[]);
+    let log = fs::read_to_string(demo.directory.join("visitor-1-proxy.log")).unwrap();
+    let (_, address) = log.lines().find_map(|line| line.split_once("listening at ")).unwrap();
+    let page = demo.shell(&format!("curl -sS --fail http://{address}/"));
+    let page = String::from_utf8(page.stdout).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("/api/shop"), "{page}");
+    assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing else");
+    let shop = json(&demo.shell(&format!("curl -sS --fail http://{address}/api/shop")));
+    assert_eq!(shop["errors"], serde_json::json!({}), "{shop}");
+    assert_eq!(shop["items"].as_array().unwrap().len(), 4, "{shop}");
+    let has_total = shop["cart"]["total"].is_string();
+    assert_eq!(has_total, shop["cart"]["version"] == "v2", "{shop}");
+}
+
+#[test]
+fn the_demo_fails_when_a_service_does() {
+    let demo = Demo::start(&["--duration", "5s", "--output", "json"]);
+    demo.run("break a service");
+    let (output, said) = demo.wait();
+    assert!(!output.status.success(), "{said:#?}");
+    assert!(json(&output)["failures"].as_u64().unwrap() > 0);
+    assert!(said.last().unwrap().contains("requests failed"), "{said:#?}");
+}
+
+#[test]
+fn nothing_is_left_behind_after_sigterm() {
+    let demo = Demo::start(&[]);
+    let (directory, processes) = (demo.directory.clone(), demo.processes());
+    assert_eq!(processes.len(), 14);
+    demo.signal(Signal::TERM);
+    let (output, said) = demo.wait();
+    assert!(output.status.success(), "{said:#?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("requests"), "a summary");
+    gone(&processes);
     assert!(!directory.exists());
 }
 
 #[test]
-fn the_demo_fails_when_its_service_does() {
-    let mut demo = start(&["--duration", "3"]);
-    let mut lines = BufReader::new(demo.stderr.take().unwrap()).lines();
-    lines.find(|line| line.as_ref().unwrap().contains("sending")).unwrap().unwrap();
-    let services = children(demo.id(), "demo-service");
-    assert_eq!(services.len(), 1);
-    let killed = Command::new("kill").args(["-9", &services[0].to_string()]).status().unwrap();
-    assert!(killed.success());
-    let rest: Vec<_> = lines.map(Result::unwrap).collect();
-    assert!(!demo.wait().unwrap().success());
-    assert!(rest.iter().any(|line| line.contains("connect-failed")), "{rest:#?}");
+fn no_process_is_left_behind_after_sigkill() {
+    let demo = Demo::start(&[]);
+    let (directory, processes) = (demo.directory.clone(), demo.processes());
+    demo.signal(Signal::KILL);
+    let (output, _) = demo.wait();
+    assert!(!output.status.success());
+    gone(&processes);
+    fs::remove_dir_all(directory).unwrap(); // Nobody was left to do it.
+}
+
+#[test]
+fn a_terminal_shows_the_table_and_is_as_before_at_the_end() {
+    let command = format!("{WEFT} demo --duration 2s");
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).stdin(Stdio::null());
+    let output = script.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let (before, rest) = text.split_once("\x1b[?1049h").expect(&text);
+    assert!(before.contains("weft demo: starting"), "{text}");
+    let (table, after) = rest.split_once("\x1b[?1049l").expect(&text);
+    assert!(table.contains("SERVICE") && table.contains("cart-v2-1"), "{table}");
+    assert!(table.contains("\x1b[?25l") && table.contains("\x1b[?25h"), "the cursor is back");
+    assert!(after.contains("40 requests, 0 failed"), "{after}");
+}
+
+#[test]
+fn each_command_does_what_the_text_says() {
+    let demo = Demo::start(&["--duration", "4s", "--output", "json"]);
+    demo.run("kill an instance");
+    let (output, said) = demo.wait();
+    assert!(output.status.success(), "{said:#?}");
+    assert_eq!(json(&output)["failures"], 0);
 }

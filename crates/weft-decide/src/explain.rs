@@ -1,0 +1,281 @@
+//! What was decided, in words that people can follow back to the resources that they wrote.
+//!
+//! Nothing is decided here: each function tells what another one's result says.
+
+use std::fmt;
+
+use weft_model::{Backend, ObjectName, PolicyKind, Port, RouteKind, RouteName, WeightedBackend};
+
+use crate::authorize::{Decision, RuleRef, Why};
+use crate::balance::{Load, Picked};
+use crate::locality::Reach;
+use crate::route::{Destination, Matched, RouteTable, Selected};
+
+/// One decision about a request or a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What was decided.
+    pub stage: Stage,
+    /// How.
+    pub verdict: Verdict,
+    /// What made it so.
+    pub because: Vec<Cause>,
+}
+
+/// What is decided, in the order in which it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Which rule of which route a request falls under.
+    Route,
+    /// Which of the rule's backends it goes to.
+    Destination,
+    /// How far away endpoints are used.
+    Locality,
+    /// Which endpoint of the backend is called.
+    Endpoint,
+    /// Whether the workload that is called lets it through.
+    Authorization,
+}
+
+/// What follows from a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request goes on, in this way.
+    Passed(String),
+    /// It is refused.
+    Refused {
+        /// The reason as a stable code.
+        reason: &'static str,
+        /// The same for people.
+        text: String,
+    },
+}
+
+/// An object that made a decision what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Its kind, as in `HTTPRoute`.
+    pub kind: &'static str,
+    /// Its namespace and name.
+    pub object: ObjectName,
+    /// The part of it that did, as in `spec.rules[1].matches[0]`; empty for the whole.
+    pub field: String,
+    /// What that part does, if it is not plain; else empty.
+    pub note: String,
+}
+
+/// Tells which rule the request falls under: what `table`, made for `port` of `service`, selected.
+pub fn route(
+    service: &ObjectName,
+    port: Port,
+    table: &RouteTable,
+    matched: Option<&Matched<'_>>,
+) -> Step {
+    let of_service = |note: &str| Cause {
+        kind: "Service",
+        object: service.clone(),
+        field: String::new(),
+        note: note.to_owned(),
+    };
+    let (verdict, cause) = match matched {
+        Some(Matched { selected, match_index }) => {
+            let Selected { route, rule_index, rule } = selected;
+            let named = rule.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();
+            let text = format!("rule {rule_index}{named} of {}", route.name);
+            let field = format!("spec.rules[{rule_index}].matches[{match_index}]");
+            (Verdict::Passed(text), of_route(&route.name, field, ""))
+        }
+        None if table.is_empty() => {
+            let text = format!("to {service} itself");
+            (Verdict::Passed(text), of_service(&format!("no route is for its port {port}")))
+        }
+        None => {
+            let text = format!("no rule of the routes of {service}, port {port}, matches");
+            (Verdict::Refused { reason: "no-route", text }, of_service("routes are for it"))
+        }
+    };
+    Step { stage: Stage::Route, verdict, because: vec![cause] }
+}
+
+/// Tells where a request under the selected rule goes.
+pub fn destination(selected: &Selected<'_>, destination: &Destination<'_>) -> Step {
+    let Selected { route, rule_index, rule } = selected;
+    let refused = |reason, text: &str| Verdict::Refused { reason, text: text.to_owned() };
+    let mut field = format!("spec.rules[{rule_index}].backendRefs");
+    let mut note = String::new();
+    let verdict = match destination {
+        Destination::Backend(backend) => {
+            let is_it = |one: &WeightedBackend| std::ptr::eq(&one.backend, *backend);
+            let place = rule.backends.iter().position(is_it);
+            if let Some(place) = place {
+                let weight = |one: &WeightedBackend| u64::from(one.weight.get());
+                let total: u64 = rule.backends.iter().map(weight).sum();
+                field = format!("{field}[{place}]");
+                note = format!("a share of {} in {total}", weight(&rule.backends[place]));
+            }
+            match backend {
+                Backend::Service { name, port } => {
+                    Verdict::Passed(format!("to {name}, port {port}"))
+                }
+                Backend::Missing { reason } => refused("no-backend", reason),
+            }
+        }
+        Destination::NoBackend => refused("no-backend", "the rule names no backend"),
+        Destination::NoWeight => refused("no-weight", "all weights of the rule are 0"),
+    };
+    let because = vec![of_route(&route.name, field, &note)];
+    Step { stage: Stage::Destination, verdict, because }
+}
+
+/// Tells whether an attempt is let through; `audits` are the audit rules that would refuse it.
+pub fn authorization<'a>(
+    decision: &Decision,
+    audits: impl IntoIterator<Item = &'a RuleRef>,
+) -> Step {
+    let refused =
+        |why: Why, text: &str| Verdict::Refused { reason: why.code(), text: text.to_owned() };
+    let (verdict, by) = match decision {
+        Decision::Allowed { by: by @ Some(_) } => {
+            (Verdict::Passed("a rule allows it".to_owned()), by)
+        }
+        Decision::Allowed { by: None } => {
+            let text = "no policy allows anything, and any identity of the mesh may call then";
+            (Verdict::Passed(text.to_owned()), &None)
+        }
+        Decision::Denied { by, why } => {
+            let text = match why {
+                Why::DenyRule => "a rule denies it",
+                Why::NoAllowRule => "there are allow lists, and no rule in them matches",
+                Why::NoIdentity => "the caller has no identity of the mesh",
+                Why::UnguardedDeny => "no policy allows anything, and nobody may call then",
+                Why::CannotEvaluate => {
+                    "a rule cannot be evaluated, as no HTTP is seen or the \
+                    path has two readings"
+                }
+            };
+            (refused(*why, text), by)
+        }
+    };
+    let mut because: Vec<_> = by.iter().map(|rule| of_rule(rule, "")).collect();
+    because.extend(audits.into_iter().map(|rule| of_rule(rule, "would deny it, and only records")));
+    Step { stage: Stage::Authorization, verdict, because }
+}
+
+/// Tells how far away endpoints of `backend` are used.
+pub fn locality(backend: &ObjectName, reach: Reach) -> Step {
+    let text = match reach {
+        Reach::Zone => "endpoints of the same zone",
+        Reach::Region => "endpoints of the same region",
+        Reach::All => "all endpoints",
+    };
+    let because = vec![of_traffic(backend, "locality, availability and load of its endpoints")];
+    Step { stage: Stage::Locality, verdict: Verdict::Passed(text.to_owned()), because }
+}
+
+/// Tells which endpoint of `backend` was picked by its load; `name` names them.
+pub fn endpoint(
+    backend: &ObjectName,
+    picked: Option<&Picked>,
+    name: impl Fn(usize) -> String,
+) -> Step {
+    // In milliseconds, as most requests take some.
+    let load = |load: Load| format!("{:.3} ms", load.0 * 1000.0);
+    let chosen = picked.map(|Picked { index, load: own, over }| {
+        let note = match over {
+            Some((other, theirs)) => {
+                format!("a load of {}, {} has {}", load(*own), name(*other), load(*theirs))
+            }
+            None => "it is the only one that may be called".to_owned(),
+        };
+        (name(*index), note)
+    });
+    chosen_endpoint(backend, chosen)
+}
+
+/// Tells which endpoint of `backend` has the turn; `name` names them.
+pub fn endpoint_in_turn(
+    backend: &ObjectName,
+    index: Option<usize>,
+    name: impl Fn(usize) -> String,
+) -> Step {
+    chosen_endpoint(backend, index.map(|index| (name(index), "it was its turn".to_owned())))
+}
+
+/// The endpoint's name and why it was chosen, if one was.
+fn chosen_endpoint(backend: &ObjectName, chosen: Option<(String, String)>) -> Step {
+    let (verdict, note) = match chosen {
+        Some((name, note)) => (Verdict::Passed(name), note),
+        None => {
+            let text = format!("{backend} has no endpoint to call");
+            (Verdict::Refused { reason: "no-endpoint", text }, String::new())
+        }
+    };
+    Step { stage: Stage::Endpoint, verdict, because: vec![of_traffic(backend, &note)] }
+}
+
+fn of_route(name: &RouteName, field: String, note: &str) -> Cause {
+    let kind = match name.kind {
+        RouteKind::Http => "HTTPRoute",
+    };
+    Cause { kind, object: name.object.clone(), field, note: note.to_owned() }
+}
+
+fn of_rule(rule: &RuleRef, note: &str) -> Cause {
+    let name = rule.policy_name();
+    let kind = match name.kind {
+        PolicyKind::Authorization => "AuthorizationPolicy",
+    };
+    Cause { kind, object: name.object, field: rule.field(), note: note.to_owned() }
+}
+
+fn of_traffic(backend: &ObjectName, note: &str) -> Cause {
+    let (field, note) = (String::new(), note.to_owned());
+    Cause { kind: "Service", object: backend.clone(), field, note }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Route => "route",
+            Stage::Destination => "destination",
+            Stage::Locality => "locality",
+            Stage::Endpoint => "endpoint",
+            Stage::Authorization => "authorization",
+        })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Passed(text) => f.write_str(text),
+            Verdict::Refused { reason, text } => write!(f, "refused ({reason}): {text}"),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cause { kind, object, field, note } = self;
+        write!(f, "{kind} {object}")?;
+        if !field.is_empty() {
+            write!(f, ", {field}")?;
+        }
+        if !note.is_empty() {
+            write!(f, ": {note}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The stage with its verdict in a line, and a line for each cause.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Step { stage, verdict, because } = self;
+        write!(f, "{stage}: {verdict}")?;
+        because.iter().try_for_each(|cause| write!(f, "\n  {cause}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
