@@ -20,6 +20,7 @@ pub mod h2;
 mod inbound;
 mod listener;
 mod live;
+mod names;
 mod outbound;
 mod prefixed;
 mod replay;
@@ -46,6 +47,7 @@ use crate::live::Live;
 use crate::snapshot::Configuration;
 
 pub use listener::{Running, StartError, start};
+pub use names::Meaning;
 pub use outbound::Excluded;
 
 /// What all connections of one worker share.

@@ -45,6 +45,8 @@ pub(crate) enum Owner {
 #[derive(Debug)]
 pub(crate) struct ServiceView {
     pub(crate) ports: BTreeMap<Port, Arc<Destination>>,
+    /// Its addresses in the own network.
+    pub(crate) vips: Vec<IpAddr>,
     /// Those whose ports it leads to.
     pub(crate) workloads: BTreeSet<ObjectName>,
 }

@@ -160,8 +160,15 @@ impl Builder {
         };
         ServiceView {
             ports: service.ports.iter().map(port).collect(),
+            vips: self.vips(service).collect(),
             workloads: workloads.iter().map(|workload| workload.name.clone()).collect(),
         }
+    }
+
+    /// The addresses of `service` in the own network.
+    fn vips<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = IpAddr> + 's {
+        let own = service.vips.iter().filter(|vip| vip.network == self.network);
+        own.map(|vip| vip.ip)
     }
 
     fn workload(&self, workload: &Workload) -> WorkloadView {
@@ -247,8 +254,8 @@ impl Builder {
         }
         // A virtual address means the Service, whatever else has it.
         for service in held.services.values() {
-            let own = service.vips.iter().filter(|vip| vip.network == self.network);
-            addresses.extend(own.map(|vip| (vip.ip, Owner::Service(service.name.clone()))));
+            let owner = Owner::Service(service.name.clone());
+            addresses.extend(self.vips(service).map(|ip| (ip, owner.clone())));
         }
         addresses
     }
