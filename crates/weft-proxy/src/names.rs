@@ -58,8 +58,8 @@ impl Proxy {
 
 /// The Service that `name` may mean, and whether it means nothing else.
 fn service_of(name: &str, namespace: &str, zone: Option<&str>) -> Option<(ObjectName, bool)> {
-    let is_whole = |name: &str| zone.and_then(|zone| name.strip_suffix(zone)?.strip_suffix('.'));
-    let name = is_whole(name).filter(|rest| rest.ends_with(".svc")).unwrap_or(name);
+    let before_zone = zone.and_then(|zone| name.strip_suffix(zone)?.strip_suffix('.'));
+    let name = before_zone.filter(|rest| rest.ends_with(".svc")).unwrap_or(name);
     let (path, is_ours) = match name.strip_suffix(".svc") {
         Some(path) => (path, true),
         None => (name, !name.contains('.')),
