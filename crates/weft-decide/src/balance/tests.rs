@@ -49,13 +49,17 @@ fn few_or_no_endpoints_are_no_trouble() {
     assert_eq!(last, Some(Picked { index: 3, ..only }));
 }
 
-/// How often each endpoint is picked over a grid of draws.
-fn shares(loads: &[Option<f64>], steps: u32) -> Vec<u32> {
-    let mut shares = vec![0; loads.len()];
+/// How often each endpoint is picked over a grid of draws, and how often it is the other one.
+fn shares(loads: &[Option<f64>], steps: u32) -> Vec<(u32, u32)> {
+    let mut shares = vec![(0, 0); loads.len()];
     let at = |step: u32| (f64::from(step) + 0.5) / f64::from(steps);
     for (a, b) in (0..steps).flat_map(|a| (0..steps).map(move |b| (a, b))) {
         let picked = pick(loads.len(), at(a), at(b), |index| loads[index].map(Load));
-        shares[picked.expect("one is to be had").index] += 1;
+        let Picked { index, over, .. } = picked.expect("one is to be had");
+        shares[index].0 += 1;
+        if let Some((other, _)) = over {
+            shares[other].1 += 1;
+        }
     }
     shares
 }
@@ -74,11 +78,12 @@ proptest! {
         let shares = shares(&loads, steps);
         let count = usable.iter().filter(|usable| **usable).count();
         let expected = f64::from(steps * steps) / count as f64;
-        for (share, usable) in shares.iter().zip(usable) {
+        for ((share, other), usable) in shares.into_iter().zip(usable) {
             let expected = if usable { expected } else { 0.0 };
             // The grid is not endlessly fine.
-            let is_near = (f64::from(*share) - expected).abs() <= expected * 0.03;
-            prop_assert!(is_near, "{} instead of {}", share, expected);
+            let is_near = |share: u32| (f64::from(share) - expected).abs() <= expected * 0.03;
+            prop_assert!(is_near(share), "{} instead of {}", share, expected);
+            prop_assert!(count == 1 || is_near(other), "{} instead of {}", other, expected);
         }
     }
 

@@ -359,6 +359,28 @@ fn threads_keep_the_share_too() {
 }
 
 #[test]
+fn a_place_that_was_taken_in_vain_is_given_back() {
+    let backend = Backend::new(2, policy(1, 50));
+    let ejector = &backend.endpoints[0];
+    let mut turns = 0;
+    ejector.update(|state| {
+        turns += 1;
+        if turns == 2 {
+            return None;
+        }
+        // Meanwhile, in another thread.
+        let mut other = State::default();
+        other.phase = Phase::Avoided;
+        ejector.state.store(other.to_bits(), Ordering::Release);
+        assert!(backend.roster.take(1));
+        Some(state.after(Ticket::Regular, Seen::Failure, &backend.terms).0)
+    });
+    assert_eq!(turns, 2);
+    assert_eq!(backend.standing(0), Standing::Probe);
+    assert_eq!(backend.roster.ejected(), 0);
+}
+
+#[test]
 fn of_many_at_once_one_is_the_probe() {
     let mut backend = Backend::new(2, policy(1, 50));
     backend.fails(0, 1);
