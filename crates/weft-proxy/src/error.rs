@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use weft_decide::authorize::Why;
+use weft_decide::deadline::{Limit, TimeoutError};
 use weft_decide::eject::Seen;
 use weft_decide::limits::{LimitName, LimitReached};
 use weft_decide::normalize::PathError;
@@ -258,18 +259,17 @@ pub enum ProxyError {
         /// How.
         source: StreamError,
     },
-    /// The request, with all its attempts, took longer than its rule allows.
-    #[error("the request took longer than the {limit:?} that timeouts.request allows")]
-    RequestTimeout {
-        /// What is allowed.
-        limit: Duration,
+    /// The request, or an attempt of it, took too long.
+    #[error("it took longer than the {whole:?} that {} allows", limit_name(*limit))]
+    Timeout {
+        /// Who allows no more.
+        limit: Limit,
+        /// How much that is.
+        whole: Duration,
     },
-    /// An attempt took longer than the rule allows.
-    #[error("the attempt took longer than the {limit:?} that timeouts.backendRequest allows")]
-    AttemptTimeout {
-        /// What is allowed.
-        limit: Duration,
-    },
+    /// A deadline of the caller's that cannot be read.
+    #[error("{0}")]
+    BadTimeout(TimeoutError),
     /// The peer of a live connection may not go on.
     #[error("the connection was ended: {0}")]
     PeerRevoked(Box<weft_identity::Reason>),
@@ -355,8 +355,7 @@ impl ProxyError {
             E::UpstreamClosed { was_reused: false, .. }
             | E::UpstreamMalformed { .. }
             | E::UpstreamBroke { .. }
-            | E::RequestTimeout { .. }
-            | E::AttemptTimeout { .. } => Seen::Failure,
+            | E::Timeout { limit: Limit::Request | Limit::Attempt, .. } => Seen::Failure,
             _ => Seen::Nothing,
         }
     }
@@ -427,8 +426,15 @@ impl ProxyError {
             E::UpstreamBroke { .. } => (502, "upstream-broke", Upstream, Unknown),
             E::PeerRevoked(_) => (503, "peer-revoked", Upstream, Unknown),
             E::PolicyChanged(_) => (403, "policy-changed", Client, Unknown),
-            E::RequestTimeout { .. } => (504, "request-timeout", Upstream, Unknown),
-            E::AttemptTimeout { .. } => (504, "attempt-timeout", Upstream, Unknown),
+            E::Timeout { limit, .. } => {
+                let reason = match limit {
+                    Limit::Request => "request-timeout",
+                    Limit::Attempt => "attempt-timeout",
+                    Limit::Caller => "caller-timeout",
+                };
+                (504, reason, Upstream, Unknown)
+            }
+            E::BadTimeout(_) => (400, "bad-timeout", Client, Unprocessed),
             E::InboundHandshake(_) => (0, "handshake-failed", Client, Unprocessed),
             E::InboundTimeout => (0, "handshake-timeout", Client, Unprocessed),
             E::Preface(_) => (0, "bad-preface", Client, Unprocessed),
@@ -453,5 +459,14 @@ fn denied_by(why: Why, rule: Option<&str>) -> String {
         (Why::NoAllowRule | Why::DenyRule | Why::CannotEvaluate, _) => {
             ": no allow rule of the policies that guard it matches".to_owned()
         }
+    }
+}
+
+/// What sets a limit, in words.
+fn limit_name(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Request => "the rule's timeouts.request",
+        Limit::Attempt => "the rule's timeouts.backendRequest",
+        Limit::Caller => "the caller",
     }
 }

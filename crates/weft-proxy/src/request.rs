@@ -1,14 +1,17 @@
 //! The life of a request, from its head to its record.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use weft_decide::deadline::{self, Bound, Deadline};
 use weft_decide::eject::Seen;
+use weft_decide::grpc::{is_call, status as grpc_status_of};
 use weft_decide::normalize;
-use weft_decide::retry::{self, Next, Outcome, RetryPolicy};
+use weft_decide::retry::{self, Next, Outcome};
 use weft_decide::route::{self, Destination, Selected};
 use weft_http::{Known, RequestHead, ResponseHead};
-use weft_model::{self as model, TimeBound};
+use weft_model::{self as model, Retry, Route, Timeouts};
 use weft_telemetry::trace::TraceContext;
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
@@ -65,35 +68,41 @@ async fn outbound(
 ) -> Result<(), ProxyError> {
     prepare(connection, exchange)?;
     let record = &mut recording.record;
-    let Decided { backend, policy, timeouts } = decide(proxy, connection, exchange.head, record)?;
+    let Decided { backend, rule } = decide(proxy, connection, exchange.head, record)?;
     backend.describe(&mut recording.record);
     exchange.keep_body();
     let _place = backend.request_place()?;
-    let deadline = timeouts
-        .request()
-        .map(|limit| Deadline { limit: limit.duration(), at: recording.began + limit.duration() });
+    backend.budget().request(proxy.now());
+    let rule = rule.as_ref().map(|(route, index)| &route.rules[*index]);
+    let timeouts = rule.map(|rule| rule.timeouts).unwrap_or_default();
+    let tries = Tries {
+        policy: rule.and_then(|rule| rule.retry.as_ref()),
+        deadline: recording.deadline(exchange.head, &timeouts)?,
+        is_final: false,
+    };
 
     // Try endpoints until one answers, or the request cannot be sent again.
     let (mut before, mut tried) = (None, Tried::default());
     loop {
         recording.record.attempts += 1;
-        let tries = Tries { policy: &policy, deadline, timeouts };
-        let delay = match attempt(proxy, &backend, exchange, recording, Some(&tries), &mut tried)
-            .await
-        {
+        let ended = attempt(proxy, &backend, exchange, recording, &tries, &mut tried).await;
+        let delay = match ended {
             Ok(Ended::Complete) => return Ok(()),
             Ok(Ended::Again(delay)) => delay,
             // That there is no other endpoint is not why the request failed.
             Err(ProxyError::NoEndpoint { .. }) if before.is_some() => {
                 return before.map_or(Ok(()), Err);
             }
-            Err(error) => match next(proxy, &tries, exchange, recording, error.verdict().outcome) {
-                Next::Stop => return Err(error),
-                Next::RetryAfter(delay) => {
-                    before = Some(error);
-                    delay
+            Err(error) => {
+                let outcome = error.verdict().outcome;
+                match next(proxy, &backend, &tries, exchange, recording, outcome) {
+                    Next::Stop => return Err(error),
+                    Next::RetryAfter(delay) => {
+                        before = Some(error);
+                        delay
+                    }
                 }
-            },
+            }
         };
         if !delay.is_zero() {
             proxy.world.clock.sleep(delay).await;
@@ -101,18 +110,12 @@ async fn outbound(
     }
 }
 
-/// By when a request must have been answered.
-#[derive(Clone, Copy)]
-struct Deadline {
-    limit: Duration,
-    at: Moment,
-}
-
 /// How often and how long a request may be tried.
 struct Tries<'t> {
-    policy: &'t RetryPolicy,
-    deadline: Option<Deadline>,
-    timeouts: model::Timeouts,
+    policy: Option<&'t Retry>,
+    deadline: Deadline,
+    /// Whether any answer is given to the caller, whatever it is.
+    is_final: bool,
 }
 
 /// How an attempt ended that did not fail.
@@ -123,26 +126,11 @@ enum Ended {
     Again(Duration),
 }
 
-impl Tries<'_> {
-    /// How long the next attempt may take, and what it is if it takes longer; none if for ever.
-    fn limit(&self, now: Moment) -> Option<(Duration, ProxyError)> {
-        let attempt = self.timeouts.attempt().map(TimeBound::duration);
-        let left = self.deadline.map(|deadline| (deadline.at.since(now), deadline.limit));
-        match (attempt, left) {
-            (Some(limit), left) if left.is_none_or(|(left, _)| limit < left) => {
-                Some((limit, ProxyError::AttemptTimeout { limit }))
-            }
-            (_, Some((left, limit))) => Some((left, ProxyError::RequestTimeout { limit })),
-            (_, None) => None,
-        }
-    }
-}
-
 /// Where a request goes, and how.
 struct Decided {
     backend: Rc<Backend>,
-    policy: RetryPolicy,
-    timeouts: model::Timeouts,
+    /// The rule that it falls under, if it does.
+    rule: Option<(Arc<Route>, usize)>,
 }
 
 /// Decides where the request goes: by the rules of what was called, or to its own endpoints.
@@ -155,8 +143,7 @@ fn decide(
     let called = connection.destination(proxy)?;
     if called.routes.is_empty() {
         let backend = connection.backend_of(proxy, &called);
-        let (policy, timeouts) = Default::default();
-        return Ok(Decided { backend, policy, timeouts });
+        return Ok(Decided { backend, rule: None });
     }
     let no_route = || ProxyError::NoRoute { destination: called.name.to_string() };
     let Selected { route, rule_index, rule } = called.routes.select(head).ok_or_else(no_route)?;
@@ -180,17 +167,7 @@ fn decide(
             return Err(ProxyError::NoWeight { route: route.name.to_string(), rule: rule_index });
         }
     };
-    let policy = rule.retry.as_ref().map(policy).unwrap_or_default();
-    Ok(Decided { backend, policy, timeouts: rule.timeouts })
-}
-
-fn policy(retry: &model::Retry) -> RetryPolicy {
-    RetryPolicy {
-        retries_max: retry.retries_max,
-        codes: retry.statuses.iter().map(|status| status.get()).collect(),
-        backoff_base: retry.backoff_base.duration(),
-        backoff_max: retry.backoff_max.duration(),
-    }
+    Ok(Decided { backend, rule: Some((route.clone(), rule_index)) })
 }
 
 /// What others ask of the workload. Never retried here: the caller's proxy decides. But that the
@@ -216,19 +193,18 @@ async fn inbound(
     backend.describe(&mut recording.record);
     let judge = || connection.judge_again(proxy, &guard, head.as_ref());
     let (mut watch, mut tried) = (proxy.live.watch(), Tried::default());
-    let tries = Tries {
-        policy: &RetryPolicy::default(),
-        deadline: None,
-        timeouts: model::Timeouts::default(),
-    };
+    // Nobody waits for what its caller has given up.
+    let deadline = recording.deadline(exchange.head, &Timeouts::default())?;
+    let tries = Tries { policy: None, deadline, is_final: true };
     loop {
         recording.record.attempts += 1;
-        let trying = attempt(proxy, &backend, exchange, recording, None, &mut tried);
+        let trying = attempt(proxy, &backend, exchange, recording, &tries, &mut tried);
         let tried = watch.over(judge, trying).await.flatten();
         let Err(error) = tried else { return Ok(()) };
         let outcome = error.verdict().outcome;
         let was_idle = outcome == Outcome::BrokeWhenReused;
-        if !was_idle || next(proxy, &tries, exchange, recording, outcome) == Next::Stop {
+        let mut next = || next(proxy, &backend, &tries, exchange, recording, outcome);
+        if !was_idle || next() == Next::Stop {
             return Err(error);
         }
     }
@@ -237,19 +213,30 @@ async fn inbound(
 /// Whether the request is sent once more after an attempt that ended with `outcome`.
 fn next(
     proxy: &Proxy,
+    backend: &Backend,
     tries: &Tries<'_>,
     exchange: &Exchange<'_>,
-    recording: &Recording<'_>,
+    recording: &mut Recording<'_>,
     outcome: Outcome,
 ) -> Next {
-    let facts = retry::Facts {
+    let (now, policy) = (proxy.now(), &backend.destination().traffic.retry_budget);
+    // What nobody has processed costs no server anything.
+    let is_free = outcome == Outcome::Unprocessed;
+    let facts = retry::Tried {
         retries: recording.record.attempts - 1,
         outcome,
         is_replayable: exchange.is_replayable(),
         is_idempotent: exchange.head.is_idempotent(),
-        left: tries.deadline.map(|deadline| deadline.at.since(proxy.world.clock.now())),
+        is_marked: exchange.response.fields.values(RETRIED).next().is_some(),
+        has_budget: true,
+        left: tries.deadline.left(now).map(|bound| bound.left),
     };
-    retry::next(tries.policy, &facts, proxy.world.entropy.fraction())
+    let next = retry::after(tries.policy, &facts, proxy.world.entropy.fraction());
+    if next != Next::Stop && !is_free && !backend.budget().retry(policy, now) {
+        recording.record.retry_denied = Some("budget");
+        return Next::Stop;
+    }
+    next
 }
 
 /// Gives the request its one spelling, and takes out what only the mesh may say.
@@ -275,7 +262,7 @@ async fn attempt(
     backend: &Backend,
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
-    tries: Option<&Tries<'_>>,
+    tries: &Tries<'_>,
     tried: &mut Tried,
 ) -> Result<Ended, ProxyError> {
     let endpoint = backend.pick(proxy, tried)?;
@@ -284,13 +271,15 @@ async fn attempt(
     recording.record.workload = endpoint.workload();
     let now = proxy.world.clock.now();
     let mut attempted = endpoint.attempt(backend.terms(proxy), now);
+    let bound = tries.deadline.attempt(proxy.since_start(now));
+    deadline::carry(exchange.head, bound.map(|bound| bound.left), endpoint.is_secured());
     let at = At { backend, endpoint, attempted: &mut attempted };
     let asking = ask(proxy, at, exchange, recording, tries);
-    let result = match tries.and_then(|tries| tries.limit(now)) {
+    let result = match bound {
         None => asking.await,
-        Some((limit, error)) => {
-            let asked = within(&*proxy.world.clock, limit, asking).await;
-            asked.unwrap_or(Err(error))
+        Some(Bound { left, whole, limit }) => {
+            let asked = within(&*proxy.world.clock, left, asking).await;
+            asked.unwrap_or(Err(ProxyError::Timeout { limit, whole }))
         }
     };
     if let Err(error) = &result {
@@ -312,7 +301,7 @@ async fn ask(
     at: At<'_>,
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
-    tries: Option<&Tries<'_>>,
+    tries: &Tries<'_>,
 ) -> Result<Ended, ProxyError> {
     let At { backend, endpoint, attempted } = at;
     let address = endpoint.address();
@@ -331,26 +320,29 @@ async fn ask(
     endpoint.heed(&mut exchange.response.fields)?;
     let status = exchange.response.status;
     let is_grpc = recording.record.protocol == Protocol::Grpc;
-    let mut grpc_status = grpc::status(&exchange.response.fields);
+    let mut grpc_status = grpc_status_of(&exchange.response.fields);
     if !is_grpc || grpc_status.is_some() {
         attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
     }
-    if let Some(tries) = tries
-        && reply != Reply::Upgraded
-        && let Next::RetryAfter(delay) =
-            next(proxy, tries, exchange, recording, Outcome::Answered(status))
-    {
-        return Ok(Ended::Again(delay));
+    if !tries.is_final && reply != Reply::Upgraded {
+        let outcome = Outcome::of_answer(status, grpc_status);
+        let next = next(proxy, backend, tries, exchange, recording, outcome);
+        if let Next::RetryAfter(delay) = next {
+            return Ok(Ended::Again(delay));
+        }
+        if recording.record.attempts > 1 {
+            exchange.response.fields.set(RETRIED, b"1");
+        }
     }
     recording.answered(status);
-    if tries.is_none() && proxy.drain.is_on() {
+    if tries.is_final && proxy.drain.is_on() {
         exchange.response.fields.append(DRAINING, b"1");
         exchange.end_after_answer();
     }
 
     watch.over(judge, exchange.relay(upstream, reply, address)).await??;
     if is_grpc {
-        grpc_status = grpc_status.or_else(|| grpc::status(connected.stream.trailers()));
+        grpc_status = grpc_status.or_else(|| grpc_status_of(connected.stream.trailers()));
         attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
         recording.record.grpc_status = grpc_status.and_then(|code| u16::try_from(code).ok());
     }
@@ -382,11 +374,12 @@ async fn fail(
     if exchange.has_answered() || matches!(error, ProxyError::ClientGone) {
         return; // The connection is broken off, which tells the caller that something is missing.
     }
-    let is_grpc = grpc::is_call(exchange.head);
+    let is_grpc = is_call(exchange.head);
     let mut head = if is_grpc {
-        let status = grpc::status_of_http(verdict.status);
-        record.grpc_status = u16::try_from(status).ok();
-        grpc::failure(&verdict, &error.to_string())
+        let head = grpc::failure(&verdict, &error.to_string());
+        let status = weft_decide::grpc::status(&head.fields);
+        record.grpc_status = status.and_then(|status| u16::try_from(status).ok());
+        head
     } else {
         let mut head = ResponseHead::with_status(verdict.status);
         head.fields.append("Weft-Reason", verdict.reason.as_bytes());
@@ -415,6 +408,9 @@ pub(crate) const NOT_PROCESSED: &str = "Weft-Not-Processed";
 /// A response of a proxy of the mesh that is about to end.
 pub(crate) const DRAINING: &str = "Weft-Draining";
 
+/// A response to a request that was sent again on its way: nobody before it is to do so too.
+const RETRIED: &str = "Weft-Retried";
+
 /// A record under way. If the request is dropped, it is finished all the same.
 struct Recording<'p> {
     proxy: &'p Proxy,
@@ -435,7 +431,7 @@ impl<'p> Recording<'p> {
         let clock = &proxy.world.clock;
         let protocol = match codec {
             Codec::Http1 => Protocol::Http1,
-            Codec::Http2 if grpc::is_call(exchange.head) => Protocol::Grpc,
+            Codec::Http2 if is_call(exchange.head) => Protocol::Grpc,
             Codec::Http2 => Protocol::Http2,
         };
         let mut record = connection.record(protocol, clock.wall());
@@ -445,6 +441,12 @@ impl<'p> Recording<'p> {
         let _busy = proxy.drain.busy();
         record.trace = TraceContext::from_fields(&exchange.head.fields);
         Recording { proxy, record, codec, began: clock.now(), is_finished: false, _busy }
+    }
+
+    /// By when the request must be answered, as `timeouts` and its caller say.
+    fn deadline(&self, head: &RequestHead, timeouts: &Timeouts) -> Result<Deadline, ProxyError> {
+        let asked = deadline::asked(head).map_err(ProxyError::BadTimeout)?;
+        Ok(Deadline::new(timeouts, asked, self.proxy.since_start(self.began)))
     }
 
     fn answered(&mut self, status: u16) {

@@ -303,35 +303,21 @@ fn odd_requests_of_http1_are_spelled_as_http2_allows() {
 }
 
 #[test]
-fn a_grpc_call_is_known_and_told_its_failure() {
-    let call = |kind: &str| {
-        let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\n\r\n");
-        let mut head = RequestHead::default();
-        weft_http::request::parse(text.as_bytes(), &mut head).unwrap();
-        grpc::is_call(&head)
-    };
-    assert!(call("application/grpc") && call("Application/gRPC+proto"));
-    assert!(call("application/grpc;charset=utf-8"));
-    assert!(!call("application/grpc-web") && !call("application/json") && !call(""));
-    assert!(!grpc::is_call(&request_head()));
-
+fn a_grpc_call_is_told_its_failure() {
     let mut verdict = ProxyError::NoEndpoint { backend: "cart".to_owned() }.verdict();
     let head = grpc::failure(&verdict, "100 % \"ü\"\nend");
-    assert_eq!((head.status, grpc::status(&head.fields)), (200, Some(14)));
+    assert_eq!((head.status, weft_decide::grpc::status(&head.fields)), (200, Some(14)));
     let field = |name| std::str::from_utf8(head.fields.get(name).unwrap()).unwrap();
     assert_eq!(field("grpc-message"), "100 %25 \"%C3%BC\"%0Aend");
     assert_eq!(field("content-type"), "application/grpc");
     assert_eq!(field("weft-reason"), "no-endpoint");
-    for (status, code) in [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (418, 2)] {
+    for (status, code) in [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (504, 4), (418, 2)]
+    {
         verdict.status = status;
-        assert_eq!(grpc::status(&grpc::failure(&verdict, "").fields), Some(code));
+        assert_eq!(weft_decide::grpc::status(&grpc::failure(&verdict, "").fields), Some(code));
     }
     let long = grpc::failure(&verdict, &"ü".repeat(10_000));
     assert!(long.fields.get("grpc-message").unwrap().len() < 1100);
-    let mut fields = weft_http::Fields::default();
-    assert_eq!(grpc::status(&fields), None);
-    fields.append("grpc-status", b"-1");
-    assert_eq!(grpc::status(&fields), None);
 }
 
 #[test]
