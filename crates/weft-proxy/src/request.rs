@@ -330,7 +330,7 @@ async fn ask(
         if let Next::RetryAfter(delay) = next {
             return Ok(Ended::Again(delay));
         }
-        if recording.record.attempts > 1 {
+        if recording.record.attempts > 1 && status >= 500 {
             exchange.response.fields.set(RETRIED, b"1");
         }
     }
