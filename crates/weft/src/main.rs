@@ -9,6 +9,7 @@ mod demo;
 mod joined;
 mod proxy;
 mod resources;
+mod run;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Command {
     Token(resources::Token),
     /// Run the control plane of a mesh outside Kubernetes.
     Control(control::Arguments),
+    /// Run a command in a network of its own, whose only way in and out is the mesh.
+    Run(run::Arguments),
     /// Run a proxy with explicit listeners and given certificates.
     Proxy(proxy::Arguments),
 }
@@ -60,6 +63,10 @@ fn main() -> ExitCode {
         Command::Token(arguments) => resources::token(&arguments),
         Command::Control(arguments) => control::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
+        Command::Run(arguments) => match run::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

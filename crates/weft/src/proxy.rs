@@ -2,10 +2,12 @@
 
 mod file;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -34,13 +36,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 
-    /// Which requests and connections get a line in the access log, on standard error.
-    #[arg(long, value_enum, default_value_t = LogSelect::Failures)]
-    access_log: LogSelect,
-
-    /// How a line of the access log looks.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    access_log_format: LogFormat,
+    #[command(flatten)]
+    log: Log,
 
     /// Where metrics (`/metrics`) and readiness (`/ready`) are shown.
     #[arg(long, value_name = "ADDRESS")]
@@ -49,6 +46,34 @@ pub struct Arguments {
     /// How long what is under way may take to come to its end after SIGTERM, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain_timeout: u64,
+}
+
+/// What is logged of requests and connections.
+#[derive(Clone, Copy, clap::Args)]
+pub struct Log {
+    /// Which requests and connections get a line in the access log, on standard error.
+    #[arg(long, value_enum, default_value_t = LogSelect::Failures)]
+    access_log: LogSelect,
+
+    /// How a line of the access log looks.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    access_log_format: LogFormat,
+}
+
+impl Log {
+    /// Starts the log, on a thread of its own.
+    pub fn start(&self) -> io::Result<(AccessLog, JoinHandle<()>)> {
+        let select = match self.access_log {
+            LogSelect::Off => Select::Off,
+            LogSelect::Failures => Select::Failures,
+            LogSelect::All => Select::All,
+        };
+        let format = match self.access_log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        AccessLog::start(format, select, io::stderr())
+    }
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -74,18 +99,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let world = weft_net::world();
     let path = &arguments.config;
     let checked = file::load(&*world.files, path)?;
-    let select = match arguments.access_log {
-        LogSelect::Off => Select::Off,
-        LogSelect::Failures => Select::Failures,
-        LogSelect::All => Select::All,
-    };
-    let format = match arguments.access_log_format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-    };
-    let (access_log, log_thread) = AccessLog::start(format, select, std::io::stderr())
-        .context("cannot start the thread of the access log")?;
-
+    let (access_log, log_thread) =
+        arguments.log.start().context("cannot start the thread of the access log")?;
     let registry = Registry::new(metrics::Options {
         version: env!("CARGO_PKG_VERSION"),
         ..metrics::Options::default()
@@ -227,6 +242,6 @@ async fn warm(world: &World, joined: &Joined, needs_own: bool, outbound: &[Outbo
 }
 
 /// Reads the file at `path`, with an error that names it.
-fn read(files: &dyn Files, path: &Path) -> anyhow::Result<Vec<u8>> {
+pub fn read(files: &dyn Files, path: &Path) -> anyhow::Result<Vec<u8>> {
     files.read(path, FILE_BYTES_MAX).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -1,0 +1,184 @@
+//! `weft run`: a command in a network of its own, whose only way in and out is a proxy.
+
+mod dns;
+mod options;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use weft_control::api::RegisterRequest;
+use weft_model::Protocol;
+use weft_net::namespace::{Confined, ConfineError, Exit, Opened, Plan, confine};
+use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
+use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach};
+use weft_proxy::{Excluded, Parts, Proxy, start};
+use weft_telemetry::metrics::{self, Metrics, Registry};
+use weft_telemetry::{AccessLog, Both};
+use weft_world::{ListenerOptions, World};
+
+use self::options::Checked;
+pub use self::options::Arguments;
+use crate::joined::{self, Joined, Joining, Workload};
+
+/// How long the command waits for what the control plane has to say before it is started.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long what is under way may take to come to its end after the command was told to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs the command to its end, and passes its exit code on.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let world = weft_net::world();
+    let checked = options::check(&*world.files, arguments)?;
+    // Before there is any other thread, since it divides the process.
+    let plan = Plan {
+        program: checked.program.clone(),
+        arguments: checked.arguments.clone(),
+        search: dns::zones(&checked).search(),
+    };
+    let confined = confine(&plan).map_err(explain)?;
+
+    let (access_log, log_thread) =
+        checked.log.start().context("cannot start the thread of the access log")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .context("cannot start the event loop")?;
+    let ended = runtime.block_on(serve(world, checked, confined, access_log));
+    drop(runtime);
+    // The last lines of the access log are still on their way.
+    let _ = log_thread.join();
+    Ok(ExitCode::from(ended?.code()))
+}
+
+/// A message for who may not make namespaces.
+fn explain(error: ConfineError) -> anyhow::Error {
+    let is_forbidden = matches!(error, ConfineError::NotAllowed(_));
+    let error = anyhow::Error::new(error);
+    if is_forbidden {
+        return error.context(
+            "a network for the command cannot be made; run it as root, or use `weft proxy` with \
+             explicit listeners, for which no rights are needed",
+        );
+    }
+    error.context("a network for the command cannot be made")
+}
+
+async fn serve(
+    world: World,
+    checked: Checked,
+    confined: Confined,
+    access_log: AccessLog,
+) -> anyhow::Result<Exit> {
+    let Opened { captured, dns_datagrams, dns_listeners, inside, mut command } =
+        confined.open().context("the command's network cannot be used")?;
+    let registry = Registry::new(metrics::Options {
+        version: env!("CARGO_PKG_VERSION"),
+        ..metrics::Options::default()
+    });
+    registry.watch_access_log(&access_log);
+
+    let (workload, tunnels) = register(&world, &checked)?;
+    let joining = Joining {
+        token: checked.token.clone(),
+        service_account: checked.service_account.clone(),
+        services: checked.services.clone(),
+        data: Some(checked.data.clone()),
+        workload: Some(workload),
+        registry: registry.clone(),
+    };
+    let joined = joined::join(&world, joining).await?;
+    let proxy = Rc::new(Proxy::new(Parts {
+        inside: Rc::new(inside),
+        world: world.clone(),
+        tls: Some(Rc::new(joined.tls.clone())),
+        recorder: Rc::new(Both(Metrics::new(&registry), access_log)),
+        configuration: joined.configuration.clone(),
+        discovery: Some(joined.discovery()),
+    }));
+    let excluded = Excluded { cidrs: checked.exclude_cidrs.clone(), ports: checked.exclude_ports.clone() };
+    let captured = captured.into_iter().map(|listener| Outbound {
+        listen: Listen::Open(listener),
+        to: OutboundTo::Original(excluded.clone()),
+    });
+    let published = checked.publish.iter().map(|publish| {
+        let endpoint = EndpointSpec::new(publish.application, Reach::Application);
+        let name = format!("published {}", publish.listen);
+        Outbound::fixed(publish.listen, &name, Protocol::Opaque, vec![endpoint])
+    });
+    let outbound = captured.chain(published).collect();
+    let _running = start(&proxy, outbound, vec![tunnels]).context("the proxy cannot start")?;
+    if let Some(address) = checked.metrics {
+        let shown = crate::admin::Shown {
+            registry,
+            configuration: joined.configuration.clone(),
+            needs_own: true,
+        };
+        let address = crate::admin::start(address, shown)?;
+        eprintln!("weft run: metrics at http://{address}/metrics");
+    }
+    let names = dns::Server::new(&world, proxy.clone(), dns::zones(&checked));
+    let answering = names.serve(dns_datagrams, dns_listeners);
+    if !joined.ready(&world, true, READY_TIMEOUT).await {
+        let why = joined.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());
+        eprintln!(
+            "weft run: starting without all that the control plane has to say; until then, what is \
+             not known is refused: {why}"
+        );
+    }
+    let program = checked.program.to_string_lossy().into_owned();
+    command.start().await.with_context(|| format!("cannot run {program}"))?;
+    let ended = {
+        let mut ending = std::pin::pin!(command.wait());
+        tokio::select! {
+            biased;
+            ended = &mut ending => ended,
+            () = drain(&world, &joined, &proxy) => ending.await,
+            () = answering => bail!("the DNS server has ended"),
+        }
+    };
+    joined.leave(&world).await;
+    ended.context("the command's end was not seen")
+}
+
+/// What is registered, and the listener for tunnels to it.
+fn register(world: &World, checked: &Checked) -> anyhow::Result<(Workload, Inbound)> {
+    let listen = checked.tunnels;
+    let listener = world
+        .network
+        .listen(listen, ListenerOptions::default())
+        .with_context(|| format!("cannot listen for tunnels at {listen}"))?;
+    let millis = world.clock.wall().0.as_millis();
+    let generation = u64::try_from(millis).unwrap_or(u64::MAX);
+    let registration = RegisterRequest {
+        workload: checked.name.to_string(),
+        generation,
+        services: checked.services.iter().map(ToString::to_string).collect(),
+        ports: checked.ports.clone(),
+        addresses: vec![listen.ip()],
+        tunnel_port: listener.local_address().port(),
+        region: None,
+        zone: None,
+        labels: BTreeMap::new(),
+    };
+    let applications = BTreeMap::new();
+    let own = OwnWorkload { name: checked.name.clone(), generation, applications };
+    let inbound = Inbound { listen: Listen::Open(listener), own: InboundOwn::Discovered };
+    Ok((Workload { registration, own }, inbound))
+}
+
+/// Once this process is told to end, which the command is told too, takes nothing new for it.
+async fn drain(world: &World, joined: &Joined, proxy: &Proxy) {
+    if weft_net::terminated().await.is_err() {
+        return std::future::pending().await;
+    }
+    joined.drain(world).await;
+    tokio::select! {
+        biased;
+        () = proxy.drain() => {}
+        () = world.clock.sleep(DRAIN_TIMEOUT) => {}
+    }
+}
