@@ -48,6 +48,11 @@ impl Workload {
     pub fn service(&self) -> &'static str {
         self.services.first().copied().unwrap_or(self.name)
     }
+
+    /// Whether `other` has the same Services, so that either can stand in for the other.
+    pub fn is_like(&self, other: &Workload) -> bool {
+        self.services == other.services && self.name != other.name
+    }
 }
 
 const CART_V1: &[&str] = &["cart", "cart-v1"];

@@ -65,7 +65,7 @@ const DENY: &str = "\
 # The page may not call the cart any more.
 apiVersion: weft.dev/v1alpha1
 kind: AuthorizationPolicy
-metadata: { name: deny-web, namespace: shop }
+metadata: { name: deny, namespace: shop }
 spec:
   targetRefs: [{ group: '', kind: Service, name: cart }]
   deny:
