@@ -21,6 +21,7 @@ mod registration;
 mod resources;
 mod routes;
 mod serve;
+mod status;
 mod subscriber;
 mod timer;
 
