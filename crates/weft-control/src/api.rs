@@ -92,7 +92,7 @@ pub struct StoredObject {
     pub yaml: String,
     /// What became of it, where somebody asked for the object itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<ResourceStatus>,
+    pub status: Option<Box<ResourceStatus>>,
 }
 
 /// Objects as they were at one version.

@@ -148,15 +148,14 @@ async fn register(
     // The addresses of the mesh must be known, lest somebody claims one of them.
     api.discovery.caught_up(1).await;
     let (discovery, registration) = (api.discovery.clone(), request.clone());
-    let registered =
-        blocking(move || discovery.register(&certificates, &registration).map_err(failed)).await;
+    let registered = blocking(move || discovery.register(&certificates, &registration)).await;
     match registered {
         Ok(version) => {
             // Whoever asks for its own workload from now on finds it.
             api.discovery.caught_up(version).await;
             Json(api.discovery.registered(&request)).into_response()
         }
-        Err(refusal) => refusal,
+        Err(error) => failed(&error),
     }
 }
 
@@ -166,7 +165,7 @@ async fn leave(
     Json(request): Json<InstanceRequest>,
 ) -> Response {
     let discovery = api.discovery.clone();
-    let left = blocking(move || discovery.leave(&certificates, &request).map_err(failed)).await;
+    let left = blocking(move || discovery.leave(&certificates, &request)).await;
     changed(&api, left).await
 }
 
@@ -176,23 +175,22 @@ async fn drain(
     Json(request): Json<InstanceRequest>,
 ) -> Response {
     let discovery = api.discovery.clone();
-    let drained = blocking(move || discovery.drain(&certificates, &request).map_err(failed)).await;
+    let drained = blocking(move || discovery.drain(&certificates, &request)).await;
     changed(&api, drained).await
 }
 
 /// Answers once those who are connected are told of the change.
-async fn changed(api: &Api, result: Result<u64, Response>) -> Response {
+async fn changed(api: &Api, result: Result<u64, RegistrationError>) -> Response {
     match result {
         Ok(version) => {
             api.discovery.caught_up(version).await;
             Json(serde_json::json!({})).into_response()
         }
-        Err(refusal) => refusal,
+        Err(error) => failed(&error),
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
-fn failed(error: RegistrationError) -> Response {
+fn failed(error: &RegistrationError) -> Response {
     let (reason, status) = error.reason();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     refuse(status, reason, &error.to_string())
@@ -244,7 +242,7 @@ async fn add_statuses(api: &Api, version: u64, objects: &mut [StoredObject]) {
     let mut by_key: BTreeMap<_, _> =
         statuses.into_iter().map(|status| (status.key.clone(), status)).collect();
     for object in objects {
-        object.status = by_key.remove(&object.key);
+        object.status = by_key.remove(&object.key).map(Box::new);
     }
 }
 
