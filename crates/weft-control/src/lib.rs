@@ -26,8 +26,8 @@ mod subscriber;
 mod timer;
 
 pub use client::{Client, ClientError};
-pub use io::HyperIo;
 pub use discovery::{Discovery, DiscoveryError};
+pub use io::HyperIo;
 pub use issuing::{IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};
 pub use line::ControlPlane;
