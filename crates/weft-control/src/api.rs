@@ -90,6 +90,9 @@ pub struct StoredObject {
     pub created_ms: u64,
     /// The object as YAML, with what the store says of it.
     pub yaml: String,
+    /// What became of it, where somebody asked for the object itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Box<ResourceStatus>>,
 }
 
 /// Objects as they were at one version.
@@ -262,4 +265,103 @@ pub struct InstanceRequest {
     pub workload: String,
     /// Which of the instances that had this name it is.
     pub generation: u64,
+}
+
+/// What became of the resources, and the proxies that are connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusResponse {
+    /// The proxies that are connected, by workload and identity.
+    pub proxies: Vec<ProxyStatus>,
+    /// The resources, by kind, namespace and name.
+    pub resources: Vec<ResourceStatus>,
+}
+
+/// A proxy that is connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyStatus {
+    /// Its workload, as `NAMESPACE/NAME`; empty if it has none.
+    pub workload: String,
+    /// Whose certificate it has.
+    pub identity: String,
+    /// The version of its program, in its own words.
+    pub version: String,
+    /// For how long it has been connected, in milliseconds.
+    pub connected_ms: u64,
+    /// How long ago the newest object was made that it has put in force, in milliseconds, counted
+    /// from the start of the control plane at most. Absent if it has none.
+    pub configuration_age_ms: Option<u64>,
+    /// How many objects it holds.
+    pub objects: usize,
+    /// How many it does not hold as they are now: they are on their way, or refused.
+    pub pending: usize,
+    /// What it refuses of that.
+    pub refused: Vec<RefusedObject>,
+}
+
+/// An object that a proxy refuses as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedObject {
+    /// The object, with its kind, as in `service/shop/cart`.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceStatus {
+    /// Which resource.
+    #[serde(flatten)]
+    pub key: ObjectKey,
+    /// What holds of it, and what does not.
+    pub conditions: Vec<ConditionStatus>,
+    /// What is wrong with it in view of the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// The addresses that the mesh gave to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Which of the connected proxies that are told of it have it in force. Absent if it is never
+    /// told by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforced: Option<Enforced>,
+}
+
+/// One thing that holds of a resource, or does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionStatus {
+    /// What, as in `Accepted`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why, in a word.
+    pub reason: String,
+    /// Of a route with regard to one of its parents: which, as `spec.parentRefs` counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<usize>,
+}
+
+/// Which proxies have a resource in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforced {
+    /// How many hold it as it is now.
+    pub by: usize,
+    /// How many are to.
+    pub of: usize,
+    /// How long the slowest has been behind, in milliseconds; absent if none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_ms: Option<u64>,
+    /// Those that refuse it as it is now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusingProxy>,
+}
+
+/// A proxy that refuses a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusingProxy {
+    /// Its workload, or its identity if it has none.
+    pub proxy: String,
+    /// Why.
+    pub reason: String,
 }

@@ -8,8 +8,8 @@ use weft_identity::{AdminCredential, SvidSlot};
 use weft_world::World;
 
 use crate::api::{
-    AppliedObject, ApplyRequest, ApplyResponse, ListResponse, ObjectKey, Refusal, StoredObject,
-    TokenRequest, TokenResponse, WatchEvent,
+    AppliedObject, ApplyRequest, ApplyResponse, ListResponse, ObjectKey, Refusal, StatusResponse,
+    StoredObject, TokenRequest, TokenResponse, WatchEvent,
 };
 use crate::line::Line;
 use crate::routes::NO_NAMESPACE;
@@ -81,6 +81,14 @@ impl Client {
     ) -> Result<ListResponse, ClientError> {
         let path = format!("/api/v1/objects?{}", selection(kind, namespace));
         self.call(Method::GET, &path, Vec::new()).await
+    }
+
+    /// See [`crate::Discovery::status`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<StatusResponse, ClientError> {
+        self.call(Method::GET, "/api/v1/status", Vec::new()).await
     }
 
     /// See [`crate::Resources::get`].

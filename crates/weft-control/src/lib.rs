@@ -21,12 +21,13 @@ mod registration;
 mod resources;
 mod routes;
 mod serve;
+mod status;
 mod subscriber;
 mod timer;
 
 pub use client::{Client, ClientError};
-pub use io::HyperIo;
 pub use discovery::{Discovery, DiscoveryError};
+pub use io::HyperIo;
 pub use issuing::{IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};
 pub use line::ControlPlane;

@@ -152,7 +152,7 @@ impl Resources {
             };
             return Err(StoreError::Conflict(vec![conflict]).into());
         }
-        let is_same = *found.text == *object.to_stored().as_bytes();
+        let is_same = *found.text == *stored_text(object).as_bytes();
         let action = if is_same { Action::Unchanged } else { Action::Configured };
         Ok((action, found.version))
     }
@@ -239,7 +239,8 @@ impl Resources {
             _ => String::from_utf8_lossy(&document.text).into_owned(),
         };
         let key = object_key(&document.key);
-        StoredObject { key, resource_version: document.version.number(), created_ms, yaml }
+        let resource_version = document.version.number();
+        StoredObject { key, resource_version, created_ms, yaml, status: None }
     }
 }
 
@@ -287,8 +288,23 @@ impl Watch {
 }
 
 fn item(object: &Object) -> Result<Item, ApplyError> {
-    let text = object.to_stored().into_bytes();
+    let text = stored_text(object).into_bytes();
     Ok(Item::put(document_key(object), text).expecting(expectation(object)?))
+}
+
+/// The object as it is kept: without a status, which says what became of it at one moment.
+fn stored_text(object: &Object) -> String {
+    let text = object.to_stored();
+    let mut is_status = false;
+    let kept = text.split_inclusive('\n').filter(|line| {
+        // The fields of the object are the only lines that begin at the margin, but for the items
+        // of a list that is one of them.
+        if !line.starts_with([' ', '-']) {
+            is_status = line.starts_with("status:");
+        }
+        !is_status
+    });
+    kept.collect()
 }
 
 fn expectation(object: &Object) -> Result<Expectation, ApplyError> {
@@ -318,7 +334,7 @@ fn key_of(object: &Object) -> ObjectKey {
     object_key(&document_key(object))
 }
 
-fn object_key(key: &DocumentKey) -> ObjectKey {
+pub(crate) fn object_key(key: &DocumentKey) -> ObjectKey {
     let DocumentKey { kind, namespace, name } = key.clone();
     ObjectKey { kind, namespace, name }
 }

@@ -1,5 +1,6 @@
 //! The API over HTTP: which request does what, and who may.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use weft_identity::{AdminRecord, Bearer, CertificateDer};
 use weft_world::Clock;
 
 use crate::api::{
-    ApplyRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal, RegisterRequest, TokenRequest,
-    WatchEvent,
+    ApplyRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal, RegisterRequest, StoredObject,
+    TokenRequest, WatchEvent,
 };
 use crate::discovery::Discovery;
 use crate::issuing::{IssueError, Issuer};
@@ -72,6 +73,7 @@ impl Api {
             .route("/api/v1/objects", get(list))
             .route("/api/v1/objects/{kind}/{namespace}/{name}", object)
             .route("/api/v1/watch", get(watch))
+            .route("/api/v1/status", get(status))
             .fallback(async || refuse(StatusCode::NOT_FOUND, "not-found", "there is no such path"))
             .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BYTES_MAX))
             .layer(from_fn_with_state(self.clone(), admit))
@@ -146,15 +148,14 @@ async fn register(
     // The addresses of the mesh must be known, lest somebody claims one of them.
     api.discovery.caught_up(1).await;
     let (discovery, registration) = (api.discovery.clone(), request.clone());
-    let registered =
-        blocking(move || discovery.register(&certificates, &registration).map_err(failed)).await;
+    let registered = blocking(move || discovery.register(&certificates, &registration)).await;
     match registered {
         Ok(version) => {
             // Whoever asks for its own workload from now on finds it.
             api.discovery.caught_up(version).await;
             Json(api.discovery.registered(&request)).into_response()
         }
-        Err(refusal) => refusal,
+        Err(error) => failed(&error),
     }
 }
 
@@ -164,7 +165,7 @@ async fn leave(
     Json(request): Json<InstanceRequest>,
 ) -> Response {
     let discovery = api.discovery.clone();
-    let left = blocking(move || discovery.leave(&certificates, &request).map_err(failed)).await;
+    let left = blocking(move || discovery.leave(&certificates, &request)).await;
     changed(&api, left).await
 }
 
@@ -174,23 +175,22 @@ async fn drain(
     Json(request): Json<InstanceRequest>,
 ) -> Response {
     let discovery = api.discovery.clone();
-    let drained = blocking(move || discovery.drain(&certificates, &request).map_err(failed)).await;
+    let drained = blocking(move || discovery.drain(&certificates, &request)).await;
     changed(&api, drained).await
 }
 
 /// Answers once those who are connected are told of the change.
-async fn changed(api: &Api, result: Result<u64, Response>) -> Response {
+async fn changed(api: &Api, result: Result<u64, RegistrationError>) -> Response {
     match result {
         Ok(version) => {
             api.discovery.caught_up(version).await;
             Json(serde_json::json!({})).into_response()
         }
-        Err(refusal) => refusal,
+        Err(error) => failed(&error),
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
-fn failed(error: RegistrationError) -> Response {
+fn failed(error: &RegistrationError) -> Response {
     let (reason, status) = error.reason();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     refuse(status, reason, &error.to_string())
@@ -217,14 +217,37 @@ struct Selection {
 
 async fn list(State(api): State<Api>, Query(selection): Query<Selection>) -> Response {
     let Selection { kind, namespace, .. } = selection;
-    answer(api.resources.list(kind.as_deref(), namespace.as_deref()))
+    let mut listed = api.resources.list(kind.as_deref(), namespace.as_deref());
+    if let Ok(listed) = &mut listed {
+        add_statuses(&api, listed.resource_version, &mut listed.objects).await;
+    }
+    answer(listed)
 }
 
 async fn get_object(
     State(api): State<Api>,
     Path(path): Path<(String, String, String)>,
 ) -> Response {
-    answer(api.resources.get(&key(path)))
+    let mut found = api.resources.get(&key(path));
+    if let Ok(found) = &mut found {
+        add_statuses(&api, found.resource_version, std::slice::from_mut(found)).await;
+    }
+    answer(found)
+}
+
+/// Adds what became of `objects`, as of `version` or later.
+async fn add_statuses(api: &Api, version: u64, objects: &mut [StoredObject]) {
+    api.discovery.caught_up(version).await;
+    let statuses = api.discovery.status().resources;
+    let mut by_key: BTreeMap<_, _> =
+        statuses.into_iter().map(|status| (status.key.clone(), status)).collect();
+    for object in objects {
+        object.status = by_key.remove(&object.key).map(Box::new);
+    }
+}
+
+async fn status(State(api): State<Api>) -> Response {
+    Json(api.discovery.status()).into_response()
 }
 
 #[derive(Deserialize)]

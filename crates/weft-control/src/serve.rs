@@ -162,10 +162,10 @@ async fn connection(
         let mut http = http1::Builder::new();
         http.timer(timer).header_read_timeout(HEAD_TIMEOUT).serve_connection(io, answer).await
     };
-    if let Err(error) = served {
-        if !error.is_incomplete_message() && !error.is_timeout() && !is_broken(&error) {
-            say(peer, &error.to_string());
-        }
+    if let Err(error) = served
+        && !(error.is_incomplete_message() || error.is_timeout() || is_broken(&error))
+    {
+        say(peer, &error.to_string());
     }
 }
 

@@ -6,6 +6,7 @@ mod latency;
 mod mesh;
 pub mod processes;
 mod records;
+mod resources;
 pub mod shop;
 mod table;
 
@@ -19,7 +20,7 @@ use weft_world::{Moment, World};
 use self::caller::Tally;
 use self::latency::Lately;
 use self::mesh::{Mesh, WORKLOADS, Workload};
-use self::records::Counts;
+use self::records::{Counts, Look};
 use self::table::{Row, Screen, Try, View};
 
 /// The arguments of `weft demo`.
@@ -178,26 +179,25 @@ fn view(now: Moment, start: Moment, mesh: &Mesh, tally: &Tally, page: &str) -> V
         share: None,
         state: String::new(),
     }];
-    let looked: Vec<_> =
-        WORKLOADS.iter().map(|workload| mesh.instances.look(workload.name)).collect();
-    let rate = |service: &str| -> f64 {
-        let of_service = WORKLOADS.iter().zip(&looked).filter(|(one, _)| one.service() == service);
-        of_service.filter_map(|(_, looked)| Some(looked.as_ref()?.1.rate)).sum()
+    let looks: Vec<(&Workload, Look)> = WORKLOADS
+        .iter()
+        .filter_map(|workload| Some((workload, mesh.instances.look(workload.name)?)))
+        .collect();
+    let rate = |is_meant: &dyn Fn(&Workload) -> bool| -> f64 {
+        looks.iter().filter(|(one, _)| is_meant(one)).map(|(_, look)| look.lately.rate).sum()
     };
-    let is_several =
-        |service: &str| WORKLOADS.iter().filter(|one| one.service() == service).count() > 1;
-    for (workload, looked) in WORKLOADS.iter().zip(&looked) {
-        let Some((counts, lately, reason)) = looked else { continue };
+    for (workload, look) in &looks {
         let service = workload.service();
-        let whole = rate(service);
+        let whole = rate(&|one| one.service() == service);
+        let is_alone = looks.iter().filter(|(one, _)| one.service() == service).count() == 1;
         rows.push(Row {
             service: service.to_owned(),
             instance: workload.name.to_owned(),
             process: mesh.process(workload.name).map(|(id, _)| id),
-            lately: *lately,
-            failed: counts.failed,
-            share: (is_several(service) && whole > 0.0).then(|| lately.rate / whole),
-            state: state(mesh, workload, *lately, reason.as_deref(), whole),
+            lately: look.lately,
+            failed: look.counts.failed,
+            share: (!is_alone && whole > 0.0).then(|| look.lately.rate / whole),
+            state: state(mesh, workload, look, rate(&|one| one.is_like(workload)) > 0.0),
         });
     }
     let served = |pick: fn(&Counts) -> u64| {
@@ -217,14 +217,8 @@ fn view(now: Moment, start: Moment, mesh: &Mesh, tally: &Tally, page: &str) -> V
     }
 }
 
-/// How an instance is, in a few words. `whole` is how many requests in a second its Service gets.
-fn state(
-    mesh: &Mesh,
-    workload: &Workload,
-    lately: Lately,
-    reason: Option<&str>,
-    whole: f64,
-) -> String {
+/// How an instance is, in a few words. `others_serve` says that its like are called.
+fn state(mesh: &Mesh, workload: &Workload, look: &Look, others_serve: bool) -> String {
     let ended = |name: &str| mesh.process(name).and_then(|(_, ended)| ended);
     if let Some(how) = ended(workload.name) {
         return how;
@@ -232,10 +226,10 @@ fn state(
     if let Some(how) = ended(&format!("{}-proxy", workload.name)) {
         return format!("its proxy: {how}");
     }
-    match reason {
-        Some(reason) => reason.to_owned(),
-        None if lately.failed > 0.0 => format!("{:.0} % fail", lately.failed * 100.0),
-        None if lately.rate == 0.0 && whole > 0.0 => "left out".to_owned(),
+    match &look.reason {
+        Some(reason) => reason.clone(),
+        None if look.is_avoided && others_serve => "ejected".to_owned(),
+        None if look.lately.failed > 0.0 => format!("{:.0} % fail", look.lately.failed * 100.0),
         None => "ok".to_owned(),
     }
 }
@@ -245,15 +239,24 @@ fn tries(mesh: &Mesh) -> Vec<Try> {
     let id = |name: &str| mesh.process(name).map(|(id, _)| id.to_string()).unwrap_or_default();
     vec![
         Try {
+            title: "shift a canary",
+            command: "./weft apply -f canary-50.yaml".to_owned(),
+            expect: "cart-v2-1 answers half, not 5 of 100. Back: ./weft apply -f canary-5.yaml",
+        },
+        Try {
+            title: "deny a caller",
+            command: "./weft apply -f deny.yaml".to_owned(),
+            expect: "The cart answers 403. Undo: ./weft delete AuthorizationPolicy deny -n shop",
+        },
+        Try {
             title: "kill an instance",
             command: format!("kill -9 {}", id("cart-v1-2")),
-            expect: "cart-v1-2 is gone, the other instances answer, and no request fails."
-                .to_owned(),
+            expect: "The other instances of the cart answer, and no visitor notices.",
         },
         Try {
             title: "break a service",
             command: format!("kill -USR1 {}", id("cart-v1-1")),
-            expect: "cart-v1-1 answers 500 from now on. The same command mends it.".to_owned(),
+            expect: "It answers 500, and is ejected after 3 of them. The same command mends it.",
         },
     ]
 }
@@ -284,16 +287,15 @@ impl Summary {
         }
     }
 
-    /// How many requests must have reached the Service at least: an answer needs all of them once.
-    fn expected(&self, service: &str) -> u64 {
-        // The one connection that carries all calls of the catalog is recorded when it ends.
-        if service == "catalog" { 0 } else { self.requests - self.failures }
+    /// How many requests must have reached each Service at least: an answer needs all of them.
+    fn expected(&self) -> u64 {
+        self.requests - self.failures
     }
 
     /// Whether every answer is known to have come over mutual TLS, on each hop.
     fn is_proved(&self) -> bool {
-        self.services.iter().all(|(service, Counts { served, proved, .. })| {
-            served == proved && *proved >= self.expected(service)
+        self.services.iter().all(|(_, Counts { served, proved, .. })| {
+            served == proved && *proved >= self.expected()
         })
     }
 
@@ -303,7 +305,7 @@ impl Summary {
         ensure!(*requests > 0, "no request was sent");
         ensure!(*failures == 0, "{failures} of {requests} requests failed");
         for (service, Counts { served, proved, .. }) in services {
-            let expected = self.expected(service).max(*served);
+            let expected = self.expected().max(*served);
             ensure!(
                 *proved == expected,
                 "{proved} of {expected} requests to {service} are known to have come over mutual \

@@ -122,7 +122,7 @@ fn resources_are_applied_shown_and_deleted() {
     assert!(error.contains("read it again and repeat the change"), "{error}");
     let deleted = must(weft(&credential, &["delete", "svc", "cart", "-n", "shop"]));
     assert_eq!(deleted, "Service shop/cart deleted\n");
-    assert_eq!(must(weft(&credential, &["get"])), "no objects\n");
+    assert_eq!(must(weft(&credential, &["get", "services"])), "no objects\n");
 }
 
 #[test]

@@ -19,8 +19,8 @@ struct Demo {
     lines: Lines<BufReader<ChildStderr>>,
     /// Where its commands are to be run, once it has said so.
     directory: PathBuf,
-    /// The commands, by what they are about.
-    tries: Vec<(String, String)>,
+    /// The commands, by what they are about, with what is said below each.
+    tries: Vec<(String, String, String)>,
 }
 
 impl Demo {
@@ -44,17 +44,28 @@ impl Demo {
             if line.starts_with(|first: char| first.is_ascii_digit())
                 && let Some((title, command)) = line[2..].split_once("  ")
             {
-                demo.tries.push((title.to_owned(), command.trim().to_owned()));
+                demo.tries.push((title.to_owned(), command.trim().to_owned(), String::new()));
+            } else if let Some((_, _, expect)) = demo.tries.last_mut() {
+                expect.push_str(&line);
             }
             said.push(line);
         }
     }
 
+    fn about(&self, title: &str) -> &(String, String, String) {
+        let found = self.tries.iter().find(|(known, ..)| known == title);
+        found.unwrap_or_else(|| panic!("{title}: {:?}", self.tries))
+    }
+
     /// Runs the command about `title`, as somebody would who copies it.
-    fn run(&self, title: &str) -> Output {
-        let found = self.tries.iter().find(|(known, _)| known == title);
-        let (_, command) = found.unwrap_or_else(|| panic!("{title}: {:?}", self.tries));
-        self.shell(command)
+    fn run(&self, title: &str) {
+        self.shell(&self.about(title).1);
+    }
+
+    /// Runs the command that takes it back, which stands in the text.
+    fn run_undo(&self, title: &str) {
+        let (_, command) = self.about(title).2.split_once(": ").unwrap();
+        self.shell(command);
     }
 
     fn shell(&self, command: &str) -> Output {
@@ -140,7 +151,7 @@ fn the_demo_answers_every_request_over_mutual_tls_and_leaves_nothing_behind() {
     assert_eq!(summary["mutual_tls"], true, "{summary}");
     assert_eq!(summary["proxies"], 7, "{summary}");
     assert_eq!(summary["identities"].as_array().unwrap().len(), 5, "{summary}");
-    for service in ["web", "cart", "motto"] {
+    for service in ["web", "cart", "catalog", "motto"] {
         let hop = &summary["services"][service];
         assert!(hop["mutual_tls"].as_u64().unwrap() >= 60, "{service}: {summary}");
         assert_eq!(hop["mutual_tls"], hop["served"], "{service}: {summary}");
@@ -155,30 +166,127 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// Where the shop's page is.
+fn page(demo: &Demo) -> String {
+    let log = fs::read_to_string(demo.directory.join("visitor-1-proxy.log")).unwrap();
+    let (_, address) = log.lines().find_map(|line| line.split_once("listening at ")).unwrap();
+    format!("http://{address}/")
+}
+
+/// What the page shows, asked for 40 times.
+fn forty(demo: &Demo) -> Vec<serde_json::Value> {
+    let output = demo.shell(&format!("curl -sS '{}api/shop?[1-40]'", page(demo)));
+    let answers = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+    answers.map(Result::unwrap).collect()
+}
+
+/// Asks forty times, again and again, until `is_so`.
+fn until(demo: &Demo, what: &str, mut is_so: impl FnMut(&[serde_json::Value]) -> bool) {
+    let mut last = Vec::new();
+    for _ in 0..200 {
+        last = forty(demo);
+        if is_so(&last) {
+            return;
+        }
+    }
+    panic!("{what}: {last:#?}")
+}
+
+fn instances(answers: &[serde_json::Value], name: &str) -> usize {
+    answers.iter().filter(|answer| answer["cart"]["instance"] == name).count()
+}
+
+fn has_errors(answer: &serde_json::Value) -> bool {
+    answer["errors"] != serde_json::json!({})
+}
+
 #[test]
 fn the_page_and_what_it_shows_are_there_for_a_browser() {
     let demo = Demo::start(&[]);
-    let log = fs::read_to_string(demo.directory.join("visitor-1-proxy.log")).unwrap();
-    let (_, address) = log.lines().find_map(|line| line.split_once("listening at ")).unwrap();
-    let page = demo.shell(&format!("curl -sS --fail http://{address}/"));
+    let page = demo.shell(&format!("curl -sS --fail {}", page(&demo)));
     let page = String::from_utf8(page.stdout).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("/api/shop"), "{page}");
     assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing else");
-    let shop = json(&demo.shell(&format!("curl -sS --fail http://{address}/api/shop")));
-    assert_eq!(shop["errors"], serde_json::json!({}), "{shop}");
-    assert_eq!(shop["items"].as_array().unwrap().len(), 4, "{shop}");
-    let has_total = shop["cart"]["total"].is_string();
-    assert_eq!(has_total, shop["cart"]["version"] == "v2", "{shop}");
+    until(&demo, "the stock is streamed", |answers| answers[39]["stock_changes"] != 0);
+    for shop in forty(&demo) {
+        assert!(!has_errors(&shop), "{shop}");
+        assert_eq!(shop["items"].as_array().unwrap().len(), 4, "{shop}");
+        let has_total = shop["cart"]["total"].is_string();
+        assert_eq!(has_total, shop["cart"]["version"] == "v2", "{shop}");
+    }
 }
 
 #[test]
 fn the_demo_fails_when_a_service_does() {
-    let demo = Demo::start(&["--duration", "5s", "--output", "json"]);
+    for service in ["catalog", "motto"] {
+        let demo = Demo::start(&["--duration", "3s", "--output", "json"]);
+        let program = format!("demo-service {service} ");
+        let processes = children(demo.child.id());
+        let (id, _) = processes.iter().find(|(_, command)| command.contains(&program)).unwrap();
+        demo.shell(&format!("kill -USR1 {id}"));
+        let (output, said) = demo.wait();
+        assert!(!output.status.success(), "{said:#?}");
+        assert!(json(&output)["failures"].as_u64().unwrap() > 0);
+        assert!(said.last().unwrap().contains("requests failed"), "{said:#?}");
+    }
+}
+
+#[test]
+fn no_visitor_notices_a_killed_or_a_broken_instance() {
+    for title in ["kill an instance", "break a service"] {
+        let demo = Demo::start(&["--duration", "5s", "--output", "json"]);
+        demo.run(title);
+        let (output, said) = demo.wait();
+        assert!(output.status.success(), "{title}: {said:#?}");
+        assert_eq!(json(&output)["failures"], 0, "{title}: {said:#?}");
+    }
+}
+
+#[test]
+fn each_command_does_what_the_text_says() {
+    let demo = Demo::start(&["--output", "json"]);
+    let healthy = |answers: &[serde_json::Value]| !answers.iter().any(has_errors);
+
+    demo.run("shift a canary");
+    until(&demo, "half of it is v2", |answers| {
+        healthy(answers) && (10..=30).contains(&instances(answers, "cart-v2-1"))
+    });
+    demo.run_undo("shift a canary");
+    until(&demo, "few are v2", |answers| instances(answers, "cart-v2-1") < 10);
+
+    demo.run("deny a caller");
+    let is_denied = |answer: &serde_json::Value| {
+        let error = answer["errors"]["cart"].as_str().unwrap_or_default();
+        error.contains("403") && error.contains("deny") && answer["items"].is_array()
+    };
+    until(&demo, "the cart is denied, the rest is not", |answers| answers.iter().all(is_denied));
+    demo.run_undo("deny a caller");
+    until(&demo, "the cart is there again", healthy);
+
     demo.run("break a service");
+    let log = demo.directory.join("cart-v1-1-proxy.log");
+    let failures = || {
+        let log = fs::read_to_string(&log).unwrap();
+        log.lines().filter(|line| line.contains("\"status\":500")).count()
+    };
+    let mut seen = 0;
+    until(&demo, "it is ejected", |answers| {
+        let before = std::mem::replace(&mut seen, failures());
+        before >= 3 && before == seen && healthy(answers)
+    });
+    demo.run("break a service");
+    until(&demo, "it is tried again and serves", |answers| {
+        healthy(answers) && instances(answers, "cart-v1-1") > 5
+    });
+
+    demo.run("kill an instance");
+    until(&demo, "the others serve", |answers| {
+        healthy(answers) && instances(answers, "cart-v1-2") == 0
+    });
+    demo.signal(Signal::TERM);
     let (output, said) = demo.wait();
-    assert!(!output.status.success(), "{said:#?}");
-    assert!(json(&output)["failures"].as_u64().unwrap() > 0);
-    assert!(said.last().unwrap().contains("requests failed"), "{said:#?}");
+    assert!(output.status.success(), "{said:#?}");
+    assert_eq!(json(&output)["mutual_tls"], true, "{output:?}");
 }
 
 #[test]
@@ -219,13 +327,4 @@ fn a_terminal_shows_the_table_and_is_as_before_at_the_end() {
     assert!(table.contains("SERVICE") && table.contains("cart-v2-1"), "{table}");
     assert!(table.contains("\x1b[?25l") && table.contains("\x1b[?25h"), "the cursor is back");
     assert!(after.contains("40 requests, 0 failed"), "{after}");
-}
-
-#[test]
-fn each_command_does_what_the_text_says() {
-    let demo = Demo::start(&["--duration", "4s", "--output", "json"]);
-    demo.run("kill an instance");
-    let (output, said) = demo.wait();
-    assert!(output.status.success(), "{said:#?}");
-    assert_eq!(json(&output)["failures"], 0);
 }

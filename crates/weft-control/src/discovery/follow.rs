@@ -9,7 +9,7 @@ use weft_compile::Change;
 use weft_crd::{AddressRange, Resource};
 use weft_model::ObjectName;
 use weft_store::{
-    Batch, Document, DocumentKey, Event, Expectation, Filter, Item, LeaseState, StoreError,
+    Batch, Document, DocumentKey, Event, Expectation, Filter, Item, LeaseState, StoreError, Version,
 };
 use weft_world::{Moment, World};
 
@@ -71,20 +71,31 @@ impl Discovery {
             changes.extend(self.put(follower, document));
         }
         self.release_absent(follower);
-        let mut wait = self.settle(follower, changes, watch.seen().number()).await?;
+        let mut reached = listing.version;
+        let mut wait = self.settle(follower, changes, reached).await?;
         self.state().set_fully_listed();
         loop {
-            self.0.progress.send_replace(watch.seen().number());
+            self.0.progress.send_replace(reached.number());
             let mut changes = Vec::new();
-            let first = tokio::select! {
+            let mut first = tokio::select! {
                 biased;
                 commit = poll_fn(|cx| watch.poll_next(cx)) => Some(commit?),
                 () = self.0.stirred.notified() => None,
                 () = world.clock.sleep(wait) => None,
             };
-            let mut next = first;
+            // Values raise the version too, and no watch sees them. So this comes before the rest
+            // of the commits: those up to it are then all seen.
+            let version = self.store().version()?;
+            let mut is_all = false;
             for _ in 0..COMMITS_MAX {
-                let Some(commit) = next else { break };
+                let next = match first.take() {
+                    Some(commit) => Some(commit),
+                    None => watch.try_next()?,
+                };
+                let Some(commit) = next else {
+                    is_all = true;
+                    break;
+                };
                 for event in &commit.events {
                     changes.extend(match event {
                         Event::Put(document) => self.put(follower, document),
@@ -93,9 +104,10 @@ impl Discovery {
                         Event::Registered(_) | Event::Deregistered(_) => None,
                     });
                 }
-                next = watch.try_next()?;
             }
-            wait = self.settle(follower, changes, watch.seen().number()).await?;
+            let seen = watch.seen().max(reached);
+            reached = if is_all { seen.max(version) } else { seen };
+            wait = self.settle(follower, changes, reached).await?;
         }
     }
 
@@ -182,7 +194,7 @@ impl Discovery {
         &self,
         follower: &mut Follower,
         mut changes: Vec<Change>,
-        revision: u64,
+        revision: Version,
     ) -> Result<Duration, StoreError> {
         let mut wait = LOOK;
         // The same choice as the compiler's: the oldest, and of equally old ones the first.
@@ -221,7 +233,7 @@ impl Discovery {
             wait = wait.min(until(next, now));
         }
         if !changes.is_empty() {
-            self.state().update(changes, revision, now);
+            self.state().update(changes, revision.number(), now);
         }
         for name in sweep.expired {
             if let Err(error) = self.expire(&name).await {

@@ -114,3 +114,19 @@ fn a_watch_sees_what_it_asks_for() {
     assert!(matches!(&events[..], [WatchEvent::Deleted { .. }]));
     assert_eq!(resources.watch(None, None, 999).err().unwrap().reason(), ("gone", 410));
 }
+
+#[test]
+fn a_status_is_not_kept() {
+    let resources = resources();
+    apply(&resources, &request(SERVICE)).unwrap();
+    let stored = resources.get(&key()).unwrap();
+    for status in ["status: {}\n", "status:\n  conditions:\n  - type: Accepted\n", "status:\n- a\n"]
+    {
+        let with_status = format!("{}{status}", stored.yaml);
+        let again = apply(&resources, &request(&with_status)).unwrap();
+        assert_eq!(again.objects[0].action, Action::Unchanged, "{status}");
+        let first = format!("{status}{}", stored.yaml);
+        let again = apply(&resources, &request(&first)).unwrap();
+        assert_eq!(again.objects[0].action, Action::Unchanged, "{status}");
+    }
+}

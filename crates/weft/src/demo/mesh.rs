@@ -15,6 +15,7 @@ use weft_world::World;
 
 use super::processes::{Process, TakeRecord, end};
 use super::records::Instances;
+use super::resources;
 use super::shop::Name;
 
 /// The trust domain of the demo.
@@ -34,6 +35,7 @@ pub struct Workload {
     /// What runs behind the proxy, in which version.
     program: Option<(Name, &'static str)>,
     protocol: &'static str,
+    /// The port of its Services.
     port: u16,
     /// What it calls.
     calls: &'static [Name],
@@ -45,6 +47,11 @@ impl Workload {
     /// The Service that callers name.
     pub fn service(&self) -> &'static str {
         self.services.first().copied().unwrap_or(self.name)
+    }
+
+    /// Whether `other` has the same Services, so that either can stand in for the other.
+    pub fn is_like(&self, other: &Workload) -> bool {
+        self.services == other.services && self.name != other.name
     }
 }
 
@@ -60,8 +67,7 @@ pub const WORKLOADS: &[Workload] = &[
         account: "catalog",
         services: &["catalog"],
         program: Some((Name::Catalog, "v1")),
-        // The proxies do not carry HTTP/2 yet, so that gRPC goes through as opaque bytes.
-        protocol: "tcp",
+        protocol: "grpc",
         port: 80,
         calls: &[],
         caller: "web",
@@ -170,12 +176,6 @@ impl Drop for Directory {
     }
 }
 
-/// Where a workload's proxy takes tunnels.
-struct Endpoint {
-    workload: &'static Workload,
-    tunnel: SocketAddr,
-}
-
 impl Mesh {
     /// A mesh without processes yet.
     pub fn new(world: &World) -> anyhow::Result<Mesh> {
@@ -198,19 +198,19 @@ impl Mesh {
         let credential = AdminCredential::read(&*world.files, &data.join("admin"))?;
         let client = Client::new(world.clone(), credential);
 
-        let mut endpoints: Vec<Endpoint> = Vec::new();
+        resources::prepare(world, &client, directory).await?;
+
         let mut entry = None;
         for workload in WORKLOADS {
             let socket = workload.program.map(|_| listening_socket()).transpose()?;
             let application = socket.as_ref().map(TcpListener::local_addr).transpose()?;
-            let addresses = self.proxy(world, &client, workload, application, &endpoints).await?;
-            // Listeners for what is called come first.
-            let (calls, tunnel) = addresses.split_at(workload.calls.len().min(addresses.len()));
+            // Listeners for what is called come first, then the one for tunnels.
+            let calls = self.proxy(world, &client, workload, application).await?;
             if let Some((name, version)) = workload.program {
                 let mut arguments = vec!["demo-service".to_owned(), name.text().to_owned()];
                 arguments.extend(["--instance".to_owned(), workload.name.to_owned()]);
                 arguments.extend(["--version".to_owned(), version.to_owned()]);
-                for (called, address) in workload.calls.iter().zip(calls) {
+                for (called, address) in workload.calls.iter().zip(&calls) {
                     arguments.extend(["--call".to_owned(), format!("{}={address}", called.text())]);
                 }
                 let socket = socket.map(Into::into);
@@ -219,7 +219,6 @@ impl Mesh {
             } else {
                 entry = calls.first().copied();
             }
-            endpoints.extend(tunnel.iter().map(|tunnel| Endpoint { workload, tunnel: *tunnel }));
         }
         entry.context("no workload stands for the visitors")
     }
@@ -231,7 +230,6 @@ impl Mesh {
         client: &Client,
         workload: &'static Workload,
         application: Option<SocketAddr>,
-        endpoints: &[Endpoint],
     ) -> anyhow::Result<Vec<SocketAddr>> {
         let name = format!("{}-proxy", workload.name);
         let services: Vec<_> =
@@ -246,7 +244,7 @@ impl Mesh {
         let directory = &self.directory.0;
         world.files.replace(&directory.join(format!("{name}.token")), token.as_bytes())?;
         let file = directory.join(format!("{name}.yaml"));
-        let config = config(workload, application, endpoints);
+        let config = config(workload, application);
         world.files.replace(&file, config.as_bytes())?;
         let take = workload.program.map(|_| {
             let (name, service) = (workload.name, workload.service());
@@ -312,34 +310,42 @@ fn listening_socket() -> anyhow::Result<TcpListener> {
     TcpListener::bind("127.0.0.1:0").context("cannot listen on the loopback")
 }
 
-/// The file of the proxy of `workload`.
-fn config(workload: &Workload, application: Option<SocketAddr>, endpoints: &[Endpoint]) -> String {
+/// The file of the proxy of `workload`, whose program is at `application`.
+fn config(workload: &Workload, application: Option<SocketAddr>) -> String {
     let Workload { name, account, services, protocol, port, calls, .. } = workload;
-    let granted: Vec<_> = services.iter().map(|service| format!("shop/{service}")).collect();
-    let granted = granted.join(", ");
+    let services: Vec<_> = services.iter().map(|service| format!("shop/{service}")).collect();
+    let services = services.join(", ");
     let mut text = format!(
-        "identity: {{ joinToken: {name}-proxy.token, serviceAccount: shop/{account}, \
-         services: [{granted}] }}\n"
+        "\
+identity:
+  joinToken: {name}-proxy.token
+  serviceAccount: shop/{account}
+  services: [{services}]
+data: {name}-proxy.data
+"
     );
-    for called in *calls {
-        let service = called.text();
-        let of_service = || endpoints.iter().filter(|end| end.workload.service() == service);
-        let protocol = of_service().next().map_or("tcp", |end| end.workload.protocol);
-        text.push_str("outbound:\n".repeat(usize::from(!text.contains("outbound:"))).as_str());
-        text.push_str(&format!(
-            "- listen: 127.0.0.1:0\n  protocol: {protocol}\n  service: shop/{service}\n  endpoints:\n"
-        ));
-        for Endpoint { workload: Workload { name, account, port, .. }, tunnel } in of_service() {
-            let identity = identity(account);
-            text.push_str(&format!(
-                "  - {{ tunnel: '{tunnel}', identity: '{identity}', workload: shop/{name}, port: {port} }}\n"
-            ));
-        }
-    }
     if let Some(application) = application {
+        let target = if *protocol == "tcp" { *port } else { 8080 };
         text.push_str(&format!(
-            "inbound:\n- listen: 127.0.0.1:0\n  workload: shop/{name}\n  ports:\n  \
-             - {{ port: {port}, protocol: {protocol}, application: '{application}' }}\n"
+            "\
+workload:
+  name: shop/{name}
+  services: [{services}]
+  listen: 127.0.0.1:0
+  ports:
+  - {{ port: {target}, servicePort: {port}, protocol: {protocol}, application: '{application}' }}
+"
+        ));
+    }
+    if !calls.is_empty() {
+        text.push_str("outbound:\n");
+    }
+    for called in *calls {
+        let of = |workload: &&Workload| workload.service() == called.text();
+        let port = WORKLOADS.iter().find(of).map_or(80, |workload| workload.port);
+        let called = called.text();
+        text.push_str(&format!(
+            "- {{ listen: '127.0.0.1:0', service: shop/{called}, port: {port} }}\n"
         ));
     }
     text

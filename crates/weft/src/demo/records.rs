@@ -9,6 +9,12 @@ use weft_world::{Clock, Moment};
 
 use super::latency::{Lately, Window};
 
+/// An instance that gets no request for that long after a failure is avoided.
+const AVOIDED_AFTER: Duration = Duration::from_secs(1);
+
+/// How long the reason of a refusal is shown.
+const REASON_SHOWN: Duration = Duration::from_secs(3);
+
 /// A line of an access log, as far as the demo reads it.
 #[derive(Deserialize)]
 struct Line {
@@ -31,7 +37,26 @@ pub struct Instance {
     caller: String,
     window: Window,
     counts: Counts,
-    reason: Option<(Moment, String)>,
+    last: Option<Last>,
+}
+
+/// The last request that reached an instance's proxy.
+struct Last {
+    at: Moment,
+    is_failed: bool,
+    reason: Option<String>,
+}
+
+/// What an instance looks like from outside.
+pub struct Look {
+    /// Since the start.
+    pub counts: Counts,
+    /// In the last seconds.
+    pub lately: Lately,
+    /// Whether its last request failed, and none has come since, though a second has passed.
+    pub is_avoided: bool,
+    /// Why its proxy itself refused the last request, if it came within the last seconds.
+    pub reason: Option<String>,
 }
 
 /// How many requests reached an instance's proxy.
@@ -73,7 +98,7 @@ impl Instances {
             caller,
             window: Window::default(),
             counts: Counts::default(),
-            reason: None,
+            last: None,
         });
         let instances = self.clone();
         move |line| instances.take(index, line)
@@ -88,16 +113,18 @@ impl Instances {
         }
     }
 
-    /// What is known of `name`: its counts, how it did lately, and why it refused within the last
-    /// seconds.
-    pub fn look(&self, name: &str) -> Option<(Counts, Lately, Option<String>)> {
+    /// What `name` looks like now.
+    pub fn look(&self, name: &str) -> Option<Look> {
         let now = self.clock.now();
         let mut list = self.list.borrow_mut();
         let instance = list.iter_mut().find(|instance| instance.name == name)?;
+        let last = instance.last.as_ref();
+        let is_avoided =
+            last.is_some_and(|last| last.is_failed && now.since(last.at) > AVOIDED_AFTER);
+        let recent = last.filter(|last| now.since(last.at) < REASON_SHOWN);
+        let reason = recent.and_then(|last| last.reason.clone());
         let lately = instance.window.lately(now);
-        let recent = |(at, _): &&(Moment, String)| now.since(*at) < Duration::from_secs(3);
-        let reason = instance.reason.as_ref().filter(recent).map(|(_, reason)| reason.clone());
-        Some((instance.counts, lately, reason))
+        Some(Look { counts: instance.counts, lately, is_avoided, reason })
     }
 
     /// The counts of all instances of each Service.
@@ -131,9 +158,7 @@ impl Instance {
             *proved += u64::from(peer.as_ref() == Some(&self.caller));
         }
         *failed += u64::from(is_failed);
-        if let Some(reason) = reason {
-            self.reason = Some((now, reason));
-        }
+        self.last = Some(Last { at: now, is_failed, reason });
         let latency = Duration::try_from_secs_f64(duration_ms / 1000.0).unwrap_or_default();
         self.window.add(now, latency, is_failed);
     }
@@ -160,7 +185,8 @@ mod tests {
         inbound(&format!(r#""status":403,"reason":"denied","peer":"{WEB}""#));
         take(r#"{"direction":"outbound","duration_ms":1,"status":200}"#);
         take("{ no record");
-        let (counts, lately, reason) = instances.look("cart-v1-1").unwrap();
+        let Look { counts, lately, reason, is_avoided } = instances.look("cart-v1-1").unwrap();
+        assert!(!is_avoided, "it has just been called");
         assert_eq!(counts, Counts { served: 5, proved: 3, failed: 3 });
         assert_eq!(lately.p50, Duration::from_micros(1500));
         assert_eq!(reason.as_deref(), Some("denied"));

@@ -52,7 +52,7 @@ pub struct Try {
     /// The command.
     pub command: String,
     /// What then happens.
-    pub expect: String,
+    pub expect: &'static str,
 }
 
 /// The table as lines.
@@ -190,7 +190,7 @@ mod tests {
             tries: vec![Try {
                 title: "kill an instance",
                 command: "kill -9 4242".to_owned(),
-                expect: "no request fails".to_owned(),
+                expect: "no request fails",
             }],
         }
     }
