@@ -98,7 +98,7 @@ pub struct Opened {
 pub struct ConfinedCommand {
     control: Option<AsyncFd<Channel>>,
     signals: Option<Forwarded>,
-    keeper: Keeper,
+    _keeper: Keeper,
 }
 
 /// The keeper's process, waited for in the end.
@@ -172,7 +172,7 @@ impl Confined {
             dns_datagrams: Vec::new(),
             dns_listeners: Vec::new(),
             inside: InsideNetwork::new(sockets)?,
-            command: ConfinedCommand { control: None, signals: None, keeper },
+            command: ConfinedCommand { control: None, signals: None, _keeper: keeper },
         };
         opened.command.control = Some(control.into_async()?);
         for _ in 0..families {
