@@ -311,8 +311,11 @@ fn to_block(block: Cidr) -> Vec<Expression> {
         Expression::Load { header: Header::Network, offset, length },
     ];
     if usize::from(block.prefix()) < first.len() * 8 {
-        let bits = |place: usize| usize::from(block.prefix()).saturating_sub(place * 8).min(8);
-        let mask = (0..first.len()).map(|place| !(0xffu32 >> bits(place)) as u8).collect();
+        let bits = |place: usize| {
+            let left = usize::from(block.prefix()).saturating_sub(place * 8);
+            u32::try_from(left.min(8)).expect("it is at most 8")
+        };
+        let mask = (0..first.len()).map(|place| !0xff_u8.unbounded_shr(bits(place))).collect();
         expressions.push(Expression::Mask(mask));
     }
     expressions.push(Expression::Equals(first));

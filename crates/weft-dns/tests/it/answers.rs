@@ -57,12 +57,7 @@ fn what_is_the_meshs_is_never_handed_on() {
 
 #[test]
 fn names_of_the_internet_are_handed_on_as_they_came() {
-    for name in
-        ["example.com", "www.example.com", "_dmarc.example", "com.", "local.", "", "a.b.c.d"]
-    {
-        if ["com.", "local."].contains(&name) {
-            continue; // One label is a service of the own namespace.
-        }
+    for name in ["example.com", "www.example.com", "_dmarc.example", "", "a.b.c.d"] {
         for kind in [A, AAAA, NS, SRV] {
             let asked = with_edns(query(name, kind), 1400, 0);
             assert_eq!(forwarded(&asked).message(), asked, "{name}");

@@ -14,24 +14,31 @@ const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::NET_BIND_SERVICE)
     .union(CapabilitySet::SETPCAP);
 
-/// Settings of the kernel that refuse user namespaces: the file, what refuses, and the remedy.
-const SETTINGS: [(&str, fn(u64) -> bool, &str); 3] = [
-    (
-        "/proc/sys/kernel/unprivileged_userns_clone",
-        |value| value == 0,
-        "set kernel.unprivileged_userns_clone=1",
-    ),
-    (
-        "/proc/sys/user/max_user_namespaces",
-        |value| value == 0,
-        "set user.max_user_namespaces to more than 0",
-    ),
-    (
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        |value| value != 0,
-        "set kernel.apparmor_restrict_unprivileged_userns=0, or give weft an AppArmor profile \
-         with `userns,`",
-    ),
+/// A setting of the kernel that refuses user namespaces, and the remedy.
+struct Setting {
+    file: &'static str,
+    /// Whether zero is what refuses, or anything else is.
+    zero_refuses: bool,
+    remedy: &'static str,
+}
+
+const SETTINGS: [Setting; 3] = [
+    Setting {
+        file: "/proc/sys/kernel/unprivileged_userns_clone",
+        zero_refuses: true,
+        remedy: "set kernel.unprivileged_userns_clone=1",
+    },
+    Setting {
+        file: "/proc/sys/user/max_user_namespaces",
+        zero_refuses: true,
+        remedy: "set user.max_user_namespaces to more than 0",
+    },
+    Setting {
+        file: "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        zero_refuses: false,
+        remedy: "set kernel.apparmor_restrict_unprivileged_userns=0, or give weft an AppArmor \
+                 profile with `userns,`",
+    },
 ];
 
 /// Enters network and mount namespaces of their own, within a user namespace where the process
@@ -74,11 +81,11 @@ pub fn not_allowed(what: &str) -> ConfineError {
         "a command needs a network namespace of its own, and this system gives none: {what}"
     );
     let mut found = false;
-    for (file, refuses, remedy) in SETTINGS {
-        let value = fs::read_to_string(file).ok().and_then(|value| value.trim().parse().ok());
-        if value.is_some_and(refuses) {
+    for Setting { file, zero_refuses, remedy } in SETTINGS {
+        let value = fs::read_to_string(file).unwrap_or_default();
+        let value = value.trim();
+        if !value.is_empty() && (value == "0") == zero_refuses {
             found = true;
-            let value = value.unwrap_or_default();
             text.push_str(&format!("\n  {file} is {value}: {remedy}"));
         }
     }
