@@ -5,8 +5,12 @@
 //! Deliberately absent: HTTP, TLS, and any rule about who may talk to whom.
 
 mod clock;
+mod datagram;
 mod entropy;
 mod files;
+pub mod namespace;
+mod netlink;
+pub mod nft;
 mod signal;
 mod socket;
 mod splice;
@@ -16,8 +20,10 @@ use std::rc::Rc;
 use weft_world::World;
 
 pub use clock::SystemClock;
+pub use datagram::Datagrams;
 pub use entropy::SystemEntropy;
 pub use files::SystemFiles;
+pub use netlink::NetlinkError;
 pub use signal::{Signal, terminated};
 pub use socket::SystemNetwork;
 

@@ -1,8 +1,10 @@
-//! The signals that end a process.
+//! Signals: those that end a process, and those that it passes on.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// A signal that asks the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,5 +26,43 @@ pub async fn terminated() -> io::Result<Signal> {
         biased;
         _ = terminate.recv() => Ok(Signal::Terminate),
         _ = interrupt.recv() => Ok(Signal::Interrupt),
+    }
+}
+
+/// Those that somebody who signals a program may mean its command by.
+const FORWARDED: [i32; 7] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+];
+
+/// The signals that are passed on to a command. From its making on, none of them has another
+/// effect on this process, also after it is dropped.
+pub(crate) struct Forwarded {
+    streams: Vec<(i32, Stream)>,
+}
+
+impl Forwarded {
+    pub fn new() -> io::Result<Forwarded> {
+        let listen = |number| Ok((number, signal(SignalKind::from_raw(number))?));
+        let streams = FORWARDED.into_iter().map(listen).collect::<io::Result<_>>()?;
+        Ok(Forwarded { streams })
+    }
+
+    /// The number of the next signal. Several of one kind may come as one, as is usual.
+    pub async fn next(&mut self) -> i32 {
+        poll_fn(|cx| {
+            for (number, stream) in &mut self.streams {
+                if let Poll::Ready(Some(())) = stream.poll_recv(cx) {
+                    return Poll::Ready(*number);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }

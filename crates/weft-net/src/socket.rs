@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -35,20 +36,8 @@ impl Network for SystemNetwork {
         address: SocketAddr,
         options: ListenerOptions,
     ) -> io::Result<Box<dyn Listener>> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_reuse_address(true)?;
-        if options.transparent {
-            match address {
-                SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
-                SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
-            }
-        }
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
-        let local = listener.local_addr()?;
-        Ok(Box::new(SystemListener { listener, local, options }))
+        let socket = listening(address, options.transparent)?;
+        Ok(Box::new(SystemListener::adopt(socket.into(), options)?))
     }
 
     fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
@@ -57,10 +46,7 @@ impl Network for SystemNetwork {
                 SocketAddr::V4(_) => TcpSocket::new_v4()?,
                 SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
-            socket.set_nodelay(true)?;
-            SockRef::from(&socket).set_tcp_keepalive(&keepalive())?;
-            let stream = socket.connect(address).await?;
-            Ok(Box::new(SystemStream { stream }) as Box<dyn Stream>)
+            dial(socket, address).await
         })
     }
 
@@ -70,10 +56,40 @@ impl Network for SystemNetwork {
     }
 }
 
-struct SystemListener {
+/// A socket that listens at `address` and does not block.
+pub(crate) fn listening(address: SocketAddr, transparent: bool) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    listen_on(&socket, address, transparent)?;
+    Ok(socket)
+}
+
+/// Lets `socket` listen at `address`.
+pub(crate) fn listen_on(socket: &Socket, address: SocketAddr, transparent: bool) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    if transparent {
+        match address {
+            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+        }
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)
+}
+
+/// Connects `socket` to `address`.
+pub(crate) async fn dial(socket: TcpSocket, address: SocketAddr) -> io::Result<Box<dyn Stream>> {
+    socket.set_nodelay(true)?;
+    SockRef::from(&socket).set_tcp_keepalive(&keepalive())?;
+    let stream = socket.connect(address).await?;
+    Ok(Box::new(SystemStream { stream }))
+}
+
+pub(crate) struct SystemListener {
     listener: TcpListener,
     local: SocketAddr,
     options: ListenerOptions,
+    only_redirected: bool,
 }
 
 impl Listener for SystemListener {
@@ -91,6 +107,9 @@ impl Listener for SystemListener {
                 continue; // It is broken already.
             }
             let destination = self.destination(&stream);
+            if self.only_redirected && destination == self.local {
+                continue; // It was meant for the listener itself, which is no destination.
+            }
             let stream = Box::new(SystemStream { stream });
             return Poll::Ready(Ok(Accepted { stream, peer, destination }));
         }
@@ -102,6 +121,19 @@ impl Listener for SystemListener {
 }
 
 impl SystemListener {
+    /// A listener out of a socket that listens and does not block.
+    pub(crate) fn adopt(socket: OwnedFd, options: ListenerOptions) -> io::Result<SystemListener> {
+        let listener = TcpListener::from_std(socket.into())?;
+        let local = listener.local_addr()?;
+        Ok(SystemListener { listener, local, options, only_redirected: false })
+    }
+
+    /// Closes connections that were not redirected to it. A proxy that took one for a captured
+    /// connection would call itself, or a program of the host's on the same port.
+    pub(crate) fn only_redirected(self) -> SystemListener {
+        SystemListener { only_redirected: true, ..self }
+    }
+
     fn destination(&self, stream: &TcpStream) -> SocketAddr {
         let local = stream.local_addr().unwrap_or(self.local);
         if !self.options.redirected {

@@ -5,7 +5,7 @@ use crate::Edge;
 /// The crates of each layer, the lowest first. One that is not written yet may be listed.
 const LAYERS: &[&[&str]] = &[
     &["weft-model", "weft-world", "weft-http"],
-    &["weft-decide", "weft-wire", "weft-crd"],
+    &["weft-decide", "weft-wire", "weft-crd", "weft-dns"],
     &["weft-compile", "weft-identity", "weft-net", "weft-telemetry"],
     &["weft-proxy", "weft-store", "weft-kube"],
     &["weft-control"],
