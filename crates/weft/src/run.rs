@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use weft_control::api::RegisterRequest;
 use weft_model::Protocol;
-use weft_net::namespace::{Confined, ConfineError, Exit, Opened, Plan, confine};
+use weft_net::namespace::{ConfineError, Confined, Exit, Opened, Plan, confine};
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach};
 use weft_proxy::{Excluded, Parts, Proxy, start};
@@ -19,8 +19,8 @@ use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both};
 use weft_world::{ListenerOptions, World};
 
-use self::options::Checked;
 pub use self::options::Arguments;
+use self::options::Checked;
 use crate::joined::{self, Joined, Joining, Workload};
 
 /// How long the command waits for what the control plane has to say before it is started.
@@ -99,7 +99,8 @@ async fn serve(
         configuration: joined.configuration.clone(),
         discovery: Some(joined.discovery()),
     }));
-    let excluded = Excluded { cidrs: checked.exclude_cidrs.clone(), ports: checked.exclude_ports.clone() };
+    let excluded =
+        Excluded { cidrs: checked.exclude_cidrs.clone(), ports: checked.exclude_ports.clone() };
     let captured = captured.into_iter().map(|listener| Outbound {
         listen: Listen::Open(listener),
         to: OutboundTo::Original(excluded.clone()),

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use weft_dns::{Answer, Malformed, NAME_SERVERS_MAX, Query, Subject, Transport, Zones, name_servers};
+use weft_dns::{
+    Answer, Malformed, NAME_SERVERS_MAX, Query, Subject, Transport, Zones, name_servers,
+};
 use weft_model::Namespace;
 use weft_net::Datagrams;
 use weft_proxy::{Meaning, Proxy};
@@ -87,7 +89,8 @@ impl Server {
             if self.under_way.get() >= QUERIES_MAX {
                 continue;
             }
-            let (server, socket, message) = (self.clone(), socket.clone(), buffer[..length].to_vec());
+            let (server, socket, message) =
+                (self.clone(), socket.clone(), buffer[..length].to_vec());
             queries.spawn_local(async move {
                 let _counted = Counted::new(&server.under_way);
                 if let Some(reply) = server.answer(&message, Transport::Udp).await {
@@ -198,9 +201,8 @@ impl Server {
     }
 
     fn id(&self) -> u16 {
-        let mut bytes = [0; 2];
-        self.world.entropy.fill(&mut bytes);
-        u16::from_be_bytes(bytes)
+        let [high, low, ..] = self.world.entropy.next().to_be_bytes();
+        u16::from_be_bytes([high, low])
     }
 }
 

@@ -248,7 +248,8 @@ fn state_home() -> anyhow::Result<PathBuf> {
     if let Some(path) = absolute("XDG_STATE_HOME") {
         return Ok(path);
     }
-    let home = absolute("HOME").context("--data is needed: neither XDG_STATE_HOME nor HOME is set")?;
+    let home =
+        absolute("HOME").context("--data is needed: neither XDG_STATE_HOME nor HOME is set")?;
     Ok(home.join(Path::new(".local/state")))
 }
 
@@ -259,7 +260,8 @@ mod tests {
     #[test]
     fn ports_are_read() {
         let port = |text: &str| registered_port(text).map_err(|error| format!("{error:#}"));
-        let read = |port, service_port, protocol| Ok(RegisteredPort { port, service_port, protocol });
+        let read =
+            |port, service_port, protocol| Ok(RegisteredPort { port, service_port, protocol });
         assert_eq!(port("8080"), read(8080, None, None));
         assert_eq!(port("80:8080"), read(8080, Some(80), None));
         assert_eq!(port("80:50051/grpc"), read(50051, Some(80), Some(RegisteredProtocol::Grpc)));
