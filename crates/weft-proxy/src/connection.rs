@@ -207,6 +207,11 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
 
 /// Serves the requests of an HTTP/2 connection, each in a task of its own.
 pub(crate) async fn http2(proxy: &Rc<Proxy>, connection: &Rc<Connection>, stream: Prefixed) {
+    // A drained connection ends with its last answer flushed and GOAWAY acknowledged. Were the proxy
+    // to end sooner, a request that the peer is just sending would be lost, and nobody could tell
+    // whether it was processed.
+    let is_inbound = connection.direction == Direction::Inbound;
+    let _busy = is_inbound.then(|| proxy.drain.busy());
     let server = h2::server::Server::new(Box::new(stream), proxy.world.clock.clone());
     let drain = async {
         match connection.direction {

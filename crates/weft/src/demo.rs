@@ -10,6 +10,7 @@ mod resources;
 pub mod shop;
 mod table;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -267,7 +268,8 @@ struct Summary {
     failures: u64,
     p50: Duration,
     p99: Duration,
-    versions: Vec<(String, u64)>,
+    /// How many answers had which version of the cart.
+    versions: BTreeMap<String, u64>,
     proxies: usize,
     /// For each Service, how many requests were served and proved.
     services: Vec<(&'static str, Counts)>,
@@ -281,7 +283,7 @@ impl Summary {
             failures,
             p50: tally.quantile(0.5),
             p99: tally.quantile(0.99),
-            versions: tally.versions().into_iter().collect(),
+            versions: tally.versions(),
             proxies: mesh.processes().1,
             services: mesh.instances.services(),
         }
@@ -357,7 +359,7 @@ impl Summary {
                     "identities": identities,
                     "mutual_tls": self.is_proved(),
                     "services": hops,
-                    "cart_versions": versions.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                    "cart_versions": versions,
                 })
                 .to_string()
             }

@@ -113,14 +113,19 @@ impl Drop for Demo {
 
 /// The children of process `parent`, with their command lines.
 fn children(parent: u32) -> Vec<(u32, String)> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let of_parent = |id: &u32| {
+    let of_parent = |(id, _): &(u32, String)| {
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
         status.lines().any(|line| line == format!("PPid:\t{parent}"))
     };
+    commands().into_iter().filter(of_parent).collect()
+}
+
+/// All processes of this machine, with their command lines.
+fn commands() -> Vec<(u32, String)> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let command = |id| fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-    ids.filter(of_parent).map(|id| (id, command(id).replace('\0', " "))).collect()
+    ids.map(|id| (id, command(id).replace('\0', " "))).collect()
 }
 
 /// Waits until all of `processes` have ended.
@@ -264,10 +269,11 @@ fn each_command_does_what_the_text_says() {
     until(&demo, "the cart is there again", healthy);
 
     demo.run("break a service");
-    let log = demo.directory.join("cart-v1-1-proxy.log");
     let failures = || {
-        let log = fs::read_to_string(&log).unwrap();
-        log.lines().filter(|line| line.contains("\"status\":500")).count()
+        let logs = ["cart-v1-1-proxy.log", "cart-v1-1-proxy.log.old"];
+        let text = logs.map(|log| fs::read_to_string(demo.directory.join(log)).unwrap_or_default());
+        let lines = text.iter().flat_map(|text| text.lines());
+        lines.filter(|line| line.contains("\"status\":500")).count()
     };
     let mut seen = 0;
     until(&demo, "it is ejected", |answers| {
@@ -300,6 +306,22 @@ fn nothing_is_left_behind_after_sigterm() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("requests"), "a summary");
     gone(&processes);
     assert!(!directory.exists());
+}
+
+#[test]
+fn nothing_is_left_behind_after_sigterm_while_it_starts() {
+    let mut command = Command::new(WEFT);
+    command.arg("demo").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let directory = std::env::temp_dir().join(format!("weft-demo-{}", child.id()));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(!directory.exists());
+    let name = directory.display().to_string();
+    let left: Vec<_> = commands().into_iter().filter(|(.., line)| line.contains(&name)).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

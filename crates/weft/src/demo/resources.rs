@@ -51,12 +51,14 @@ spec:
   selector: { app: motto }
   ports: [{ port: 7000, targetPort: 7000, appProtocol: tcp }]
 ---
-# An instance of the cart that fails three times in a row is left out for five seconds, then longer.
+# The instances of version 1 take turns. One that fails three times in a row is left out for five
+# seconds, then longer.
 apiVersion: weft.dev/v1alpha1
 kind: BackendPolicy
 metadata: { name: cart, namespace: shop }
 spec:
   targetRefs: [{ group: '', kind: Service, name: cart-v1 }]
+  loadBalancing: { algorithm: RoundRobin }
   ejection: { consecutiveFailures: 3, baseTime: 5s, maxEjectedPercent: 50 }
 ";
 

@@ -62,7 +62,8 @@ pub fn lines(view: &View) -> Vec<String> {
     let (minutes, seconds) = (seconds / 60, seconds % 60);
     let mut lines = vec![
         format!(
-            "A tea shop in a mesh of {processes} processes, {minutes}:{seconds:02}; its page: {page}"
+            "A tea shop in a mesh of {processes} processes, {minutes}:{seconds:02}; its page: \
+             {page}"
         ),
         format!(
             "{:<9} {:<10} {:>7} {:>7} {:>7} {:>8} {:>8} {:>6}  {}",
@@ -83,7 +84,8 @@ pub fn lines(view: &View) -> Vec<String> {
         let Lately { rate, p50, p99, .. } = lately;
         let (p50, p99) = (milliseconds(*p50), milliseconds(*p99));
         lines.push(format!(
-            "{service:<9} {instance:<10} {process:>7} {rate:>7.1} {failed:>7} {p50:>8} {p99:>8} {share:>6}  {state}"
+            "{service:<9} {instance:<10} {process:>7} {rate:>7.1} {failed:>7} \
+             {p50:>8} {p99:>8} {share:>6}  {state}"
         ));
     }
     lines.push(format!("Mutual TLS: {proved} of {served} served requests proved who called."));
