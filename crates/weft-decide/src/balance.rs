@@ -32,8 +32,13 @@ pub fn round_robin(turn: usize, count: usize, is_usable: impl Fn(usize) -> bool)
     usable().nth(place)
 }
 
+/// How much lower a load must be to count as lower. Less is chance: without it, of two idle
+/// endpoints the one that answered a little sooner last time would get nearly all requests. It is
+/// below 2, which is what one request under way makes of an idle endpoint's load.
+pub const TOLERANCE: f64 = 1.5;
+
 /// Of two different endpoints that are drawn, the one with the lower load; `None` if none is to be
-/// had.
+/// had. Loads that differ by less than [`TOLERANCE`] count as equal.
 ///
 /// `load` says `None` of an endpoint that may not be called. `draw_a` and `draw_b` are drawn by the
 /// caller from `0.0..1.0`, independently. Each endpoint that may be called is as likely to be drawn
@@ -70,7 +75,7 @@ pub fn pick(
 
 fn lighter(first: (usize, Load), second: Option<(usize, Load)>) -> Picked {
     let (chosen, over) = match second {
-        Some(second) if second.1 < first.1 => (second, Some(first)),
+        Some(second) if second.1.0 * TOLERANCE < first.1.0 => (second, Some(first)),
         _ => (first, second),
     };
     Picked { index: chosen.0, load: chosen.1, over }
