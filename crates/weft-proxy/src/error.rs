@@ -146,6 +146,9 @@ pub enum ProxyError {
         /// The backend's name.
         backend: String,
     },
+    /// The proxy is short of memory.
+    #[error("this proxy is short of memory, and takes nothing new")]
+    Overload,
     /// As much is under way towards the backend as may be.
     #[error("{backend}: {reached}")]
     Limit {
@@ -365,6 +368,7 @@ impl ProxyError {
         matches!(
             self,
             ProxyError::Draining
+                | ProxyError::Overload
                 | ProxyError::PolicyPending { .. }
                 | ProxyError::Connect { .. }
                 | ProxyError::ConnectTimeout { .. }
@@ -396,6 +400,7 @@ impl ProxyError {
             E::Denied { why, .. } => (403, why.code(), Client, Unprocessed),
             E::PolicyPending { .. } => (503, "policy-pending", Mesh, Unprocessed),
             E::NoEndpoint { .. } => (503, "no-endpoint", Upstream, Unprocessed),
+            E::Overload => (503, "overload", Mesh, Unprocessed),
             E::Limit { reached, .. } => {
                 let reason = match reached.name {
                     LimitName::Requests => "limit-requests",

@@ -13,6 +13,7 @@ use crate::config::InboundOwn;
 use crate::connection::{Connection, To, http1, http2};
 use crate::error::ProxyError;
 use crate::live::judge_peer;
+use crate::overload::Pressure;
 use crate::snapshot::{Own, OwnPort};
 use crate::time::{HANDSHAKE_TIMEOUT, within};
 use crate::tunnel::{ServerTunnel, protocol_name};
@@ -90,6 +91,8 @@ async fn open(
     let preface = tunnel.preface().await?;
     let admitted = if proxy.drain.is_on() {
         Err(ProxyError::Draining)
+    } else if proxy.overload.pressure() > Pressure::None {
+        Err(ProxyError::Overload)
     } else {
         current(proxy, own).and_then(|own| admit(&own, &preface))
     };

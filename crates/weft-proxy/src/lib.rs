@@ -22,6 +22,7 @@ mod listener;
 mod live;
 mod names;
 mod outbound;
+mod overload;
 mod prefixed;
 mod replay;
 mod request;
@@ -49,6 +50,7 @@ use crate::snapshot::Configuration;
 pub use listener::{Running, StartError, start};
 pub use names::Meaning;
 pub use outbound::Excluded;
+pub use overload::{Overload, Pressure};
 
 /// What all connections of one worker share.
 pub struct Proxy {
@@ -58,6 +60,7 @@ pub struct Proxy {
     recorder: Rc<dyn Recorder>,
     configuration: Arc<Configuration>,
     discovery: Option<Rc<dyn Discovery>>,
+    overload: Overload,
     backends: Backends,
     live: Live,
     drain: Drain,
@@ -87,12 +90,14 @@ pub struct Parts {
     pub configuration: Arc<Configuration>,
     /// Where more of it is to be had.
     pub discovery: Option<Rc<dyn Discovery>>,
+    /// How short of memory the process is.
+    pub overload: Overload,
 }
 
 impl Proxy {
     /// A worker made of `parts`.
     pub fn new(parts: Parts) -> Proxy {
-        let Parts { world, inside, tls, recorder, configuration, discovery } = parts;
+        let Parts { world, inside, tls, recorder, configuration, discovery, overload } = parts;
         let (backends, live, drain, drivers) = Default::default();
         let start = world.clock.now();
         Proxy {
@@ -103,6 +108,7 @@ impl Proxy {
             recorder,
             configuration,
             discovery,
+            overload,
             backends,
             live,
             drain,

@@ -12,6 +12,7 @@ use weft_wire::discovery::Subscription;
 use weft_world::{Accepted, Listener, ListenerOptions};
 
 use crate::config::{Inbound, Listen, Outbound};
+use crate::overload::Pressure;
 use crate::snapshot::DestinationName;
 use crate::time::{SWEEP_INTERVAL, USE_INTERVAL};
 use crate::{Proxy, inbound, outbound};
@@ -100,6 +101,11 @@ async fn accept<F: Future<Output = ()> + 'static>(
 ) {
     let mut connections = JoinSet::new();
     loop {
+        if proxy.overload.pressure() == Pressure::Critical {
+            proxy.world.clock.sleep(ACCEPT_PAUSE).await;
+            while connections.try_join_next().is_some() {}
+            continue;
+        }
         tokio::select! {
             biased;
             accepted = listener.accept() => match accepted {

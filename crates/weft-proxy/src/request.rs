@@ -25,6 +25,7 @@ use crate::exchange::{Exchange, Reply};
 use crate::h2::grpc;
 use crate::live::judge_peer;
 use crate::outbound::of_service;
+use crate::overload::Pressure;
 use crate::snapshot::OwnPort;
 use crate::time::within;
 
@@ -37,6 +38,10 @@ pub(crate) async fn serve(
 ) {
     let mut recording = Recording::start(proxy, connection, codec, exchange);
     let result = match connection.direction {
+        _ if proxy.overload.pressure() > Pressure::None => {
+            exchange.end_after_answer();
+            Err(ProxyError::Overload)
+        }
         Direction::Outbound => outbound(proxy, connection, exchange, &mut recording).await,
         Direction::Inbound => inbound(proxy, connection, exchange, &mut recording).await,
     };

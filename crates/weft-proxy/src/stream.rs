@@ -15,6 +15,7 @@ use crate::backend::{Backend, Connected, Tried};
 use crate::connection::Connection;
 use crate::error::{ProxyError, StreamError};
 use crate::live::judge_peer;
+use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
 use crate::tunnel;
 
@@ -37,6 +38,9 @@ pub(crate) async fn serve(
     let _busy = proxy.drain.busy();
     let mut record = connection.record(Protocol::Tcp, clock.wall());
     let dialled = async {
+        if proxy.overload.pressure() > Pressure::None {
+            return Err(ProxyError::Overload);
+        }
         let backend = connection.backend(proxy)?;
         backend.describe(&mut record);
         match upstream {

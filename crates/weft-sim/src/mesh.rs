@@ -98,6 +98,7 @@ pub fn start_proxy(
         recorder: Rc::new(Tracer { host: host.clone() }),
         configuration: Arc::default(),
         discovery: None,
+        overload: weft_proxy::Overload::default(),
     }));
     // Its tasks must be the host's own, so that a crash ends them: it starts within one.
     drop(host.spawn(async move {

@@ -6,13 +6,13 @@ mod kept;
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
-use weft_control::api::{RegisterRequest, RegisterResponse};
+use weft_control::api::RegisterRequest;
 use weft_control::{Ask, ConnectionState, Joiner};
 use weft_identity::{JoinToken, MutualTls};
 use weft_model::ObjectName;
@@ -62,7 +62,6 @@ pub struct Joined {
     pub configuration: Arc<Configuration>,
     link: Link,
     state: watch::Receiver<ConnectionState>,
-    registered: Arc<Mutex<Option<RegisterResponse>>>,
     thread: JoinHandle<()>,
 }
 
@@ -90,11 +89,6 @@ impl Joined {
     /// The way to ask for more of the mesh.
     pub fn discovery(&self) -> Rc<dyn weft_proxy::Discovery> {
         Rc::new(self.link.clone())
-    }
-
-    /// What the control plane answered to the registration, once it did.
-    pub fn registered(&self) -> Option<RegisterResponse> {
-        self.registered.lock().ok()?.clone()
     }
 
     /// Waits until enough is known to serve, or for `limit`; says whether it is.
@@ -192,13 +186,11 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let (asks, receiver) = mpsc::channel(ASKS_MAX);
     let reason = "it has not connected yet".to_owned();
     let (told, state) = watch::channel(ConnectionState::Disconnected { reason });
-    let registered = Arc::<Mutex<Option<RegisterResponse>>>::default();
     let keeper = Keeper {
         builder,
         configuration: configuration.clone(),
         tls: tls.clone(),
         told,
-        registered: registered.clone(),
         kept,
         registry,
     };
@@ -209,5 +201,5 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
         .spawn(move || work.run(receiver))
         .context("cannot start the discovery thread")?;
     let link = Link { asks };
-    Ok(Joined { tls, configuration, link, state, registered, thread })
+    Ok(Joined { tls, configuration, link, state, thread })
 }

@@ -7,6 +7,7 @@ mod admin;
 mod control;
 mod demo;
 mod joined;
+mod overload;
 mod proxy;
 mod resources;
 mod run;

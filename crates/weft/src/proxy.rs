@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use weft_identity::MutualTls;
 use weft_proxy::config::{Inbound, Outbound, OutboundTo};
-use weft_proxy::{Parts, Proxy, start};
+use weft_proxy::{Overload, Parts, Proxy, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both, Format, Recorder, Select};
 use weft_wire::discovery::Subscription;
@@ -22,6 +22,7 @@ use weft_world::{Files, World};
 use self::file::{Checked, Identity};
 use crate::admin::{self, Shown};
 use crate::joined::{self, Joined, Joining};
+use crate::overload;
 
 /// How long the start waits for what the control plane has to say.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -152,7 +153,9 @@ async fn serve(
         recorder,
         configuration: Arc::default(),
         discovery: None,
+        overload: Overload::default(),
     };
+    tokio::task::spawn_local(overload::watch(world.clone(), parts.overload.clone()));
     let mut listeners: Vec<Inbound> = Vec::new();
     let mut joined = None;
     let needs_own = workload.is_some();

@@ -14,7 +14,7 @@ use weft_model::Protocol;
 use weft_net::namespace::{ConfineError, Confined, Exit, Opened, Plan, confine};
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach};
-use weft_proxy::{Excluded, Parts, Proxy, start};
+use weft_proxy::{Excluded, Overload, Parts, Proxy, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both};
 use weft_world::{ListenerOptions, World};
@@ -22,6 +22,7 @@ use weft_world::{ListenerOptions, World};
 pub use self::options::Arguments;
 use self::options::Checked;
 use crate::joined::{self, Joined, Joining, Workload};
+use crate::overload;
 
 /// How long the command waits for what the control plane has to say before it is started.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,6 +92,7 @@ async fn serve(
         registry: registry.clone(),
     };
     let joined = joined::join(&world, joining).await?;
+    let overload = Overload::default();
     let proxy = Rc::new(Proxy::new(Parts {
         inside: Rc::new(inside),
         world: world.clone(),
@@ -98,7 +100,9 @@ async fn serve(
         recorder: Rc::new(Both(Metrics::new(&registry), access_log)),
         configuration: joined.configuration.clone(),
         discovery: Some(joined.discovery()),
+        overload: overload.clone(),
     }));
+    tokio::task::spawn_local(overload::watch(world.clone(), overload));
     let excluded =
         Excluded { cidrs: checked.exclude_cidrs.clone(), ports: checked.exclude_ports.clone() };
     let captured = captured.into_iter().map(|listener| Outbound {

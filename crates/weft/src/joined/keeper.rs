@@ -1,6 +1,6 @@
 //! The thread that keeps a proxy joined: it follows discovery and renews the certificate.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use weft_control::api::{RegisterRequest, RegisterResponse};
@@ -32,7 +32,6 @@ pub(super) struct Keeper {
     pub(super) configuration: Arc<Configuration>,
     pub(super) tls: Arc<MutualTls>,
     pub(super) told: watch::Sender<ConnectionState>,
-    pub(super) registered: Arc<Mutex<Option<RegisterResponse>>>,
     pub(super) kept: Option<Arc<Kept>>,
     pub(super) registry: Arc<Registry>,
 }
@@ -123,12 +122,7 @@ impl Observer for Watcher {
         told.send_replace(state);
     }
 
-    fn registered(&mut self, response: &RegisterResponse) {
-        if let Ok(mut registered) = self.keeper.registered.lock() {
-            *registered = Some(response.clone());
-        }
-        self.keeper.configuration.touch();
-    }
+    fn registered(&mut self, _response: &RegisterResponse) {}
 }
 
 /// Has handshakes go by the trust that `client` holds for the own trust domain.
