@@ -45,6 +45,11 @@ impl Drain {
         Busy(self.0.clone())
     }
 
+    /// How much is under way.
+    pub(crate) fn count(&self) -> usize {
+        self.0.busy.get()
+    }
+
     /// Waits until nothing is under way.
     pub(crate) async fn idle(&self) {
         while self.0.busy.get() > 0 {

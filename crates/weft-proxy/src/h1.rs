@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 
 use weft_http::{BodyDecoder, BodyEncoder, Fields, GrammarError, HEAD_BYTES_MAX, Step};
-use weft_world::{BUFFER_BYTES, Buffer, LARGE_BUFFER_BYTES, Stream};
+use weft_world::{BUFFER_BYTES, Buffer, Stream};
 
 use crate::error::StreamError;
 use crate::exchange::{Piece, Sink, Source};
@@ -17,6 +17,9 @@ pub(crate) use server::Server;
 
 /// Bytes that may wait to be written before more is taken.
 const OUTGOING_BYTES_MAX: usize = 64 * 1024;
+
+/// The same while memory is scarce: what a small buffer takes.
+const OUTGOING_BYTES_SCARCE: usize = 16 * 1024;
 
 /// From this size on, a piece is written from where it is rather than copied.
 const DIRECT_BYTES_MIN: usize = 8 * 1024;
@@ -59,8 +62,7 @@ impl Core {
 
     /// Reads more into `incoming`; zero if the peer has ended its direction.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
-        let least = if self.is_bulk && self.incoming.is_empty() { LARGE_BUFFER_BYTES } else { 1 };
-        let room = self.incoming.room(least);
+        let room = if self.is_bulk { self.incoming.bulk_room() } else { self.incoming.room(1) };
         if room.is_empty() {
             // To read nothing would look like the end.
             return Poll::Ready(Err(GrammarError::TooLarge.into()));
@@ -148,13 +150,14 @@ impl Core {
         cx: &mut Context<'_>,
         piece: &[u8],
     ) -> Poll<Result<usize, StreamError>> {
-        if self.outgoing.len() >= OUTGOING_BYTES_MAX {
+        let most = if Buffer::is_scarce() { OUTGOING_BYTES_SCARCE } else { OUTGOING_BYTES_MAX };
+        if self.outgoing.len() >= most {
             ready!(self.poll_flush(cx))?;
         }
         if piece.len() >= DIRECT_BYTES_MIN && self.encoder != BodyEncoder::Chunked {
             return self.poll_send_direct(cx, piece);
         }
-        let count = piece.len().min(OUTGOING_BYTES_MAX - self.outgoing.len());
+        let count = piece.len().min(most - self.outgoing.len());
         let piece = &piece[..count];
         self.frame(|encoder, out| {
             encoder.before(count, out);

@@ -91,7 +91,7 @@ async fn open(
     let preface = tunnel.preface().await?;
     let admitted = if proxy.drain.is_on() {
         Err(ProxyError::Draining)
-    } else if proxy.overload.pressure() > Pressure::None {
+    } else if proxy.pressure() > Pressure::None {
         Err(ProxyError::Overload)
     } else {
         current(proxy, own).and_then(|own| admit(&own, &preface))

@@ -31,7 +31,7 @@ mod stream;
 mod time;
 mod tunnel;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub struct Proxy {
     backends: Backends,
     live: Live,
     drain: Drain,
+    /// How many connections were taken and are not gone.
+    connections: Cell<usize>,
     start: Moment,
     /// What moves the bytes of shared connections.
     drivers: RefCell<JoinSet<()>>,
@@ -99,6 +101,7 @@ impl Proxy {
     pub fn new(parts: Parts) -> Proxy {
         let Parts { world, inside, tls, recorder, configuration, discovery, overload } = parts;
         let (backends, live, drain, drivers) = Default::default();
+        let connections = Cell::default();
         let start = world.clock.now();
         Proxy {
             start,
@@ -112,8 +115,14 @@ impl Proxy {
             backends,
             live,
             drain,
+            connections,
             drivers,
         }
+    }
+
+    /// How short of memory it is.
+    fn pressure(&self) -> Pressure {
+        self.overload.pressure(self.drain.count())
     }
 
     /// The time since the start.

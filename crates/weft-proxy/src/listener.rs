@@ -101,7 +101,8 @@ async fn accept<F: Future<Output = ()> + 'static>(
 ) {
     let mut connections = JoinSet::new();
     loop {
-        if proxy.overload.pressure() == Pressure::Critical {
+        let is_full = proxy.connections.get() >= proxy.overload.connections_max();
+        if is_full || proxy.pressure() == Pressure::Critical {
             proxy.world.clock.sleep(ACCEPT_PAUSE).await;
             while connections.try_join_next().is_some() {}
             continue;
@@ -134,6 +135,7 @@ struct Counted {
 impl Counted {
     fn new(proxy: Rc<Proxy>, direction: Direction) -> Counted {
         proxy.recorder.note(Event::Opened(direction));
+        proxy.connections.set(proxy.connections.get() + 1);
         Counted { proxy, direction }
     }
 }
@@ -141,6 +143,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.proxy.recorder.note(Event::Closed(self.direction));
+        self.proxy.connections.set(self.proxy.connections.get() - 1);
     }
 }
 

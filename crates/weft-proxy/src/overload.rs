@@ -1,7 +1,9 @@
 //! Whether a proxy is short of memory, and what it still takes then.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use weft_world::Buffer;
 
 /// How short of memory a proxy is; the worse after the better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,23 +30,64 @@ impl Pressure {
     }
 }
 
+/// What a connection takes while nothing is under way on it, with some to spare: its task and its
+/// sockets.
+const CONNECTION_BYTES: u64 = 48 * 1024;
+
+/// What an exchange or a stream that is under way takes beside: a buffer in each direction, and
+/// what the system keeps for it.
+const BUSY_BYTES: u64 = 128 * 1024;
+
 /// The pressure of a proxy, told by who measures it and heeded by all workers.
 #[derive(Clone, Debug, Default)]
-pub struct Overload(Arc<AtomicU8>);
+pub struct Overload(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    pressure: AtomicU8,
+    /// How much memory there is, in bytes; 0 if nobody limits it.
+    limit: AtomicU64,
+}
 
 impl Overload {
-    /// From now on, the pressure is this.
-    pub fn set(&self, pressure: Pressure) {
-        self.0.store(pressure as u8, Ordering::Relaxed);
+    /// The process may use this much memory, in bytes.
+    pub fn set_limit(&self, bytes: u64) {
+        self.0.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// The pressure now.
-    pub fn pressure(&self) -> Pressure {
-        match self.0.load(Ordering::Relaxed) {
+    /// How many connections are taken at most; further ones wait in the system's queue.
+    pub(crate) fn connections_max(&self) -> usize {
+        match self.0.limit.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            limit => usize::try_from(limit / CONNECTION_BYTES).unwrap_or(usize::MAX).max(16),
+        }
+    }
+
+    /// What the buffers of this worker say, which is known sooner than what the system says: they
+    /// alone may take a third of what all may.
+    fn of_buffers(&self) -> Pressure {
+        match self.0.limit.load(Ordering::Relaxed) {
+            0 => Pressure::None,
+            limit => Pressure::of(Buffer::lent_bytes() as u64 * 3, limit),
+        }
+    }
+
+    /// From now on, the pressure is this.
+    pub fn set(&self, pressure: Pressure) {
+        self.0.pressure.store(pressure as u8, Ordering::Relaxed);
+    }
+
+    /// The pressure now, on a worker that has `busy` exchanges and streams under way.
+    pub(crate) fn pressure(&self, busy: usize) -> Pressure {
+        let told = match self.0.pressure.load(Ordering::Relaxed) {
             0 => Pressure::None,
             1 => Pressure::High,
             _ => Pressure::Critical,
-        }
+        };
+        let limit = self.0.limit.load(Ordering::Relaxed);
+        let is_busy = limit > 0 && busy as u64 >= limit / BUSY_BYTES;
+        let of_work = if is_busy { Pressure::High } else { Pressure::None };
+        told.max(of_work).max(self.of_buffers())
     }
 }
 
@@ -62,7 +105,17 @@ mod tests {
         let overload = Overload::default();
         for pressure in [Pressure::Critical, Pressure::High, Pressure::None] {
             overload.set(pressure);
-            assert_eq!(overload.pressure(), pressure);
+            assert_eq!(overload.pressure(0), pressure);
         }
+        assert_eq!(
+            (overload.pressure(usize::MAX), overload.connections_max()),
+            (Pressure::None, usize::MAX)
+        );
+        overload.set_limit(64 << 20);
+        assert_eq!(
+            (overload.pressure(511), overload.pressure(512)),
+            (Pressure::None, Pressure::High)
+        );
+        assert_eq!(overload.connections_max(), 1365);
     }
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
 /// How much a worker keeps of all requests together, in bytes.
-const WORKER_BYTES_MAX: usize = 8 * 1024 * 1024;
+const WORKER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 thread_local! {
     /// How much this worker keeps.

@@ -38,7 +38,7 @@ pub(crate) async fn serve(
 ) {
     let mut recording = Recording::start(proxy, connection, codec, exchange);
     let result = match connection.direction {
-        _ if proxy.overload.pressure() > Pressure::None => {
+        _ if proxy.pressure() > Pressure::None => {
             exchange.end_after_answer();
             Err(ProxyError::Overload)
         }

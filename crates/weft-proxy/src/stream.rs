@@ -8,7 +8,7 @@ use weft_decide::eject::Seen;
 use weft_decide::retry::{self, Next, RetryPolicy};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::InnerProtocol;
-use weft_world::{Buffer, LARGE_BUFFER_BYTES, Network, Spliced, Splicer, Stream};
+use weft_world::{Buffer, Network, Spliced, Splicer, Stream};
 
 use crate::Proxy;
 use crate::backend::{Backend, Connected, Tried};
@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     let _busy = proxy.drain.busy();
     let mut record = connection.record(Protocol::Tcp, clock.wall());
     let dialled = async {
-        if proxy.overload.pressure() > Pressure::None {
+        if proxy.pressure() > Pressure::None {
             return Err(ProxyError::Overload);
         }
         let backend = connection.backend(proxy)?;
@@ -240,8 +240,8 @@ impl Pipe {
                 ready!(spliced)?;
                 continue;
             }
-            let least = if self.is_bulk { LARGE_BUFFER_BYTES } else { 1 };
-            match source.poll_read(cx, self.buffer.room(least)) {
+            let room = if self.is_bulk { self.buffer.bulk_room() } else { self.buffer.room(1) };
+            match source.poll_read(cx, room) {
                 Poll::Pending => {
                     self.buffer.release_if_empty();
                     if !self.is_broken {

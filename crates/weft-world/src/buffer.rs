@@ -1,6 +1,6 @@
 //! Buffers that a connection borrows while it has bytes in hand, and gives back while it is idle.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// The size of a buffer, in bytes: a whole TLS record with its overhead fits.
 pub const BUFFER_BYTES: usize = 18 * 1024;
@@ -11,13 +11,23 @@ pub const LARGE_BUFFER_BYTES: usize = 128 * 1024;
 /// How many idle buffers of each size a thread keeps. Beyond, they go back to the allocator.
 const IDLE_MAX: [usize; 2] = [64, 8];
 
+/// How many large buffers a thread lends for bulk transfers: 16 MiB. Further transfers make do with
+/// small ones, which costs them some speed and nobody the memory of the whole process.
+pub const LARGE_BUFFERS_MAX: usize = 128;
+
 const SIZES: [usize; 2] = [BUFFER_BYTES, LARGE_BUFFER_BYTES];
 
 thread_local! {
     static IDLE: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+
+    /// How many buffers of each size are lent.
+    static LENT: Cell<[usize; 2]> = const { Cell::new([0, 0]) };
 }
 
 fn borrow(class: usize) -> Box<[u8]> {
+    let mut lent = LENT.get();
+    lent[class] += 1;
+    LENT.set(lent);
     let idle = IDLE.with_borrow_mut(|idle| idle[class].pop());
     // The last buffer given back is the one most likely still in the processor's cache.
     idle.unwrap_or_else(|| vec![0; SIZES[class]].into_boxed_slice())
@@ -25,6 +35,12 @@ fn borrow(class: usize) -> Box<[u8]> {
 
 fn give_back(bytes: Box<[u8]>) {
     let Some(class) = SIZES.iter().position(|&size| size == bytes.len()) else { return };
+    // At the end of a thread nobody counts any more.
+    let _ = LENT.try_with(|lent| {
+        let mut counts = lent.get();
+        counts[class] = counts[class].saturating_sub(1);
+        lent.set(counts);
+    });
     // At the end of a thread its store may be gone already: then the buffer is simply freed.
     let _ = IDLE.try_with(|idle| {
         let kept = &mut idle.borrow_mut()[class];
@@ -83,6 +99,25 @@ impl Buffer {
         }
         let end = self.end;
         self.bytes.as_deref_mut().map_or(&mut [], |bytes| &mut bytes[end..])
+    }
+
+    /// Whether so many large buffers are lent that bulk transfers make do with small ones.
+    pub fn is_scarce() -> bool {
+        LENT.get()[1] >= LARGE_BUFFERS_MAX
+    }
+
+    /// How much memory this thread has lent, in bytes.
+    pub fn lent_bytes() -> usize {
+        let [small, large] = LENT.get();
+        small * BUFFER_BYTES + large * LARGE_BUFFER_BYTES
+    }
+
+    /// As much room as a bulk transfer gets: that of a large buffer, while they are not scarce.
+    pub fn bulk_room(&mut self) -> &mut [u8] {
+        let has_large = self.bytes.as_ref().is_some_and(|bytes| bytes.len() == LARGE_BUFFER_BYTES);
+        let is_large = has_large || !Buffer::is_scarce();
+        let least = if is_large && self.is_empty() { LARGE_BUFFER_BYTES } else { 1 };
+        self.room(least)
     }
 
     /// Says that the first `count` bytes of the room were filled.
@@ -151,6 +186,22 @@ impl Drop for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bulk_transfers_share_what_large_buffers_there_are() {
+        let lend = || {
+            let mut buffer = Buffer::default();
+            let room = buffer.bulk_room().len();
+            (buffer, room)
+        };
+        let mut lent: Vec<_> = (0..LARGE_BUFFERS_MAX).map(|_| lend()).collect();
+        assert!(lent.iter().all(|(_, room)| *room == LARGE_BUFFER_BYTES));
+        assert!(Buffer::is_scarce());
+        assert_eq!(lend().1, BUFFER_BYTES);
+        lent.pop();
+        assert!(!Buffer::is_scarce());
+        assert_eq!(lend().1, LARGE_BUFFER_BYTES);
+    }
 
     #[test]
     fn bytes_come_out_as_they_went_in() {

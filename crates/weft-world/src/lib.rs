@@ -11,7 +11,7 @@ mod clock;
 mod files;
 mod network;
 
-pub use buffer::{BUFFER_BYTES, Buffer, LARGE_BUFFER_BYTES};
+pub use buffer::{BUFFER_BYTES, Buffer, LARGE_BUFFER_BYTES, LARGE_BUFFERS_MAX};
 pub use clock::{Clock, Moment, Timer, UnixTime};
 pub use files::Files;
 pub use network::{

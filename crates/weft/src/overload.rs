@@ -4,27 +4,32 @@ use std::time::Duration;
 
 use weft_net::MemoryLimit;
 use weft_proxy::{Overload, Pressure};
-use weft_world::World;
+use weft_world::{Moment, World};
 
 /// How often it is looked. At 1 GiB a second, 64 MiB are filled from 75 % on in 16 ms; at what a
 /// proxy of one core carries, in some seconds.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How far apart two lines about it are at least.
+const SAY_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Tells `overload` for ever how short of memory this process is; never, if it has no limit.
 pub async fn watch(world: World, overload: Overload) {
     let Some(limit) = MemoryLimit::find() else { return };
-    let mut before = Pressure::None;
+    overload.set_limit(limit.bytes());
+    let mut said: Option<Moment> = None;
     loop {
         world.clock.sleep(LOOK_INTERVAL).await;
         // What cannot be read any more says nothing; it was readable at the start.
         let Ok(used) = limit.used() else { continue };
         let now = Pressure::of(used, limit.bytes());
         overload.set(now);
-        if (now == Pressure::None) != (before == Pressure::None) {
-            let state = if now == Pressure::None { "no longer refuses" } else { "refuses" };
+        let moment = world.clock.now();
+        let is_time = said.is_none_or(|said| moment.since(said) >= SAY_INTERVAL);
+        if now > Pressure::None && is_time {
+            said = Some(moment);
             let (used, most) = (used >> 20, limit.bytes() >> 20);
-            eprintln!("weft: {used} of {most} MiB of memory are used: {state} new requests");
+            eprintln!("weft: {used} of {most} MiB of memory are used: new requests are refused");
         }
-        before = now;
     }
 }

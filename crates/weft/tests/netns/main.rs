@@ -5,5 +5,6 @@
 
 mod certificates;
 mod lab;
+mod overload;
 mod strangers;
 mod wire;
