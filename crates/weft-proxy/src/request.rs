@@ -315,9 +315,9 @@ async fn ask(
     let mut watch = proxy.live.watch();
     let upstream = &mut *connected.stream;
     let asked = watch.over(judge, exchange.ask(upstream, address)).await.flatten();
-    let reply = asked.map_err(|error| endpoint.explain(error))?;
+    let reply = asked.map_err(|error| endpoint.explain(proxy, error))?;
     attempted.answered(proxy);
-    endpoint.heed(&mut exchange.response.fields)?;
+    endpoint.heed(proxy, &mut exchange.response.fields)?;
     let status = exchange.response.status;
     let is_grpc = recording.record.protocol == Protocol::Grpc;
     let mut grpc_status = grpc_status_of(&exchange.response.fields);
