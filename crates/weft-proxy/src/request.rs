@@ -187,11 +187,12 @@ async fn inbound(
     let judged = connection.attempt(port, Some(exchange.head));
     recording.record.audited = guard.audited(&judged);
     guard.judge(&judged)?;
-    // It is judged again when policies change, for which a copy stays.
-    let head = guard.needs_http(port).then(|| exchange.head.clone());
+    // It is judged again when policies change. A copy stays, whatever today's policies read: those
+    // of tomorrow may read more, and what they could not evaluate they would have to forbid.
+    let head = exchange.head.clone();
     let backend = connection.backend_of(proxy, &application);
     backend.describe(&mut recording.record);
-    let judge = || connection.judge_again(proxy, &guard, head.as_ref());
+    let judge = || connection.judge_again(proxy, &guard, Some(&head));
     let (mut watch, mut tried) = (proxy.live.watch(), Tried::default());
     // Nobody waits for what its caller has given up.
     let deadline = recording.deadline(exchange.head, &Timeouts::default())?;
