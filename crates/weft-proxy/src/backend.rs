@@ -190,7 +190,7 @@ impl Backend {
         let standing = |index: usize| self.endpoints[index].standing(&terms);
         let worst = eject::worst_chosen((0..count).filter(|i| is_usable(*i)).map(standing));
         let is_usable = |index: usize| is_usable(index) && standing(index) <= worst;
-        let reach = self.reach(&traffic.locality, &is_usable);
+        let reach = self.reach(&traffic.locality, is_usable);
         let is_near = |index: usize| is_usable(index) && self.distances[index] <= reach;
         match traffic.balance {
             Balance::RoundRobin => {
