@@ -162,17 +162,19 @@ impl Backend {
     /// [`ProxyError::NoEndpoint`].
     pub(crate) fn pick(&self, proxy: &Proxy, tried: &Tried) -> Result<&Rc<Endpoint>, ProxyError> {
         self.is_used.set(true);
-        let is_open = |index: usize| !self.endpoints[index].is_draining();
+        let now = proxy.world.clock.now();
+        let is_open = |index: usize| !self.endpoints[index].is_draining(now);
         let health = |index: usize| self.destination.endpoints[index].health;
         let is_healthy = |index: usize| is_open(index) && health(index) == Health::Healthy;
         let is_new = |index: usize| !tried.has(&self.endpoints[index]);
         // Nobody has heard of the unhealthy ones for a while, which does not prove that they are
-        // gone; the draining ones would refuse.
+        // gone. The draining ones most likely refuse, and that costs nothing.
         let is_doubtful = |index: usize| is_open(index) && health(index) == Health::Unhealthy;
         self.choose(proxy, |index| is_healthy(index) && is_new(index))
             .or_else(|| self.choose(proxy, is_healthy))
             .or_else(|| self.choose(proxy, |index| is_doubtful(index) && is_new(index)))
             .or_else(|| self.choose(proxy, is_doubtful))
+            .or_else(|| self.choose(proxy, |index| !is_open(index) && is_new(index)))
             .map(|index| &self.endpoints[index])
             .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })
     }
@@ -188,7 +190,7 @@ impl Backend {
         let standing = |index: usize| self.endpoints[index].standing(&terms);
         let worst = eject::worst_chosen((0..count).filter(|i| is_usable(*i)).map(standing));
         let is_usable = |index: usize| is_usable(index) && standing(index) <= worst;
-        let reach = self.reach(&traffic.locality, &is_usable);
+        let reach = self.reach(&traffic.locality, is_usable);
         let is_near = |index: usize| is_usable(index) && self.distances[index] <= reach;
         match traffic.balance {
             Balance::RoundRobin => {

@@ -77,7 +77,7 @@ impl Inbound {
             (port, OwnPort { application, guard: guard.clone() })
         };
         let ports = ports.into_iter().map(port).collect();
-        let own = Own { name: name.clone(), generation, locality: None, ports };
+        let own = Own { name: name.clone(), generation, before: None, locality: None, ports };
         Inbound { listen: Listen::At(listen), own: InboundOwn::Fixed(Arc::new(own)) }
     }
 }

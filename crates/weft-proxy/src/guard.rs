@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weft_decide::authorize::{Attempt, Authorizer, Decision};
-use weft_model::{GuardScope, Policy, Port, TrustDomain, UnguardedPolicy};
+use weft_model::{GuardScope, Policy, TrustDomain, UnguardedPolicy};
 
 use crate::error::ProxyError;
 
@@ -52,14 +52,6 @@ impl Guard {
         *unguarded == wanted_unguarded
             && policies.len() == wanted.len()
             && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
-    }
-
-    /// Whether a request can be judged only by its head.
-    pub(crate) fn needs_http(&self, port: Port) -> bool {
-        match self {
-            Guard::Pending { .. } => false,
-            Guard::Ready { authorizer, .. } => authorizer.is_http_needed(port),
-        }
     }
 
     /// Whether `attempt` is let through.

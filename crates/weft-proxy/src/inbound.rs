@@ -127,9 +127,10 @@ pub(crate) fn own_port(proxy: &Proxy, own: &InboundOwn, port: Port) -> Result<Ow
 
 /// Decides whether this proxy is the one that `preface` means, and has what it wants.
 fn admit(own: &Own, preface: &Preface) -> Result<(Port, OwnPort), ProxyError> {
-    let Own { name, generation, ports, .. } = own;
+    let Own { name, generation, before, ports, .. } = own;
     let workload = name.to_string();
-    if preface.workload != workload || preface.generation != *generation {
+    let is_own = preface.generation == *generation || Some(preface.generation) == *before;
+    if preface.workload != workload || !is_own {
         let wanted = format!("{}, generation {}", preface.workload, preface.generation);
         let found = format!("{workload}, generation {generation}");
         return Err(ProxyError::NotMe { wanted, found });

@@ -192,11 +192,12 @@ async fn inbound(
     let judged = connection.attempt(port, Some(exchange.head));
     recording.record.audited = guard.audited(&judged);
     guard.judge(&judged)?;
-    // It is judged again when policies change, for which a copy stays.
-    let head = guard.needs_http(port).then(|| exchange.head.clone());
+    // It is judged again when policies change. A copy stays, whatever today's policies read: those
+    // of tomorrow may read more, and what they could not evaluate they would have to forbid.
+    let head = exchange.head.clone();
     let backend = connection.backend_of(proxy, &application);
     backend.describe(&mut recording.record);
-    let judge = || connection.judge_again(proxy, &guard, head.as_ref());
+    let judge = || connection.judge_again(proxy, &guard, Some(&head));
     let (mut watch, mut tried) = (proxy.live.watch(), Tried::default());
     // Nobody waits for what its caller has given up.
     let deadline = recording.deadline(exchange.head, &Timeouts::default())?;
@@ -320,9 +321,9 @@ async fn ask(
     let mut watch = proxy.live.watch();
     let upstream = &mut *connected.stream;
     let asked = watch.over(judge, exchange.ask(upstream, address)).await.flatten();
-    let reply = asked.map_err(|error| endpoint.explain(error))?;
+    let reply = asked.map_err(|error| endpoint.explain(proxy, error))?;
     attempted.answered(proxy);
-    endpoint.heed(&mut exchange.response.fields)?;
+    endpoint.heed(proxy, &mut exchange.response.fields)?;
     let status = exchange.response.status;
     let is_grpc = recording.record.protocol == Protocol::Grpc;
     let mut grpc_status = grpc_status_of(&exchange.response.fields);

@@ -181,6 +181,9 @@ pub struct Own {
     pub name: ObjectName,
     /// Which instance of that name.
     pub generation: u64,
+    /// The instance that it took the place of, as long as callers cannot know of the new one: it
+    /// started while the control plane was away, and is not registered yet.
+    pub before: Option<u64>,
     /// Where it runs.
     pub locality: Option<Locality>,
     /// The ports of its application.

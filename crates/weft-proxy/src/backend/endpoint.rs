@@ -33,6 +33,11 @@ use crate::tunnel::{ClientTunnel, refusal};
 /// How many idle connections to one endpoint are kept.
 const IDLE_MAX: usize = 256;
 
+/// For how long an endpoint that is about to end is left out, unless there is no other. Then one
+/// request finds out whether it is back: a proxy may start again where it was, and without a
+/// control plane nobody else would say so.
+const DRAINING_FOR: Duration = Duration::from_secs(5);
+
 /// The most connections that are opened to one endpoint at a time, where they are shared.
 const DIALLING_MAX: usize = 8;
 
@@ -44,7 +49,8 @@ pub(crate) struct Endpoint {
     shared: RefCell<Vec<Shared>>,
     dialling: Cell<usize>,
     dialled: Notify,
-    is_draining: Cell<bool>,
+    /// Until when it is taken at its word that it is about to end.
+    draining_until: Cell<Option<Moment>>,
     /// Whether it was told that it is ejected.
     is_ejected: Cell<bool>,
     state: State,
@@ -129,7 +135,7 @@ pub(crate) struct Connected<S> {
 impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec, roster: &Arc<Roster>) -> Endpoint {
-        let (idle, is_draining, is_ejected) = Default::default();
+        let (idle, draining_until, is_ejected) = Default::default();
         let (shared, dialling, dialled) = Default::default();
         let (latency, in_flight) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
@@ -138,7 +144,17 @@ impl Endpoint {
             Reach::NotInMesh(workload) => Some(workload.to_string().into()),
             Reach::Application | Reach::Plain => None,
         };
-        Endpoint { spec, idle, shared, dialling, dialled, is_draining, is_ejected, state, workload }
+        Endpoint {
+            spec,
+            idle,
+            shared,
+            dialling,
+            dialled,
+            draining_until,
+            is_ejected,
+            state,
+            workload,
+        }
     }
 
     /// Whether it is the one that `spec` describes: where it runs and how it fares may change.
@@ -169,6 +185,10 @@ impl Endpoint {
     /// An attempt is on its way to it.
     pub(crate) fn attempt(self: &Rc<Endpoint>, terms: Terms, now: Moment) -> Attempted {
         self.state.in_flight.fetch_add(1, Ordering::Relaxed);
+        if self.draining_until.get().is_some() {
+            // This attempt finds out; others stay away meanwhile.
+            self.draining_until.set(Some(now + DRAINING_FOR));
+        }
         let ticket = self.state.ejector.admit(&terms);
         Attempted { endpoint: self.clone(), terms, ticket, began: now, is_told: false }
     }
@@ -178,13 +198,18 @@ impl Endpoint {
         self.workload.clone()
     }
 
-    /// Whether it said that it is about to end.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining.get()
+    /// Whether it said lately that it is about to end.
+    pub(crate) fn is_draining(&self, now: Moment) -> bool {
+        self.draining_until.get().is_some_and(|until| now < until)
+    }
+
+    /// Notes that it says that it is about to end.
+    fn drains(&self, proxy: &Proxy) {
+        self.draining_until.set(Some(proxy.world.clock.now() + DRAINING_FOR));
     }
 
     /// What `error`, which ended an attempt here, means for this endpoint.
-    pub(crate) fn explain(&self, error: ProxyError) -> ProxyError {
+    pub(crate) fn explain(&self, proxy: &Proxy, error: ProxyError) -> ProxyError {
         match error {
             ProxyError::UpstreamClosed { address, source: StreamError::Closed, .. }
                 if self.is_secured() =>
@@ -192,7 +217,7 @@ impl Endpoint {
                 ProxyError::TunnelEnded { address }
             }
             ProxyError::PeerDraining { .. } => {
-                self.is_draining.set(true);
+                self.drains(proxy);
                 error
             }
             error => error,
@@ -203,8 +228,9 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`ProxyError::NotProcessed`] if it says that the application did not see the request.
-    pub(crate) fn heed(&self, fields: &mut Fields) -> Result<(), ProxyError> {
+    pub(crate) fn heed(&self, proxy: &Proxy, fields: &mut Fields) -> Result<(), ProxyError> {
         if fields.known(Known::Weft).next().is_none() {
+            self.draining_until.set(None);
             return Ok(());
         }
         let Reach::Tunnel(target) = &self.spec.reach else {
@@ -213,7 +239,7 @@ impl Endpoint {
             return Ok(());
         };
         if fields.values(DRAINING).next().is_some() {
-            self.is_draining.set(true);
+            self.drains(proxy);
             fields.remove(DRAINING.as_bytes());
         }
         let reason = fields.values(NOT_PROCESSED).next();
@@ -223,7 +249,7 @@ impl Endpoint {
         fields.remove(NOT_PROCESSED.as_bytes());
         let workload = target.workload.to_string();
         if reason == "draining" {
-            self.is_draining.set(true);
+            self.drains(proxy);
             return Err(ProxyError::PeerDraining { workload });
         }
         Err(ProxyError::NotProcessed { workload, reason })
@@ -403,7 +429,7 @@ impl Endpoint {
             // Bytes that cannot be sent again must not leave before somebody has taken them.
             tunnel.opened().await.map_err(|error| {
                 let broke = |source| ProxyError::UpstreamBroke { address, source };
-                self.explain(refusal(StreamError::Io(error)).unwrap_or_else(broke))
+                self.explain(proxy, refusal(StreamError::Io(error)).unwrap_or_else(broke))
             })?;
         }
         let peer = secured.facts.map(Rc::new);

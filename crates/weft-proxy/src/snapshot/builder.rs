@@ -240,6 +240,7 @@ impl Builder {
         Some(Own {
             name: name.clone(),
             generation: *generation,
+            before: (workload.generation < *generation).then_some(workload.generation),
             locality: workload.locality.clone(),
             ports: workload.ports.iter().map(port).collect(),
         })
