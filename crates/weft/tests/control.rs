@@ -110,8 +110,17 @@ fn resources_are_applied_shown_and_deleted() {
     assert_eq!(must(weft(&credential, &["apply", "-f", file])), "Service shop/cart created\n");
     assert_eq!(must(weft(&credential, &["apply", "-f", file])), "Service shop/cart unchanged\n");
     let table = must(weft(&credential, &["get", "services"]));
-    assert!(table.starts_with("KIND     NAMESPACE  NAME  VERSION  AGE\n"), "{table}");
+    assert!(
+        table.starts_with("KIND     NAMESPACE  NAME  VERSION  ACCEPTED  ENFORCED  AGE\n"),
+        "{table}"
+    );
+    assert!(table.contains("yes       0/0       "), "{table}");
     let yaml = must(weft(&credential, &["get", "svc", "cart", "-n", "shop", "-o", "yaml"]));
+    assert!(yaml.contains("type: Accepted") && yaml.contains("addresses:"), "{yaml}");
+    // What became of it is not part of it.
+    let again = directory.file("again.yaml", &yaml);
+    let again = must(weft(&credential, &["apply", "-f", again.to_str().unwrap()]));
+    assert_eq!(again, "Service shop/cart unchanged\n");
     let changed = directory.file("changed.yaml", &yaml.replace("port: 80", "port: 81"));
     let changed = changed.to_str().unwrap();
     let configured = must(weft(&credential, &["apply", "-f", changed]));
