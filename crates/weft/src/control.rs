@@ -60,19 +60,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
     runtime.block_on(async {
-        let listener = world
-            .network
-            .listen(arguments.listen, ListenerOptions::default())
-            .with_context(|| {
-                format!("cannot listen at {}: give another with --listen", arguments.listen)
-            })?;
+        let listener =
+            world.network.listen(arguments.listen, ListenerOptions::default()).with_context(
+                || format!("cannot listen at {}: give another with --listen", arguments.listen),
+            )?;
         let address = listener.local_address();
         let advertised = match &arguments.advertise {
             Some(advertised) => advertised.clone(),
             None => address.to_string().parse().context("the address of the listener")?,
         };
-        let (admins, credential) =
-            admins(&world, &kept, &data.join("admin"), advertised.clone())?;
+        let (admins, credential) = admins(&world, &kept, &data.join("admin"), advertised.clone())?;
         let roots = [kept.authority.root().clone()];
         let bundle = TrustBundle::new(arguments.trust_domain.clone(), 0, roots, <_>::default())
             .context("the own root")?;
@@ -85,8 +82,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             address: advertised,
             control_key: kept.key.hash(),
         };
-        let discovery =
-            Discovery::open(&world, clock.clone(), kept.store.clone(), trust.clone())?;
+        let discovery = Discovery::open(&world, clock.clone(), kept.store.clone(), trust.clone())?;
         let api = Api {
             discovery,
             resources: Resources::new(kept.store.clone(), weft_crd::Options::default()),
@@ -95,12 +91,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             clock,
         };
         eprintln!("weft control: ready at {address}, trust domain {}", arguments.trust_domain);
-        eprintln!("weft control: for `weft apply` and others: export WEFT_CREDENTIAL={}", credential.display());
+        let credential = credential.display();
+        eprintln!("weft control: for `weft apply` and others: export WEFT_CREDENTIAL={credential}");
         let renewing = renew(&world, &kept.files, &arguments.trust_domain, &authority);
         tokio::select! {
             biased;
             signal = weft_net::terminated() => {
-                eprintln!("weft control: ended by {:?}", signal.context("cannot wait for signals")?);
+                let signal = signal.context("cannot wait for signals")?;
+                eprintln!("weft control: ended by {signal:?}");
                 Ok(())
             }
             served = serve(world.clone(), &kept.key, &trust, api, listener) => {

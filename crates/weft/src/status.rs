@@ -88,11 +88,15 @@ mod tests {
             refused: vec![refused],
         };
         let status = StatusResponse { proxies: vec![proxy], resources: vec![] };
-        let expected = "\
-WORKLOAD     IDENTITY                             VERSION  CONNECTED  CONFIGURATION  OBJECTS  PENDING  REFUSED
-shop/cart-1  spiffe://weft.local/ns/shop/sa/cart  0.1.0    90s        -              12       1        1
-shop/cart-1 refuses route/http/shop/a: no
-";
+        let lines = [
+            "WORKLOAD     IDENTITY                             VERSION  CONNECTED  CONFIGURATION  \
+             OBJECTS  PENDING  REFUSED",
+            "shop/cart-1  spiffe://weft.local/ns/shop/sa/cart  0.1.0    90s        -              \
+             12       1        1",
+            "shop/cart-1 refuses route/http/shop/a: no",
+            "",
+        ];
+        let expected = lines.join("\n");
         assert_eq!(text(&status), expected);
     }
 }

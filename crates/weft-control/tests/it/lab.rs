@@ -18,7 +18,9 @@ use weft_control::{
     Api, Ask, AuthoritySlot, ConnectionState, Discovery, Issuer, Joiner, Observer, Resources,
     Subscriber, serve,
 };
-use weft_identity::{ControlKey, Credentials, JoinToken, Root, SvidSlot, TrustBundle, TrustSlot};
+use weft_identity::{
+    ControlAddress, ControlKey, Credentials, JoinToken, Root, SvidSlot, TrustBundle, TrustSlot,
+};
 use weft_model::{ObjectName, Workload};
 use weft_store::{LocalStore, Options, Store};
 use weft_wire::discovery::{Client, Lookup, Outcome, Subscription};
@@ -272,6 +274,13 @@ pub struct ProxyBuilder {
 impl ProxyBuilder {
     pub fn registering(mut self, request: RegisterRequest) -> ProxyBuilder {
         self.register = Some(request);
+        self
+    }
+
+    /// Tries `addresses` before the one that is right.
+    pub fn trying(mut self, mut addresses: Vec<ControlAddress>) -> ProxyBuilder {
+        addresses.append(&mut self.control_plane.addresses);
+        self.control_plane.addresses = addresses;
         self
     }
 
