@@ -130,8 +130,7 @@ fn nothing_is_lost_when_the_control_plane_restarts() {
             let mut waiting = proxy.asked(&format!("service/shop/later-{round}")).await;
             assert!(waiting.try_recv().is_err());
             lab.restart().await;
-            let found = lab.passing(Duration::from_millis(100), waiting).await;
-            assert_eq!(found.unwrap(), Lookup::Absent);
+            assert_eq!(waiting.await.unwrap(), Lookup::Absent);
             assert_eq!(proxy.seen.removed.borrow().as_slice(), []);
             let after = proxy.seen.objects.borrow();
             assert!(before.iter().all(|(key, object)| after.get(key) == Some(object)));
@@ -253,7 +252,7 @@ fn a_proxy_tries_every_address() {
         let silent = lab.world.network.listen(any, ListenerOptions::default()).unwrap();
         let addresses = ["127.0.0.1:1".to_owned(), silent.local_address().to_string()];
         let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        let proxy = lab.with_credentials(&joiner, &credentials, "").trying(addresses).start();
+        let proxy = lab.with_credentials(&joiner, &credentials, "").trying(&lab, addresses).start();
         let connected = proxy.until(|seen| seen.state() == Some(ConnectionState::Connected));
         lab.passing(Duration::from_millis(100), connected).await;
         // At the first attempt.

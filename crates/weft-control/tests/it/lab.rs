@@ -253,7 +253,9 @@ impl Lab {
         name: &str,
     ) -> ProxyBuilder {
         ProxyBuilder {
-            world: self.world.clone(),
+            // Proxies live in real time: whatever a test does to that of the control plane, they
+            // come back by themselves.
+            world: weft_net::world(),
             control_plane: joiner.control_plane(),
             svid: SvidSlot::with(&credentials.svid),
             register: None,
@@ -277,8 +279,9 @@ impl ProxyBuilder {
         self
     }
 
-    /// Tries `addresses` before the one that is right.
-    pub fn trying(mut self, mut addresses: Vec<ControlAddress>) -> ProxyBuilder {
+    /// Tries `addresses` before the one that is right, in the time of `lab`.
+    pub fn trying(mut self, lab: &Lab, mut addresses: Vec<ControlAddress>) -> ProxyBuilder {
+        self.world = lab.world.clone();
         addresses.append(&mut self.control_plane.addresses);
         self.control_plane.addresses = addresses;
         self
