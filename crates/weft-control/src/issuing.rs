@@ -1,6 +1,6 @@
 //! Who gets an identity: holders of join tokens, and workloads that renew theirs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -82,13 +82,34 @@ impl IssueError {
     }
 }
 
+/// The place of what signs: all who share it see a new one at once. A clone is the same place.
+#[derive(Clone, Debug)]
+pub struct AuthoritySlot(Arc<Mutex<Arc<Authority>>>);
+
+impl AuthoritySlot {
+    /// A place with `authority` in it.
+    pub fn new(authority: Authority) -> AuthoritySlot {
+        AuthoritySlot(Arc::new(Mutex::new(Arc::new(authority))))
+    }
+
+    /// What signs now.
+    pub fn load(&self) -> Arc<Authority> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on, `authority` signs.
+    pub fn replace(&self, authority: Authority) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
+    }
+}
+
 /// Hands out tokens and certificates.
 #[derive(Clone)]
 pub struct Issuer {
     /// Where tokens are recorded.
     pub store: Arc<dyn Store>,
     /// What signs.
-    pub authority: Arc<Authority>,
+    pub authority: AuthoritySlot,
     /// Whom a renewing workload must descend from, and what is revoked.
     pub trust: TrustSlot,
     /// How holders of a token reach this control plane.
@@ -162,7 +183,7 @@ impl Issuer {
                 .map_err(|error| IssueError::Record(error.to_string()))?;
             let rest = record.redeem(&bearer.secret, &wanted, wall)?;
             let identity = SpiffeId::new(
-                self.authority.trust_domain().clone(),
+                self.authority.load().trust_domain().clone(),
                 wanted.service_account.clone(),
             );
             let response = self.sign(request, &identity, wall)?;
@@ -209,7 +230,7 @@ impl Issuer {
         let message = "it is not base64 of a PKCS#10 request in DER";
         let csr =
             BASE64.decode(&request.csr).map_err(|_| IssueError::Field { field: "csr", message })?;
-        let issued = self.authority.sign(&csr, identity, wall, LEAF_LIFETIME)?;
+        let issued = self.authority.load().sign(&csr, identity, wall, LEAF_LIFETIME)?;
         let trust = self.trust.load();
         Ok(IssueResponse {
             identity: identity.to_string(),

@@ -28,7 +28,7 @@ mod timer;
 pub use client::{Client, ClientError};
 pub use discovery::{Discovery, DiscoveryError};
 pub use io::HyperIo;
-pub use issuing::{IssueError, Issuer};
+pub use issuing::{AuthoritySlot, IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};
 pub use line::ControlPlane;
 pub use resources::{ApplyError, Resources, Watch};

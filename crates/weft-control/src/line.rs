@@ -16,9 +16,13 @@ use weft_world::World;
 
 use crate::client::ClientError;
 use crate::io::HyperIo;
+use crate::routes::blocking;
 
-/// The longest wait for a connection, its handshake included.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest wait for a connection to one address, its handshake included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest wait for the addresses of a name.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -71,14 +75,7 @@ impl Line {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let connecting = self.connect(b"http/1.1");
-        let io = tokio::select! {
-            biased;
-            connected = connecting => connected?,
-            () = self.world.clock.sleep(CONNECT_TIMEOUT) => {
-                return Err(self.unreachable("no answer within 10 s"));
-            }
-        };
+        let io = self.connect(b"http/1.1").await?;
         let handshake = hyper::client::conn::http1::handshake(io).await;
         let (mut sender, connection) = handshake.map_err(|error| self.broken(&error))?;
         // It ends with the answer; what goes wrong on it is told to the sender as well.
@@ -116,28 +113,42 @@ impl Line {
         config.alpn_protocols = vec![protocol.to_vec()];
         let config = Arc::new(config);
         let mut last = "no address is known".to_owned();
-        for address in self.socket_addresses()? {
-            let socket = match self.world.network.connect(address).await {
-                Ok(socket) => socket,
-                Err(error) => {
-                    last = error.to_string();
-                    continue;
-                }
+        for address in self.socket_addresses().await? {
+            let connecting = async {
+                let socket = self.world.network.connect(address).await;
+                let socket = socket.map_err(|error| error.to_string())?;
+                let secured = connect_control(config.clone(), socket).await;
+                secured.map_err(|error| error.to_string())
             };
-            match connect_control(config.clone(), socket).await {
+            let connected = tokio::select! {
+                biased;
+                connected = connecting => connected,
+                () = self.world.clock.sleep(CONNECT_TIMEOUT) => Err("no answer within 5 s".into()),
+            };
+            match connected {
                 Ok(secured) => return Ok(HyperIo::new(secured.stream)),
-                Err(error) => last = error.to_string(),
+                Err(reason) => last = reason,
             }
         }
         Err(self.unreachable(&last))
     }
 
-    fn socket_addresses(&self) -> Result<Vec<SocketAddr>, ClientError> {
+    async fn socket_addresses(&self) -> Result<Vec<SocketAddr>, ClientError> {
         let mut found = Vec::new();
-        let mut failure = None;
+        let mut failure: Option<io::Error> = None;
         for address in &self.addresses {
-            // Callers have nothing else to do while a name is looked up.
-            match address.as_str().to_socket_addrs() {
+            if let Ok(address) = address.as_str().parse() {
+                found.push(address);
+                continue;
+            }
+            let name = address.as_str().to_owned();
+            let looking = blocking(move || Ok(name.to_socket_addrs()?.collect::<Vec<_>>()));
+            let looked = tokio::select! {
+                biased;
+                looked = looking => looked,
+                () = self.world.clock.sleep(LOOKUP_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            match looked {
                 Ok(addresses) => found.extend(addresses),
                 Err(error) => failure = Some(error),
             }
@@ -152,7 +163,7 @@ impl Line {
         self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
-    pub(crate) fn unreachable(&self, reason: &str) -> ClientError {
+    fn unreachable(&self, reason: &str) -> ClientError {
         ClientError::Connect { address: self.address(), reason: reason.to_owned() }
     }
 

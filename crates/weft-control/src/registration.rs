@@ -28,6 +28,9 @@ const TRIES: u32 = 16;
 /// The most Services of one workload.
 const SERVICES_MAX: usize = 64;
 
+/// The most workloads of one service account: each has addresses of the mesh's range.
+const WORKLOADS_MAX: usize = 4_000;
+
 /// Why a registration was not changed.
 #[derive(Debug, Error)]
 pub(crate) enum RegistrationError {
@@ -289,6 +292,9 @@ impl Discovery {
         if before.as_ref().is_some_and(|document| registered_by(document).is_none()) {
             return Err(RegistrationError::Taken(workload.clone()));
         }
+        if before.is_none() {
+            self.check_count(facts)?;
+        }
         let held = self.instance(workload)?;
         if let Some(held) = held {
             check_generation(workload, held.generation, request.generation)?;
@@ -327,6 +333,20 @@ impl Discovery {
         let draining = held.is_some_and(|held| held.generation == generation && held.draining);
         items.push(Instance { generation, draining }.item(workload));
         Ok(items)
+    }
+
+    /// Whether there is room for one more workload of the peer's service account.
+    fn check_count(&self, facts: &PeerFacts) -> Result<(), RegistrationError> {
+        let account = facts.identity.service_account();
+        let state = self.state();
+        let of_it = state.accounts.iter().filter(|(workload, name)| {
+            workload.namespace() == account.namespace() && *name == account.name()
+        });
+        if of_it.count() >= WORKLOADS_MAX {
+            let message = format!("{WORKLOADS_MAX} workloads of {account} are the most");
+            return Err(RegistrationError::Denied(message));
+        }
+        Ok(())
     }
 
     /// Whether `labels` make the workload part of nothing that it may not serve.

@@ -1,17 +1,19 @@
 //! `weft control`: the control plane of a mesh outside Kubernetes.
 
+use std::convert::Infallible;
 use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use weft_control::{Api, Discovery, Issuer, Resources, serve};
+use weft_control::{Api, AuthoritySlot, Discovery, Issuer, Resources, serve};
 use weft_identity::{
-    AdminCredential, AdminRecord, Authority, AuthorityFiles, ControlAddress, ControlKey,
-    TrustBundle, TrustSlot,
+    AdminCredential, AdminRecord, Authority, AuthorityError, AuthorityFiles, ControlAddress,
+    ControlKey, TrustBundle, TrustSlot,
 };
 use weft_model::TrustDomain;
 use weft_net::SystemClock;
@@ -41,7 +43,8 @@ pub struct Arguments {
 /// What a control plane keeps in its directory.
 struct Kept {
     key: ControlKey,
-    authority: Arc<Authority>,
+    authority: Authority,
+    files: AuthorityFiles,
     store: Arc<LocalStore>,
 }
 
@@ -57,32 +60,29 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
     runtime.block_on(async {
-        let listener = world
-            .network
-            .listen(arguments.listen, ListenerOptions::default())
-            .with_context(|| {
-                format!("cannot listen at {}: give another with --listen", arguments.listen)
-            })?;
+        let listener =
+            world.network.listen(arguments.listen, ListenerOptions::default()).with_context(
+                || format!("cannot listen at {}: give another with --listen", arguments.listen),
+            )?;
         let address = listener.local_address();
         let advertised = match &arguments.advertise {
             Some(advertised) => advertised.clone(),
             None => address.to_string().parse().context("the address of the listener")?,
         };
-        let (admins, credential) =
-            admins(&world, &kept, &data.join("admin"), advertised.clone())?;
+        let (admins, credential) = admins(&world, &kept, &data.join("admin"), advertised.clone())?;
         let roots = [kept.authority.root().clone()];
         let bundle = TrustBundle::new(arguments.trust_domain.clone(), 0, roots, <_>::default())
             .context("the own root")?;
         let trust = TrustSlot::new(bundle);
+        let authority = AuthoritySlot::new(kept.authority);
         let issuer = Issuer {
             store: kept.store.clone(),
-            authority: kept.authority.clone(),
+            authority: authority.clone(),
             trust: trust.clone(),
             address: advertised,
             control_key: kept.key.hash(),
         };
-        let discovery =
-            Discovery::open(&world, clock.clone(), kept.store.clone(), trust.clone())?;
+        let discovery = Discovery::open(&world, clock.clone(), kept.store.clone(), trust.clone())?;
         let api = Api {
             discovery,
             resources: Resources::new(kept.store.clone(), weft_crd::Options::default()),
@@ -91,16 +91,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             clock,
         };
         eprintln!("weft control: ready at {address}, trust domain {}", arguments.trust_domain);
-        eprintln!("weft control: for `weft apply` and others: export WEFT_CREDENTIAL={}", credential.display());
+        let credential = credential.display();
+        eprintln!("weft control: for `weft apply` and others: export WEFT_CREDENTIAL={credential}");
+        let renewing = renew(&world, &kept.files, &arguments.trust_domain, &authority);
         tokio::select! {
             biased;
             signal = weft_net::terminated() => {
-                eprintln!("weft control: ended by {:?}", signal.context("cannot wait for signals")?);
+                let signal = signal.context("cannot wait for signals")?;
+                eprintln!("weft control: ended by {signal:?}");
                 Ok(())
             }
             served = serve(world.clone(), &kept.key, &trust, api, listener) => {
                 served.context("the port cannot be served")
             }
+            never = renewing => match never {},
         }
     })
 }
@@ -122,6 +126,62 @@ impl Clock for Shared {
     }
 }
 
+/// The longest pause between two looks at civil time, which may jump.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// The shortest life of an intermediate before the next, should its root be about to end.
+const RENEW_PAUSE: Duration = Duration::from_secs(60);
+
+/// Sees to it for ever that an intermediate signs that holds, and says what it did.
+async fn renew(
+    world: &World,
+    files: &AuthorityFiles,
+    trust_domain: &TrustDomain,
+    authority: &AuthoritySlot,
+) -> Infallible {
+    loop {
+        let (now, present) = (world.clock.wall(), authority.load());
+        let wait = present.renew_at().0.saturating_sub(now.0);
+        if !wait.is_zero() {
+            world.clock.sleep(wait.min(LOOK)).await;
+            continue;
+        }
+        let end = present.validity().not_after;
+        match next_authority(world, files, trust_domain, now) {
+            Ok(next) => {
+                let next_end = next.validity().not_after;
+                eprintln!(
+                    "weft control: a new intermediate signs from now on, which holds until \
+                     {next_end}; the last one holds until {end}"
+                );
+                authority.replace(next);
+                world.clock.sleep(RENEW_PAUSE).await;
+            }
+            Err(error) => {
+                eprintln!(
+                    "weft control: the intermediate, which holds until {end}, is not renewed, and \
+                     this is tried again in an hour: {error}"
+                );
+                world.clock.sleep(LOOK).await;
+            }
+        }
+    }
+}
+
+/// The intermediate that somebody has put in place, or a new one.
+fn next_authority(
+    world: &World,
+    files: &AuthorityFiles,
+    trust_domain: &TrustDomain,
+    now: UnixTime,
+) -> Result<Authority, AuthorityError> {
+    let found = files.open(&*world.files, trust_domain, now)?;
+    if found.renew_at() > now {
+        return Ok(found);
+    }
+    files.renew(&*world.files, trust_domain, now)
+}
+
 /// Opens what is in the directory; on the first start, makes it.
 fn open(world: &World, arguments: &Arguments) -> anyhow::Result<Kept> {
     let data = &arguments.data;
@@ -131,9 +191,9 @@ fn open(world: &World, arguments: &Arguments) -> anyhow::Result<Kept> {
     // The store first: its lock keeps a second control plane from touching the rest.
     let store = Arc::new(LocalStore::open(data.join("store.redb"), &options)?);
     let key = ControlKey::open(files, &data.join("control-key.pem"))?;
-    let authority =
-        AuthorityFiles::new(data, 1).open(files, &arguments.trust_domain, world.clock.wall())?;
-    Ok(Kept { key, authority: Arc::new(authority), store })
+    let authority_files = AuthorityFiles::new(data, 1);
+    let authority = authority_files.open(files, &arguments.trust_domain, world.clock.wall())?;
+    Ok(Kept { key, authority, files: authority_files, store })
 }
 
 /// Makes `directory` for its owner only, or checks that it is.

@@ -11,6 +11,7 @@ mod overload;
 mod proxy;
 mod resources;
 mod run;
+mod status;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Command {
     Delete(resources::Delete),
     /// Show resources, and then what changes.
     Watch(resources::Select),
+    /// Show the proxies that are connected, and how far they are.
+    Status(status::Arguments),
     /// Make a join token, by which a proxy gets its identity.
     Token(resources::Token),
     /// Run the control plane of a mesh outside Kubernetes.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Get(arguments) => resources::get(&arguments),
         Command::Delete(arguments) => resources::delete(&arguments),
         Command::Watch(arguments) => resources::watch(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
         Command::Token(arguments) => resources::token(&arguments),
         Command::Control(arguments) => control::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),

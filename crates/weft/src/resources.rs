@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
+use serde::Serialize;
 use weft_control::Client;
 use weft_control::api::{
-    Action, ApplyRequest, ListResponse, ObjectKey, SourceFile, StoredObject, TokenRequest,
-    WatchEvent,
+    Action, ApplyRequest, ConditionStatus, Enforced, ListResponse, ObjectKey, RefusingProxy,
+    ResourceStatus, SourceFile, StoredObject, TokenRequest, WatchEvent,
 };
+use weft_crd::Finding;
 use weft_identity::AdminCredential;
 use weft_world::UnixTime;
 
@@ -102,7 +104,7 @@ enum Output {
 }
 
 impl Access {
-    fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let world = weft_net::world();
         let credential =
             AdminCredential::read(&*world.files, &self.credential).with_context(|| {
@@ -114,7 +116,7 @@ impl Access {
 }
 
 /// Runs `future` to its end on this thread.
-fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
@@ -153,7 +155,7 @@ pub fn get(arguments: &Select) -> anyhow::Result<()> {
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&listed)?),
         Output::Yaml => {
-            let texts: Vec<_> = listed.objects.iter().map(|object| object.yaml.as_str()).collect();
+            let texts: Vec<_> = listed.objects.iter().map(yaml).collect::<Result<_, _>>()?;
             print!("{}", texts.join("---\n"));
         }
         Output::Table => print!("{}", table(&listed.objects, weft_net::world().clock.wall())),
@@ -294,28 +296,142 @@ fn table(objects: &[StoredObject], now: UnixTime) -> String {
     if objects.is_empty() {
         return "no objects\n".to_owned();
     }
-    let header = ["KIND", "NAMESPACE", "NAME", "VERSION", "AGE"].map(str::to_owned);
+    let header = ["KIND", "NAMESPACE", "NAME", "VERSION", "ACCEPTED", "ENFORCED", "AGE"];
     let rows = objects.iter().map(|object| {
         let ObjectKey { kind, namespace, name } = object.key.clone();
         let age = now.0.saturating_sub(Duration::from_millis(object.created_ms));
-        [kind, namespace, name, object.resource_version.to_string(), rounded(age)]
+        let status = object.status.as_deref();
+        let version = object.resource_version.to_string();
+        [kind, namespace, name, version, accepted(status), enforced(status), rounded(age)]
     });
-    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    aligned(header, rows)
+}
+
+/// Whether the object is in force, and why it is not.
+fn accepted(status: Option<&ResourceStatus>) -> String {
+    let Some(status) = status else { return "-".to_owned() };
+    let of_this = status.conditions.iter().filter(|condition| condition.kind == "Accepted");
+    match of_this.clone().find(|condition| !condition.holds) {
+        Some(condition) => format!("no: {}", condition.reason),
+        None if of_this.count() == 0 => "-".to_owned(),
+        None => "yes".to_owned(),
+    }
+}
+
+/// How many of the proxies that are told of the object have it in force, as `1/2, 12s behind`.
+fn enforced(status: Option<&ResourceStatus>) -> String {
+    let Some(enforced) = status.and_then(|status| status.enforced.as_ref()) else {
+        return "-".to_owned();
+    };
+    let Enforced { by, of, behind_ms, refused } = enforced;
+    let mut text = format!("{by}/{of}");
+    if let Some(behind) = behind_ms {
+        text.push_str(&format!(", {} behind", rounded(Duration::from_millis(*behind))));
+    }
+    if !refused.is_empty() {
+        text.push_str(&format!(", {} refused", refused.len()));
+    }
+    text
+}
+
+/// The object as YAML, with what became of it.
+fn yaml(object: &StoredObject) -> anyhow::Result<String> {
+    let mut text = object.yaml.clone();
+    if let Some(status) = &object.status {
+        let status = Shown { status: WrittenStatus::new(status) };
+        text.push_str(&serde_saphyr::to_string(&status).context("the status as YAML")?);
+    }
+    Ok(text)
+}
+
+/// The end of an object as YAML.
+#[derive(Serialize)]
+struct Shown<'s> {
+    status: WrittenStatus<'s>,
+}
+
+/// What became of an object, in the words of Kubernetes where it has them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenStatus<'s> {
+    conditions: Vec<WrittenCondition<'s>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforced: Option<WrittenEnforced<'s>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenCondition<'s> {
+    r#type: &'s str,
+    status: &'static str,
+    reason: &'s str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_ref: Option<usize>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenEnforced<'s> {
+    by: usize,
+    of: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    refused: &'s [RefusingProxy],
+}
+
+impl WrittenStatus<'_> {
+    fn new(status: &ResourceStatus) -> WrittenStatus<'_> {
+        let ResourceStatus { key: _, conditions, findings, addresses, enforced } = status;
+        let finding = |finding: &Finding| format!("{}: {finding}", finding.severity);
+        WrittenStatus {
+            conditions: conditions.iter().map(WrittenCondition::new).collect(),
+            findings: findings.iter().map(finding).collect(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            enforced: enforced.as_ref().map(|enforced| WrittenEnforced {
+                by: enforced.by,
+                of: enforced.of,
+                behind: enforced.behind_ms.map(|ms| rounded(Duration::from_millis(ms))),
+                refused: &enforced.refused,
+            }),
+        }
+    }
+}
+
+impl WrittenCondition<'_> {
+    fn new(condition: &ConditionStatus) -> WrittenCondition<'_> {
+        let ConditionStatus { kind, holds, reason, parent } = condition;
+        let status = if *holds { "True" } else { "False" };
+        WrittenCondition { r#type: kind, status, reason, parent_ref: *parent }
+    }
+}
+
+/// Rows under a header, each column as wide as its widest cell.
+pub(crate) fn aligned<const COLUMNS: usize>(
+    header: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) -> String {
+    let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2), width(3)];
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
     let mut text = String::new();
     for row in &rows {
-        for (cell, width) in row.iter().zip(widths) {
-            text.push_str(&format!("{cell:<width$}  "));
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:<width$}  "));
         }
-        text.push_str(&row[4]);
+        text.push_str(line.trim_end());
         text.push('\n');
     }
     text
 }
 
 /// A duration by its largest unit, as in `3h`.
-fn rounded(duration: Duration) -> String {
+pub(crate) fn rounded(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..120 => format!("{seconds}s"),
         seconds @ 120..7_200 => format!("{}m", seconds / 60),

@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use weft_control::api::{ApplyRequest, SourceFile};
-use weft_control::{Client, Joiner};
-use weft_identity::{AdminCredential, Credentials, JoinToken, MutualTls, SvidSlot};
+use weft_control::{Client, ConnectionState, Joiner, Observer, Subscriber};
+use weft_identity::{AdminCredential, AuthorityFiles, Credentials, JoinToken, MutualTls, SvidSlot};
+use weft_world::UnixTime;
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 
@@ -45,6 +47,8 @@ impl Drop for Directory {
 struct Control {
     child: Child,
     address: SocketAddr,
+    /// What it says after that.
+    said: Receiver<String>,
 }
 
 impl Control {
@@ -61,8 +65,24 @@ impl Control {
         let address = ready.strip_prefix("weft control: ready at ").expect(&ready);
         let address = address.split(',').next().unwrap().parse().unwrap();
         // Whatever it says later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Control { child, address }
+        let (sender, said) = sync_channel(1024);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                drop(sender.try_send(line));
+            }
+        });
+        Control { child, address, said }
+    }
+
+    /// Waits until it says something that has `part` in it.
+    fn says(&self, part: &str) -> String {
+        loop {
+            let line = self.said.recv_timeout(std::time::Duration::from_secs(30));
+            let line = line.unwrap_or_else(|_| panic!("it does not say `{part}`"));
+            if line.contains(part) {
+                return line;
+            }
+        }
     }
 }
 
@@ -110,8 +130,17 @@ fn resources_are_applied_shown_and_deleted() {
     assert_eq!(must(weft(&credential, &["apply", "-f", file])), "Service shop/cart created\n");
     assert_eq!(must(weft(&credential, &["apply", "-f", file])), "Service shop/cart unchanged\n");
     let table = must(weft(&credential, &["get", "services"]));
-    assert!(table.starts_with("KIND     NAMESPACE  NAME  VERSION  AGE\n"), "{table}");
+    assert!(
+        table.starts_with("KIND     NAMESPACE  NAME  VERSION  ACCEPTED  ENFORCED  AGE\n"),
+        "{table}"
+    );
+    assert!(table.contains("yes       0/0       "), "{table}");
     let yaml = must(weft(&credential, &["get", "svc", "cart", "-n", "shop", "-o", "yaml"]));
+    assert!(yaml.contains("type: Accepted") && yaml.contains("addresses:"), "{yaml}");
+    // What became of it is not part of it.
+    let again = directory.file("again.yaml", &yaml);
+    let again = must(weft(&credential, &["apply", "-f", again.to_str().unwrap()]));
+    assert_eq!(again, "Service shop/cart unchanged\n");
     let changed = directory.file("changed.yaml", &yaml.replace("port: 80", "port: 81"));
     let changed = changed.to_str().unwrap();
     let configured = must(weft(&credential, &["apply", "-f", changed]));
@@ -323,4 +352,102 @@ fn a_certificate_renews_itself_and_no_other() {
         let error = cart.renew(&SvidSlot::default()).await.err().unwrap().to_string();
         assert!(error.contains("renewal needs a valid certificate of this mesh"), "{error}");
     });
+}
+
+/// Makes the data of a control plane whose intermediate is so old that the next one is due.
+fn with_old_intermediate(directory: &Directory) -> AuthorityFiles {
+    use std::os::unix::fs::DirBuilderExt;
+    let data = directory.0.join("data");
+    fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
+    let world = weft_net::world();
+    let age = std::time::Duration::from_secs(300 * 86_400);
+    let past = UnixTime(world.clock.wall().0 - age);
+    let files = AuthorityFiles::new(&data, 1);
+    files.open(&*world.files, &"weft.local".parse().unwrap(), past).unwrap();
+    files
+}
+
+#[test]
+fn an_intermediate_is_renewed_in_time_and_what_it_signed_stays_good() {
+    let directory = Directory::new();
+    let files = with_old_intermediate(&directory);
+    let control = Control::start(&directory, "127.0.0.1:0");
+    control.says("a new intermediate signs from now on, which holds until");
+    let world = weft_net::world();
+    let domain = "weft.local".parse().unwrap();
+    let now = world.clock.wall();
+    let renewed = files.open(&*world.files, &domain, now).unwrap();
+    assert!(renewed.renew_at() > now);
+    let token = token(&directory.0.join("data/admin"), "1");
+    run(async {
+        let credentials = join(&token, "shop/cart", "shop/cart").await.unwrap();
+        // It is signed by the new one: with the old one's root, and proved to the control plane.
+        let account = "shop/cart".parse().unwrap();
+        let mut joiner = Joiner::new(weft_net::world(), token, account, vec![]);
+        joiner.renew(&SvidSlot::with(&credentials.svid)).await.unwrap();
+    });
+}
+
+#[test]
+fn without_the_roots_key_it_is_said_what_to_do_and_everything_goes_on() {
+    let directory = Directory::new();
+    with_old_intermediate(&directory);
+    fs::remove_file(directory.0.join("data/root-1-key.pem")).unwrap();
+    let control = Control::start(&directory, "127.0.0.1:0");
+    let said = control.says("is not renewed");
+    assert!(said.contains("bring the root's key back for as long as this takes"), "{said}");
+    let token = token(&directory.0.join("data/admin"), "1");
+    run(async { join(&token, "shop/cart", "shop/cart").await.unwrap() });
+}
+
+#[test]
+fn the_proxies_that_are_connected_are_shown() {
+    let directory = Directory::new();
+    let _control = Control::start(&directory, "127.0.0.1:0");
+    let credential = directory.0.join("data/admin");
+    assert_eq!(must(weft(&credential, &["status"])), "no proxies are connected\n");
+    let token = token(&credential, "1");
+    run(async {
+        let service_account = "shop/cart".parse().unwrap();
+        let joiner = Joiner::new(weft_net::world(), token, service_account, vec![]);
+        let credentials = joiner.join().await.unwrap();
+        let client = weft_wire::discovery::Client::new("shop/cart-1", "7.7");
+        let svid = SvidSlot::with(&credentials.svid);
+        let world = weft_net::world();
+        let subscriber = Subscriber::new(world, joiner.control_plane(), svid, None, client);
+        let (_asks, receiver) = tokio::sync::mpsc::channel(1);
+        let (told, connected) = tokio::sync::oneshot::channel();
+        let mut quiet = Quiet(Some(told));
+        let status = async {
+            connected.await.unwrap();
+            tokio::task::spawn_blocking(move || must(weft(&credential, &["status"]))).await
+        };
+        tokio::select! {
+            biased;
+            () = subscriber.run(receiver, &mut quiet) => panic!("it has an end"),
+            status = status => {
+                let status = status.unwrap();
+                let row = "shop/cart-1  spiffe://weft.local/ns/shop/sa/cart  7.7";
+                assert!(status.starts_with("WORKLOAD     IDENTITY"), "{status}");
+                assert!(status.contains(row), "{status}");
+            }
+        }
+    });
+}
+
+/// Tells when the first response was taken.
+struct Quiet(Option<tokio::sync::oneshot::Sender<()>>);
+
+impl Observer for Quiet {
+    fn check(&self, _: &weft_wire::Object) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn changed(&mut self, _: &weft_wire::discovery::Client, _: &weft_wire::discovery::Outcome) {
+        self.0.take().map(|told| told.send(()));
+    }
+
+    fn connection(&mut self, _: ConnectionState) {}
+
+    fn registered(&mut self, _: &weft_control::api::RegisterResponse) {}
 }

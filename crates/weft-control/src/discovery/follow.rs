@@ -34,6 +34,8 @@ struct Follower {
     known: BTreeSet<DocumentKey>,
     /// The Meshes: since when each is there, and its blocks.
     meshes: BTreeMap<String, (i64, AddressRange)>,
+    /// Documents that cannot be read, and why.
+    unreadable: BTreeMap<DocumentKey, String>,
     fares: Fares,
     /// Whether the last failure was said already.
     has_complained: bool,
@@ -120,11 +122,11 @@ impl Discovery {
             Err(reason) => {
                 // What it said before stays in force: to take it away might open something.
                 eprintln!("weft control: {key} cannot be read, and is not in force: {reason}");
-                self.state().unreadable.insert(key.clone(), reason);
+                follower.unreadable.insert(key.clone(), reason);
                 return None;
             }
         };
-        self.state().unreadable.remove(key);
+        follower.unreadable.remove(key);
         match &object.resource {
             Resource::Mesh(mesh) => {
                 let created = object.metadata().creation_timestamp;
@@ -151,7 +153,7 @@ impl Discovery {
     /// Takes a document that is gone.
     fn gone(&self, follower: &mut Follower, key: &DocumentKey) -> Option<Change> {
         follower.known.remove(key);
-        self.state().unreadable.remove(key);
+        follower.unreadable.remove(key);
         let crd_key = documents::crd_key(key)?;
         let wall = self.clock().wall();
         match crd_key.kind {
@@ -232,8 +234,13 @@ impl Discovery {
         if let Some(next) = sweep.next {
             wait = wait.min(until(next, now));
         }
-        if !changes.is_empty() {
-            self.state().update(changes, revision.number(), now);
+        {
+            // At one stroke, so that nobody sees a resource that is neither here nor there.
+            let mut state = self.state();
+            state.unreadable.clone_from(&follower.unreadable);
+            if !changes.is_empty() {
+                state.update(changes, revision.number(), now);
+            }
         }
         for name in sweep.expired {
             if let Err(error) = self.expire(&name).await {

@@ -14,6 +14,11 @@ use weft_wire::discovery::{
 use weft_wire::{Object, ObjectKey, SourceVersion, WireObject};
 use weft_world::Moment;
 
+/// How many streams there may be, as many as a large mesh has proxies; and how many of them of one
+/// service account, so that one of these cannot keep the others out.
+const STREAMS_MAX: usize = 20_000;
+const STREAMS_OF_ONE_MAX: usize = 4_000;
+
 /// What the control plane knows at one moment.
 pub(crate) struct State {
     pub(crate) compiler: Compiler,
@@ -108,14 +113,21 @@ impl State {
         self.proxies.values().for_each(|proxy| proxy.wake.notify_one());
     }
 
-    /// A seat for a proxy, to be given back.
+    /// A seat for a proxy, to be given back; why there is none, if there is none.
     pub(crate) fn seat(
         &mut self,
         own: Option<ObjectName>,
         identity: SpiffeId,
         version: String,
         now: Moment,
-    ) -> (u64, Arc<Notify>) {
+    ) -> Result<(u64, Arc<Notify>), String> {
+        let of_one = self.proxies.values().filter(|proxy| proxy.identity == identity).count();
+        if self.proxies.len() >= STREAMS_MAX {
+            return Err(format!("{STREAMS_MAX} streams are open, which is the most"));
+        }
+        if of_one >= STREAMS_OF_ONE_MAX {
+            return Err(format!("{STREAMS_OF_ONE_MAX} streams of {identity} are the most"));
+        }
         self.seats += 1;
         let wake = Arc::new(Notify::new());
         let proxy = Proxy {
@@ -128,7 +140,7 @@ impl State {
             wake: Arc::clone(&wake),
         };
         self.proxies.insert(self.seats, proxy);
-        (self.seats, wake)
+        Ok((self.seats, wake))
     }
 
     /// Takes what a proxy says.

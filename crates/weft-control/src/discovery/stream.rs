@@ -214,7 +214,8 @@ impl Session {
         let version = version.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect();
         let now = self.discovery.clock().now();
         let identity = self.facts.identity.clone();
-        let (number, wake) = self.discovery.state().seat(own.clone(), identity, version, now);
+        let seat = self.discovery.state().seat(own.clone(), identity, version, now);
+        let (number, wake) = seat.map_err(|reason| Status::new(Code::ResourceExhausted, reason))?;
         if let Some(own) = &own {
             drop(self.discovery.store().renew(&own.to_string(), now));
             self.discovery.0.stirred.notify_one();

@@ -83,3 +83,15 @@ fn a_status_survives_its_way() {
     assert_eq!(failure(&HeaderMap::new()), None);
     assert_eq!(decoded(b"%zz%4"), "%zz%4");
 }
+
+proptest::proptest! {
+    /// Whatever comes in whatever pieces: messages or an error, the same for the whole.
+    #[test]
+    fn pieces_are_read_as_the_whole(
+        pieces in proptest::collection::vec(proptest::collection::vec(0..3u8, 0..12), 0..12),
+    ) {
+        let whole = pieces.concat();
+        let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+        proptest::prop_assert_eq!(messages(&pieces), messages(&[&whole]));
+    }
+}

@@ -20,13 +20,16 @@ use weft_world::World;
 
 use crate::api::{InstanceRequest, Refusal, RegisterRequest, RegisterResponse};
 use crate::grpc::{CONTENT_TYPE, DISCOVERY_PATH, Framer, failure};
-use crate::line::{CONNECT_TIMEOUT, Line};
+use crate::line::Line;
 use crate::serve::PING_INTERVAL;
 use crate::timer::{HyperTimer, LocalExecutor};
 
 /// The shortest and the longest pause between two attempts.
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// The longest wait for an answer, but for what comes on a stream.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a registration that was refused is let rest.
 const REGISTER_AGAIN: Duration = Duration::from_secs(10);
@@ -116,15 +119,7 @@ impl Link {
     async fn attempt(&mut self) -> Result<Infallible, End> {
         // What runs beside the connection ends with it.
         let mut beside = JoinSet::new();
-        let opening = self.open(&mut beside);
-        let opened = tokio::select! {
-            biased;
-            opened = opening => opened,
-            () = self.line.world.clock.sleep(CONNECT_TIMEOUT) => {
-                Err("no answer within 10 s".to_owned())
-            }
-        };
-        let mut sender = opened?;
+        let mut sender = self.open(&mut beside).await?;
         let mut is_registered = self.register(&mut sender).await?;
         let (frames, response) = self.subscribe(&mut sender).await?;
         self.tell(Event::Open(frames)).await?;
@@ -245,7 +240,7 @@ impl Link {
         let body = tokio::select! {
             biased;
             body = collecting => body.map_err(|error| error.to_string())?.to_bytes(),
-            () = self.line.world.clock.sleep(CONNECT_TIMEOUT) => return Err(late()),
+            () = self.line.world.clock.sleep(ANSWER_TIMEOUT) => return Err(late()),
         };
         if status == StatusCode::OK {
             return Ok(Ok(body));
@@ -262,8 +257,10 @@ impl Link {
     ) -> Result<Response<Incoming>, String> {
         tokio::select! {
             biased;
-            response = sender.send_request(request) => response.map_err(|error| self.broken(&error)),
-            () = self.line.world.clock.sleep(CONNECT_TIMEOUT) => Err(late()),
+            response = sender.send_request(request) => {
+                response.map_err(|error| self.broken(&error))
+            }
+            () = self.line.world.clock.sleep(ANSWER_TIMEOUT) => Err(late()),
         }
     }
 
@@ -283,7 +280,11 @@ fn request(path: &str) -> hyper::http::request::Builder {
 fn refusal(status: StatusCode, body: &[u8]) -> String {
     match serde_json::from_slice::<Refusal>(body) {
         Ok(refusal) => refusal.message,
-        Err(_) => format!("the control plane answers {status}"),
+        Err(_) => {
+            let text = String::from_utf8_lossy(body);
+            let shown: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+            format!("the control plane answers {status}: {shown}")
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weft_control::ConnectionState;
 use weft_wire::discovery::Lookup;
+use weft_world::ListenerOptions;
 
 use crate::lab::{Lab, registration, run};
 
@@ -129,8 +130,7 @@ fn nothing_is_lost_when_the_control_plane_restarts() {
             let mut waiting = proxy.asked(&format!("service/shop/later-{round}")).await;
             assert!(waiting.try_recv().is_err());
             lab.restart().await;
-            let found = lab.passing(Duration::from_millis(100), waiting).await;
-            assert_eq!(found.unwrap(), Lookup::Absent);
+            assert_eq!(waiting.await.unwrap(), Lookup::Absent);
             assert_eq!(proxy.seen.removed.borrow().as_slice(), []);
             let after = proxy.seen.objects.borrow();
             assert!(before.iter().all(|(key, object)| after.get(key) == Some(object)));
@@ -239,5 +239,23 @@ fn a_stream_ends_with_the_certificate_that_opened_it() {
         proxy.until(|seen| seen.states.borrow().len() > 1).await;
         let Some(ConnectionState::Disconnected { reason }) = proxy.seen.state() else { panic!() };
         assert!(reason.contains("expired at"), "{reason}");
+    });
+}
+
+#[test]
+fn a_proxy_tries_every_address() {
+    run(async {
+        let lab = Lab::start().await;
+        let (joiner, credentials) = lab.join("shop/web", &[]).await;
+        // One that refuses, and one that takes the connection and says nothing.
+        let any = "127.0.0.1:0".parse().unwrap();
+        let silent = lab.world.network.listen(any, ListenerOptions::default()).unwrap();
+        let addresses = ["127.0.0.1:1".to_owned(), silent.local_address().to_string()];
+        let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let proxy = lab.with_credentials(&joiner, &credentials, "").trying(&lab, addresses).start();
+        let connected = proxy.until(|seen| seen.state() == Some(ConnectionState::Connected));
+        lab.passing(Duration::from_millis(100), connected).await;
+        // At the first attempt.
+        assert_eq!(proxy.seen.states.borrow().len(), 1);
     });
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,10 +15,11 @@ use weft_control::api::{
     ApplyRequest, RegisterRequest, RegisterResponse, RegisteredPort, SourceFile, TokenRequest,
 };
 use weft_control::{
-    Api, Ask, ConnectionState, Discovery, Issuer, Joiner, Observer, Resources, Subscriber, serve,
+    Api, Ask, AuthoritySlot, ConnectionState, Discovery, Issuer, Joiner, Observer, Resources,
+    Subscriber, serve,
 };
 use weft_identity::{
-    Authority, ControlKey, Credentials, JoinToken, Root, SvidSlot, TrustBundle, TrustSlot,
+    ControlAddress, ControlKey, Credentials, JoinToken, Root, SvidSlot, TrustBundle, TrustSlot,
 };
 use weft_model::{ObjectName, Workload};
 use weft_store::{LocalStore, Options, Store};
@@ -33,16 +34,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `test` on a thread of the kind that control planes and proxies have.
 pub fn run(test: impl Future<Output = ()>) {
+    run_for(PATIENCE, test);
+}
+
+/// The same for a test that may take longer.
+pub fn run_for(patience: Duration, test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .unwrap();
     runtime.block_on(async {
-        let out_of_patience = weft_net::world().clock.sleep(PATIENCE);
+        let out_of_patience = weft_net::world().clock.sleep(patience);
         tokio::select! {
             biased;
             () = test => {}
-            () = out_of_patience => panic!("it did not happen in {PATIENCE:?}"),
+            () = out_of_patience => panic!("it did not happen in {patience:?}"),
         }
     });
 }
@@ -73,7 +79,7 @@ pub struct Lab {
     pub world: World,
     pub address: SocketAddr,
     pub key: Rc<ControlKey>,
-    pub authority: Arc<Authority>,
+    pub authority: AuthoritySlot,
     pub trust: TrustSlot,
     directory: Directory,
     running: Option<Running>,
@@ -98,7 +104,7 @@ impl Lab {
         let world = World { clock: Rc::new(clock.clone()), ..weft_net::world() };
         let domain = "weft.local".parse().unwrap();
         let authority = Root::generate(domain, clock.wall()).unwrap();
-        let authority = Arc::new(authority.authority(clock.wall()).unwrap());
+        let authority = authority.authority(clock.wall()).unwrap();
         let roots = [authority.root().clone()];
         let bundle = TrustBundle::new(authority.trust_domain().clone(), 0, roots, <_>::default());
         let mut lab = Lab {
@@ -106,7 +112,7 @@ impl Lab {
             world,
             address: "127.0.0.1:0".parse().unwrap(),
             key: Rc::new(ControlKey::generate().unwrap()),
-            authority,
+            authority: AuthoritySlot::new(authority),
             trust: TrustSlot::new(bundle.unwrap()),
             directory: Directory(path),
             running: None,
@@ -176,6 +182,11 @@ impl Lab {
         }
     }
 
+    /// Where files may be put.
+    pub fn directory(&self) -> &Path {
+        &self.directory.0
+    }
+
     fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
@@ -242,7 +253,9 @@ impl Lab {
         name: &str,
     ) -> ProxyBuilder {
         ProxyBuilder {
-            world: self.world.clone(),
+            // Proxies live in real time: whatever a test does to that of the control plane, they
+            // come back by themselves.
+            world: weft_net::world(),
             control_plane: joiner.control_plane(),
             svid: SvidSlot::with(&credentials.svid),
             register: None,
@@ -263,6 +276,14 @@ pub struct ProxyBuilder {
 impl ProxyBuilder {
     pub fn registering(mut self, request: RegisterRequest) -> ProxyBuilder {
         self.register = Some(request);
+        self
+    }
+
+    /// Tries `addresses` before the one that is right, in the time of `lab`.
+    pub fn trying(mut self, lab: &Lab, mut addresses: Vec<ControlAddress>) -> ProxyBuilder {
+        self.world = lab.world.clone();
+        addresses.append(&mut self.control_plane.addresses);
+        self.control_plane.addresses = addresses;
         self
     }
 

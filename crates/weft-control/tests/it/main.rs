@@ -4,6 +4,8 @@
 
 mod clock;
 mod discovery;
+mod enforced;
+mod grpcio;
 mod lab;
 mod leases;
 mod registration;
