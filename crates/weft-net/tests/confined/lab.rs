@@ -1,11 +1,12 @@
 //! Users, programs and what they leave behind.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take.
@@ -50,7 +51,8 @@ impl User {
                 command
             }
         };
-        command.current_dir("/").stdin(Stdio::null());
+        // Where an ordinary user may look.
+        command.current_dir("/").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
         command
     }
 
@@ -109,7 +111,7 @@ pub fn must(command: Command) -> String {
 /// A program that runs, whose output is read line by line.
 pub struct Running {
     child: Child,
-    lines: BufReader<Box<dyn Read>>,
+    lines: Receiver<String>,
     seen: String,
 }
 
@@ -118,7 +120,18 @@ impl Running {
     pub fn start(mut command: Command) -> Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(Box::new(child.stdout.take().unwrap()) as Box<dyn Read>);
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = sync_channel(1000);
+        // Ends with the output, or with its reader.
+        std::thread::spawn(move || {
+            let mut line = Vec::new();
+            while output.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    break;
+                }
+                line.clear();
+            }
+        });
         Running { child, lines, seen: String::new() }
     }
 
@@ -129,15 +142,15 @@ impl Running {
 
     /// Reads until a line contains `text`, and gives that line.
     pub fn wait_for(&mut self, text: &str) -> String {
-        let mut line = Vec::new();
         loop {
-            line.clear();
-            let count = self.lines.read_until(b'\n', &mut line).unwrap();
-            let printed = String::from_utf8_lossy(&line).into_owned();
-            self.seen.push_str(&printed);
-            assert!(count > 0, "it ended without `{text}`:\n{}", self.seen);
-            if printed.contains(text) {
-                return printed;
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.seen.push_str(&line);
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no `{text}`, {error}:\n{}", self.seen),
             }
         }
     }
@@ -154,11 +167,15 @@ impl Running {
         signal(self.id(), name);
     }
 
-    /// Waits for its end: how it ended, and what it printed last.
-    pub fn end(mut self) -> (ExitStatus, String) {
-        let mut rest = String::new();
-        self.lines.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap(), rest)
+    /// Waits for the end of its output, and says how it ended.
+    pub fn end(mut self) -> ExitStatus {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.seen.push_str(&line),
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
+                Err(error) => panic!("no end, {error}:\n{}", self.seen),
+            }
+        }
     }
 }
 

@@ -58,7 +58,7 @@ fn signals_are_passed_on(user: User) {
         running.wait_for("ready");
         running.signal(name);
         running.wait_for(&format!("got {name}"));
-        assert_eq!(running.end().0.code(), Some(9));
+        assert_eq!(running.end().code(), Some(9));
         nothing_is_left(&token, &namespaces);
     }
 }
@@ -70,7 +70,7 @@ fn what_is_left_behind_ends(user: User) {
          exit 3";
     let mut running = shell(user, script, &token);
     let namespaces = [running.wait_for("net:"), running.wait_for("mnt:")];
-    assert_eq!(running.end().0.code(), Some(3));
+    assert_eq!(running.end().code(), Some(3));
     nothing_is_left(&token, &namespaces);
 }
 
@@ -82,7 +82,7 @@ fn a_killed_proxy_takes_all_with_it(user: User) {
     running.wait_for("ready");
     assert!(namespaces.iter().all(|link| is_inhabited(link)));
     running.signal("KILL");
-    assert_eq!(running.end().0.code(), None);
+    assert_eq!(running.end().code(), None);
     nothing_is_left(&token, &namespaces);
 }
 
@@ -92,6 +92,6 @@ fn a_killed_keeper_takes_the_command_with_it(user: User) {
     let namespaces = [running.wait_for("net:"), running.wait_for("mnt:")];
     let keeper = running.wait_for("keeper");
     signal(keeper.trim().rsplit(' ').next().unwrap().parse().unwrap(), "KILL");
-    assert_eq!(running.end().0.code(), Some(124));
+    assert_eq!(running.end().code(), Some(124));
     nothing_is_left(&token, &namespaces);
 }
