@@ -94,6 +94,19 @@ pub const GROUPS: &[Group] = &[
         }),
     },
     Group {
+        name: "confined",
+        shows: "commands in networks of their own, as root and as an ordinary user",
+        budget: Duration::from_secs(240),
+        packages: &["bsdutils", "curl", "iproute2", "nftables", "util-linux"],
+        rights: Rights::NetworkNamespaces,
+        work: Work::Cargo(Cargo {
+            target: Some(("weft-net", "confined")),
+            arguments: &["test", "--package=weft-net", "--test=confined"],
+            env: &[],
+            proof: Proof::Tests,
+        }),
+    },
+    Group {
         name: "sim",
         shows: "the mesh in one process, under faults drawn from seeds",
         budget: Duration::from_secs(480),

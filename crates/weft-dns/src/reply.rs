@@ -7,8 +7,8 @@ use crate::query::{
 };
 use crate::{Answer, Name, Transport, Zones};
 
-/// How long it may be kept that there is no such name, or no address of the kind, in seconds. Short,
-/// since services come.
+/// How long it may be kept that there is no such name, or no address of the kind, in seconds.
+/// Short, since services come.
 const NEGATIVE_TTL: u32 = 5;
 
 /// What is taken over UDP, in bytes, as told by EDNS. Source: RFC 9715, section 3.2.

@@ -126,7 +126,7 @@ impl Redirection {
             kind: message(NFT_MSG_NEWTABLE),
             flags: CREATE | EXCLUSIVE,
             payload: head().with_text(NFTA_TABLE_NAME, &self.table),
-            acknowledged: true,
+            acknowledged: false,
         }
     }
 
@@ -153,7 +153,7 @@ impl Redirection {
             kind: message(NFT_MSG_NEWCHAIN),
             flags: CREATE,
             payload,
-            acknowledged: true,
+            acknowledged: false,
         }
     }
 
@@ -171,7 +171,7 @@ impl Redirection {
             kind: message(NFT_MSG_NEWRULE),
             flags: CREATE | APPEND,
             payload,
-            acknowledged: true,
+            acknowledged: false,
         }
     }
 
@@ -232,7 +232,7 @@ impl Redirection {
             kind: message(NFT_MSG_DELTABLE),
             flags: 0,
             payload: head().with_text(NFTA_TABLE_NAME, &self.table),
-            acknowledged: true,
+            acknowledged: false,
         }])
     }
 
@@ -354,6 +354,10 @@ fn transaction(requests: Vec<Request>) -> Result<(), NetlinkError> {
     };
     let mut batch = vec![end(NFNL_MSG_BATCH_BEGIN)];
     batch.extend(requests);
+    // A failure is always told, and told first; so many acknowledgements would not fit.
+    if let Some(last) = batch.last_mut() {
+        last.acknowledged = true;
+    }
     batch.push(end(NFNL_MSG_BATCH_END));
     open()?.ask(&batch)
 }

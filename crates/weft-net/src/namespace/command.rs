@@ -14,7 +14,8 @@ use super::Plan;
 use super::terminal::{SignalMask, Terminal};
 
 /// Starts the command as the leader of a process group of its own, and in the foreground of
-/// `terminal`, if it is given. The signals of `mask` are blocked. Standard input, output and error are the keeper's.
+/// `terminal`, if it is given. The signals of `mask` are blocked in it. Standard input, output and
+/// error are the keeper's.
 ///
 /// # Errors
 /// As `execve(2)`.

@@ -83,8 +83,11 @@ fn set_up_network() -> Result<Vec<OwnedFd>, SetUpError> {
     let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0");
     let own = [IpAddr::V4(link::OWN_IPV4), IpAddr::V6(link::OWN_IPV6)];
     link::set_up(&own[..1])?;
-    // Without IPv6 there is no route for it either, and so no way around.
-    let has_ipv6 = link::set_up(&own[1..]).is_ok();
+    // A kernel without IPv6 has no route for it either, and so no way around.
+    let has_ipv6 = match link::set_up(&own[1..]) {
+        Err(error) if lacks_family(&error.source) => false,
+        other => other.map(|()| true)?,
+    };
     let redirection = Redirection {
         table: "weft".to_owned(),
         capture_port: CAPTURE_PORT,
@@ -101,6 +104,12 @@ fn set_up_network() -> Result<Vec<OwnedFd>, SetUpError> {
     }
     debug_assert!(files.len() <= FILES_MAX);
     Ok(files)
+}
+
+/// Whether the kernel does not know the family of addresses, or has it switched off for good.
+fn lacks_family(error: &io::Error) -> bool {
+    let number = error.raw_os_error().unwrap_or_default();
+    [libc::EAFNOSUPPORT, libc::EOPNOTSUPP, libc::EACCES].contains(&number)
 }
 
 /// The sockets of one family, at its loopback address.

@@ -12,9 +12,11 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_F_NODAD: u8 = 2;
 const RTA_OIF: u16 = 4;
 const RTA_PREFSRC: u16 = 7;
 const RT_TABLE_MAIN: u8 = 254;
+const RT_TABLE_LOCAL: u8 = 255;
 const RTPROT_STATIC: u8 = 4;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
@@ -66,7 +68,8 @@ fn up() -> Request {
 fn add(address: IpAddr) -> Request {
     let (family, bytes, prefix) = parts(address);
     let mut head = [0; 8]; // struct ifaddrmsg
-    [head[0], head[1]] = [family, prefix];
+    // Nobody else is on this link who could have the address.
+    [head[0], head[1], head[2]] = [family, prefix, IFA_F_NODAD];
     head[4..8].copy_from_slice(&LOOPBACK.to_ne_bytes());
     let payload = Payload::new(&head).with(IFA_LOCAL, &bytes).with(IFA_ADDRESS, &bytes);
     request(&format!("give {address} to loopback"), RTM_NEWADDR, CREATE | EXCLUSIVE, payload)
@@ -76,11 +79,13 @@ fn add(address: IpAddr) -> Request {
 fn route(source: IpAddr) -> Request {
     let (family, bytes, _) = parts(source);
     // IPv6 has no other than local routes over loopback: where others are accepted, they refuse.
-    let (scope, kind) = match source {
-        IpAddr::V4(_) => (RT_SCOPE_LINK, RTN_UNICAST),
-        IpAddr::V6(_) => (RT_SCOPE_UNIVERSE, RTN_LOCAL),
+    // It stands with those of the own addresses, which the kernel adds some time later: until
+    // then, it leads there too.
+    let (table, scope, kind) = match source {
+        IpAddr::V4(_) => (RT_TABLE_MAIN, RT_SCOPE_LINK, RTN_UNICAST),
+        IpAddr::V6(_) => (RT_TABLE_LOCAL, RT_SCOPE_UNIVERSE, RTN_LOCAL),
     };
-    let head = [family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, kind, 0, 0, 0, 0];
+    let head = [family, 0, 0, 0, table, RTPROT_STATIC, scope, kind, 0, 0, 0, 0];
     let payload =
         Payload::new(&head).with(RTA_OIF, &LOOPBACK.to_ne_bytes()).with(RTA_PREFSRC, &bytes);
     let what = format!("route everything over loopback from {source}");
