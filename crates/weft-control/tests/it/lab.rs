@@ -287,6 +287,13 @@ impl ProxyBuilder {
         self
     }
 
+    /// Knows the control plane at `address` only, and lives in the time of `lab`.
+    pub fn only(mut self, lab: &Lab, address: ControlAddress) -> ProxyBuilder {
+        self.world = lab.world.clone();
+        self.control_plane.addresses = vec![address];
+        self
+    }
+
     pub fn holding(mut self, saved: &[u8]) -> ProxyBuilder {
         assert_eq!(self.client.restore(saved, self.world.clock.now()).unwrap(), []);
         self

@@ -9,3 +9,4 @@ mod grpcio;
 mod lab;
 mod leases;
 mod registration;
+mod silence;
