@@ -2,10 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes what these tests share for no test")]
 
+mod changes;
 mod codec;
+mod detection;
 mod determinism;
+mod draining;
 mod exchanges;
 mod hosts;
+mod replay;
+mod sharing;
+mod shop;
 mod smuggling;
 mod streams;
 mod talk;

@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use weft_http::{BodyDecoder, BodySize, Fields, ResponseHead, Step, response};
+use weft_http::{
+    BodyDecoder, BodySize, Fields, RequestHead, ResponseHead, Step, request, response,
+};
 use weft_model::{ObjectName, Port, Protocol, SpiffeId};
 use weft_proxy::config::{Inbound, Outbound};
 use weft_proxy::snapshot::{EndpointSpec, Reach, TunnelTarget};
@@ -16,6 +18,9 @@ use super::*;
 
 /// How long a turn waits for bytes before it has failed.
 const PATIENCE: Duration = seconds(30);
+
+/// How long something is waited for where the test's own limit is another one.
+const ENDLESS: Duration = seconds(3_000);
 
 /// How long nothing more may come after the last turn.
 const SILENCE: Duration = seconds(2);
@@ -160,6 +165,11 @@ impl Talk {
         Talk { protocol: Protocol::Opaque, ..Talk::new(name) }
     }
 
+    /// An empty talk over a port of which nobody said what is spoken there.
+    pub(crate) fn unknown(name: &'static str) -> Talk {
+        Talk { protocol: Protocol::Detect, ..Talk::new(name) }
+    }
+
     fn then(mut self, turn: Turn) -> Talk {
         self.turns.push(turn);
         self
@@ -178,6 +188,11 @@ impl Talk {
     /// Next, the caller gets exactly `text`.
     pub(crate) fn gets(self, text: impl AsRef<[u8]>) -> Talk {
         self.then(Turn::Gets(Bytes(wire(text))))
+    }
+
+    /// Next, the caller gets exactly `bytes`.
+    pub(crate) fn gets_raw(self, bytes: impl AsRef<[u8]>) -> Talk {
+        self.then(Turn::Gets(Bytes(bytes.as_ref().to_vec())))
     }
 
     /// Next, the caller gets an answer of Weft itself, for `reason`.
@@ -366,6 +381,78 @@ impl Line {
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while matches!(self.read(PATIENCE).await, Some(Ok(1..))) {}
         std::mem::take(&mut self.rest)
+    }
+
+    /// The next request's target and body; none once the caller is gone.
+    pub(crate) async fn request(&mut self) -> Option<(String, Vec<u8>)> {
+        let mut head = RequestHead::default();
+        let parsed = loop {
+            if let Some(parsed) = request::parse(&self.rest, &mut head).ok()? {
+                break parsed;
+            }
+            if !matches!(self.read(ENDLESS).await, Some(Ok(1..))) {
+                return None;
+            }
+        };
+        self.rest.drain(..parsed.bytes);
+        let body = self.body(BodyDecoder::new(parsed.size, false)).await?;
+        Some((head.target().to_owned(), body))
+    }
+
+    /// The next answer's status and body, or none if it does not come whole.
+    pub(crate) async fn answer(&mut self) -> Option<(u16, Vec<u8>)> {
+        let mut head = ResponseHead::default();
+        loop {
+            match response::parse(&self.rest, false, &mut head).ok()? {
+                Some(parsed) => {
+                    self.rest.drain(..parsed.bytes);
+                    if head.status >= 200 {
+                        let decoder = BodyDecoder::new(parsed.size, parsed.ends_with_connection);
+                        return Some((head.status, self.body(decoder).await?));
+                    }
+                }
+                None if matches!(self.read(ENDLESS).await, Some(Ok(1..))) => {}
+                None => return None,
+            }
+        }
+    }
+
+    async fn body(&mut self, mut decoder: BodyDecoder) -> Option<Vec<u8>> {
+        let (mut body, mut trailers) = (Vec::new(), Fields::default());
+        loop {
+            match decoder.step(&self.rest, &mut trailers).ok()? {
+                Step::Skip(count) => drop(self.rest.drain(..count)),
+                Step::Data(count) => {
+                    body.extend(self.rest.drain(..count));
+                    decoder.consume(count);
+                }
+                Step::More => match self.read(ENDLESS).await? {
+                    Ok(0) => decoder.connection_ended().ok()?,
+                    Ok(_) => {}
+                    Err(_) => return None,
+                },
+                Step::End => return Some(body),
+            }
+        }
+    }
+
+    /// Fills `buffer` with what comes next.
+    pub(crate) async fn take(&mut self, buffer: &mut [u8]) -> Option<()> {
+        while self.rest.len() < buffer.len() {
+            if !matches!(self.read(ENDLESS).await, Some(Ok(1..))) {
+                return None;
+            }
+        }
+        buffer.copy_from_slice(&self.rest[..buffer.len()]);
+        self.rest.drain(..buffer.len());
+        Some(())
+    }
+
+    /// Waits for the end, orderly or not; bytes before it are thrown away.
+    pub(crate) async fn ended(&mut self) {
+        while matches!(self.read(ENDLESS).await, Some(Ok(1..))) {
+            self.rest.clear();
+        }
     }
 
     /// Takes an answer of Weft itself.

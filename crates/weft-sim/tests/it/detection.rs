@@ -1,0 +1,255 @@
+//! What is spoken is found out by bytes alone, and none of them is lost on the way.
+
+use weft_model::Protocol;
+use weft_sim::Random;
+
+use crate::shop::{Plan, Shop, shared};
+use crate::talk::{Hops, Line, Mesh, Talk, play};
+use crate::*;
+
+const GET: &str = "GET / HTTP/1.1\nHost: a\n\n";
+const OK: &str = "HTTP/1.1 200 OK\nContent-Length: 2\n\nok";
+const PREFACE: &str = "PRI * HTTP/2.0\n\nSM\n\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+#[test]
+fn the_first_bytes_decide_however_late_they_come() {
+    let hello = b"\x16\x03\x01\x00\x05hello";
+    play([
+        Talk::unknown("HTTP at once").sends(GET).app_gets(GET).app_sends(OK).gets(OK),
+        Talk::unknown("HTTP in two parts, the second after a while")
+            .sends("GET / HT")
+            .pause(seconds(20))
+            .app_accepts() // It was called to see whether it speaks first.
+            .sends("TP/1.1\nHost: a\n\n")
+            .app_accepts()
+            .app_gets(GET)
+            .app_sends(OK)
+            .gets(OK),
+        Talk::unknown("a caller that is silent for long and then speaks HTTP")
+            .pause(seconds(100))
+            .app_accepts()
+            .sends(GET)
+            .app_ended()
+            .app_accepts()
+            .app_gets(GET)
+            .app_sends(OK)
+            .gets(OK)
+            .sends(GET)
+            .app_gets(GET)
+            .app_sends(OK)
+            .gets(OK),
+        Talk::unknown("a caller that is silent for long and then speaks something else")
+            .pause(seconds(100))
+            .sends("hello\n")
+            .app_gets("hello\n")
+            .app_sends("you")
+            .gets("you"),
+        Talk::unknown("TLS").sends_raw(hello).app_gets(hello).app_sends("x").gets("x"),
+        Talk::unknown("TLS, byte by byte")
+            .sends_raw(&hello[..1])
+            .app_gets(&hello[..1])
+            .sends_raw(&hello[1..])
+            .app_gets(&hello[1..]),
+        Talk::unknown("what begins like HTTP and is not")
+            .sends("GET ")
+            .pause(seconds(1))
+            .sends("key\n")
+            .app_gets("GET key\n")
+            .app_sends("value")
+            .gets("value"),
+        Talk::unknown("a caller that says nothing and goes").pause(seconds(1)).leaves().app_ended(),
+        Talk::unknown("a caller that says nothing and ends its direction")
+            .ends()
+            .app_ended()
+            .app_sends("bye")
+            .gets("bye"),
+        Talk::unknown("a caller that ends in the midst of a head")
+            .sends("GET / HTTP")
+            .ends()
+            .app_gets("GET / HTTP")
+            .app_ended(),
+    ]);
+}
+
+#[test]
+fn a_server_that_speaks_first_is_passed_on() {
+    play([
+        Talk::unknown("at once")
+            .app_sends("220 ready\n")
+            .gets("220 ready\n")
+            .sends("QUIT\n")
+            .app_gets("QUIT\n")
+            .app_ends()
+            .ended(),
+        Talk::unknown("late")
+            .app_accepts()
+            .pause(seconds(60))
+            .app_sends("220 ready\n")
+            .gets("220 ready\n"),
+        Talk::unknown("after some bytes that may become a request")
+            .sends("GET ")
+            .app_accepts()
+            .app_sends("busy\n")
+            .gets("busy\n")
+            .app_gets("GET ")
+            .sends("/ HTTP/1.1\n\n")
+            .app_gets("/ HTTP/1.1\n\n"),
+        Talk::unknown("and ends").app_sends("too busy\n").app_ends().gets("too busy\n").ended(),
+        Talk::unknown("with nothing but its end").app_accepts().app_ends().ended(),
+        Talk::unknown("with what looks like SETTINGS for a while")
+            .app_sends_raw(&SETTINGS[..4])
+            .pause(seconds(1))
+            .app_sends_raw(b"\x01hello")
+            .gets_raw([&SETTINGS[..4], b"\x01hello"].concat()),
+    ]);
+}
+
+#[test]
+fn the_settings_of_a_server_wait_for_the_caller() {
+    play([
+        Talk::unknown("who speaks something else")
+            .app_sends_raw(SETTINGS)
+            .pause(seconds(5))
+            .sends("hello\n")
+            .app_gets("hello\n")
+            .gets_raw(SETTINGS),
+        Talk::unknown("who speaks HTTP/1.1")
+            .app_sends_raw(SETTINGS)
+            .pause(seconds(5))
+            .sends(GET)
+            .app_ended()
+            .app_accepts()
+            .app_gets(GET)
+            .app_sends(OK)
+            .gets(OK),
+        Talk::unknown("who goes").app_sends_raw(SETTINGS).pause(seconds(5)).leaves().app_ended(),
+    ]);
+}
+
+#[test]
+fn the_preface_of_http2_is_known_wherever_it_is_cut() {
+    for seed in 0..4 {
+        let mesh = Mesh::new(seed, Hops::One, Protocol::Detect);
+        let served = mesh.sim.run(async {
+            let mut application = mesh.application();
+            let mut line = Line::new(mesh.client.world(), mesh.call().await);
+            for byte in PREFACE.replace('\n', "\r\n").bytes() {
+                line.send(&[byte]).await.unwrap();
+                mesh.sim.sleep(Duration::from_millis(seed * 3)).await;
+            }
+            line.send(SETTINGS).await.unwrap();
+            // SETTINGS of the proxy itself: it has understood.
+            let mut header = [0; 9];
+            line.take(&mut header).await.unwrap();
+            assert_eq!(header[3..5], [4, 0]);
+            drop(line);
+            if seed > 0 {
+                // The connection that was to show whether the server speaks is not kept.
+                let accepted = application.accept().await.unwrap().stream;
+                Line::new(mesh.server.world(), accepted).ended().await;
+            }
+        });
+        served.unwrap();
+    }
+}
+
+/// Cuts `bytes` anywhere, with pauses anywhere.
+async fn dribble(sim: &Simulation, random: &mut Random, line: &mut dyn Stream, bytes: &[u8]) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let count = random.size(1, rest.len().min(40));
+        if line.write_all(&rest[..count]).await.is_err() {
+            return;
+        }
+        rest = &rest[count..];
+        if random.chance(0.5) {
+            sim.sleep(random.duration(Duration::ZERO, Duration::from_millis(6))).await;
+        }
+    }
+}
+
+#[test]
+fn no_interleaving_loses_doubles_or_reorders_a_byte() {
+    let firsts: [&[u8]; 6] = [
+        b"",
+        b"HELO a\r\n",
+        b"GET x\r\n",
+        b"\x16\x03\x01",
+        b"\0\0\0\x04\0",
+        b"PRI * HTTP/2.0\r\nX",
+    ];
+    for seed in 0..60 {
+        for hops in [Hops::One, Hops::Two] {
+            let mesh = Mesh::new(seed, hops, Protocol::Detect);
+            let mut random = Random::derive(seed, "who speaks when");
+            // Whoever begins with nothing must hear from the other one first.
+            let (one, other) = (*random.pick(&firsts), *random.pick(&firsts[1..]));
+            let said = [one.to_vec(), content(random.size(0, 3_000))].concat();
+            let answer = [other.to_vec(), content(random.size(1, 3_000))].concat();
+            let (say_at, answer_at) = (random.below(8), random.below(8));
+            let (mut here, mut there) = (random.clone(), Random::derive(seed, "there"));
+            let passed = mesh.sim.run(async {
+                let mut application = mesh.application();
+                let mut caller = mesh.call().await;
+                let saying = async {
+                    mesh.sim.sleep(Duration::from_millis(say_at)).await;
+                    dribble(&mesh.sim, &mut here, &mut *caller, &said).await;
+                    caller.close().await.unwrap();
+                    read_to_end(&mut *caller).await.unwrap()
+                };
+                let serving = async {
+                    loop {
+                        let mut accepted = application.accept().await.unwrap().stream;
+                        mesh.sim.sleep(Duration::from_millis(answer_at)).await;
+                        dribble(&mesh.sim, &mut there, &mut *accepted, &answer).await;
+                        let _gone = accepted.close().await;
+                        match read_to_end(&mut *accepted).await {
+                            Ok(came) if came == said => return came,
+                            // One that was given up before anything was decided.
+                            came => assert!(came.unwrap_or_default().is_empty()),
+                        }
+                        there = Random::derive(seed, "there");
+                    }
+                };
+                let (heard, came) = tokio::join!(biased; saying, serving);
+                assert_eq!((heard == answer, came == said), (true, true), "seed {seed} {hops:?}");
+            });
+            passed.unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_is_silent_is_served_although_its_server_takes_http_only() {
+    for silence in [0, 1, 5, 500] {
+        let plan = Plan { workload: Protocol::Http, ..Plan::of(1, Protocol::Detect) };
+        let shop = Shop::new(silence, plan);
+        let executed = shared();
+        let served = shop.sim.run(async {
+            shop.serve(0, &executed);
+            let mut line = shop.call().await;
+            shop.sim.sleep(Duration::from_millis(silence)).await;
+            line.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            assert_eq!(line.answer().await, Some((200, b"0 0".to_vec())), "after {silence} ms");
+        });
+        served.unwrap();
+    }
+}
+
+#[test]
+fn what_http_only_ports_refuse_is_said() {
+    let shop = Shop::new(1, Plan { workload: Protocol::Http, ..Plan::of(1, Protocol::Detect) });
+    let _application = shop.application(0);
+    let ended = shop.sim.run(async {
+        let mut line = shop.call().await;
+        shop.sim.sleep(seconds(1)).await;
+        line.send(b"\x16\x03\x01").await.unwrap();
+        line.ended().await;
+        let records = shop.caller.records.borrow();
+        let last = records.last().unwrap();
+        assert_eq!(last.reason, Some("tunnel-refused"), "{}", last.detail);
+        assert!(last.detail.contains("wrong-protocol"), "{}", last.detail);
+    });
+    ended.unwrap();
+}

@@ -1,0 +1,195 @@
+//! Connections of HTTP/2, which many requests share.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+
+use weft_http::{BodySize, Fields, RequestHead, ResponseHead, request};
+use weft_model::Protocol;
+use weft_proxy::exchange::{Reply, Sink, Source, Upstream};
+use weft_proxy::h2::{client, server};
+use weft_sim::Crash;
+
+use crate::shop::{Plan, Shop, within};
+use crate::talk::address;
+use crate::*;
+
+/// Connections of an application of HTTP/2, and its requests.
+#[derive(Clone, Default)]
+struct Seen {
+    connections: Rc<Cell<usize>>,
+    requests: Rc<Cell<usize>>,
+}
+
+/// An application of HTTP/2 on replica `number` that answers each request after `delay`.
+fn serve(shop: &Shop, number: usize, delay: Duration) -> Seen {
+    let (seen, mut listener) = (Seen::default(), shop.application(number));
+    let (counted, clock) = (seen.clone(), shop.hosts[number].world().clock);
+    drop(shop.hosts[number].spawn(async move {
+        while let Ok(accepted) = listener.accept().await {
+            counted.connections.set(counted.connections.get() + 1);
+            let server = server::Server::new(accepted.stream, clock.clone());
+            let (counted, clock) = (counted.clone(), clock.clone());
+            drop(tokio::task::spawn_local(async move {
+                let handle = |incoming: server::Incoming| {
+                    counted.requests.set(counted.requests.get() + 1);
+                    let clock = clock.clone();
+                    async move {
+                        let mut stream = incoming.stream;
+                        clock.sleep(delay).await;
+                        let head = ResponseHead::with_status(200);
+                        weft_proxy::exchange::Downstream::send_head(
+                            &mut stream,
+                            &head,
+                            BodySize::None,
+                        );
+                        let _gone = stream.end(&Fields::default());
+                        let _gone = poll_fn(|cx| stream.poll_flush(cx)).await;
+                    }
+                };
+                server::serve(server, std::future::pending(), handle).await;
+            }));
+        }
+    }));
+    seen
+}
+
+/// What became of one request of HTTP/2 on a connection of its own: its status.
+async fn call(shop: &Shop) -> Option<u16> {
+    let world = shop.client.world();
+    let stream = loop {
+        match world.network.connect(address("10.0.0.2:9001")).await {
+            Ok(stream) => break stream,
+            Err(_) => shop.sim.sleep(Duration::from_millis(1)).await,
+        }
+    };
+    let (mut connection, driver) =
+        client::connect(stream, world.clock.clone(), client::Pings::None).await.ok()?;
+    let driving = tokio::task::spawn_local(driver);
+    let mut head = RequestHead::default();
+    request::parse(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", &mut head).unwrap();
+    let mut stream = connection.open().ok()?;
+    stream.send_head(&head, BodySize::None);
+    stream.end(&Fields::default()).ok()?;
+    poll_fn(|cx| stream.poll_flush(cx)).await.ok()?;
+    let mut response = ResponseHead::default();
+    let reply = poll_fn(|cx| stream.poll_head(cx, &mut response)).await;
+    let status = matches!(reply, Ok(Reply::Final(_))).then_some(response.status);
+    if status.is_some() {
+        while !matches!(
+            poll_fn(|cx| stream.poll_piece(cx)).await,
+            Ok(weft_proxy::exchange::Piece::End) | Err(_)
+        ) {
+            stream.consume(stream.piece().len());
+        }
+    }
+    drop((stream, connection));
+    driving.abort();
+    status
+}
+
+/// Many at once; what became of each.
+async fn calls(shop: &Shop, count: usize) -> Vec<Option<u16>> {
+    let mut all = Vec::new();
+    let local = tokio::task::LocalSet::new();
+    let shop = Rc::new(shop);
+    let mut pending: Vec<_> = (0..count).map(|_| Box::pin(call(&shop))).collect();
+    drop(local);
+    poll_fn(|cx| {
+        let mut rest = Vec::new();
+        for mut one in pending.drain(..) {
+            match one.as_mut().poll(cx) {
+                std::task::Poll::Ready(status) => all.push(status),
+                std::task::Poll::Pending => rest.push(one),
+            }
+        }
+        pending = rest;
+        if pending.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    all
+}
+
+#[test]
+fn many_requests_share_few_connections() {
+    let shop = Shop::new(1, Plan::of(1, Protocol::Http2));
+    let (seen, statuses) = shop
+        .sim
+        .run(async {
+            let seen = serve(&shop, 0, seconds(1));
+            (seen, calls(&shop, 250).await)
+        })
+        .unwrap();
+    assert_eq!(statuses, vec![Some(200); 250]);
+    assert_eq!(seen.requests.get(), 250);
+    assert!((3..=4).contains(&seen.connections.get()), "{} connections", seen.connections.get());
+}
+
+#[test]
+fn all_that_wait_for_a_connection_learn_that_there_is_none() {
+    for how in [Crash::Silent, Crash::Reset] {
+        let shop = Shop::new(1, Plan::of(1, Protocol::Http2));
+        let statuses = shop.sim.run(async {
+            shop.sim.sleep(seconds(1)).await;
+            shop.sim.crash(&shop.hosts[0], how);
+            // Four attempts of 5 s each.
+            within(&shop.sim, seconds(25), calls(&shop, 120)).await
+        });
+        let statuses = statuses.unwrap().expect("all have ended in time");
+        assert_eq!(statuses, vec![Some(503); 120], "{how:?}");
+    }
+}
+
+#[test]
+fn requests_go_on_when_a_connection_says_that_it_ends() {
+    let shop = Shop::new(2, Plan::of(2, Protocol::Http2));
+    let done = shop.sim.run(async {
+        let seen = [serve(&shop, 0, seconds(1)), serve(&shop, 1, seconds(1))];
+        let draining = async {
+            shop.sim.sleep(Duration::from_millis(1_500)).await;
+            shop.replica(0).drain().await;
+            shop.sim.crash(&shop.hosts[0], Crash::Reset);
+        };
+        let calling = async {
+            for _ in 0..5 {
+                assert_eq!(calls(&shop, 30).await, vec![Some(200); 30]);
+            }
+        };
+        tokio::join!(biased; draining, calling);
+        let requests: usize = seen.iter().map(|seen| seen.requests.get()).sum();
+        assert_eq!(requests, 150, "each once");
+    });
+    done.unwrap();
+}
+
+#[test]
+fn a_limit_on_connections_is_waited_for_and_never_for_ever() {
+    let mut plan = Plan::of(2, Protocol::Http2);
+    plan.traffic.limits.connections = NonZeroU32::new(1).unwrap();
+    let shop = Shop::new(2, plan);
+    let done = shop.sim.run(async {
+        let _seen = [serve(&shop, 0, seconds(1)), serve(&shop, 1, seconds(1))];
+        for _ in 0..5 {
+            let statuses = within(&shop.sim, seconds(8), calls(&shop, 4)).await;
+            assert_eq!(statuses.expect("none waits for ever"), vec![Some(200); 4]);
+        }
+    });
+    done.unwrap();
+}
+
+#[test]
+fn a_dead_peer_is_noticed() {
+    let shop = Shop::new(1, Plan::of(1, Protocol::Http2));
+    let done = shop.sim.run(async {
+        let _seen = serve(&shop, 0, seconds(600));
+        let calling = calls(&shop, 3);
+        let dying = async {
+            shop.sim.sleep(seconds(5)).await;
+            shop.sim.crash(&shop.hosts[0], Crash::Silent);
+        };
+        within(&shop.sim, seconds(90), async { tokio::join!(biased; calling, dying).0 }).await
+    });
+    let statuses = done.unwrap().expect("it is taken for dead");
+    assert!(statuses.iter().all(|status| matches!(status, Some(502..=503))), "{statuses:?}");
+}

@@ -1,0 +1,211 @@
+//! A Service with some replicas, a caller, and a proxy beside each, all told by one registry.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weft_model::{ObjectName, Protocol, SpiffeId, TrafficPolicy, Workload};
+use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
+use weft_proxy::snapshot::OwnWorkload;
+use weft_sim::{Registry, Revoked, SimProxy, port, workload};
+
+use crate::talk::{Line, address};
+use crate::*;
+
+/// How a shop is set up.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) replicas: usize,
+    /// What the Service says is spoken.
+    pub(crate) service: Protocol,
+    /// What the workloads say is spoken.
+    pub(crate) workload: Protocol,
+    pub(crate) traffic: TrafficPolicy,
+}
+
+impl Plan {
+    /// So many replicas, which speak HTTP.
+    pub(crate) fn http(replicas: usize) -> Plan {
+        Plan::of(replicas, Protocol::Http)
+    }
+
+    /// So many replicas, which speak `protocol`.
+    pub(crate) fn of(replicas: usize, protocol: Protocol) -> Plan {
+        let traffic =
+            TrafficPolicy { balance: weft_model::Balance::RoundRobin, ..Default::default() };
+        Plan { replicas, service: protocol, workload: protocol, traffic }
+    }
+}
+
+pub(crate) struct Shop {
+    pub(crate) sim: Simulation,
+    pub(crate) registry: Registry,
+    pub(crate) revoked: Revoked,
+    pub(crate) client: Host,
+    pub(crate) caller: SimProxy,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) proxies: Vec<RefCell<SimProxy>>,
+    plan: Plan,
+}
+
+pub(crate) fn identity(name: &str) -> SpiffeId {
+    format!("spiffe://weft.test/ns/shop/sa/{name}").parse().unwrap()
+}
+
+fn name(number: usize) -> ObjectName {
+    format!("shop/web-{number}").parse().unwrap()
+}
+
+impl Shop {
+    pub(crate) fn new(seed: u64, plan: Plan) -> Shop {
+        let sim = Simulation::new(seed, SimulationOptions::default());
+        let registry = Registry::new("weft.test");
+        registry.add_service("shop/web", "240.0.0.1", plan.service, plan.traffic);
+        let revoked = Revoked::default();
+        let client = sim.host("client", [IpAddr::from([10, 0, 0, 2])]);
+        let service: ObjectName = "shop/web".parse().unwrap();
+        let configuration = registry.subscribe(None, std::slice::from_ref(&service));
+        let outbound = Outbound {
+            listen: Listen::At(address("10.0.0.2:9001")),
+            to: OutboundTo::Service(service, port(80)),
+        };
+        let caller = identity("client");
+        let caller =
+            SimProxy::start(&client, caller, &revoked, configuration, vec![outbound], vec![]);
+        let ip = |number: usize| IpAddr::from([10, 0, 1, u8::try_from(number).unwrap() + 1]);
+        let host = |number| sim.host(&format!("web-{number}"), [ip(number)]);
+        let hosts: Vec<_> = (0..plan.replicas).map(host).collect();
+        let (proxies, plan) = (Vec::new(), plan);
+        let mut shop = Shop { sim, registry, revoked, client, caller, hosts, proxies, plan };
+        for number in 0..shop.hosts.len() {
+            let proxy = shop.proxy(number, 1);
+            shop.registry.add_workload(shop.workload(number, 1));
+            shop.proxies.push(RefCell::new(proxy));
+        }
+        shop
+    }
+
+    /// The address of replica `number`, with `port`.
+    pub(crate) fn at(&self, number: usize, port: u16) -> SocketAddr {
+        SocketAddr::new(self.hosts[number].ip(), port)
+    }
+
+    pub(crate) fn workload(&self, number: usize, generation: u64) -> Workload {
+        let (tunnel, web) = (self.at(number, 15008), identity("web"));
+        let protocol = self.plan.workload;
+        workload(&name(number).to_string(), generation, &web, tunnel, &["shop/web"], protocol)
+    }
+
+    fn proxy(&self, number: usize, generation: u64) -> SimProxy {
+        let applications = BTreeMap::from([(port(80), self.at(number, 8080))]);
+        let own = OwnWorkload { name: name(number), generation, applications };
+        let configuration = self.registry.subscribe(Some(own), &[]);
+        let listen = Listen::At(self.at(number, 15008));
+        let inbound = Inbound { listen, own: InboundOwn::Discovered };
+        let (host, web) = (&self.hosts[number], identity("web"));
+        SimProxy::start(host, web, &self.revoked, configuration, vec![], vec![inbound])
+    }
+
+    /// Starts replica `number` again after a crash, as the next `generation`.
+    pub(crate) fn restart(&self, number: usize, generation: u64) {
+        self.hosts[number].restart();
+        *self.proxies[number].borrow_mut() = self.proxy(number, generation);
+        self.registry.add_workload(self.workload(number, generation));
+    }
+
+    /// The proxy of replica `number`.
+    pub(crate) fn replica(&self, number: usize) -> SimProxy {
+        self.proxies[number].borrow().clone()
+    }
+
+    /// The listener of the application of replica `number`.
+    pub(crate) fn application(&self, number: usize) -> Box<dyn Listener> {
+        let network = self.hosts[number].world().network;
+        network.listen(self.at(number, 8080), ListenerOptions::default()).unwrap()
+    }
+
+    /// A connection of the caller to its proxy.
+    pub(crate) async fn call(&self) -> Line {
+        let world = self.client.world();
+        loop {
+            // The proxy may not listen yet.
+            match world.network.connect(address("10.0.0.2:9001")).await {
+                Ok(stream) => return Line::new(world, stream),
+                Err(_) => self.sim.sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    /// Lets the application of replica `number` answer all requests with its number and the length
+    /// of the body. What it has executed is counted in `executed`.
+    pub(crate) fn serve(&self, number: usize, executed: &Executed) {
+        let mut listener = self.application(number);
+        let (world, executed) = (self.hosts[number].world(), executed.clone());
+        drop(self.hosts[number].spawn(async move {
+            while let Ok(accepted) = listener.accept().await {
+                let mut line = Line::new(world.clone(), accepted.stream);
+                let executed = executed.clone();
+                drop(tokio::task::spawn_local(async move {
+                    while let Some((target, body)) = line.request().await {
+                        executed.borrow_mut().push((number, target, body.len(), sum(&body)));
+                        let answer = format!("{number} {}", body.len());
+                        let length = answer.len();
+                        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                        if line.send(&[head.as_bytes(), answer.as_bytes()].concat()).await.is_err()
+                        {
+                            return;
+                        }
+                    }
+                }));
+            }
+        }));
+    }
+}
+
+/// What was executed: where, what, how long its body was, and a sum over it.
+pub(crate) type Executed = Rc<RefCell<Vec<(usize, String, usize, u64)>>>;
+
+/// A sum in which order counts.
+pub(crate) fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(7, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+}
+
+/// What `future` gives within `limit` of simulated time.
+pub(crate) async fn within<T>(
+    sim: &Simulation,
+    limit: Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = sim.sleep(limit) => None,
+    }
+}
+
+/// The same, for what many share.
+pub(crate) fn shared<T: Default>() -> Rc<RefCell<T>> {
+    Rc::default()
+}
+
+/// A route for all requests to `shop/web`, as `change` makes it.
+pub(crate) fn route(change: impl FnOnce(&mut weft_model::RouteRule)) -> weft_wire::Object {
+    use weft_model::{Backend, HttpPath, PathMatch, RouteMatch, RouteParent, RouteRule};
+    use weft_model::{Timeouts, Weight, WeightedBackend};
+    let service: ObjectName = "shop/web".parse().unwrap();
+    let path = PathMatch::Prefix(HttpPath::new("/").unwrap());
+    let matches = vec![RouteMatch { path, headers: vec![], query: vec![], method: None }];
+    let backend = Backend::Service { name: service.clone(), port: port(80) };
+    let backends = vec![WeightedBackend { backend, weight: Weight::new(1).unwrap() }];
+    let timeouts = Timeouts::default();
+    let mut rule = RouteRule { name: None, matches, backends, timeouts, retry: None };
+    change(&mut rule);
+    weft_wire::Object::Route(Arc::new(weft_model::Route {
+        name: "http/shop/web".parse().unwrap(),
+        created: 0,
+        parents: [RouteParent { service, port: None }].into(),
+        hostnames: Default::default(),
+        rules: vec![rule],
+    }))
+}
