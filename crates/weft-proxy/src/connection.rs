@@ -133,12 +133,13 @@ impl Connection {
         guard: &Arc<Guard>,
         http: Option<&RequestHead>,
     ) -> Result<(), ProxyError> {
-        let (port, now) = self.own_port(proxy)?;
+        // Whatever the reason, the application may have seen it already.
+        let changed = |error| ProxyError::PolicyChanged(Box::new(error));
+        let (port, now) = self.own_port(proxy).map_err(changed)?;
         if Arc::ptr_eq(&now.guard, guard) {
             return Ok(());
         }
-        let judged = now.guard.judge(&self.attempt(port, http));
-        judged.map_err(|error| ProxyError::PolicyChanged(Box::new(error)))
+        now.guard.judge(&self.attempt(port, http)).map_err(changed)
     }
 
     /// The endpoints where the connection leads, as they are known now.
@@ -207,11 +208,6 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
 
 /// Serves the requests of an HTTP/2 connection, each in a task of its own.
 pub(crate) async fn http2(proxy: &Rc<Proxy>, connection: &Rc<Connection>, stream: Prefixed) {
-    // A drained connection ends with its last answer flushed and GOAWAY acknowledged. Were the proxy
-    // to end sooner, a request that the peer is just sending would be lost, and nobody could tell
-    // whether it was processed.
-    let is_inbound = connection.direction == Direction::Inbound;
-    let _busy = is_inbound.then(|| proxy.drain.busy());
     let server = h2::server::Server::new(Box::new(stream), proxy.world.clock.clone());
     let drain = async {
         match connection.direction {

@@ -353,8 +353,10 @@ impl ProxyError {
             | E::Handshake { .. }
             | E::HandshakeTimeout { .. }
             | E::WrongPeer { .. }
-            | E::TunnelRefused { .. }
             | E::NotProcessed { .. } => Seen::DialFailed,
+            // It works, and does not take this from this caller.
+            E::TunnelRefused { reason, .. } if is_of_caller(reason) => Seen::Nothing,
+            E::TunnelRefused { .. } => Seen::DialFailed,
             E::UpstreamClosed { was_reused: false, .. }
             | E::UpstreamMalformed { .. }
             | E::UpstreamBroke { .. }
@@ -370,6 +372,7 @@ impl ProxyError {
             ProxyError::Draining
                 | ProxyError::Overload
                 | ProxyError::PolicyPending { .. }
+                | ProxyError::UnknownPort { .. }
                 | ProxyError::Connect { .. }
                 | ProxyError::ConnectTimeout { .. }
         )
@@ -445,11 +448,18 @@ impl ProxyError {
             E::Preface(_) => (0, "bad-preface", Client, Unprocessed),
             E::PrefaceEnded => (0, "client-gone", Client, Unprocessed),
             E::NotMe { .. } => (0, "not-me", Client, Unprocessed),
-            E::UnknownPort { .. } => (0, "unknown-port", Client, Unprocessed),
+            E::UnknownPort { .. } => (503, "unknown-port", Mesh, Unprocessed),
             E::WrongProtocol { .. } => (0, "wrong-protocol", Client, Unprocessed),
         };
         Verdict { status, reason, fault, outcome }
     }
+}
+
+/// Whether the reason of a refused tunnel is what the caller wants or who it is.
+fn is_of_caller(reason: &str) -> bool {
+    let whys =
+        [Why::DenyRule, Why::NoAllowRule, Why::NoIdentity, Why::UnguardedDeny, Why::CannotEvaluate];
+    reason == "wrong-protocol" || whys.iter().any(|why| why.code() == reason)
 }
 
 /// What has refused a caller, in words.
