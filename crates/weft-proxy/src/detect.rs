@@ -12,6 +12,7 @@ use weft_world::{BoxFuture, Buffer, Clock, Stream};
 use crate::backend::Connected;
 use crate::error::ProxyError;
 use crate::prefixed::Prefixed;
+use crate::time::HEAD_TIMEOUT;
 
 /// What a caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +108,9 @@ pub(crate) struct Detected {
 ///
 /// The caller's first bytes decide. If it is silent for `silence`, `dial` opens a connection to the
 /// server, and if that speaks first, the connection is opaque; but the SETTINGS with which an
-/// HTTP/2 server may begin are held until the caller's bytes decide.
+/// HTTP/2 server may begin are held until the caller's bytes decide. A proxy there that refuses
+/// opaque bytes may take HTTP: then too the caller's bytes decide, for which it has
+/// [`HEAD_TIMEOUT`].
 ///
 /// # Errors
 /// What `dial` and `broken` say; [`ProxyError::ClientGone`].
@@ -122,7 +125,7 @@ pub(crate) async fn detect<'d>(
     let mut dialling = None;
     let mut upstream: Option<Connected<Prefixed>> = None;
     let mut timer = clock.sleep(silence);
-    let (mut has_ended, mut is_undecided) = (false, true);
+    let (mut has_ended, mut is_undecided, mut refused) = (false, true, None);
     poll_fn(|cx| {
         while is_undecided && !has_ended {
             match downstream.poll_more(cx) {
@@ -149,8 +152,19 @@ pub(crate) async fn detect<'d>(
             && let Poll::Ready(opened) = future.as_mut().poll(cx)
         {
             dialling = None;
-            let Connected { stream, peer, place } = opened?;
-            upstream = Some(Connected { stream: Prefixed::new(stream), peer, place });
+            match opened {
+                Ok(Connected { stream, peer, place }) => {
+                    upstream = Some(Connected { stream: Prefixed::new(stream), peer, place });
+                }
+                Err(error @ ProxyError::TunnelRefused { .. }) => {
+                    timer = clock.sleep(HEAD_TIMEOUT);
+                    refused = Some(error);
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        if let Some(error) = refused.take_if(|_| Pin::new(&mut timer).poll(cx).is_ready()) {
+            return Poll::Ready(Err(error));
         }
         let Some(Connected { stream: server, .. }) = &mut upstream else { return Poll::Pending };
         // A tunnel's preface must leave, so that the server there is dialled.

@@ -44,10 +44,14 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accept
     let led = lead(&proxy, &to, &mut connection, &mut stream).await;
     match led {
         Ok(Some(Detected { spoken, upstream })) => match spoken {
-            Spoken::Http1 => http1(&proxy, &connection, stream).await,
-            Spoken::Http2 => http2(&proxy, &Rc::new(connection), stream).await,
-            Spoken::Opaque => {
-                stream::serve(&proxy, &connection, stream, upstream).await;
+            Spoken::Opaque => stream::serve(&proxy, &connection, stream, upstream).await,
+            Spoken::Http1 | Spoken::Http2 => {
+                // It has shown that the server is silent, and would occupy it for nothing.
+                drop(upstream);
+                match spoken {
+                    Spoken::Http2 => http2(&proxy, &Rc::new(connection), stream).await,
+                    _ => http1(&proxy, &connection, stream).await,
+                }
             }
         },
         Ok(None) => {}
