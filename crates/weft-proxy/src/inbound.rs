@@ -26,15 +26,31 @@ struct Opened {
     protocol: InnerProtocol,
 }
 
+/// Why nothing was opened, and the tunnel if its caller was told.
+struct Refused {
+    error: ProxyError,
+    tunnel: Option<ServerTunnel>,
+}
+
+impl From<ProxyError> for Refused {
+    fn from(error: ProxyError) -> Refused {
+        Refused { error, tunnel: None }
+    }
+}
+
 /// A connection that a peer opened to the workload.
 pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accepted) {
     let Accepted { stream, peer: downstream, destination } = accepted;
+    // A drain waits until every tunnel has ended in order and its caller has seen that. Were the
+    // proxy to end sooner, a request that the caller is just sending would be lost, and nobody could
+    // tell whether it was processed.
+    let _busy = proxy.drain.busy();
     let to = To::Nowhere;
     let mut connection = Connection::new(Direction::Inbound, downstream, destination, to);
     let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
     let opening = open(&proxy, &own, &mut connection, stream);
     let opened = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, opening).await;
-    match opened.unwrap_or(Err(ProxyError::InboundTimeout)) {
+    match opened.unwrap_or_else(|| Err(ProxyError::InboundTimeout.into())) {
         Ok(Opened { tunnel, port, protocol }) => {
             connection.to = To::Own((*own).clone(), port);
             let connection = Rc::new(connection);
@@ -60,11 +76,20 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
                 fail(&proxy, record, &error, began);
             }
         }
-        Err(error) => {
+        Err(Refused { error, tunnel }) => {
             let record = connection.record(Protocol::Unknown, started);
             fail(&proxy, record, &error, began);
+            if let Some(tunnel) = tunnel {
+                linger(&proxy, tunnel).await;
+            }
         }
     }
+}
+
+/// Waits for the caller to read why its tunnel was refused, and to end it.
+async fn linger(proxy: &Proxy, mut tunnel: ServerTunnel) {
+    // A caller that never closes must not keep a connection that is over.
+    let _ = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, tunnel.linger()).await;
 }
 
 /// Records a connection that `error` ended.
@@ -81,7 +106,7 @@ async fn open(
     own: &InboundOwn,
     connection: &mut Connection,
     socket: Box<dyn Stream>,
-) -> Result<Opened, ProxyError> {
+) -> Result<Opened, Refused> {
     let address = connection.destination;
     let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
     let secured = tls.accept(socket).await.map_err(ProxyError::InboundHandshake)?;
@@ -100,8 +125,8 @@ async fn open(
         Ok((port, _)) => Ok(Opened { tunnel, port, protocol: preface.protocol() }),
         Err(error) => {
             // The caller may be gone already; the record says what was wrong in any case.
-            let _ = tunnel.refuse(&error).await;
-            Err(error)
+            let tunnel = tunnel.refuse(&error).await.is_ok().then_some(tunnel);
+            Err(Refused { error, tunnel })
         }
     }
 }
@@ -184,7 +209,9 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
         },
         Err(error) => {
             // The caller may be gone already; the record says what was wrong in any case.
-            let _ = tunnel.refuse(&error).await;
+            if tunnel.refuse(&error).await.is_ok() {
+                linger(proxy, tunnel).await;
+            }
             Err(error)
         }
     };

@@ -11,6 +11,9 @@ use weft_world::{Buffer, Stream};
 use crate::error::{ProxyError, StreamError};
 use crate::prefixed::Prefixed;
 
+/// How much of a refused tunnel is read and thrown away, in bytes: more than a caller sends ahead.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
 /// The client's side: the preface leaves with the first bytes of the inner protocol, and the answer
 /// is taken off before the first bytes that come back.
 pub(crate) struct ClientTunnel {
@@ -177,6 +180,19 @@ impl ServerTunnel {
         let verdict = if is_draining { Verdict::Draining } else { Verdict::Refused };
         self.write(verdict, error.verdict().reason, &error.to_string()).await?;
         poll_fn(|cx| self.stream.poll_close(cx)).await
+    }
+
+    /// Reads and throws away what the caller has sent already, until it ends the tunnel: a close
+    /// with unread bytes would be a reset, and the refusal might be lost.
+    pub(crate) async fn linger(&mut self) {
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            self.stream.consume(self.stream.seen().len());
+            match poll_fn(|cx| self.stream.poll_more(cx)).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count),
+            }
+        }
     }
 
     async fn write(&mut self, verdict: Verdict, reason: &str, detail: &str) -> io::Result<()> {
