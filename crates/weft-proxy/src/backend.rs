@@ -5,7 +5,7 @@ mod endpoint;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use weft_decide::balance;
@@ -20,6 +20,7 @@ use weft_world::Moment;
 use crate::Proxy;
 use crate::error::ProxyError;
 use crate::exchange::Upstream;
+use crate::outbound::of_service;
 use crate::snapshot::{Destination, DestinationName, EndpointSpec};
 use crate::time::BACKEND_IDLE_TIMEOUT;
 
@@ -67,7 +68,8 @@ impl Backend {
         let distances: Vec<_> =
             specs.iter().map(|spec| locality::distance(own, spec.locality.as_ref())).collect();
         let has_near = distances.iter().any(|distance| *distance != locality::Reach::All);
-        let (is_used, used) = (Cell::new(true), Cell::new(now));
+        let is_used = Cell::new(before.is_none_or(|before| before.is_used.get()));
+        let used = Cell::new(before.map_or(now, |before| before.used.get()));
         let counts = before.map(|before| before.counts.clone()).unwrap_or_default();
         let budget = before.map(|before| before.budget.clone()).unwrap_or_default();
         Backend {
@@ -127,6 +129,12 @@ impl Backend {
             self.endpoints.iter().find(|endpoint| endpoint.close_idle())?;
             self.counts.connection(limits)
         })
+    }
+
+    /// A place for an exchange on a connection that others share, which those are told of who wait
+    /// for a connection once it is free.
+    fn exchange_place(&self) -> Place {
+        self.counts.exchange()
     }
 
     /// Waits until there may be a connection.
@@ -260,6 +268,8 @@ impl Tried {
 #[derive(Default)]
 pub(crate) struct Backends {
     known: RefCell<HashMap<DestinationName, Rc<Backend>>>,
+    /// Endpoints that are no more, but that requests are still under way at.
+    gone: RefCell<Vec<Weak<Endpoint>>>,
 }
 
 impl Backends {
@@ -282,12 +292,39 @@ impl Backends {
         if matches!(destination.name, DestinationName::Outside(_)) {
             return backend; // There is no end to these.
         }
-        known.insert(destination.name.clone(), backend.clone());
+        if let Some(before) = known.insert(destination.name.clone(), backend.clone()) {
+            self.retire(&before, &backend.endpoints);
+        }
         backend
     }
 
-    /// Closes idle connections to peers that are not to be trusted any more.
-    pub(crate) fn judge(&self, proxy: &Proxy) {
+    /// Closes idle connections to the endpoints of `before` that are not among `now`.
+    fn retire(&self, before: &Backend, now: &[Rc<Endpoint>]) {
+        let mut gone = self.gone.borrow_mut();
+        for endpoint in &before.endpoints {
+            if !now.iter().any(|kept| Rc::ptr_eq(kept, endpoint)) {
+                endpoint.close_all();
+                gone.push(Rc::downgrade(endpoint));
+            }
+        }
+    }
+
+    /// Closes idle connections to endpoints that are no more, and to peers that are not to be
+    /// trusted any more.
+    pub(crate) fn follow(&self, proxy: &Proxy) {
+        let snapshot = proxy.configuration.load();
+        let own = snapshot.own.as_ref().and_then(|own| own.locality.as_ref());
+        let names: Vec<_> = self.known.borrow().keys().cloned().collect();
+        for name in names {
+            let DestinationName::Service(service, port) = &name else { continue };
+            match of_service(&snapshot, service, *port) {
+                Ok(destination) => drop(self.of(&destination, own, proxy.world.clock.now())),
+                Err(_) => {
+                    let before = self.known.borrow_mut().remove(&name);
+                    before.iter().for_each(|before| self.retire(before, &[]));
+                }
+            }
+        }
         let known = self.known.borrow();
         known.values().flat_map(|backend| &backend.endpoints).for_each(|one| one.judge(proxy));
     }
@@ -295,6 +332,12 @@ impl Backends {
     /// Closes idle connections, and forgets backends that nobody uses any more. Returns the names
     /// of those that were used since `since`.
     pub(crate) fn sweep(&self, now: Moment, since: Moment) -> Vec<DestinationName> {
+        self.gone.borrow_mut().retain(|endpoint| {
+            // What comes back from the requests that are still under way there is not kept either.
+            let endpoint = endpoint.upgrade();
+            endpoint.iter().for_each(|endpoint| endpoint.close_all());
+            endpoint.is_some()
+        });
         let mut known = self.known.borrow_mut();
         known.retain(|_, backend| {
             backend.sweep(now);

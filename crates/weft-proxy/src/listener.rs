@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weft_telemetry::{Direction, Event};
 use weft_wire::discovery::Subscription;
@@ -14,7 +15,7 @@ use weft_world::{Accepted, Listener, ListenerOptions};
 use crate::config::{Inbound, Listen, Outbound};
 use crate::overload::Pressure;
 use crate::snapshot::DestinationName;
-use crate::time::{SWEEP_INTERVAL, USE_INTERVAL};
+use crate::time::{CHANGES_PAUSE, SWEEP_INTERVAL, USE_INTERVAL};
 use crate::{Proxy, inbound, outbound};
 
 /// How long a listener waits after an error of its own, such as too many open files.
@@ -88,7 +89,8 @@ pub fn start(
         ));
     }
     running.tasks.spawn_local(sweep(proxy.clone()));
-    running.tasks.spawn_local(follow(proxy.clone()));
+    // From here on none is missed, whenever the task is first polled.
+    running.tasks.spawn_local(follow(proxy.clone(), proxy.configuration.changes()));
     Ok(running)
 }
 
@@ -169,11 +171,12 @@ async fn sweep(proxy: Rc<Proxy>) {
 }
 
 /// Has what lives be judged again whenever the configuration changes.
-async fn follow(proxy: Rc<Proxy>) {
-    let mut changes = proxy.configuration.changes();
+async fn follow(proxy: Rc<Proxy>, mut changes: watch::Receiver<u64>) {
     while changes.changed().await.is_ok() {
-        proxy.backends.judge(&proxy);
+        proxy.backends.follow(&proxy);
         proxy.live.change();
+        // Each change wakes all that lives: what comes in a storm is judged together.
+        proxy.world.clock.sleep(CHANGES_PAUSE).await;
     }
     // Nothing will ever change: the listeners go on.
     std::future::pending().await

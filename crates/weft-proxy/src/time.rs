@@ -43,6 +43,11 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(2);
 /// How often discovery is told which subscriptions are still used.
 pub(crate) const USE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long after a change what lives is not judged again because of another one.
+///
+/// Far below the second within which what is forbidden must have ended.
+pub(crate) const CHANGES_PAUSE: Duration = Duration::from_millis(20);
+
 /// How often idle connections are looked over.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 

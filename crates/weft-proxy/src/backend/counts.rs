@@ -16,6 +16,8 @@ struct Shared {
     requests: Cell<u32>,
     pending: Cell<u32>,
     connections: Cell<u32>,
+    /// On connections that several share.
+    exchanges: Cell<u32>,
     /// Told when a connection is given back or ends.
     freed: Notify,
 }
@@ -48,7 +50,7 @@ impl Drop for Place {
 
 impl Counts {
     fn under_way(&self) -> UnderWay {
-        let Shared { requests, pending, connections, freed: _ } = &*self.0;
+        let Shared { requests, pending, connections, .. } = &*self.0;
         let (requests, pending, connections) = (requests.get(), pending.get(), connections.get());
         UnderWay { requests, pending, connections }
     }
@@ -68,6 +70,13 @@ impl Counts {
         let mut place = Place::new(&self.0, |shared| &shared.connections);
         place.is_connection = true;
         Some(place)
+    }
+
+    /// A place for an exchange on a connection that others share.
+    pub(crate) fn exchange(&self) -> Place {
+        let mut place = Place::new(&self.0, |shared| &shared.exchanges);
+        place.is_connection = true;
+        place
     }
 
     /// Waits until a connection is given back or ends, whereupon another look is worth it.

@@ -1,6 +1,7 @@
 //! One endpoint: the connections to it.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 use weft_decide::balance::{AtomicEwma, Load};
 use weft_decide::eject::{Change, Ejector, Roster, Seen, Standing, Terms, Ticket};
 use weft_http::{Fields, Known};
-use weft_identity::PeerFacts;
+use weft_identity::{HandshakeError, PeerFacts};
 use weft_telemetry::Event;
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{Moment, Stream};
@@ -49,6 +50,11 @@ pub(crate) struct Endpoint {
     shared: RefCell<Vec<Shared>>,
     dialling: Cell<usize>,
     dialled: Notify,
+    /// How many wait for a connection that is being opened.
+    waiting: Cell<usize>,
+    /// How often opening one has failed, and why it did so last.
+    failures: Cell<u64>,
+    failure: RefCell<Option<ProxyError>>,
     /// Until when it is taken at its word that it is about to end.
     draining_until: Cell<Option<Moment>>,
     /// Whether it was told that it is ejected.
@@ -137,6 +143,7 @@ impl Endpoint {
     pub(crate) fn new(spec: EndpointSpec, roster: &Arc<Roster>) -> Endpoint {
         let (idle, draining_until, is_ejected) = Default::default();
         let (shared, dialling, dialled) = Default::default();
+        let (waiting, failures, failure) = Default::default();
         let (latency, in_flight) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
         let workload = match &spec.reach {
@@ -150,6 +157,9 @@ impl Endpoint {
             shared,
             dialling,
             dialled,
+            waiting,
+            failures,
+            failure,
             draining_until,
             is_ejected,
             state,
@@ -315,45 +325,76 @@ impl Endpoint {
         proxy: &Proxy,
         backend: &Backend,
     ) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
-        let mut has_waited = false;
+        let mut hopeless = None;
         loop {
-            if let Some(connected) = self.place() {
+            if let Some(connected) = self.place(backend) {
                 return Ok(connected);
             }
-            // The first one dials for all that come meanwhile; if that fails, several try.
-            if self.dialling.get() >= if has_waited { DIALLING_MAX } else { 1 } {
+            if self.dialling.get() >= self.dials_wanted() {
+                let under_way = self.failures.get() + self.dialling.get() as u64;
+                let hopeless = *hopeless.get_or_insert(under_way);
+                let _waiting = Counted::new(&self.waiting);
                 self.dialled.notified().await;
-                has_waited = true;
-                continue;
+                // Who waited for dials that have all failed has failed as well: were each of them to
+                // dial in its turn, the last one would wait for as many timeouts.
+                let has_failed = self.failures.get() >= hopeless;
+                let failure = self.failure.borrow();
+                match &*failure {
+                    Some(failure) if has_failed && !self.has_place() => {
+                        return Err(again(failure, self.spec.address));
+                    }
+                    _ => continue,
+                }
             }
             let _dialling = Dialling::new(self);
             let Some(place) = backend.connection_place() else {
                 backend.connection_freed().await?;
                 continue;
             };
-            let Connected { stream, peer, .. } = self.dial(proxy, InnerProtocol::Http2).await?;
-            let pings =
-                if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
-            let (address, clock) = (self.spec.address, proxy.world.clock.clone());
-            let (connection, driver) =
-                h2::client::connect(stream, clock, pings).await.map_err(|source| {
-                    ProxyError::UpstreamClosed { address, was_reused: false, source }
-                })?;
-            proxy.spawn(driver);
-            let used = proxy.world.clock.now();
-            self.shared.borrow_mut().push(Shared { connection, peer, used, _place: place });
+            if let Err(error) = self.share(proxy, place).await {
+                self.failures.set(self.failures.get() + 1);
+                self.failure.replace(Some(again(&error, self.spec.address)));
+                return Err(error);
+            }
         }
     }
 
+    /// Opens one more connection that many exchanges share.
+    async fn share(&self, proxy: &Proxy, place: Place) -> Result<(), ProxyError> {
+        let Connected { stream, peer, .. } = self.dial(proxy, InnerProtocol::Http2).await?;
+        let pings =
+            if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
+        let (address, clock) = (self.spec.address, proxy.world.clock.clone());
+        let (connection, driver) = h2::client::connect(stream, clock, pings)
+            .await
+            .map_err(|source| ProxyError::UpstreamClosed { address, was_reused: false, source })?;
+        proxy.spawn(driver);
+        let used = proxy.world.clock.now();
+        self.shared.borrow_mut().push(Shared { connection, peer, used, _place: place });
+        Ok(())
+    }
+
+    /// How many connections are to be opened at a time: one, and one more for each full one that
+    /// those who wait would make.
+    fn dials_wanted(&self) -> usize {
+        (1 + self.waiting.get() / h2::STREAMS_MAX as usize).min(DIALLING_MAX)
+    }
+
+    /// Whether one of the connections that are there takes another exchange.
+    fn has_place(&self) -> bool {
+        self.shared.borrow_mut().iter_mut().any(|shared| shared.connection.capacity() > 0)
+    }
+
     /// A place on one of the connections that are there.
-    fn place(&self) -> Option<Connected<Box<dyn Upstream>>> {
+    fn place(&self, backend: &Backend) -> Option<Connected<Box<dyn Upstream>>> {
         let mut shared = self.shared.borrow_mut();
         shared.retain_mut(|shared| shared.connection.is_usable());
         let mut usable = shared.iter_mut();
         let free =
             usable.find_map(|shared| (shared.connection.capacity() > 0).then_some(shared))?;
         let stream: Box<dyn Upstream> = Box::new(free.connection.open().ok()?);
-        Some(Connected { stream, peer: free.peer.clone(), place: None })
+        let place = Some(backend.exchange_place());
+        Some(Connected { stream, peer: free.peer.clone(), place })
     }
 
     /// Keeps a connection for later if it can be used again.
@@ -439,9 +480,13 @@ impl Endpoint {
     /// Closes the connection that is idle for the longest time, and says whether there was one.
     pub(crate) fn close_idle(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        let has_one = !idle.is_empty();
-        idle.drain(..usize::from(has_one));
-        has_one
+        if !idle.is_empty() {
+            idle.remove(0);
+            return true;
+        }
+        let mut shared = self.shared.borrow_mut();
+        let unused = shared.iter().position(|shared| shared.connection.open_count() == 0);
+        unused.map(|index| shared.remove(index)).is_some()
     }
 
     /// The connection used last: the others age and are closed.
@@ -455,6 +500,12 @@ impl Endpoint {
         idle.retain(|idle| judge_peer(proxy, idle.connected.peer.as_deref()).is_ok());
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| judge_peer(proxy, shared.peer.as_deref()).is_ok());
+    }
+
+    /// Closes all idle connections, and those that are shared once nobody uses them any more.
+    pub(crate) fn close_all(&self) {
+        self.idle.borrow_mut().clear();
+        self.shared.borrow_mut().clear();
     }
 
     pub(crate) fn sweep(&self, now: Moment) {
@@ -472,19 +523,61 @@ impl Endpoint {
     }
 }
 
-/// Counts a connection that is being opened.
-struct Dialling<'e>(&'e Endpoint);
+/// The same failure as `error`, for somebody else who waited for the same connection to `address`.
+fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
+    use ProxyError as E;
+    match error {
+        E::PeerNotInMesh { workload } => E::PeerNotInMesh { workload: workload.clone() },
+        E::ConnectTimeout { address } => E::ConnectTimeout { address: *address },
+        E::HandshakeTimeout { address } => E::HandshakeTimeout { address: *address },
+        E::NoIdentity { address } => E::NoIdentity { address: *address },
+        E::WrongPeer { address, expected, found } => {
+            let (expected, found) = (expected.clone(), found.clone());
+            E::WrongPeer { address: *address, expected, found }
+        }
+        E::Handshake { address, source } => {
+            let source = HandshakeError::Io(io::Error::other(source.to_string()));
+            E::Handshake { address: *address, source }
+        }
+        E::Connect { address, source } => {
+            let source = io::Error::new(source.kind(), source.to_string());
+            E::Connect { address: *address, source }
+        }
+        other => E::Connect { address, source: io::Error::other(other.to_string()) },
+    }
+}
+
+/// Counts something as long as the value lives.
+struct Counted<'c>(&'c Cell<usize>);
+
+impl<'c> Counted<'c> {
+    fn new(count: &'c Cell<usize>) -> Counted<'c> {
+        count.set(count.get() + 1);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Counts a connection that is being opened, and tells those who wait once it is not any more.
+struct Dialling<'e> {
+    dialled: &'e Notify,
+    count: Option<Counted<'e>>,
+}
 
 impl<'e> Dialling<'e> {
     fn new(endpoint: &'e Endpoint) -> Dialling<'e> {
-        endpoint.dialling.set(endpoint.dialling.get() + 1);
-        Dialling(endpoint)
+        Dialling { dialled: &endpoint.dialled, count: Some(Counted::new(&endpoint.dialling)) }
     }
 }
 
 impl Drop for Dialling<'_> {
     fn drop(&mut self) {
-        self.0.dialling.set(self.0.dialling.get() - 1);
-        self.0.dialled.notify_waiters();
+        drop(self.count.take());
+        self.dialled.notify_waiters();
     }
 }
