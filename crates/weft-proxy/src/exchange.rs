@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use weft_http::{BodySize, Fields, RequestHead, ResponseHead};
+use weft_http::{BodySize, Fields, Known, RequestHead, ResponseHead};
 
 use crate::error::{ProxyError, StreamError};
-use crate::replay::Replay;
+use crate::replay::{REQUEST_BYTES_MAX, Replay};
+use crate::request::REACHED;
 
 /// The most informational responses that are passed on for one request.
 const INFORMATIONAL_MAX: u32 = 8;
@@ -152,7 +153,13 @@ pub struct Exchange<'c> {
     pub response: &'c mut ResponseHead,
     downstream: &'c mut dyn Downstream,
     replay: Replay,
+    /// Whether only as much of the body may be sent as is kept.
+    is_held: bool,
+    /// Whether the caller's proxy wants to know that the head has reached the application.
+    must_tell: bool,
     request_ended: bool,
+    /// Whether all that was taken of the request has left.
+    is_flushed: bool,
     has_answered: bool,
     /// Bytes of the request's body that were passed on.
     pub bytes_received: u64,
@@ -180,7 +187,10 @@ impl<'c> Exchange<'c> {
             response,
             downstream,
             replay: Replay::default(),
+            is_held: false,
+            must_tell: false,
             request_ended: false,
+            is_flushed: false,
             has_answered: false,
             bytes_received: 0,
             bytes_sent: 0,
@@ -190,6 +200,26 @@ impl<'c> Exchange<'c> {
     /// Keeps what is sent of the request's body, within limits, so that it can be sent again.
     pub fn keep_body(&mut self) {
         self.replay.keep();
+    }
+
+    /// Whether the body may be larger than what is kept of it.
+    pub fn may_outgrow(&self) -> bool {
+        match self.size {
+            BodySize::None => false,
+            BodySize::Length(length) => length > REQUEST_BYTES_MAX as u64,
+            BodySize::Unknown => true,
+        }
+    }
+
+    /// Sends no more of the body than is kept, until the server's proxy says that the head has
+    /// reached the application: until then, the request can be sent elsewhere.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// Tells the caller's proxy once the head has reached the application.
+    pub fn tell_reached(&mut self) {
+        self.must_tell = true;
     }
 
     /// Whether the whole of the request could be sent once more.
@@ -232,11 +262,17 @@ impl<'c> Exchange<'c> {
                     }
                     // It may have answered before it stopped reading: that answer counts.
                     Err(TransferError::Sink(error)) => sink_error = Some(error),
+                    Ok(_) if self.must_tell && self.is_flushed => self.tell(),
                     Ok(_) => {}
                 }
                 match upstream.poll_head(cx, self.response) {
                     Poll::Pending => break,
                     Poll::Ready(Ok(Reply::Informational)) => {
+                        let is_told = self.response.fields.values(REACHED).next().is_some();
+                        if is_told && std::mem::take(&mut self.is_held) {
+                            continue; // It was for this proxy.
+                        }
+                        self.response.fields.remove_known(|known| known == Known::Weft);
                         informational += 1;
                         if informational <= INFORMATIONAL_MAX {
                             self.downstream.send_head(self.response, BodySize::None);
@@ -282,6 +318,7 @@ impl<'c> Exchange<'c> {
     ) -> Result<(), ProxyError> {
         // From here on there is no other answer, whatever happens to this one.
         self.replay.forget();
+        self.is_held = false;
         let Reply::Final(size) = reply else { return self.join(upstream, address).await };
         if !self.request_ended && !upstream.goes_on() {
             self.downstream.end_after_answer();
@@ -391,11 +428,17 @@ impl<'c> Exchange<'c> {
                 Poll::Pending => {}
             }
         }
-        match upstream.poll_flush(cx) {
-            Poll::Ready(Err(error)) => Err(TransferError::Sink(error)),
-            Poll::Ready(Ok(())) => Ok(self.request_ended),
-            Poll::Pending => Ok(false),
-        }
+        let flushed = upstream.poll_flush(cx).map_err(TransferError::Sink)?;
+        self.is_flushed = flushed.is_ready();
+        Ok(self.is_flushed && self.request_ended)
+    }
+
+    /// Tells the caller's proxy that the head has reached the application.
+    fn tell(&mut self) {
+        self.must_tell = false;
+        let mut head = ResponseHead::with_status(102);
+        head.fields.append(REACHED, b"1");
+        self.downstream.send_head(&head, BodySize::None);
     }
 
     /// Moves the request's body: what another server was sent of it already, then what comes.
@@ -408,9 +451,8 @@ impl<'c> Exchange<'c> {
             let sent = upstream.poll_send(cx, self.replay.unsent());
             self.replay.advance(ready!(sent).map_err(TransferError::Sink)?);
         }
-        let replay = &mut self.replay;
-        let mut note = |piece: &[u8]| replay.add(piece);
-        poll_transfer(cx, self.downstream, upstream, &mut self.bytes_received, &mut note)
+        let keeping = Keeping { replay: &mut self.replay, is_held: self.is_held };
+        poll_transfer(cx, self.downstream, upstream, &mut self.bytes_received, Some(keeping))
     }
 
     /// Moves what there is of the answer, and pushes it out. True if all that was taken has left.
@@ -422,7 +464,7 @@ impl<'c> Exchange<'c> {
         has_ended: &mut bool,
     ) -> Result<bool, ProxyError> {
         if !*has_ended {
-            match poll_transfer(cx, upstream, self.downstream, &mut self.bytes_sent, &mut |_| ()) {
+            match poll_transfer(cx, upstream, self.downstream, &mut self.bytes_sent, None) {
                 Poll::Ready(Ok(())) => *has_ended = true,
                 Poll::Ready(Err(TransferError::Source(source))) => {
                     return Err(ProxyError::UpstreamBroke { address, source });
@@ -453,13 +495,22 @@ impl<'c> Exchange<'c> {
     }
 }
 
+/// Where the pieces of a body are kept as they are sent.
+struct Keeping<'k> {
+    replay: &'k mut Replay,
+    /// Whether nothing else may be sent.
+    is_held: bool,
+}
+
 /// Moves a body from `source` to `sink`. Ready once its end was taken, which may not be flushed.
+///
+/// What is held back is waited for by nobody here: an answer of the server comes before it goes on.
 fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
     cx: &mut Context<'_>,
     source: &mut A,
     sink: &mut B,
     bytes: &mut u64,
-    note: &mut dyn FnMut(&[u8]),
+    mut keeping: Option<Keeping<'_>>,
 ) -> Poll<Result<(), TransferError>> {
     loop {
         match ready!(source.poll_piece(cx)).map_err(TransferError::Source)? {
@@ -467,12 +518,20 @@ fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
                 return Poll::Ready(sink.end(source.trailers()).map_err(TransferError::Sink));
             }
             Piece::Data => {
+                let length = source.piece().len();
+                let held = keeping.as_ref().filter(|keeping| keeping.is_held);
+                let room = held.map_or(length, |keeping| keeping.replay.room().min(length));
+                if room == 0 {
+                    return Poll::Pending;
+                }
                 let sent = match source.shared_piece() {
-                    Some(piece) => sink.poll_send_shared(cx, piece),
-                    None => sink.poll_send(cx, source.piece()),
+                    Some(piece) if room == length => sink.poll_send_shared(cx, piece),
+                    _ => sink.poll_send(cx, &source.piece()[..room]),
                 };
                 let count = ready!(sent).map_err(TransferError::Sink)?;
-                note(&source.piece()[..count]);
+                if let Some(Keeping { replay, .. }) = &mut keeping {
+                    replay.add(&source.piece()[..count]);
+                }
                 source.consume(count);
                 *bytes += count as u64;
             }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// How much of one request is kept, in bytes. Beyond, it cannot be sent again.
-const REQUEST_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
 /// How much a worker keeps of all requests together, in bytes.
 const WORKER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -48,6 +48,14 @@ impl Replay {
     /// Notes that the present server was sent `count` more bytes of what is here.
     pub(crate) fn advance(&mut self, count: usize) {
         self.sent += count;
+    }
+
+    /// How many more bytes can be kept.
+    pub(crate) fn room(&self) -> usize {
+        if !self.is_kept || self.is_lost {
+            return 0;
+        }
+        (REQUEST_BYTES_MAX - self.bytes.len()).min(WORKER_BYTES_MAX.saturating_sub(KEPT.get()))
     }
 
     /// Notes that `piece`, the next of the body, was sent.
@@ -115,8 +123,9 @@ mod tests {
 
         let mut large = Replay::default();
         large.keep();
+        assert_eq!(large.room(), REQUEST_BYTES_MAX);
         large.add(&[0; REQUEST_BYTES_MAX]);
-        assert!(large.is_whole());
+        assert!(large.is_whole() && large.room() == 0);
         large.add(b"a");
         assert!(!large.is_whole() && KEPT.get() == 0, "its memory is given back at once");
     }
@@ -131,7 +140,9 @@ mod tests {
         };
         let all: Vec<_> = (0..WORKER_BYTES_MAX / REQUEST_BYTES_MAX).map(|_| kept()).collect();
         assert!(all.iter().all(Replay::is_whole));
-        assert!(!kept().is_whole());
+        let mut none = Replay::default();
+        none.keep();
+        assert!(none.room() == 0 && !kept().is_whole());
         drop(all);
         assert!(kept().is_whole());
     }

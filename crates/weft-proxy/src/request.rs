@@ -96,6 +96,7 @@ async fn outbound(
             Ok(Ended::Again(delay)) => delay,
             // That there is no other endpoint is not why the request failed.
             Err(ProxyError::NoEndpoint { .. }) if before.is_some() => {
+                recording.record.attempts -= 1;
                 return before.map_or(Ok(()), Err);
             }
             Err(error) => {
@@ -188,6 +189,10 @@ async fn inbound(
         return Err(ProxyError::Draining);
     }
     prepare(connection, exchange)?;
+    if exchange.may_outgrow() && exchange.head.fields.values(HELD).next().is_some() {
+        exchange.head.fields.remove(HELD.as_bytes());
+        exchange.tell_reached();
+    }
     let (port, OwnPort { application, guard }) = connection.own_port(proxy)?;
     let judged = connection.attempt(port, Some(exchange.head));
     recording.record.audited = guard.audited(&judged);
@@ -233,7 +238,9 @@ fn next(
         outcome,
         is_replayable: exchange.is_replayable(),
         is_idempotent: exchange.head.is_idempotent(),
-        is_marked: exchange.response.fields.values(RETRIED).next().is_some(),
+        // Where there is no answer, what stands there is that to an earlier request.
+        is_marked: matches!(outcome, Outcome::Answered(_))
+            && exchange.response.fields.values(RETRIED).next().is_some(),
         has_budget: true,
         left: tries.deadline.left(now).map(|bound| bound.left),
     };
@@ -279,6 +286,15 @@ async fn attempt(
     let mut attempted = endpoint.attempt(backend.terms(proxy), now);
     let bound = tries.deadline.attempt(proxy.since_start(now));
     deadline::carry(exchange.head, bound.map(|bound| bound.left), endpoint.is_secured());
+    // The application's own proxy is the last one.
+    let is_held = !tries.is_final && endpoint.is_secured() && exchange.may_outgrow();
+    exchange.hold(is_held);
+    if exchange.may_outgrow() {
+        exchange.head.fields.remove(HELD.as_bytes());
+    }
+    if is_held {
+        exchange.head.fields.append(HELD, b"1");
+    }
     let at = At { backend, endpoint, attempted: &mut attempted };
     let asking = ask(proxy, at, exchange, recording, tries);
     let result = match bound {
@@ -413,6 +429,13 @@ pub(crate) const NOT_PROCESSED: &str = "Weft-Not-Processed";
 
 /// A response of a proxy of the mesh that is about to end.
 pub(crate) const DRAINING: &str = "Weft-Draining";
+
+/// A request whose body is held back beyond what its caller's proxy can send again.
+const HELD: &str = "Weft-Held";
+
+/// An informational response to such a request: its head has reached the application, and the rest
+/// of its body may follow.
+pub(crate) const REACHED: &str = "Weft-Reached";
 
 /// A response to a request that was sent again on its way: nobody before it is to do so too.
 const RETRIED: &str = "Weft-Retried";
