@@ -49,8 +49,12 @@ fn a_port_that_vanishes_is_answered_in_proper_http() {
         let mut workload = shop.workload(0, 1);
         workload.ports.clear();
         shop.registry.add_workload(workload);
-        line.send(GET).await.unwrap();
-        line.expect_answer(503, "unknown-port", Last::No).await.unwrap();
+        line.send(POST).await.unwrap();
+        // It is tried anew, and then the tunnel itself is refused.
+        line.expect_answer(503, "tunnel-refused", Last::No).await.unwrap();
+        let records = shop.replica(0).records;
+        let told: Vec<_> = records.borrow().iter().map(|one| (one.status, one.reason)).collect();
+        assert!(told.contains(&(503, Some("unknown-port"))), "{told:?}");
     });
     done.unwrap();
 }

@@ -92,10 +92,7 @@ async fn call(shop: &Shop) -> Option<u16> {
 /// Many at once; what became of each.
 async fn calls(shop: &Shop, count: usize) -> Vec<Option<u16>> {
     let mut all = Vec::new();
-    let local = tokio::task::LocalSet::new();
-    let shop = Rc::new(shop);
-    let mut pending: Vec<_> = (0..count).map(|_| Box::pin(call(&shop))).collect();
-    drop(local);
+    let mut pending: Vec<_> = (0..count).map(|_| Box::pin(call(shop))).collect();
     poll_fn(|cx| {
         let mut rest = Vec::new();
         for mut one in pending.drain(..) {
