@@ -29,7 +29,7 @@ struct Opened {
 /// Why nothing was opened, and the tunnel if its caller was told.
 struct Refused {
     error: ProxyError,
-    tunnel: Option<ServerTunnel>,
+    tunnel: Option<Box<ServerTunnel>>,
 }
 
 impl From<ProxyError> for Refused {
@@ -42,8 +42,8 @@ impl From<ProxyError> for Refused {
 pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accepted) {
     let Accepted { stream, peer: downstream, destination } = accepted;
     // A drain waits until every tunnel has ended in order and its caller has seen that. Were the
-    // proxy to end sooner, a request that the caller is just sending would be lost, and nobody could
-    // tell whether it was processed.
+    // proxy to end sooner, a request that the caller is just sending would be lost, and nobody
+    // could tell whether it was processed.
     let _busy = proxy.drain.busy();
     let to = To::Nowhere;
     let mut connection = Connection::new(Direction::Inbound, downstream, destination, to);
@@ -80,7 +80,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
             let record = connection.record(Protocol::Unknown, started);
             fail(&proxy, record, &error, began);
             if let Some(tunnel) = tunnel {
-                linger(&proxy, tunnel).await;
+                linger(&proxy, *tunnel).await;
             }
         }
     }
@@ -125,7 +125,7 @@ async fn open(
         Ok((port, _)) => Ok(Opened { tunnel, port, protocol: preface.protocol() }),
         Err(error) => {
             // The caller may be gone already; the record says what was wrong in any case.
-            let tunnel = tunnel.refuse(&error).await.is_ok().then_some(tunnel);
+            let tunnel = tunnel.refuse(&error).await.is_ok().then(|| Box::new(tunnel));
             Err(Refused { error, tunnel })
         }
     }

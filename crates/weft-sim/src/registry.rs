@@ -111,7 +111,7 @@ impl Registry {
         }
     }
 
-    /// Adds a Service with one port, at which `protocol` is spoken, and says that nothing guards it.
+    /// Adds a Service with one port, at which `protocol` is spoken. Nothing guards it.
     pub fn add_service(&self, name: &str, vip: &str, protocol: Protocol, traffic: TrafficPolicy) {
         let name: ObjectName = name.parse().expect("it is a name");
         let ip: IpAddr = vip.parse().expect("it is written as an address");

@@ -130,7 +130,7 @@ fn requests_under_way_outlive_what_they_were_sent_to() {
                 0 => workload.health = Health::Draining,
                 1 => workload.health = Health::Unhealthy,
                 2 => workload.services.clear(),
-                _ => drop(shop.registry.apply([route(|rule| rule.backends.clear())], [])),
+                _ => shop.registry.apply([route(|rule| rule.backends.clear())], []),
             }
             shop.registry.add_workload(workload);
             shop.sim.sleep(seconds(1)).await;
