@@ -16,6 +16,8 @@ struct Shared {
     is_on: Cell<bool>,
     started: Notify,
     busy: Cell<usize>,
+    /// Connections from peers, whether something is under way on them or not.
+    tunnels: Cell<usize>,
     idle: Notify,
 }
 
@@ -41,8 +43,12 @@ impl Drain {
 
     /// Something is under way as long as the value lives.
     pub(crate) fn busy(&self) -> Busy {
-        self.0.busy.set(self.0.busy.get() + 1);
-        Busy(self.0.clone())
+        Busy::new(&self.0, |shared| &shared.busy)
+    }
+
+    /// A connection from a peer is there as long as the value lives.
+    pub(crate) fn tunnel(&self) -> Busy {
+        Busy::new(&self.0, |shared| &shared.tunnels)
     }
 
     /// How much is under way.
@@ -50,22 +56,34 @@ impl Drain {
         self.0.busy.get()
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until nothing is under way, and every peer's connection has ended.
     pub(crate) async fn idle(&self) {
-        while self.0.busy.get() > 0 {
+        while self.0.busy.get() > 0 || self.0.tunnels.get() > 0 {
             self.0.idle.notified().await;
         }
     }
 }
 
 /// Something under way.
-pub(crate) struct Busy(Rc<Shared>);
+pub(crate) struct Busy {
+    shared: Rc<Shared>,
+    count: fn(&Shared) -> &Cell<usize>,
+}
+
+impl Busy {
+    fn new(shared: &Rc<Shared>, count: fn(&Shared) -> &Cell<usize>) -> Busy {
+        let cell = count(shared);
+        cell.set(cell.get() + 1);
+        Busy { shared: shared.clone(), count }
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.set(self.0.busy.get() - 1);
-        if self.0.busy.get() == 0 {
-            self.0.idle.notify_waiters();
+        let cell = (self.count)(&self.shared);
+        cell.set(cell.get() - 1);
+        if cell.get() == 0 {
+            self.shared.idle.notify_waiters();
         }
     }
 }

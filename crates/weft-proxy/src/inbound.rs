@@ -44,7 +44,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
     // A drain waits until every tunnel has ended in order and its caller has seen that. Were the
     // proxy to end sooner, a request that the caller is just sending would be lost, and nobody
     // could tell whether it was processed.
-    let _busy = proxy.drain.busy();
+    let _tunnel = proxy.drain.tunnel();
     let to = To::Nowhere;
     let mut connection = Connection::new(Direction::Inbound, downstream, destination, to);
     let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
