@@ -43,7 +43,7 @@ pub struct Shown {
 
 /// Serves what is `shown` at `address`, and returns the address with the port that it really got.
 pub fn start(address: SocketAddr, shown: Shown) -> anyhow::Result<SocketAddr> {
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("admin".to_owned())
         .spawn(move || run(address, &shown, &tell))
@@ -53,7 +53,7 @@ pub fn start(address: SocketAddr, shown: Shown) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("cannot listen for scrapes at {address}"))
 }
 
-fn run(address: SocketAddr, shown: &Shown, tell: &mpsc::Sender<io::Result<SocketAddr>>) {
+fn run(address: SocketAddr, shown: &Shown, tell: &mpsc::SyncSender<io::Result<SocketAddr>>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());

@@ -50,7 +50,7 @@ enum Command {
     /// Run the control plane of a mesh outside Kubernetes.
     Control(control::Arguments),
     /// Run a command in a network of its own, whose only way in and out is the mesh.
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Run a proxy with explicit listeners and given certificates.
     Proxy(proxy::Arguments),
 }
