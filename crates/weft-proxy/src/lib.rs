@@ -10,6 +10,7 @@
 mod backend;
 pub mod config;
 mod connection;
+mod decision;
 mod detect;
 mod drain;
 pub mod error;
