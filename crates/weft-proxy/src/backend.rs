@@ -13,7 +13,7 @@ use weft_decide::budget::Budget;
 use weft_decide::eject::{self, Roster, Terms};
 use weft_decide::limits::LimitReached;
 use weft_decide::locality::{self, Tally};
-use weft_model::{Balance, Locality, LocalityPreference};
+use weft_model::{Balance, Locality, LocalityPreference, Port};
 use weft_telemetry::Record;
 use weft_world::Moment;
 
@@ -91,12 +91,7 @@ impl Backend {
     /// Notes in `record` what it is.
     pub(crate) fn describe(&self, record: &mut Record) {
         record.backend = Some(self.name.clone());
-        record.backend_port = match &self.destination.name {
-            DestinationName::Service(_, port)
-            | DestinationName::Workload(_, port)
-            | DestinationName::Application(port) => Some(port.get()),
-            DestinationName::Listener(_) | DestinationName::Outside(_) => None,
-        };
+        record.backend_port = self.destination.name.port().map(Port::get);
     }
 
     /// What it is the backend of.

@@ -15,6 +15,7 @@ mod detect;
 mod drain;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod guard;
 mod h1;
 pub mod h2;
