@@ -3,7 +3,7 @@
 //! What is for the Service beats what is for its namespace, and that what is for the mesh. Of two
 //! for the same, the older one wins, field by field, and the other is told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use weft_crd as crd;
@@ -21,6 +21,25 @@ use crate::status::Condition;
 
 /// How clients treat the Service `name`.
 pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
+    let mut traffic = TrafficPolicy::default();
+    layers(reader, name).into_iter().for_each(|policy| overlay(&mut traffic, policy));
+    traffic
+}
+
+/// Which policy says each of the fields that one says for the Service `name`.
+pub(crate) fn sources(reader: &Reader<'_>, name: &ObjectName) -> BTreeMap<&'static str, crd::Key> {
+    let mut sources = BTreeMap::new();
+    for policy in layers(reader, name) {
+        let crd::Metadata { namespace, name, .. } = &policy.metadata;
+        let (namespace, name) = (namespace.clone(), name.clone());
+        let key = crd::Key { kind: crd::Kind::BackendPolicy, namespace, name };
+        sources.extend(fields(policy).into_iter().map(|field| (field, key.clone())));
+    }
+    sources
+}
+
+/// The policies for the Service `name`, each before those that beat it.
+fn layers<'s>(reader: &Reader<'s>, name: &ObjectName) -> Vec<&'s crd::BackendPolicy> {
     let mut levels = Vec::new();
     if let Some(mesh) = mesh::in_force(reader) {
         let target = crd::Target::Mesh(mesh.metadata.name.clone());
@@ -29,13 +48,11 @@ pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
     levels.push(reader.backend_policies_for(name.namespace(), crd::Target::Namespace));
     let own = crd::Target::Service(name.name().to_owned());
     levels.push(reader.backend_policies_for(name.namespace(), own));
-    let mut traffic = TrafficPolicy::default();
-    for mut level in levels {
+    for level in &mut levels {
         // The oldest is laid on last, over the others.
         level.sort_by_key(|policy| std::cmp::Reverse(age(policy)));
-        level.into_iter().for_each(|policy| overlay(&mut traffic, policy));
     }
-    traffic
+    levels.concat()
 }
 
 fn age(policy: &crd::BackendPolicy) -> (i64, &str) {

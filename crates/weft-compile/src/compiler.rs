@@ -95,6 +95,18 @@ impl Compiler {
         self.made.values().filter_map(|made| made.status.as_ref())
     }
 
+    /// Which BackendPolicy says how clients treat the Service `service`, for each of its fields that
+    /// one says, as in `spec.retryBudget.percent`.
+    pub fn traffic_sources(&self, service: &ObjectName) -> BTreeMap<&'static str, Key> {
+        backend_policy::sources(&Reader::new(&self.snapshot, &self.options), service)
+    }
+
+    /// The name of the Mesh that is in force.
+    pub fn mesh_in_force(&self) -> Option<&str> {
+        let mesh = mesh::in_force(&Reader::new(&self.snapshot, &self.options))?;
+        Some(&mesh.metadata.name)
+    }
+
     /// How much is remembered of what was looked at.
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {

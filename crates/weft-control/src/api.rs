@@ -321,6 +321,9 @@ pub struct ResourceStatus {
     /// The addresses that the mesh gave to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
+    /// Of a Workload: `healthy`, `unhealthy` if nobody has heard of it for a while, or `draining`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
     /// Which of the connected proxies that are told of it have it in force. Absent if it is never
     /// told by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

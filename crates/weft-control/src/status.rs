@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use weft_compile::{Condition, Status};
 use weft_crd::{Finding, Severity};
-use weft_model::ContentHash;
-use weft_wire::ObjectKey as WireKey;
+use weft_model::{ContentHash, Health};
 use weft_wire::discovery::Receipt;
+use weft_wire::{Object, ObjectKey as WireKey};
 use weft_world::Moment;
 
 use crate::api::{
@@ -41,7 +41,9 @@ fn of(state: &State, now: Moment) -> StatusResponse {
         for object in &status.objects {
             shown_by.entry(object).or_default().push(resources.len());
         }
-        resources.push(resource(status));
+        let mut resource = resource(status);
+        resource.health = health(state, status);
+        resources.push(resource);
     }
     let mut proxies = Vec::new();
     for proxy in state.proxies.values() {
@@ -86,6 +88,7 @@ fn of(state: &State, now: Moment) -> StatusResponse {
                 conditions: vec![condition],
                 findings: vec![finding(reason)],
                 addresses: Vec::new(),
+                health: None,
                 enforced: None,
             }),
         }
@@ -165,8 +168,21 @@ fn resource(status: &Status) -> ResourceStatus {
         conditions: conditions.iter().map(described).collect(),
         findings: findings.clone(),
         addresses: Vec::new(),
+        health: None,
         enforced: (!objects.is_empty()).then(Enforced::default),
     }
+}
+
+/// How the workload fares that `status` is of, if it is one's.
+fn health(state: &State, status: &Status) -> Option<String> {
+    let workload = status.objects.iter().find(|key| matches!(key, WireKey::Workload(_)))?;
+    let Object::Workload(workload) = state.world.get(workload)?.object() else { return None };
+    let health = match workload.health {
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
+        Health::Draining => "draining",
+    };
+    Some(health.to_owned())
 }
 
 fn condition(kind: &str, holds: bool, reason: &str, parent: Option<usize>) -> ConditionStatus {

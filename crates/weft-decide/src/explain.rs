@@ -4,12 +4,17 @@
 
 use std::fmt;
 
-use weft_model::{Backend, ObjectName, PolicyKind, Port, RouteKind, RouteName, WeightedBackend};
+use weft_http::RequestHead;
+use weft_model::{
+    Backend, ObjectName, PathMatch, PolicyKind, Port, RouteKind, RouteName, ValueMatch,
+    WeightedBackend,
+};
 
 use crate::authorize::{Decision, RuleRef, Why};
 use crate::balance::{Load, Picked};
 use crate::locality::Reach;
-use crate::route::{Destination, Matched, RouteTable, Selected};
+use crate::route::test::{field, parameter};
+use crate::route::{Condition, Considered, Destination, Matched, RouteTable, Selected};
 
 /// One decision about a request or a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,16 +30,28 @@ pub struct Step {
 /// What is decided, in the order in which it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
+    /// What the request's host means.
+    Name,
+    /// What is spoken.
+    Protocol,
+    /// Which path it is for.
+    Path,
     /// Which rule of which route a request falls under.
     Route,
     /// Which of the rule's backends it goes to.
     Destination,
+    /// How long it may take.
+    Timeouts,
+    /// Whether it is sent again.
+    Retry,
     /// How far away endpoints are used.
     Locality,
     /// Which endpoint of the backend is called.
     Endpoint,
     /// Whether the workload that is called lets it through.
     Authorization,
+    /// What its caller gets.
+    Outcome,
 }
 
 /// What follows from a decision.
@@ -56,8 +73,8 @@ pub enum Verdict {
 pub struct Cause {
     /// Its kind, as in `HTTPRoute`.
     pub kind: &'static str,
-    /// Its namespace and name.
-    pub object: ObjectName,
+    /// Its namespace and name; none for the Mesh, of which one is in force.
+    pub object: Option<ObjectName>,
     /// The part of it that did, as in `spec.rules[1].matches[0]`; empty for the whole.
     pub field: String,
     /// What that part does, if it is not plain; else empty.
@@ -73,7 +90,7 @@ pub fn route(
 ) -> Step {
     let of_service = |note: &str| Cause {
         kind: "Service",
-        object: service.clone(),
+        object: Some(service.clone()),
         field: String::new(),
         note: note.to_owned(),
     };
@@ -95,6 +112,69 @@ pub fn route(
         }
     };
     Step { stage: Stage::Route, verdict, because: vec![cause] }
+}
+
+/// Tells why the match that `considered` says did not decide about the request `head`.
+pub fn considered(head: &RequestHead, considered: &Considered<'_>) -> Cause {
+    let Considered { selected, match_index, unmet } = *considered;
+    let field = format!("spec.rules[{}].matches[{match_index}]", selected.rule_index);
+    let (part, note) = match unmet {
+        None => (String::new(), "matches too, and comes later".to_owned()),
+        Some(condition) => unmet_in(head, selected, match_index, condition),
+    };
+    of_route(&selected.route.name, field + &part, &note)
+}
+
+/// The part of a match that `condition` is, and why the request does not meet it.
+fn unmet_in(
+    head: &RequestHead,
+    selected: Selected<'_>,
+    match_index: usize,
+    condition: Condition,
+) -> (String, String) {
+    let wanted = &selected.rule.matches[match_index];
+    let of_value =
+        |what: &str, name: &str, found: Option<&str>, wanted: &ValueMatch| match (found, wanted) {
+            (None, _) => format!("there is no {what} `{name}`"),
+            (Some(found), ValueMatch::Exact(wanted)) => {
+                format!("the {what} `{name}` is `{found}`, not `{}`", wanted.as_str())
+            }
+            (Some(found), ValueMatch::Regex(regex)) => {
+                format!("the {what} `{name}`, `{found}`, does not match `{}`", regex.as_str())
+            }
+        };
+    match condition {
+        Condition::Path => {
+            let path = head.path();
+            let note = match &wanted.path {
+                PathMatch::Exact(wanted) => format!("the path `{path}` is not `{wanted}`"),
+                PathMatch::Prefix(wanted) => {
+                    format!("the path `{path}` is neither `{wanted}` nor below it")
+                }
+                PathMatch::Regex(regex) => {
+                    format!("the path `{path}` does not match `{}`", regex.as_str())
+                }
+            };
+            (".path".to_owned(), note)
+        }
+        Condition::Method => {
+            let wanted = wanted.method.as_ref().map_or("", |method| method.as_str());
+            (".method".to_owned(), format!("the method {} is not {wanted}", head.method()))
+        }
+        Condition::Header(index) => {
+            let header = &wanted.headers[index];
+            let name = header.name.as_str();
+            let found = field(head, name);
+            let note = of_value("header", name, found.as_deref(), &header.value);
+            (format!(".headers[{index}]"), note)
+        }
+        Condition::Query(index) => {
+            let query = &wanted.query[index];
+            let found = parameter(head.target(), query.name());
+            let note = of_value("parameter", query.name(), found, query.value());
+            (format!(".queryParams[{index}]"), note)
+        }
+    }
 }
 
 /// Tells where a request under the selected rule goes.
@@ -217,7 +297,7 @@ fn of_route(name: &RouteName, field: String, note: &str) -> Cause {
     let kind = match name.kind {
         RouteKind::Http => "HTTPRoute",
     };
-    Cause { kind, object: name.object.clone(), field, note: note.to_owned() }
+    Cause { kind, object: Some(name.object.clone()), field, note: note.to_owned() }
 }
 
 fn of_rule(rule: &RuleRef, note: &str) -> Cause {
@@ -225,22 +305,28 @@ fn of_rule(rule: &RuleRef, note: &str) -> Cause {
     let kind = match name.kind {
         PolicyKind::Authorization => "AuthorizationPolicy",
     };
-    Cause { kind, object: name.object, field: rule.field(), note: note.to_owned() }
+    Cause { kind, object: Some(name.object), field: rule.field(), note: note.to_owned() }
 }
 
 fn of_traffic(backend: &ObjectName, note: &str) -> Cause {
     let (field, note) = (String::new(), note.to_owned());
-    Cause { kind: "Service", object: backend.clone(), field, note }
+    Cause { kind: "Service", object: Some(backend.clone()), field, note }
 }
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Stage::Name => "name",
+            Stage::Protocol => "protocol",
+            Stage::Path => "path",
             Stage::Route => "route",
             Stage::Destination => "destination",
+            Stage::Timeouts => "timeouts",
+            Stage::Retry => "retry",
             Stage::Locality => "locality",
             Stage::Endpoint => "endpoint",
             Stage::Authorization => "authorization",
+            Stage::Outcome => "outcome",
         })
     }
 }
@@ -257,7 +343,10 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Cause { kind, object, field, note } = self;
-        write!(f, "{kind} {object}")?;
+        f.write_str(kind)?;
+        if let Some(object) = object {
+            write!(f, " {object}")?;
+        }
         if !field.is_empty() {
             write!(f, ", {field}")?;
         }

@@ -1,13 +1,15 @@
 //! Which rule a request falls under, and which of its backends it goes to.
 
-mod test;
+pub(crate) mod test;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use thiserror::Error;
 use weft_http::RequestHead;
-use weft_model::{Backend, ObjectName, Port, Route, RouteMatch, RouteName, RouteRule};
+use weft_model::{
+    Backend, ObjectName, Port, Route, RouteMatch, RouteName, RouteRule, WeightedBackend,
+};
 
 use self::test::Test;
 
@@ -57,6 +59,30 @@ pub struct Matched<'t> {
     /// Which of the rule's matches the request meets, counted from 0: of several, the one that
     /// says most.
     pub match_index: usize,
+}
+
+/// A condition of a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Condition {
+    /// That on the path.
+    Path,
+    /// That on the method.
+    Method,
+    /// That on headers of this place, counted from 0.
+    Header(usize),
+    /// That on parameters of the query of this place, counted from 0.
+    Query(usize),
+}
+
+/// A match, and whether a request meets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Considered<'t> {
+    /// Its rule.
+    pub selected: Selected<'t>,
+    /// Which of the rule's matches it is, counted from 0.
+    pub match_index: usize,
+    /// The first condition that the request does not meet; none if it meets all.
+    pub unmet: Option<Condition>,
 }
 
 /// What a request's rule says about where it goes.
@@ -122,14 +148,30 @@ impl RouteTable {
 
     /// As [`RouteTable::select`], with the match that decided.
     pub fn select_match(&self, head: &RequestHead) -> Option<Matched<'_>> {
-        let entry = self.entries.iter().find(|entry| entry.test.holds(head))?;
-        let rule = &entry.route.rules[entry.rule];
-        let selected = Selected { route: &entry.route, rule_index: entry.rule, rule };
-        Some(Matched { selected, match_index: entry.place })
+        let entry = self.entries.iter().find(|entry| entry.test.unmet(head).is_none())?;
+        Some(Matched { selected: entry.selected(), match_index: entry.place })
+    }
+
+    /// All matches in the order in which they are asked, and whether the request meets them: the
+    /// first that it meets is the one that [`RouteTable::select_match`] returns.
+    pub fn consider<'t>(
+        &'t self,
+        head: &'t RequestHead,
+    ) -> impl Iterator<Item = Considered<'t>> + 't {
+        self.entries.iter().map(|entry| Considered {
+            selected: entry.selected(),
+            match_index: entry.place,
+            unmet: entry.test.unmet(head),
+        })
     }
 }
 
 impl Entry {
+    fn selected(&self) -> Selected<'_> {
+        let rule = &self.route.rules[self.rule];
+        Selected { route: &self.route, rule_index: self.rule, rule }
+    }
+
     /// The least comes first: exact paths, then regular expressions, then prefixes, the longer
     /// before the shorter; then those with a method, with more headers, with more parameters; then
     /// the older route, then its name, then the order of its rules.
@@ -166,6 +208,15 @@ pub fn destination(rule: &RouteRule, draw: f64) -> Destination<'_> {
     }
     // The last one also takes what rounding may have left over.
     last.map_or(Destination::NoWeight, Destination::Backend)
+}
+
+/// All that [`destination`] may say of `rule`, each with its share: of a rule without backends, or
+/// without weights, the one thing that it says, with the share 1.
+pub fn destinations(rule: &RouteRule) -> Vec<(Destination<'_>, u64)> {
+    let taking = rule.backends.iter().filter(|one| one.weight.get() > 0);
+    let share = |one: &WeightedBackend| u64::from(one.weight.get());
+    let all: Vec<_> = taking.map(|one| (Destination::Backend(&one.backend), share(one))).collect();
+    if all.is_empty() { vec![(destination(rule, 0.0), 1)] } else { all }
 }
 
 #[cfg(test)]

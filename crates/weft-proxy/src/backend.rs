@@ -13,11 +13,12 @@ use weft_decide::budget::Budget;
 use weft_decide::eject::{self, Roster, Terms};
 use weft_decide::limits::LimitReached;
 use weft_decide::locality::{self, Tally};
-use weft_model::{Balance, Health, Locality, LocalityPreference};
+use weft_model::{Balance, Locality, LocalityPreference, Port};
 use weft_telemetry::Record;
 use weft_world::Moment;
 
 use crate::Proxy;
+use crate::decision::CALLABLE;
 use crate::error::ProxyError;
 use crate::exchange::Upstream;
 use crate::outbound::of_service;
@@ -90,12 +91,7 @@ impl Backend {
     /// Notes in `record` what it is.
     pub(crate) fn describe(&self, record: &mut Record) {
         record.backend = Some(self.name.clone());
-        record.backend_port = match &self.destination.name {
-            DestinationName::Service(_, port)
-            | DestinationName::Workload(_, port)
-            | DestinationName::Application(port) => Some(port.get()),
-            DestinationName::Listener(_) | DestinationName::Outside(_) => None,
-        };
+        record.backend_port = self.destination.name.port().map(Port::get);
     }
 
     /// What it is the backend of.
@@ -173,15 +169,14 @@ impl Backend {
         let now = proxy.world.clock.now();
         let is_open = |index: usize| !self.endpoints[index].is_draining(now);
         let health = |index: usize| self.destination.endpoints[index].health;
-        let is_healthy = |index: usize| is_open(index) && health(index) == Health::Healthy;
         let is_new = |index: usize| !tried.has(&self.endpoints[index]);
-        // Nobody has heard of the unhealthy ones for a while, which does not prove that they are
-        // gone. The draining ones most likely refuse, and that costs nothing.
-        let is_doubtful = |index: usize| is_open(index) && health(index) == Health::Unhealthy;
-        self.choose(proxy, |index| is_healthy(index) && is_new(index))
-            .or_else(|| self.choose(proxy, is_healthy))
-            .or_else(|| self.choose(proxy, |index| is_doubtful(index) && is_new(index)))
-            .or_else(|| self.choose(proxy, is_doubtful))
+        let callable = CALLABLE.iter().find_map(|wanted| {
+            let is_callable = |index: usize| is_open(index) && health(index) == *wanted;
+            self.choose(proxy, |index| is_callable(index) && is_new(index))
+                .or_else(|| self.choose(proxy, is_callable))
+        });
+        // The draining ones most likely refuse, and that costs nothing.
+        callable
             .or_else(|| self.choose(proxy, |index| !is_open(index) && is_new(index)))
             .map(|index| &self.endpoints[index])
             .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })

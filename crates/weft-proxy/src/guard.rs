@@ -54,25 +54,25 @@ impl Guard {
             && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
+    /// What is decided about `attempt`.
+    ///
+    /// # Errors
+    /// [`ProxyError::PolicyPending`].
+    pub(crate) fn decide(&self, attempt: &Attempt<'_>) -> Result<Decision, ProxyError> {
+        match self {
+            Guard::Pending { missing } => {
+                Err(ProxyError::PolicyPending { missing: missing.clone() })
+            }
+            Guard::Ready { authorizer, .. } => Ok(authorizer.judge(attempt)),
+        }
+    }
+
     /// Whether `attempt` is let through.
     ///
     /// # Errors
     /// [`ProxyError::PolicyPending`], [`ProxyError::Denied`].
     pub(crate) fn judge(&self, attempt: &Attempt<'_>) -> Result<(), ProxyError> {
-        let authorizer = match self {
-            Guard::Pending { missing } => {
-                return Err(ProxyError::PolicyPending { missing: missing.clone() });
-            }
-            Guard::Ready { authorizer, .. } => authorizer,
-        };
-        match authorizer.judge(attempt) {
-            Decision::Allowed { .. } => Ok(()),
-            Decision::Denied { by, why } => {
-                let rule = by.map(|by| format!("{} {}", by.policy_name(), by.field()));
-                let peer = attempt.peer.map(ToString::to_string);
-                Err(ProxyError::Denied { why, rule, peer })
-            }
-        }
+        enforce(self.decide(attempt)?, attempt)
     }
 
     /// The audit rules that would refuse `attempt`, for records.
@@ -82,5 +82,20 @@ impl Guard {
         let named: Vec<_> =
             rules.map(|rule| format!("{} {}", rule.policy_name(), rule.field())).collect();
         (!named.is_empty()).then(|| named.join(", "))
+    }
+}
+
+/// Lets `attempt` through if `decision` says so.
+///
+/// # Errors
+/// [`ProxyError::Denied`].
+pub(crate) fn enforce(decision: Decision, attempt: &Attempt<'_>) -> Result<(), ProxyError> {
+    match decision {
+        Decision::Allowed { .. } => Ok(()),
+        Decision::Denied { by, why } => {
+            let rule = by.map(|by| format!("{} {}", by.policy_name(), by.field()));
+            let peer = attempt.peer.map(ToString::to_string);
+            Err(ProxyError::Denied { why, rule, peer })
+        }
     }
 }

@@ -151,7 +151,7 @@ pub(crate) fn own_port(proxy: &Proxy, own: &InboundOwn, port: Port) -> Result<Ow
 }
 
 /// Decides whether this proxy is the one that `preface` means, and has what it wants.
-fn admit(own: &Own, preface: &Preface) -> Result<(Port, OwnPort), ProxyError> {
+pub(crate) fn admit(own: &Own, preface: &Preface) -> Result<(Port, OwnPort), ProxyError> {
     let Own { name, generation, before, ports, .. } = own;
     let workload = name.to_string();
     let is_own = preface.generation == *generation || Some(preface.generation) == *before;

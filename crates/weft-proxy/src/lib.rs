@@ -10,10 +10,12 @@
 mod backend;
 pub mod config;
 mod connection;
+mod decision;
 mod detect;
 mod drain;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod guard;
 mod h1;
 pub mod h2;

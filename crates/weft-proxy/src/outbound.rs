@@ -121,28 +121,33 @@ async fn service(proxy: &Proxy, name: &ObjectName, port: Port) -> Result<To, Pro
 
 /// What has `address`, asked for if it is not known yet.
 async fn address(proxy: &Proxy, address: SocketAddr) -> Result<To, ProxyError> {
-    let ip = address.ip();
-    if owns(&proxy.configuration.load(), ip) {
-        return Ok(To::Address(address));
+    if let Some(known) = known(&proxy.configuration.load(), address) {
+        return known;
     }
-    if !is_inside(&proxy.configuration.load(), ip) {
-        let snapshot = proxy.configuration.load();
-        let policy = snapshot.mesh.as_ref().map(|mesh| mesh.outbound);
-        return match policy {
-            Some(OutboundPolicy::Any) => Ok(To::Fixed(outside(address))),
-            Some(OutboundPolicy::Registered) => Err(ProxyError::OutsideRefused { address }),
-            None => {
-                let why = "the ranges of the mesh are not known yet".to_owned();
-                Err(ProxyError::AddressUnknown { address, why })
-            }
-        };
-    }
-    let wanted = Address { network: Network::default(), ip };
+    let wanted = Address { network: Network::default(), ip: address.ip() };
     let answer = look(proxy, Subscription::Address(wanted)).await;
-    if owns(&proxy.configuration.load(), ip) {
+    if owns(&proxy.configuration.load(), address.ip()) {
         return Ok(To::Address(address));
     }
     Err(ProxyError::AddressUnknown { address, why: said(answer) })
+}
+
+/// Where a connection to `address` leads; none if discovery is to be asked first.
+pub(crate) fn known(snapshot: &Snapshot, address: SocketAddr) -> Option<Result<To, ProxyError>> {
+    if owns(snapshot, address.ip()) {
+        return Some(Ok(To::Address(address)));
+    }
+    if is_inside(snapshot, address.ip()) {
+        return None;
+    }
+    Some(match snapshot.mesh.as_ref().map(|mesh| mesh.outbound) {
+        Some(OutboundPolicy::Any) => Ok(To::Fixed(outside(address))),
+        Some(OutboundPolicy::Registered) => Err(ProxyError::OutsideRefused { address }),
+        None => {
+            let why = "the ranges of the mesh are not known yet".to_owned();
+            Err(ProxyError::AddressUnknown { address, why })
+        }
+    })
 }
 
 fn owns(snapshot: &Snapshot, ip: IpAddr) -> bool {
@@ -162,7 +167,7 @@ async fn look(proxy: &Proxy, wanted: Subscription) -> Option<Lookup> {
 }
 
 /// The answer of discovery in words.
-fn said(answer: Option<Lookup>) -> String {
+pub(crate) fn said(answer: Option<Lookup>) -> String {
     match answer {
         None => "the control plane did not answer within 2 s".to_owned(),
         Some(Lookup::Refused(reason)) => reason,

@@ -7,11 +7,10 @@ use std::time::Duration;
 use weft_decide::deadline::{self, Bound, Deadline};
 use weft_decide::eject::Seen;
 use weft_decide::grpc::{is_call, status as grpc_status_of};
-use weft_decide::normalize;
 use weft_decide::retry::{self, Next, Outcome};
-use weft_decide::route::{self, Destination, Selected};
-use weft_http::{Known, RequestHead, ResponseHead};
-use weft_model::{self as model, Retry, Route, Timeouts};
+use weft_decide::route::{self, Matched, Selected};
+use weft_http::{RequestHead, ResponseHead};
+use weft_model::{Retry, Route, Timeouts};
 use weft_telemetry::trace::TraceContext;
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
@@ -19,12 +18,12 @@ use weft_world::Moment;
 use crate::Proxy;
 use crate::backend::{Attempted, Backend, Endpoint, Tried};
 use crate::connection::{Codec, Connection};
+use crate::decision::{self, upstream_codec};
 use crate::drain::Busy;
 use crate::error::{Fault, ProxyError};
 use crate::exchange::{Exchange, Reply};
 use crate::h2::grpc;
 use crate::live::judge_peer;
-use crate::outbound::of_service;
 use crate::overload::Pressure;
 use crate::snapshot::OwnPort;
 use crate::time::within;
@@ -71,7 +70,7 @@ async fn outbound(
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
-    prepare(connection, exchange)?;
+    decision::prepare(exchange.head, connection.destination, connection.peer.is_some())?;
     let record = &mut recording.record;
     let Decided { backend, rule } = decide(proxy, connection, exchange.head, record)?;
     backend.describe(&mut recording.record);
@@ -147,32 +146,15 @@ fn decide(
     record: &mut Record,
 ) -> Result<Decided, ProxyError> {
     let called = connection.destination(proxy)?;
-    if called.routes.is_empty() {
+    let Some(Matched { selected, .. }) = decision::rule(&called, head)? else {
         let backend = connection.backend_of(proxy, &called);
         return Ok(Decided { backend, rule: None });
-    }
-    let no_route = || ProxyError::NoRoute { destination: called.name.to_string() };
-    let Selected { route, rule_index, rule } = called.routes.select(head).ok_or_else(no_route)?;
+    };
+    let Selected { route, rule_index, rule } = selected;
     connection.describe(route, rule_index, record);
-    let no_backend = |why: String| ProxyError::NoBackend {
-        route: route.name.to_string(),
-        rule: rule_index,
-        why,
-    };
-    let backend = match route::destination(rule, proxy.world.entropy.fraction()) {
-        Destination::Backend(model::Backend::Service { name, port }) => {
-            let found = of_service(&proxy.configuration.load(), name, *port);
-            let found = found.map_err(|error| no_backend(error.to_string()))?;
-            connection.backend_of(proxy, &found)
-        }
-        Destination::Backend(model::Backend::Missing { reason }) => {
-            return Err(no_backend(reason.clone()));
-        }
-        Destination::NoBackend => return Err(no_backend("none is named".to_owned())),
-        Destination::NoWeight => {
-            return Err(ProxyError::NoWeight { route: route.name.to_string(), rule: rule_index });
-        }
-    };
+    let to = route::destination(rule, proxy.world.entropy.fraction());
+    let found = decision::backend(&proxy.configuration.load(), selected, to)?;
+    let backend = connection.backend_of(proxy, &found);
     Ok(Decided { backend, rule: Some((route.clone(), rule_index)) })
 }
 
@@ -188,7 +170,7 @@ async fn inbound(
         exchange.end_after_answer();
         return Err(ProxyError::Draining);
     }
-    prepare(connection, exchange)?;
+    decision::prepare(exchange.head, connection.destination, connection.peer.is_some())?;
     if exchange.may_outgrow() && exchange.head.fields.values(HELD).next().is_some() {
         exchange.head.fields.remove(HELD.as_bytes());
         exchange.tell_reached();
@@ -252,22 +234,6 @@ fn next(
     next
 }
 
-/// Gives the request its one spelling, and takes out what only the mesh may say.
-fn prepare(connection: &Connection, exchange: &mut Exchange<'_>) -> Result<(), ProxyError> {
-    if exchange.head.method() == "CONNECT" {
-        return Err(ProxyError::ConnectMethod);
-    }
-    normalize::target(exchange.head).map_err(ProxyError::BadPath)?;
-    if exchange.head.authority().is_empty() {
-        // HTTP/1.0 may name no host, HTTP/1.1 must: the address that was called is the best guess.
-        exchange.head.set_authority(&connection.destination.to_string());
-    }
-    if connection.peer.is_none() {
-        exchange.head.fields.remove_known(|known| known == Known::Weft);
-    }
-    Ok(())
-}
-
 /// Sends the request to one endpoint, and gives its answer to the caller, unless `tries` says that
 /// such an answer is a reason to try another one.
 async fn attempt(
@@ -326,8 +292,8 @@ async fn ask(
     tries: &Tries<'_>,
 ) -> Result<Ended, ProxyError> {
     let At { backend, endpoint, attempted } = at;
-    let address = endpoint.address();
-    let mut connected = match upstream_codec(backend, exchange.head, recording.codec) {
+    let (address, declared) = (endpoint.address(), backend.destination().protocol);
+    let mut connected = match upstream_codec(declared, exchange.head, recording.codec) {
         Codec::Http1 => endpoint.http1(proxy, backend, exchange.head.is_idempotent()).await?,
         Codec::Http2 => endpoint.http2(proxy, backend).await?,
     };
@@ -370,17 +336,6 @@ async fn ask(
     }
     backend.give_back(endpoint, connected, proxy.world.clock.now());
     Ok(Ended::Complete)
-}
-
-/// How the request is written to its server: as the caller wrote it, unless it is declared
-/// otherwise. Only HTTP/1.1 can change to another protocol.
-fn upstream_codec(backend: &Backend, head: &RequestHead, from: Codec) -> Codec {
-    match backend.destination().protocol {
-        _ if head.upgrade => Codec::Http1,
-        model::Protocol::Http2 | model::Protocol::Grpc => Codec::Http2,
-        model::Protocol::Http | model::Protocol::WebSocket => Codec::Http1,
-        model::Protocol::Detect | model::Protocol::Tls | model::Protocol::Opaque => from,
-    }
 }
 
 /// Answers with what `error` means, unless the caller has an answer already or is gone.

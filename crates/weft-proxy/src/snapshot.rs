@@ -16,6 +16,7 @@ use weft_decide::route::RouteTable;
 use weft_model::{
     Health, Locality, MeshSettings, ObjectName, Port, Protocol, SpiffeId, TrafficPolicy,
 };
+use weft_wire::tunnel::{InnerProtocol, Preface};
 
 use crate::guard::Guard;
 
@@ -75,13 +76,23 @@ pub enum DestinationName {
 
 impl DestinationName {
     /// The name for records, in which the port stands beside it.
-    pub(crate) fn without_port(&self) -> String {
+    pub fn without_port(&self) -> String {
         match self {
             DestinationName::Service(name, _) | DestinationName::Workload(name, _) => {
                 name.to_string()
             }
             DestinationName::Application(_) => "application".to_owned(),
             DestinationName::Listener(_) | DestinationName::Outside(_) => self.to_string(),
+        }
+    }
+
+    /// The port for records.
+    pub fn port(&self) -> Option<Port> {
+        match self {
+            DestinationName::Service(_, port)
+            | DestinationName::Workload(_, port)
+            | DestinationName::Application(port) => Some(*port),
+            DestinationName::Listener(_) | DestinationName::Outside(_) => None,
         }
     }
 }
@@ -172,6 +183,21 @@ pub struct TunnelTarget {
     pub service: Option<ObjectName>,
     /// The port of the application.
     pub port: Port,
+}
+
+impl TunnelTarget {
+    /// What the tunnel is opened with, to speak `protocol` in it.
+    pub(crate) fn preface(&self, protocol: InnerProtocol) -> Preface {
+        let TunnelTarget { identity: _, workload, generation, service, port } = self;
+        Preface {
+            workload: workload.to_string(),
+            generation: *generation,
+            service: service.as_ref().map(ToString::to_string).unwrap_or_default(),
+            target_address: Vec::new(),
+            target_port: u32::from(port.get()),
+            protocol: protocol.into(),
+        }
+    }
 }
 
 /// The workload that a proxy stands for.

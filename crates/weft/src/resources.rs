@@ -231,7 +231,7 @@ pub fn watch(arguments: &Select) -> anyhow::Result<()> {
 }
 
 /// The files that are meant, directories searched for YAML and JSON.
-fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
+pub(crate) fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
     let mut sources = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
@@ -360,6 +360,8 @@ struct WrittenStatus<'s> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     enforced: Option<WrittenEnforced<'s>>,
 }
 
@@ -386,12 +388,13 @@ struct WrittenEnforced<'s> {
 
 impl WrittenStatus<'_> {
     fn new(status: &ResourceStatus) -> WrittenStatus<'_> {
-        let ResourceStatus { key: _, conditions, findings, addresses, enforced } = status;
+        let ResourceStatus { key: _, conditions, findings, addresses, health, enforced } = status;
         let finding = |finding: &Finding| format!("{}: {finding}", finding.severity);
         WrittenStatus {
             conditions: conditions.iter().map(WrittenCondition::new).collect(),
             findings: findings.iter().map(finding).collect(),
             addresses: addresses.iter().map(ToString::to_string).collect(),
+            health: health.as_deref(),
             enforced: enforced.as_ref().map(|enforced| WrittenEnforced {
                 by: enforced.by,
                 of: enforced.of,

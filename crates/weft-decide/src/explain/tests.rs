@@ -115,6 +115,51 @@ fn a_route_is_told_by_rule_and_match() {
 }
 
 #[test]
+fn what_did_not_decide_is_told_by_its_first_condition() {
+    use weft_model::{ExactValue, HeaderMatch, HeaderName, Method, QueryMatch, RegexText};
+    let exact = |text: &str| ValueMatch::Exact(ExactValue::new(text).unwrap());
+    let regex = |text: &str| ValueMatch::Regex(RegexText::new(text).unwrap());
+    let header = |value| HeaderMatch { name: HeaderName::new("host").unwrap(), value };
+    let missing = HeaderMatch { name: HeaderName::new("x-a").unwrap(), value: exact("1") };
+    let prefix = |path: &str| RouteMatch {
+        path: PathMatch::Prefix(HttpPath::new(path).unwrap()),
+        headers: vec![],
+        query: vec![],
+        method: None,
+    };
+    let post = Some(Method::new("POST").unwrap());
+    let query = vec![QueryMatch::new("page", exact("2")).unwrap()];
+    let mut rule = rule(None, &["/a"], vec![]);
+    rule.matches.extend([
+        prefix("/b"),
+        RouteMatch { path: PathMatch::Regex(RegexText::new("/[0-9]").unwrap()), ..prefix("/") },
+        RouteMatch { method: post, ..prefix("/items") },
+        RouteMatch { headers: vec![header(exact("pay"))], ..prefix("/items") },
+        RouteMatch { headers: vec![header(regex("p.*")), missing.clone()], ..prefix("/items") },
+        RouteMatch { headers: vec![missing], ..prefix("/items") },
+        RouteMatch { query, ..prefix("/items") },
+        prefix("/"),
+    ]);
+    let (table, head) = (table(vec![rule]), head("/items?page=1"));
+    let mut lines: Vec<_> =
+        table.consider(&head).map(|one| considered(&head, &one).to_string()).collect();
+    lines.sort();
+    let expected = [
+        "0].path: the path `/items` is not `/a`",
+        "1].path: the path `/items` is neither `/b` nor below it",
+        "2].path: the path `/items` does not match `/[0-9]`",
+        "3].method: the method GET is not POST",
+        "4].headers[0]: the header `host` is `cart`, not `pay`",
+        "5].headers[0]: the header `host`, `cart`, does not match `p.*`",
+        "6].headers[0]: there is no header `x-a`",
+        "7].queryParams[0]: the parameter `page` is `1`, not `2`",
+        "8]: matches too, and comes later",
+    ];
+    let expected = expected.map(|text| format!("HTTPRoute shop/web, spec.rules[0].matches[{text}"));
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn without_a_route_a_request_goes_to_the_service() {
     let empty = RouteTable::new(&[], &service(), port(80)).unwrap();
     assert_eq!(

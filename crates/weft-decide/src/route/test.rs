@@ -6,6 +6,8 @@ use regex::{Regex, RegexBuilder};
 use weft_http::RequestHead;
 use weft_model::{PathMatch, RouteMatch, ValueMatch};
 
+use super::Condition;
+
 /// The most memory of a compiled expression, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
@@ -52,8 +54,8 @@ impl Test {
         }
     }
 
-    /// Whether the request meets all conditions.
-    pub(super) fn holds(&self, head: &RequestHead) -> bool {
+    /// The first condition that the request does not meet; none if it meets all.
+    pub(super) fn unmet(&self, head: &RequestHead) -> Option<Condition> {
         let RouteMatch { path, headers, query, method } = &self.wanted;
         let path_holds = match (path, &self.path) {
             (PathMatch::Exact(wanted), _) => head.path() == wanted.as_str(),
@@ -61,16 +63,24 @@ impl Test {
             (PathMatch::Regex(_), Some(regex)) => regex.is_match(head.path()),
             (PathMatch::Regex(_), None) => false,
         };
-        path_holds
-            && method.as_ref().is_none_or(|method| method.as_str() == head.method())
-            && headers.iter().zip(&self.headers).all(|(header, regex)| {
-                let value = field(head, header.name.as_str());
-                value.is_some_and(|value| value_holds(&header.value, regex.as_ref(), &value))
-            })
-            && query.iter().zip(&self.query).all(|(wanted, regex)| {
-                let value = parameter(head.target(), wanted.name());
-                value.is_some_and(|value| value_holds(wanted.value(), regex.as_ref(), value))
-            })
+        if !path_holds {
+            return Some(Condition::Path);
+        }
+        if method.as_ref().is_some_and(|method| method.as_str() != head.method()) {
+            return Some(Condition::Method);
+        }
+        let header = headers.iter().zip(&self.headers).position(|(header, regex)| {
+            let value = field(head, header.name.as_str());
+            !value.is_some_and(|value| value_holds(&header.value, regex.as_ref(), &value))
+        });
+        if let Some(index) = header {
+            return Some(Condition::Header(index));
+        }
+        let parameter = query.iter().zip(&self.query).position(|(wanted, regex)| {
+            let value = parameter(head.target(), wanted.name());
+            !value.is_some_and(|value| value_holds(wanted.value(), regex.as_ref(), value))
+        });
+        parameter.map(Condition::Query)
     }
 }
 
@@ -97,7 +107,7 @@ fn is_below(path: &str, prefix: &str) -> bool {
 }
 
 /// The value of a header; several of one name are joined by commas, as RFC 9110 (5.2) reads them.
-fn field<'h>(head: &'h RequestHead, name: &'h str) -> Option<Cow<'h, str>> {
+pub(crate) fn field<'h>(head: &'h RequestHead, name: &'h str) -> Option<Cow<'h, str>> {
     // A value that is no text meets no condition.
     let mut values =
         head.fields.values(name).map(|value| std::str::from_utf8(value).unwrap_or("\0"));
@@ -107,7 +117,7 @@ fn field<'h>(head: &'h RequestHead, name: &'h str) -> Option<Cow<'h, str>> {
 }
 
 /// The first parameter called `name` in the query of `target`, as it is written there.
-fn parameter<'t>(target: &'t str, name: &str) -> Option<&'t str> {
+pub(crate) fn parameter<'t>(target: &'t str, name: &str) -> Option<&'t str> {
     let (_, query) = target.split_once('?')?;
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.into_iter().find(|(found, _)| *found == name).map(|(_, value)| value)

@@ -219,3 +219,44 @@ fn each_backend_gets_its_share() {
     assert_eq!(destination(&weighted(&[0, 0]), 0.5), Destination::NoWeight);
     assert_eq!(destination(&weighted(&[]), 0.5), Destination::NoBackend);
 }
+
+#[test]
+fn what_is_drawn_is_one_of_all_that_may_be() {
+    for weights in [&[3, 0, 1][..], &[0, 0], &[], &[7]] {
+        let rule = weighted(weights);
+        let all = destinations(&rule);
+        let drawn = |draw: u32| destination(&rule, f64::from(draw) / 100.0);
+        assert!((0..100).all(|draw| all.iter().any(|(one, _)| *one == drawn(draw))));
+        assert!(all.iter().all(|(one, _)| (0..100).any(|draw| *one == drawn(draw))));
+    }
+    let rule = weighted(&[3, 0, 1]);
+    let shares: Vec<_> = destinations(&rule).into_iter().map(|(_, share)| share).collect();
+    assert_eq!(shares, [3, 1]);
+}
+
+#[test]
+fn the_first_condition_that_is_not_met_is_told_in_the_order_of_precedence() {
+    let wanted = RouteMatch {
+        headers: vec![header("x-a", "1"), header("x-b", "2")],
+        query: vec![query("page", "2")],
+        method: Some(Method::new("POST").unwrap()),
+        ..prefix("/items")
+    };
+    let route = route("a", 0, vec![rule(vec![anything(), wanted])]);
+    let table = table(&[route]);
+    let first = |text: &str| {
+        let head = head(text);
+        let considered: Vec<_> = table.consider(&head).collect();
+        assert_eq!((considered[0].match_index, considered[1].match_index), (1, 0));
+        let matched = table.select_match(&head).unwrap();
+        let met = considered.iter().find(|one| one.unmet.is_none()).unwrap();
+        assert_eq!(met.match_index, matched.match_index);
+        considered[0].unmet
+    };
+    assert_eq!(first("POST /other"), Some(Condition::Path));
+    assert_eq!(first("GET /items"), Some(Condition::Method));
+    assert_eq!(first("POST /items\nX-B: 2"), Some(Condition::Header(0)));
+    assert_eq!(first("POST /items\nX-A: 1\nX-B: 3"), Some(Condition::Header(1)));
+    assert_eq!(first("POST /items?page=1\nX-A: 1\nX-B: 2"), Some(Condition::Query(0)));
+    assert_eq!(first("POST /items?page=2\nX-A: 1\nX-B: 2"), None);
+}

@@ -15,7 +15,7 @@ use weft_decide::eject::{Change, Ejector, Roster, Seen, Standing, Terms, Ticket}
 use weft_http::{Fields, Known};
 use weft_identity::{HandshakeError, PeerFacts};
 use weft_telemetry::Event;
-use weft_wire::tunnel::{InnerProtocol, Preface};
+use weft_wire::tunnel::InnerProtocol;
 use weft_world::{Moment, Stream};
 
 use crate::Proxy;
@@ -455,14 +455,7 @@ impl Endpoint {
             let (expected, found) = (Box::new(target.identity.clone()), Box::new(secured.peer));
             return Err(ProxyError::WrongPeer { address, expected, found });
         }
-        let preface = Preface {
-            workload: target.workload.to_string(),
-            generation: target.generation,
-            service: target.service.as_ref().map(ToString::to_string).unwrap_or_default(),
-            target_address: Vec::new(),
-            target_port: u32::from(target.port.get()),
-            protocol: protocol.into(),
-        };
+        let preface = target.preface(protocol);
         let mut tunnel = ClientTunnel::open(secured.stream, &preface)
             .await
             .map_err(|source| ProxyError::Connect { address, source })?;

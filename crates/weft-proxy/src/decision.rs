@@ -1,0 +1,95 @@
+//! What is decided about a request before any connection is used: the proxy acts on it, and an
+//! explanation shows it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weft_decide::normalize;
+use weft_decide::route::{self, Matched, Selected};
+use weft_http::{Known, RequestHead};
+use weft_model::{self as model, Health};
+
+use crate::connection::Codec;
+use crate::error::ProxyError;
+use crate::outbound::of_service;
+use crate::snapshot::{Destination, Snapshot};
+
+/// How endpoints must fare to be called, the better ones first. Of the unhealthy nobody has heard
+/// for a while, which does not prove that they are gone.
+pub(crate) const CALLABLE: [Health; 2] = [Health::Healthy, Health::Unhealthy];
+
+/// Gives the request its one spelling, and takes out what only the mesh may say, unless it comes
+/// from there. `called` is the address that it came to.
+///
+/// # Errors
+/// [`ProxyError::ConnectMethod`], [`ProxyError::BadPath`].
+pub(crate) fn prepare(
+    head: &mut RequestHead,
+    called: SocketAddr,
+    is_from_mesh: bool,
+) -> Result<(), ProxyError> {
+    if head.method() == "CONNECT" {
+        return Err(ProxyError::ConnectMethod);
+    }
+    normalize::target(head).map_err(ProxyError::BadPath)?;
+    if head.authority().is_empty() {
+        // HTTP/1.0 may name no host, HTTP/1.1 must: the address that was called is the best guess.
+        head.set_authority(&called.to_string());
+    }
+    if !is_from_mesh {
+        head.fields.remove_known(|known| known == Known::Weft);
+    }
+    Ok(())
+}
+
+/// The rule that a request to `called` falls under; none if that has no rules at all.
+///
+/// # Errors
+/// [`ProxyError::NoRoute`].
+pub(crate) fn rule<'d>(
+    called: &'d Destination,
+    head: &RequestHead,
+) -> Result<Option<Matched<'d>>, ProxyError> {
+    if called.routes.is_empty() {
+        return Ok(None);
+    }
+    let no_route = || ProxyError::NoRoute { destination: called.name.to_string() };
+    called.routes.select_match(head).ok_or_else(no_route).map(Some)
+}
+
+/// What the backend of a rule is, as `to` says it, which is what was drawn of the rule's backends.
+///
+/// # Errors
+/// [`ProxyError::NoBackend`], [`ProxyError::NoWeight`].
+pub(crate) fn backend(
+    snapshot: &Snapshot,
+    selected: Selected<'_>,
+    to: route::Destination<'_>,
+) -> Result<Arc<Destination>, ProxyError> {
+    let Selected { route, rule_index: rule, rule: _ } = selected;
+    let no_backend =
+        |why: String| ProxyError::NoBackend { route: route.name.to_string(), rule, why };
+    match to {
+        route::Destination::Backend(model::Backend::Service { name, port }) => {
+            of_service(snapshot, name, *port).map_err(|error| no_backend(error.to_string()))
+        }
+        route::Destination::Backend(model::Backend::Missing { reason }) => {
+            Err(no_backend(reason.clone()))
+        }
+        route::Destination::NoBackend => Err(no_backend("none is named".to_owned())),
+        route::Destination::NoWeight => {
+            Err(ProxyError::NoWeight { route: route.name.to_string(), rule })
+        }
+    }
+}
+
+/// How the request is written to its server: as the caller wrote it, unless it is declared
+/// otherwise. Only HTTP/1.1 can change to another protocol.
+pub(crate) fn upstream_codec(declared: model::Protocol, head: &RequestHead, from: Codec) -> Codec {
+    match declared {
+        _ if head.upgrade => Codec::Http1,
+        model::Protocol::Http2 | model::Protocol::Grpc => Codec::Http2,
+        model::Protocol::Http | model::Protocol::WebSocket => Codec::Http1,
+        model::Protocol::Detect | model::Protocol::Tls | model::Protocol::Opaque => from,
+    }
+}

@@ -1,0 +1,485 @@
+//! What the proxies of both sides would do with a request, said without sending it.
+//!
+//! It asks the functions that `outbound.rs`, `request.rs` and `inbound.rs` ask, in their order. What
+//! only a running proxy knows is taken at its best: every endpoint can be reached and proves its
+//! identity, no limit is reached, none is ejected, and the application answers.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_decide::authorize::{Attempt, Decision, RuleRef};
+use weft_decide::deadline::{self, Deadline};
+use weft_decide::grpc::is_call;
+use weft_decide::locality::{self, Tally};
+use weft_decide::retry::{self, Next, Outcome, Tried};
+use weft_decide::route;
+use weft_http::{RequestHead, request};
+use weft_model::{ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId};
+use weft_wire::discovery::Lookup;
+use weft_wire::tunnel::InnerProtocol;
+
+use crate::connection::{Codec, To};
+use crate::decision::{self, CALLABLE, upstream_codec};
+use crate::detect::{self, Spoken};
+use crate::error::{ProxyError, Verdict};
+use crate::guard::{Guard, enforce};
+use crate::h2::grpc::status_of_http;
+use crate::inbound::admit;
+use crate::outbound::{at_address, known, of_service, said};
+use crate::snapshot::{Destination, EndpointSpec, Own, OwnPort, Reach, Snapshot, TunnelTarget};
+use crate::time;
+
+/// The longest wait for a TCP connection to an endpoint, which no resource changes.
+pub const CONNECT_TIMEOUT: Duration = time::CONNECT_TIMEOUT;
+
+/// The longest wait for a tunnel to open, which no resource changes.
+pub const HANDSHAKE_TIMEOUT: Duration = time::HANDSHAKE_TIMEOUT;
+
+/// Who calls, and what its proxy knows.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// What its proxy knows of the mesh, what is called included.
+    pub snapshot: Arc<Snapshot>,
+    /// The identity that its proxy proves.
+    pub identity: SpiffeId,
+    /// The address that servers see it at.
+    pub address: IpAddr,
+}
+
+/// What is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// A port of a Service.
+    Service(ObjectName, Port),
+    /// An address.
+    Address(SocketAddr),
+}
+
+/// What the proxies would do with a request.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The request with its path in one spelling; as far as it was read.
+    pub head: RequestHead,
+    /// What was called, if there is such a thing.
+    pub called: Option<Arc<Destination>>,
+    /// Whether HTTP is seen. If not, its bytes are carried without a look into them.
+    pub is_http: bool,
+    /// The rule that it falls under, if what was called has rules.
+    pub rule: Option<Chosen>,
+    /// Where it may go, or why nowhere.
+    pub ways: Result<Vec<Way>, Refused>,
+}
+
+impl Explanation {
+    /// The statuses of HTTP and of gRPC with which `refused` is answered; neither where nothing is.
+    pub fn statuses(&self, refused: &Refused) -> (Option<u16>, Option<u32>) {
+        let status = refused.verdict.status;
+        if refused.is_silent {
+            (None, None)
+        } else if is_call(&self.head) {
+            // As gRPC has it, the call is answered, and the answer says that it failed.
+            (Some(200), Some(status_of_http(status)))
+        } else {
+            (Some(status), None)
+        }
+    }
+}
+
+/// The rule that a request falls under.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The route.
+    pub route: Arc<Route>,
+    /// Which of its rules, counted from 0.
+    pub rule_index: usize,
+    /// Which of the rule's matches, counted from 0.
+    pub match_index: usize,
+}
+
+impl Chosen {
+    /// The rule.
+    pub fn rule(&self) -> &RouteRule {
+        &self.route.rules[self.rule_index]
+    }
+}
+
+/// A backend that a request may go to.
+#[derive(Debug)]
+pub struct Way {
+    /// Its place among the backends of the rule, counted from 0; none without a rule, or where that
+    /// leads nowhere.
+    pub backend_index: Option<usize>,
+    /// Its share of `total`.
+    pub share: u64,
+    /// The sum of all shares.
+    pub total: u64,
+    /// The backend, if it is there.
+    pub backend: Option<Arc<Destination>>,
+    /// Its endpoints, in the order of the backend's own.
+    pub endpoints: Vec<Endpoint>,
+    /// What the caller may get, each once.
+    pub ends: Vec<End>,
+}
+
+/// An endpoint of a backend, and what becomes of a request there.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The endpoint.
+    pub spec: EndpointSpec,
+    /// How far away it is.
+    pub distance: locality::Reach,
+    /// Whether it may be called, as far as its health goes.
+    pub is_callable: bool,
+    /// Whether it is among those that are used as long as none of them is overloaded.
+    pub is_preferred: bool,
+    /// What its proxy decides about the caller, if it has one that comes to decide.
+    pub decision: Option<Decision>,
+    /// The audit rules of its proxy that would refuse the caller.
+    pub audits: Vec<RuleRef>,
+    /// What the caller gets if it is called.
+    pub end: End,
+}
+
+/// What a caller gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The answer of an application, whatever that is.
+    Application,
+    /// The answer of the server's proxy, which the caller's proxy passes on.
+    Server(Refused),
+    /// The answer of its own proxy.
+    Caller {
+        /// What that says.
+        refused: Refused,
+        /// What the server's proxy said to it, where that was the reason.
+        server: Option<Refused>,
+    },
+}
+
+/// What a proxy says that does not carry a request on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// All that follows, the stable code of the reason among it.
+    pub verdict: Verdict,
+    /// The reason in words.
+    pub detail: String,
+    /// Whether nothing is answered: the connection is closed.
+    pub is_silent: bool,
+}
+
+impl Refused {
+    /// What follows from `error` where HTTP is spoken.
+    fn new(error: &ProxyError) -> Refused {
+        Refused { verdict: error.verdict(), detail: error.to_string(), is_silent: false }
+    }
+
+    fn silent(error: &ProxyError) -> Refused {
+        Refused { is_silent: true, ..Refused::new(error) }
+    }
+}
+
+/// What the proxies would do with the request whose head, as HTTP/1.1 has it on the wire, is
+/// `bytes`, sent on a connection of its own and without a body. `server` gives what the proxy of an
+/// endpoint knows.
+pub fn explain(
+    caller: &Caller,
+    called: &Called,
+    bytes: &[u8],
+    server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
+) -> Explanation {
+    let mut told = Explanation {
+        head: RequestHead::default(),
+        called: None,
+        is_http: false,
+        rule: None,
+        ways: Ok(Vec::new()),
+    };
+    let Caller { snapshot, .. } = caller;
+    let destination = match lead(snapshot, called) {
+        Ok(destination) => told.called.insert(destination).clone(),
+        Err(error) => {
+            told.ways = Err(Refused::silent(&error));
+            return told;
+        }
+    };
+    told.is_http = match destination.protocol {
+        declared if declared.is_http() => true,
+        Protocol::Detect => detect::of_bytes(bytes) == Some(Spoken::Http1),
+        _ => false,
+    };
+    let ways = match told.is_http {
+        true => request(caller, called, bytes, &destination, server, &mut told),
+        false => Ok(vec![stream(caller, &destination, server)]),
+    };
+    told.ways = ways.map_err(|error| Refused::new(&error));
+    told
+}
+
+/// What `called` is.
+fn lead(snapshot: &Snapshot, called: &Called) -> Result<Arc<Destination>, ProxyError> {
+    match called {
+        Called::Service(name, port) => of_service(snapshot, name, *port),
+        Called::Address(address) => match known(snapshot, *address) {
+            Some(Ok(To::Fixed(destination))) => Ok(destination),
+            Some(Ok(_)) => at_address(snapshot, *address),
+            Some(Err(error)) => Err(error),
+            None => {
+                let why = said(Some(Lookup::Absent));
+                Err(ProxyError::AddressUnknown { address: *address, why })
+            }
+        },
+    }
+}
+
+/// What becomes of a request.
+fn request(
+    caller: &Caller,
+    called: &Called,
+    bytes: &[u8],
+    destination: &Arc<Destination>,
+    server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
+    told: &mut Explanation,
+) -> Result<Vec<Way>, ProxyError> {
+    let Explanation { head, rule, .. } = told;
+    let parsed = request::parse(bytes, head).map_err(ProxyError::BadRequest)?;
+    parsed.ok_or(ProxyError::BadRequest(weft_http::GrammarError::TooLarge))?;
+    let address = match called {
+        Called::Address(address) => *address,
+        Called::Service(_, port) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.get()),
+    };
+    decision::prepare(head, address, false)?;
+    let Some(matched) = decision::rule(destination, head)? else {
+        let mut way = Way::new(None, 1, 1);
+        way.go(caller, destination.clone(), head, None, server);
+        return Ok(vec![way]);
+    };
+    let selected = matched.selected;
+    let (route, rule_index, match_index) =
+        (selected.route.clone(), selected.rule_index, matched.match_index);
+    *rule = Some(Chosen { route, rule_index, match_index });
+    let all = route::destinations(selected.rule);
+    let total = all.iter().map(|(_, share)| share).sum();
+    let way = |(to, share): (route::Destination<'_>, u64)| {
+        let index = match to {
+            route::Destination::Backend(backend) => {
+                let mut backends = selected.rule.backends.iter();
+                backends.position(|one| std::ptr::eq(&one.backend, backend))
+            }
+            route::Destination::NoBackend | route::Destination::NoWeight => None,
+        };
+        let mut way = Way::new(index, share, total);
+        match decision::backend(&caller.snapshot, selected, to) {
+            Ok(backend) => way.go(caller, backend, head, Some(selected.rule), server),
+            Err(error) => way.end(&error),
+        }
+        way
+    };
+    Ok(all.into_iter().map(way).collect())
+}
+
+/// What becomes of bytes that are not looked into.
+fn stream(
+    caller: &Caller,
+    destination: &Arc<Destination>,
+    server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
+) -> Way {
+    let mut way = Way::new(None, 1, 1);
+    way.backend = Some(destination.clone());
+    let judge = |spec: &EndpointSpec| judge(caller, spec, None, server);
+    way.endpoints = endpoints(caller, destination, judge);
+    way.ends = ends(&way.endpoints, destination, None, false);
+    for end in &mut way.ends {
+        if let End::Caller { refused, .. } = end {
+            refused.is_silent = true;
+        }
+    }
+    way
+}
+
+impl Way {
+    fn new(backend_index: Option<usize>, share: u64, total: u64) -> Way {
+        let (backend, endpoints, ends) = Default::default();
+        Way { backend_index, share, total, backend, endpoints, ends }
+    }
+
+    fn end(&mut self, error: &ProxyError) {
+        self.ends.push(End::Caller { refused: Refused::new(error), server: None });
+    }
+
+    /// The request goes to `backend`.
+    fn go(
+        &mut self,
+        caller: &Caller,
+        backend: Arc<Destination>,
+        head: &RequestHead,
+        rule: Option<&RouteRule>,
+        server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
+    ) {
+        let timeouts = rule.map(|rule| rule.timeouts).unwrap_or_default();
+        self.backend = Some(backend.clone());
+        let asked = match deadline::asked(head) {
+            Ok(asked) => asked,
+            Err(error) => return self.end(&ProxyError::BadTimeout(error)),
+        };
+        let codec = upstream_codec(backend.protocol, head, Codec::Http1);
+        let bound = Deadline::new(&timeouts, asked, Duration::ZERO).attempt(Duration::ZERO);
+        let judge = |spec: &EndpointSpec| {
+            let mut head = head.clone();
+            let is_secured = matches!(spec.reach, Reach::Tunnel(_));
+            deadline::carry(&mut head, bound.map(|bound| bound.left), is_secured);
+            judge(caller, spec, Some((&mut head, codec)), server)
+        };
+        self.endpoints = endpoints(caller, &backend, judge);
+        let retry = rule.and_then(|rule| rule.retry.as_ref());
+        self.ends = ends(&self.endpoints, &backend, retry, head.is_idempotent());
+    }
+}
+
+/// What an endpoint's proxy says.
+struct Judged {
+    decision: Option<Decision>,
+    audits: Vec<RuleRef>,
+    end: End,
+}
+
+/// The endpoints of `destination`, each with what `judge` says of it.
+fn endpoints(
+    caller: &Caller,
+    destination: &Destination,
+    judge: impl Fn(&EndpointSpec) -> Judged,
+) -> Vec<Endpoint> {
+    let own = caller.snapshot.own.as_ref().and_then(|own| own.locality.as_ref());
+    let specs = &destination.endpoints;
+    let distance = |spec: &EndpointSpec| locality::distance(own, spec.locality.as_ref());
+    let best = CALLABLE.iter().find(|wanted| specs.iter().any(|spec| spec.health == **wanted));
+    let is_callable = |spec: &EndpointSpec| Some(&spec.health) == best;
+    let mut tally = Tally::default();
+    specs.iter().filter(|spec| is_callable(spec)).for_each(|spec| tally.add(distance(spec), 0));
+    let reach = locality::reach(&destination.traffic.locality, &tally);
+    let endpoint = |spec: &EndpointSpec| {
+        let Judged { decision, audits, end } = judge(spec);
+        let (is_callable, distance) = (is_callable(spec), distance(spec));
+        let is_preferred = is_callable && distance <= reach;
+        let spec = spec.clone();
+        Endpoint { spec, distance, is_callable, is_preferred, decision, audits, end }
+    };
+    specs.iter().map(endpoint).collect()
+}
+
+/// What the caller may get in the end, since another endpoint is tried where one has not processed
+/// the request.
+fn ends(
+    endpoints: &[Endpoint],
+    destination: &Destination,
+    policy: Option<&Retry>,
+    is_idempotent: bool,
+) -> Vec<End> {
+    let callable: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.is_callable).collect();
+    if callable.is_empty() {
+        let error = ProxyError::NoEndpoint { backend: destination.name.without_port() };
+        return vec![End::Caller { refused: Refused::new(&error), server: None }];
+    }
+    let is_tried_again = |end: &End| match end {
+        End::Caller { refused, .. } => refused.verdict.outcome == Outcome::Unprocessed,
+        End::Application | End::Server(_) => false,
+    };
+    let failing = callable.iter().filter(|endpoint| is_tried_again(&endpoint.end)).count();
+    let tried = |retries: usize| Tried {
+        retries: u32::try_from(retries).unwrap_or(u32::MAX),
+        outcome: Outcome::Unprocessed,
+        is_replayable: true,
+        is_idempotent,
+        is_marked: false,
+        has_budget: true,
+        left: None,
+    };
+    // At the worst all of them are tried before one that does not fail.
+    let is_over = |failed: usize| retry::after(policy, &tried(failed - 1), 0.0) == Next::Stop;
+    let may_fail = failing == callable.len() || (failing > 0 && is_over(failing));
+    let mut ends: Vec<End> = Vec::new();
+    for Endpoint { end, .. } in callable {
+        if (may_fail || !is_tried_again(end)) && !ends.contains(end) {
+            ends.push(end.clone());
+        }
+    }
+    ends
+}
+
+/// What the endpoint of `spec` says to the caller: to a request, or to a connection whose bytes are
+/// not looked into.
+fn judge(
+    caller: &Caller,
+    spec: &EndpointSpec,
+    http: Option<(&mut RequestHead, Codec)>,
+    server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
+) -> Judged {
+    let mut judged = Judged { decision: None, audits: Vec::new(), end: End::Application };
+    let target = match &spec.reach {
+        Reach::Application | Reach::Plain => return judged,
+        Reach::NotInMesh(workload) => {
+            let error = ProxyError::PeerNotInMesh { workload: workload.to_string() };
+            judged.end = End::Caller { refused: Refused::new(&error), server: None };
+            return judged;
+        }
+        Reach::Tunnel(target) => target,
+    };
+    let protocol = match &http {
+        Some((_, Codec::Http1)) => InnerProtocol::Http1,
+        Some((_, Codec::Http2)) => InnerProtocol::Http2,
+        None => InnerProtocol::Opaque,
+    };
+    let snapshot = server(target);
+    let pending = || ProxyError::PolicyPending { missing: "the own workload".to_owned() };
+    let own = snapshot.own.as_deref().ok_or_else(pending);
+    let opened = own.and_then(|own: &Own| admit(own, &target.preface(protocol)));
+    let is_opaque = http.is_none();
+    let result = match opened {
+        Ok((port, OwnPort { guard, .. })) => {
+            let called = spec.address;
+            guarded(caller, &guard, port, called, http.map(|(head, _)| head), &mut judged)
+                .map_err(|error| (error, is_opaque))
+        }
+        Err(error) => Err((error, true)),
+    };
+    let workload = target.workload.to_string();
+    judged.end = match result {
+        Ok(()) => End::Application,
+        // It is told by the answer to the tunnel, before which nothing is read.
+        Err((error, true)) => {
+            let (reason, detail) = (error.verdict().reason.to_owned(), error.to_string());
+            let server = Some(Refused::silent(&error));
+            let refused = ProxyError::TunnelRefused { workload, reason, detail };
+            End::Caller { refused: Refused::new(&refused), server }
+        }
+        Err((error, false)) if error.is_of_instance() => {
+            let reason = error.verdict().reason.to_owned();
+            let refused = ProxyError::NotProcessed { workload, reason };
+            End::Caller { refused: Refused::new(&refused), server: Some(Refused::new(&error)) }
+        }
+        Err((error, false)) => End::Server(Refused::new(&error)),
+    };
+    judged
+}
+
+/// Whether what guards a port lets the caller through.
+fn guarded(
+    caller: &Caller,
+    guard: &Guard,
+    port: Port,
+    called: SocketAddr,
+    mut head: Option<&mut RequestHead>,
+    judged: &mut Judged,
+) -> Result<(), ProxyError> {
+    if let Some(head) = head.as_deref_mut() {
+        decision::prepare(head, called, true)?;
+    }
+    let (peer, address) = (Some(&caller.identity), caller.address);
+    let attempt = Attempt { peer, address, port, http: head.as_deref() };
+    if let Guard::Ready { authorizer, .. } = guard {
+        judged.audits = authorizer.audits(&attempt).cloned().collect();
+    }
+    let decision = guard.decide(&attempt)?;
+    judged.decision = Some(decision.clone());
+    enforce(decision, &attempt)
+}
