@@ -62,7 +62,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "check",
         shows: "formatting, lints, docs, generated files",
-        budget: Duration::from_secs(420),
+        budget: Duration::from_secs(600),
         packages: &[],
         rights: Rights::None,
         work: Work::Check,
@@ -70,8 +70,8 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "unit",
         shows: "all that needs no root, cluster or network, and the rules about the workspace",
-        budget: Duration::from_secs(600),
-        packages: &["curl", "openssl", "prometheus"],
+        budget: Duration::from_secs(1200),
+        packages: &["curl", "openssl", "prometheus", "python3-venv"],
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: None,
