@@ -19,10 +19,11 @@
 //! - DNS comes to the sockets for it, whichever server was meant. `/etc/resolv.conf` and
 //!   `/etc/nsswitch.conf` are covered so that short names are resolved by it.
 //! - Everything else (UDP, ICMP) is refused with EPERM. Unix sockets with a path belong to the
-//!   file system and are not confined; abstract ones are.
+//!   file system and are not confined; abstract ones are. Files that are open across exec are
+//!   passed on as they are: a socket among them stays in the host's network.
 //! - The command has no capabilities and cannot gain any (`no_new_privs`). So it can neither undo
 //!   this nor, in a user namespace, use the rights it would have there. As in a container, `sudo`
-//!   does not work. It may bind all ports.
+//!   does not work. It may bind all ports but 53 and [`CAPTURE_PORT`] on loopback.
 //! - When the command ends, what it has left running ends too. When the proxy is killed, the
 //!   keeper ends all of them; when the keeper is killed, the kernel ends the command.
 
@@ -41,6 +42,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::io::unix::AsyncFd;
 use weft_world::{Listener, ListenerOptions};
@@ -96,18 +98,22 @@ pub struct Opened {
 
 /// A command in its namespaces. Dropping it ends the command and takes the namespaces away.
 pub struct ConfinedCommand {
-    control: Option<AsyncFd<Channel>>,
+    control: AsyncFd<Channel>,
     signals: Option<Forwarded>,
     _keeper: Keeper,
 }
 
-/// The keeper's process, waited for in the end.
-struct Keeper(Pid);
+/// The keeper's process. Dropping it ends the command, the keeper and the namespaces.
+struct Keeper {
+    process: Pid,
+    /// The keeper ends when this is closed, by whatever end of this process.
+    lifeline: Option<OwnedFd>,
+}
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // It ends by itself, since its channel is closed; it takes the namespaces with it.
-        let wait = || waitpid(Some(self.0), WaitOptions::empty());
+        self.lifeline = None;
+        let wait = || waitpid(Some(self.process), WaitOptions::empty());
         while matches!(wait(), Err(rustix::io::Errno::INTR)) {}
     }
 }
@@ -126,15 +132,17 @@ pub fn confine(plan: &Plan) -> Result<Confined, ConfineError> {
     }
     let (control, their_control) = Channel::pair().map_err(Error::Keeper)?;
     let (sockets, their_sockets) = Channel::pair().map_err(Error::Keeper)?;
+    let (their_lifeline, lifeline) =
+        pipe_with(PipeFlags::CLOEXEC).map_err(|error| Error::Keeper(error.into()))?;
     let keeper = match divide().map_err(Error::Keeper)? {
-        Some(keeper) => Keeper(keeper),
+        Some(process) => Keeper { process, lifeline: Some(lifeline) },
         None => {
             // The proxy's ends must be its own, so that the keeper sees it go.
-            drop((control, sockets));
-            keeper::run(plan, &their_control, &their_sockets)
+            drop((control, sockets, lifeline));
+            keeper::run(plan, &their_control, &their_sockets, &their_lifeline)
         }
     };
-    drop((their_control, their_sockets));
+    drop((their_control, their_sockets, their_lifeline));
     match control.next_report().map_err(Error::Keeper)? {
         Some((Report::Ready, files)) => Ok(Confined { control, sockets, files, keeper }),
         Some((Report::Failed(true, text), _)) => Err(Error::NotAllowed(text)),
@@ -172,9 +180,12 @@ impl Confined {
             dns_datagrams: Vec::new(),
             dns_listeners: Vec::new(),
             inside: InsideNetwork::new(sockets)?,
-            command: ConfinedCommand { control: None, signals: None, _keeper: keeper },
+            command: ConfinedCommand {
+                control: control.into_async()?,
+                signals: None,
+                _keeper: keeper,
+            },
         };
-        opened.command.control = Some(control.into_async()?);
         for _ in 0..families {
             // In the order in which the keeper makes them.
             let mut next = || files.next().ok_or_else(gone);
@@ -216,10 +227,9 @@ impl ConfinedCommand {
             let signals = self.signals.as_mut().ok_or_else(|| {
                 io::Error::new(io::ErrorKind::InvalidInput, "the command was not started")
             })?;
-            let control = self.control.as_ref().ok_or_else(gone)?;
             let report = tokio::select! {
                 biased;
-                report = next_report(control) => report?.ok_or_else(gone)?,
+                report = next_report(&self.control) => report?.ok_or_else(gone)?,
                 signal = signals.next() => {
                     self.order(Order::Signal(signal))?;
                     continue;
@@ -233,7 +243,7 @@ impl ConfinedCommand {
                 }
                 Report::Ended(exit) => {
                     // The keeper goes when the last process has gone.
-                    while next_report(control).await?.is_some() {}
+                    while next_report(&self.control).await?.is_some() {}
                     return Ok(exit);
                 }
                 other => return Err(unexpected(&other)),
@@ -251,7 +261,7 @@ impl ConfinedCommand {
     }
 
     fn order(&self, order: Order) -> io::Result<()> {
-        match self.control.as_ref().ok_or_else(gone)?.get_ref().order(order) {
+        match self.control.get_ref().order(order) {
             // It has ended, and its report says how.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
@@ -259,7 +269,7 @@ impl ConfinedCommand {
     }
 
     async fn next_report(&self) -> io::Result<Report> {
-        next_report(self.control.as_ref().ok_or_else(gone)?).await?.ok_or_else(gone)
+        next_report(&self.control).await?.ok_or_else(gone)
     }
 }
 
@@ -274,11 +284,4 @@ async fn next_report(control: &AsyncFd<Channel>) -> io::Result<Option<Report>> {
 
 fn unexpected(report: &Report) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the keeper said {report:?} unasked"))
-}
-
-impl Drop for ConfinedCommand {
-    fn drop(&mut self) {
-        // First the channel is closed, by which the keeper knows; then `keeper` waits for it.
-        self.control = None;
-    }
 }

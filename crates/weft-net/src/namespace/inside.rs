@@ -88,7 +88,18 @@ impl Shared {
     /// [`io::ErrorKind::WouldBlock`] if nothing has; the keeper's, if it could make no socket.
     fn receive(&self) -> io::Result<()> {
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the command's network is gone");
-        let (message, files) = self.channel.get_ref().receive()?.ok_or_else(gone)?;
+        let received = match self.channel.get_ref().receive() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            other => other,
+        };
+        if received.is_err() {
+            // Whatever came is lost, and must be asked for again.
+            let mut stock = self.stock.borrow_mut();
+            for version in [IPV4, IPV6] {
+                stock.family(version).ordered = false;
+            }
+        }
+        let (message, files) = received?.ok_or_else(gone)?;
         let [version, error @ ..] = &message[..] else { return Err(gone()) };
         let mut stock = self.stock.borrow_mut();
         let family = stock.family(*version);
@@ -161,9 +172,9 @@ impl Network for InsideNetwork {
 }
 
 /// The keeper's side: answers one request for sockets. False once nobody will ask any more.
-pub fn serve(channel: &Channel) -> io::Result<bool> {
-    let Some((message, _)) = channel.receive()? else { return Ok(false) };
-    let [version, count] = message[..] else { return Ok(false) };
+pub fn serve(channel: &Channel) -> bool {
+    let Ok(Some((message, _))) = channel.receive() else { return false };
+    let [version, count] = message[..] else { return false };
     let domain = if version == IPV4 { Domain::IPV4 } else { Domain::IPV6 };
     let mut made: Vec<OwnedFd> = Vec::new();
     let mut failure = 0;
@@ -177,9 +188,13 @@ pub fn serve(channel: &Channel) -> io::Result<bool> {
         }
     }
     let lent: Vec<_> = made.iter().map(AsFd::as_fd).collect();
-    let answer = [&[version], &failure.to_ne_bytes()[..]].concat();
-    match channel.send(&answer, &lent) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        other => other.map(|()| true),
+    let answer = |error: i32| [&[version], &error.to_ne_bytes()[..]].concat();
+    match channel.send(&answer(failure), &lent) {
+        Ok(()) => true,
+        // Too many files on their way, or no memory: whoever asked can ask again.
+        Err(error) => {
+            let error = error.raw_os_error().unwrap_or(libc::EIO);
+            channel.send(&answer(error), &[]).is_ok()
+        }
     }
 }

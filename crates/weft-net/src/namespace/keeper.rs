@@ -29,8 +29,8 @@ pub const SOCKETS_PER_FAMILY: usize = 3;
 const DNS_PORT: u16 = 53;
 
 /// Keeps the namespaces, and ends this process in the end.
-pub fn run(plan: &Plan, control: &Channel, sockets: &Channel) -> ! {
-    let kept = std::panic::catch_unwind(|| keep(plan, control, sockets));
+pub fn run(plan: &Plan, control: &Channel, sockets: &Channel, lifeline: &OwnedFd) -> ! {
+    let kept = std::panic::catch_unwind(|| keep(plan, control, sockets, lifeline));
     let code = i32::from(!matches!(kept, Ok(Ok(()))));
     leave(code)
 }
@@ -41,7 +41,7 @@ fn leave(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-fn keep(plan: &Plan, control: &Channel, sockets: &Channel) -> io::Result<()> {
+fn keep(plan: &Plan, control: &Channel, sockets: &Channel, lifeline: &OwnedFd) -> io::Result<()> {
     let (signals, mask) = block_signals()?;
     set_name(c"weft-keeper")?;
     // What the command leaves behind becomes a child of this process.
@@ -57,7 +57,7 @@ fn keep(plan: &Plan, control: &Channel, sockets: &Channel) -> io::Result<()> {
     control.report(&Report::Ready, &lent)?;
     drop(files);
     let mut running = Running { plan, mask, terminal: Terminal::open(), command: None };
-    let result = running.serve(control, sockets, &signals);
+    let result = running.serve(control, sockets, lifeline, &signals);
     running.end_all();
     result
 }
@@ -145,6 +145,7 @@ impl Running<'_> {
         &mut self,
         control: &Channel,
         sockets: &Channel,
+        lifeline: &OwnedFd,
         signals: &SignalFile,
     ) -> io::Result<()> {
         let mut serve_sockets = true;
@@ -152,6 +153,7 @@ impl Running<'_> {
             let mut files = vec![
                 PollFd::new(control, PollFlags::IN),
                 PollFd::new(signals, PollFlags::IN),
+                PollFd::new(lifeline, PollFlags::empty()),
                 PollFd::new(sockets, PollFlags::IN),
             ];
             if !serve_sockets {
@@ -162,6 +164,9 @@ impl Running<'_> {
                 other => other?,
             };
             let ready: Vec<bool> = files.iter().map(|file| !file.revents().is_empty()).collect();
+            if ready[2] {
+                return Ok(()); // It is closed, which is the only thing that happens to it.
+            }
             if ready[1] {
                 signals.empty()?;
                 if self.reap(control)? {
@@ -174,9 +179,9 @@ impl Running<'_> {
                     None => return Ok(()),
                 }
             }
-            if ready.get(2) == Some(&true) {
+            if ready.get(3) == Some(&true) {
                 // The proxy may have given up its network inside, and still wait for the command.
-                serve_sockets = inside::serve(sockets)?;
+                serve_sockets = inside::serve(sockets);
             }
         }
     }

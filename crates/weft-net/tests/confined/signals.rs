@@ -1,12 +1,15 @@
 //! How a confined command ends, and what is left then: nothing.
 
 use crate::Case;
-use crate::lab::{Running, User, is_inhabited, output, processes_with, signal, wait_until};
+use crate::lab::{
+    Running, User, is_inhabited, output, processes_with, signal, this_program, wait_until,
+};
 
 pub const CASES: &[Case] = &[
     ("exit codes are passed through", exit_codes_are_passed_through),
     ("signals are passed on", signals_are_passed_on),
     ("what is left behind ends", what_is_left_behind_ends),
+    ("a lack of files is an error", a_lack_of_files_is_an_error),
     ("a killed proxy takes all with it", a_killed_proxy_takes_all_with_it),
     ("a killed keeper takes the command with it", a_killed_keeper_takes_the_command_with_it),
 ];
@@ -72,6 +75,24 @@ fn what_is_left_behind_ends(user: User) {
     let namespaces = [running.wait_for("net:"), running.wait_for("mnt:")];
     assert_eq!(running.end().code(), Some(3));
     nothing_is_left(&token, &namespaces);
+}
+
+fn a_lack_of_files_is_an_error(user: User) {
+    let token = token("files", user);
+    let mut worked = Vec::new();
+    for most in (4..40).step_by(2) {
+        let mut limited = user.command("timeout");
+        limited.args(["--signal=KILL", "60", "prlimit", &format!("--nofile={most}")]);
+        limited.arg(this_program()).args(["--probe", "--", "sh", "-c", "exit 7", &token]);
+        limited.env("RUST_BACKTRACE", "0");
+        let status = output(limited).status;
+        // It worked, or it failed with an error or a panic of the probe: it did not hang.
+        assert!([Some(7), Some(101), Some(125), Some(126)].contains(&status.code()), "{status}");
+        worked.push(status.code() == Some(7));
+        nothing_is_left(&token, &[]);
+    }
+    assert!(!worked[0] && worked[worked.len() - 1], "{worked:?}");
+    assert!(worked.is_sorted(), "more files do no harm: {worked:?}");
 }
 
 fn a_killed_proxy_takes_all_with_it(user: User) {
