@@ -220,6 +220,8 @@ async fn serve(
         // Who asks twice does not want to wait.
         _ = weft_net::terminated() => {}
     }
+    // What is accepted from now on would be cut off in its midst; what is not fails to connect.
+    drop(running);
     if let Some(joined) = joined {
         joined.leave(&world).await;
     }

@@ -48,15 +48,28 @@ impl Link {
     }
 }
 
+/// How much of what still comes is thrown away at the end of a connection, in bytes.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
 /// The bytes of a connection.
 pub(super) struct Io {
     stream: Box<dyn Stream>,
     link: Rc<Link>,
+    /// How much may still be read and thrown away at the end.
+    linger: usize,
+    is_shut: bool,
 }
 
 impl Io {
     pub(super) fn new(stream: Box<dyn Stream>, link: Rc<Link>) -> Io {
-        Io { stream, link }
+        Io { stream, link, linger: 0, is_shut: false }
+    }
+
+    /// As [`Io::new`], for the side that ends the connection: it does so only once the peer has, or
+    /// has sent too much. A close with unread bytes, such as a last window update, would reset the
+    /// connection, and the peer might never read the last answers and GOAWAY.
+    pub(super) fn lingering(stream: Box<dyn Stream>, link: Rc<Link>) -> Io {
+        Io { linger: LINGER_BYTES_MAX, ..Io::new(stream, link) }
     }
 }
 
@@ -103,6 +116,17 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_close(cx).map_err(|error| self.link.keep(error))
+        if !self.is_shut {
+            ready!(self.stream.poll_close(cx)).map_err(|error| self.link.keep(error))?;
+            self.is_shut = true;
+        }
+        let mut unread = [0; 4096];
+        while self.linger > 0 {
+            match ready!(self.stream.poll_read(cx, &mut unread)) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.linger = self.linger.saturating_sub(count),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -78,7 +78,7 @@ impl Server {
     /// Takes over `stream`, of which no byte was read.
     pub fn new(stream: Box<dyn Stream>, clock: Rc<dyn Clock>) -> Server {
         let link = Rc::<Link>::default();
-        let handshake = builder().handshake(Io::new(stream, Rc::clone(&link)));
+        let handshake = builder().handshake(Io::lingering(stream, Rc::clone(&link)));
         Server {
             state: State::Opening(Box::new(handshake)),
             link,
