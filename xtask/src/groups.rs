@@ -107,6 +107,20 @@ pub const GROUPS: &[Group] = &[
         }),
     },
     Group {
+        name: "mesh",
+        shows: "whole meshes of real processes under load, restarts, kills and foreign programs",
+        budget: Duration::from_secs(420),
+        packages: &["curl", "python3", "python3-venv"],
+        rights: Rights::None,
+        work: Work::Cargo(Cargo {
+            target: Some(("weft", "mesh")),
+            // Tests that wait, and tests that take turns, leave the processors to others.
+            arguments: &["test", "--package=weft", "--test=mesh", "--", "--test-threads=8"],
+            env: &[],
+            proof: Proof::Tests,
+        }),
+    },
+    Group {
         name: "sim",
         shows: "the mesh in one process, under faults drawn from seeds",
         budget: Duration::from_secs(480),

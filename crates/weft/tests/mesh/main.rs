@@ -1,0 +1,15 @@
+//! Whole meshes of real processes on the loopback, under load and faults: what the mesh promises,
+//! proved from outside.
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+mod app;
+mod authorization;
+mod identity;
+mod killed;
+mod lab;
+mod load;
+mod metrics;
+mod outage;
+mod rolling;
+mod shift;
