@@ -1,5 +1,8 @@
 //! Files that are made from code: written by `cargo xtask generate`, compared by `check`.
 
+mod licences;
+mod reasons;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -10,7 +13,8 @@ use anyhow::{Context, Result};
 type Generator = (&'static str, fn() -> Result<String>);
 
 /// Every generated file. A new one is a new line here, and is committed like any other file.
-const GENERATORS: &[Generator] = &[];
+const GENERATORS: &[Generator] =
+    &[("docs/licences.md", licences::page), ("docs/reasons.md", reasons::page)];
 
 /// Writes every generated file that is not as it should be, and says which.
 ///

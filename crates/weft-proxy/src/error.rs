@@ -91,13 +91,13 @@ pub enum ProxyError {
         /// The address that was called.
         address: SocketAddr,
     },
-    /// The rules of the Service are for other requests.
+    /// No rule of the routes of what was called matches the request.
     #[error("no rule of the routes of {destination} matches the request")]
     NoRoute {
         /// What was called.
         destination: String,
     },
-    /// The rule leads nowhere.
+    /// The rule names no backend, or one that is not there.
     #[error("{route}, spec.rules[{rule}].backendRefs: {why}")]
     NoBackend {
         /// The route.
@@ -121,7 +121,7 @@ pub enum ProxyError {
         /// The workload.
         workload: String,
     },
-    /// What guards the port lets it not through.
+    /// The policies that guard the port do not let it through.
     #[error(
         "{} may not{}", peer.as_deref().unwrap_or("a caller without identity"),
         denied_by(*why, rule.as_deref())
@@ -134,7 +134,7 @@ pub enum ProxyError {
         /// Who called.
         peer: Option<String>,
     },
-    /// Not all that guards the port is known.
+    /// Not all policies that guard the port are known yet.
     #[error("what guards this port is not all there yet: {missing}")]
     PolicyPending {
         /// What is missing.
@@ -279,10 +279,10 @@ pub enum ProxyError {
     /// What guards the port forbids by now what it allowed before.
     #[error("{0}; it was allowed before a change")]
     PolicyChanged(Box<ProxyError>),
-    /// A peer that opened no tunnel properly.
+    /// No mutual TLS with a peer that wanted to open a tunnel.
     #[error("no mutual TLS with the caller: {0}")]
     InboundHandshake(HandshakeError),
-    /// A peer that took too long for it.
+    /// A peer that opened no tunnel in time.
     #[error("the caller did not open a tunnel within 10 s")]
     InboundTimeout,
     /// A tunnel whose opening is malformed.
