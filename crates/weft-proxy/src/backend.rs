@@ -4,7 +4,7 @@ mod counts;
 mod endpoint;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -262,7 +262,8 @@ impl Tried {
 /// The backends that a worker has used.
 #[derive(Default)]
 pub(crate) struct Backends {
-    known: RefCell<HashMap<DestinationName, Rc<Backend>>>,
+    /// In an order of their own, so that a run can be repeated.
+    known: RefCell<BTreeMap<DestinationName, Rc<Backend>>>,
     /// Endpoints that are no more, but that requests are still under way at.
     gone: RefCell<Vec<Weak<Endpoint>>>,
 }

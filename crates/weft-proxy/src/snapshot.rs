@@ -60,7 +60,7 @@ pub(crate) struct WorkloadView {
 }
 
 /// What a [`Destination`] is, which names it in records.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DestinationName {
     /// A port of a Service.
     Service(ObjectName, Port),

@@ -1,9 +1,11 @@
 //! The scenarios that `weft-sim` plays.
 
 mod echo;
+mod mesh;
 mod requests;
 
 use crate::scenario::Scenario;
 
 /// All scenarios, by subject.
-pub const SCENARIOS: &[Scenario] = &[echo::LOSS, echo::FAULTS, requests::CALM, requests::FAULTS];
+pub const SCENARIOS: &[Scenario] =
+    &[echo::LOSS, echo::FAULTS, requests::CALM, requests::FAULTS, mesh::ROLLOUTS, mesh::FAULTS];

@@ -49,16 +49,16 @@ fn options() -> SimulationOptions {
     options
 }
 
-fn address(text: &str) -> SocketAddr {
+pub(super) fn address(text: &str) -> SocketAddr {
     text.parse().expect("it is written as an address")
 }
 
-fn identity(name: &str) -> SpiffeId {
+pub(super) fn identity(name: &str) -> SpiffeId {
     format!("spiffe://weft.test/ns/shop/sa/{name}").parse().expect("it is written as an identity")
 }
 
 /// How often each request was executed, by its number.
-type Executed = Rc<RefCell<BTreeMap<String, u32>>>;
+pub(super) type Executed = Rc<RefCell<BTreeMap<String, u32>>>;
 
 /// The client's host and the server's, each with its proxy.
 struct Mesh {
@@ -94,7 +94,10 @@ impl Mesh {
         let inbound = Inbound::fixed(listen, workload(), 1, domain.trust_domain(), ports);
         start_proxy(&self.server, identity("web"), vec![], vec![inbound]);
         let (world, executed) = (self.server.world(), self.executed.clone());
-        drop(self.server.spawn(async move { serve(world, seed, executed).await }));
+        drop(
+            self.server
+                .spawn(async move { serve(world, address("10.0.0.2:8080"), seed, executed).await }),
+        );
     }
 }
 
@@ -107,9 +110,13 @@ fn port() -> Port {
 }
 
 /// An application that answers each request with the request's own body.
-async fn serve(world: World, seed: u64, executed: Executed) -> io::Result<()> {
-    let mut listener =
-        world.network.listen(address("10.0.0.2:8080"), ListenerOptions::default())?;
+pub(super) async fn serve(
+    world: World,
+    at: SocketAddr,
+    seed: u64,
+    executed: Executed,
+) -> io::Result<()> {
+    let mut listener = world.network.listen(at, ListenerOptions::default())?;
     for number in 0u64.. {
         let mut accepted = listener.accept().await?;
         let (world, executed) = (world.clone(), executed.clone());
@@ -228,15 +235,18 @@ async fn read_body(
 }
 
 /// An application that calls: one connection, until it breaks or ends.
-struct Caller {
-    world: World,
-    random: Random,
+pub(super) struct Caller {
+    pub(super) world: World,
+    /// Where its proxy listens.
+    at: SocketAddr,
+    body_bytes_max: usize,
+    pub(super) random: Random,
     stream: Option<(Box<dyn Stream>, Vec<u8>)>,
 }
 
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// It was answered with this status, and a body that is the request's own or is not.
     Answered(u16, bool),
     /// The connection broke before the answer was complete.
@@ -244,9 +254,20 @@ enum Outcome {
 }
 
 impl Caller {
-    async fn ask(&mut self, method: &str, number: &str) -> Result<Outcome, SimError> {
+    /// A caller whose proxy listens at `at`.
+    pub(super) fn new(
+        world: World,
+        at: SocketAddr,
+        body_bytes_max: usize,
+        random: Random,
+    ) -> Caller {
+        Caller { world, at, body_bytes_max, random, stream: None }
+    }
+
+    /// Sends a request, and says what became of it.
+    pub(super) async fn ask(&mut self, method: &str, number: &str) -> Result<Outcome, SimError> {
         let body: Vec<u8> = if method == "POST" {
-            let bytes = self.random.size(0, BODY_BYTES_MAX);
+            let bytes = self.random.size(0, self.body_bytes_max);
             (0..bytes).map(|_| self.random.next().to_le_bytes()[0]).collect()
         } else {
             Vec::new()
@@ -272,7 +293,7 @@ impl Caller {
     async fn exchange(&mut self, request: &[u8]) -> io::Result<(u16, Vec<u8>)> {
         let (mut stream, mut input) = match self.stream.take() {
             Some(kept) => kept,
-            None => (self.world.network.connect(address("10.0.0.1:9001")).await?, Vec::new()),
+            None => (self.world.network.connect(self.at).await?, Vec::new()),
         };
         stream.write_all(request).await?;
         let mut head = ResponseHead::default();
@@ -296,7 +317,7 @@ impl Caller {
 
 fn caller(mesh: &Mesh, seed: u64, task: usize) -> Caller {
     let random = Random::derive(seed, &format!("caller {task}"));
-    Caller { world: mesh.client.world(), random, stream: None }
+    Caller::new(mesh.client.world(), address("10.0.0.1:9001"), BODY_BYTES_MAX, random)
 }
 
 fn play_calm(sim: &Simulation) -> Result<(), SimError> {
@@ -327,7 +348,7 @@ fn play_calm(sim: &Simulation) -> Result<(), SimError> {
 }
 
 /// Each request that was executed was executed as often as `is_allowed` allows.
-fn require_once(
+pub(super) fn require_once(
     executed: &Executed,
     is_allowed: impl Fn(u32, &str) -> bool,
 ) -> Result<(), SimError> {
