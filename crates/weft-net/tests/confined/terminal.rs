@@ -8,7 +8,7 @@ use crate::lab::{Running, User, this_program};
 pub const CASES: &[Case] = &[
     ("the command has the terminal, and gives it back", the_command_has_the_terminal),
     ("control-c reaches the command alone", control_c_reaches_the_command),
-    ("control-c reaches the end of a pipeline", control_c_reaches_a_pipeline),
+    ("control-c reaches a command in a pipeline", control_c_reaches_a_pipeline),
     ("a stopped command goes on with the shell's help", a_stopped_command_goes_on),
     ("a command in the background can come forward", a_command_comes_forward),
 ];
@@ -62,10 +62,10 @@ fn control_c_reaches_the_command(user: User) {
 }
 
 fn control_c_reaches_a_pipeline(user: User) {
-    // `cat` ends with the pipe, and not by the signal, which the whole job gets.
+    // The whole job gets the signal: `cat` is deaf to it, and ends with the pipe.
     let trap = "trap \"echo got INT; exit 9\" INT";
     let line = format!(
-        "trap : INT; $0 sh -c \"{}; sleep 1000 & echo ready; wait\" | (trap : INT; cat; cat)",
+        "trap : INT; $0 sh -c \"{}; sleep 1000 & echo ready; wait\" | (trap \"\" INT; exec cat)",
         trap.replace('"', "\\\"")
     );
     let mut running = on_terminal(user, "sh -c", &line);
