@@ -1,10 +1,17 @@
 //! What the command line, proxies and the control plane say to each other, as JSON.
 
+mod ca;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use weft_crd::Finding;
+
+pub use ca::{
+    CaStatus, Holder, IntermediateStatus, Phase, RevokeRequest, RevokeResponse, RevokedSerial,
+    RootStatus, RotateRequest, RotationStatus,
+};
 
 /// Resources to be made so.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -187,6 +194,16 @@ pub struct IssueResponse {
     pub roots_pem: String,
     /// The number of this set of roots: a greater one is newer.
     pub trust_sequence: u64,
+    /// The identities that are not to be trusted all the same.
+    #[serde(default)]
+    pub revoked_identities: Vec<String>,
+    /// The certificates that are not to be trusted all the same, by serial number.
+    #[serde(default)]
+    pub revoked_serials: Vec<String>,
+    /// The hash of the key of the root below which certificates are to be renewed at once, while
+    /// another root is on its way out.
+    #[serde(default)]
+    pub renew_below: Option<String>,
 }
 
 /// A workload that registers itself, proved by its certificate.

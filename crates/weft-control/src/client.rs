@@ -8,8 +8,9 @@ use weft_identity::{AdminCredential, SvidSlot};
 use weft_world::World;
 
 use crate::api::{
-    AppliedObject, ApplyRequest, ApplyResponse, ListResponse, ObjectKey, Refusal, StatusResponse,
-    StoredObject, TokenRequest, TokenResponse, WatchEvent,
+    AppliedObject, ApplyRequest, ApplyResponse, CaStatus, ListResponse, ObjectKey, Refusal,
+    RevokeRequest, RevokeResponse, RotateRequest, StatusResponse, StoredObject, TokenRequest,
+    TokenResponse, WatchEvent,
 };
 use crate::line::Line;
 use crate::routes::NO_NAMESPACE;
@@ -89,6 +90,32 @@ impl Client {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<StatusResponse, ClientError> {
         self.call(Method::GET, "/api/v1/status", Vec::new()).await
+    }
+
+    /// How it stands with the certificate authority.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ca_status(&self) -> Result<CaStatus, ClientError> {
+        self.call(Method::GET, "/api/v1/ca", Vec::new()).await
+    }
+
+    /// See [`crate::Ca::revoke`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke(&self, request: &RevokeRequest) -> Result<RevokeResponse, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.line.broken(&error))?;
+        self.call(Method::POST, "/api/v1/ca/revoke", body).await
+    }
+
+    /// See [`crate::Ca::rotate`] and [`crate::Ca::abort`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rotate(&self, request: &RotateRequest) -> Result<CaStatus, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.line.broken(&error))?;
+        self.call(Method::POST, "/api/v1/ca/rotate", body).await
     }
 
     /// See [`crate::Resources::get`].

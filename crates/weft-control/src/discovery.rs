@@ -16,14 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
-use weft_identity::{TrustBundle, TrustSlot};
-use weft_model::{Revocation, RootCertificate, SerialNumber, ValueError};
+use weft_identity::TrustSlot;
 use weft_store::{Batch, DocumentKey, Expectation, Filter, Item, Store, StoreError};
 use weft_wire::Object;
 use weft_world::{Clock, World};
 
 use self::addresses::Addresses;
 use self::state::State;
+use crate::ca::Ca;
 
 /// The name of the value that tells one life of the store from another.
 const EPOCH: &str = "discovery/epoch";
@@ -54,7 +54,7 @@ pub struct Discovery(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    trust: TrustSlot,
+    ca: Ca,
     clock: Arc<dyn Clock + Send + Sync>,
     state: Mutex<State>,
     addresses: Mutex<Addresses>,
@@ -65,7 +65,7 @@ struct Inner {
 }
 
 impl Discovery {
-    /// Discovery over `store`, which gets a Mesh of the trust domain of `trust` if it has none.
+    /// Discovery over `store`, which gets a Mesh of the trust domain of `ca` if it has none.
     ///
     /// Moments are those of `clock`; it must be the one by which the store is written to.
     ///
@@ -75,9 +75,9 @@ impl Discovery {
         world: &World,
         clock: Arc<dyn Clock + Send + Sync>,
         store: Arc<dyn Store>,
-        trust: TrustSlot,
+        ca: Ca,
     ) -> Result<Discovery, DiscoveryError> {
-        make_mesh(&*store, &trust, &*clock)?;
+        make_mesh(&*store, ca.trust(), &*clock)?;
         let epoch = epoch(&*store, world.entropy.next(), &*clock)?;
         let (addresses, unreadable) = Addresses::load(&store.list_values(addresses::PREFIX)?);
         if let Some(name) = unreadable.into_iter().next() {
@@ -89,7 +89,7 @@ impl Discovery {
         let (progress, _) = watch::channel(0);
         let discovery = Discovery(Arc::new(Inner {
             store,
-            trust,
+            ca,
             clock,
             state: Mutex::new(state),
             addresses: Mutex::new(addresses),
@@ -107,8 +107,8 @@ impl Discovery {
     /// [`DiscoveryError::Trust`]; proxies keep the trust that they have.
     pub fn renew_trust(&self) -> Result<(), DiscoveryError> {
         let trust = {
-            let trust = self.0.trust.load();
-            told(trust.bundle()).map_err(|error| DiscoveryError::Trust(error.to_string()))?
+            let trust = self.0.ca.trust().load();
+            trust.bundle().to_model().map_err(|error| DiscoveryError::Trust(error.to_string()))?
         };
         let mut state = self.state();
         let put = state.put(Object::Trust(Arc::new(trust)), self.0.clock.now());
@@ -121,6 +121,11 @@ impl Discovery {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many streams there have been.
+    pub(crate) fn seats(&self) -> u64 {
+        self.state().seats
+    }
+
     pub(crate) fn addresses(&self) -> MutexGuard<'_, Addresses> {
         self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,8 +134,8 @@ impl Discovery {
         &self.0.store
     }
 
-    pub(crate) fn trust(&self) -> &TrustSlot {
-        &self.0.trust
+    pub(crate) fn ca(&self) -> &Ca {
+        &self.0.ca
     }
 
     pub(crate) fn clock(&self) -> &(dyn Clock + Send + Sync) {
@@ -183,20 +188,4 @@ fn epoch(store: &dyn Store, drawn: u64, clock: &dyn Clock) -> Result<u64, Discov
     let item = Item::put_value(EPOCH, format!("{drawn:016x}").into_bytes());
     store.apply(Batch { now: clock.now(), wall: clock.wall(), items: vec![item] })?;
     Ok(drawn)
-}
-
-/// `bundle` as proxies are told of it. Revoked root keys are told by leaving their roots out.
-fn told(bundle: &TrustBundle) -> Result<weft_model::Trust, ValueError> {
-    let revocations = bundle.revocations();
-    let trusted = bundle.roots().iter().filter(|(key, _)| !revocations.roots.contains(key));
-    let serials = revocations.serials.keys();
-    let serials = serials.map(|serial| SerialNumber::new(serial.as_bytes()));
-    let serials = serials.map(|serial| serial.map(Revocation::Serial));
-    let identities = revocations.identities.iter().cloned().map(Revocation::Identity).map(Ok);
-    Ok(weft_model::Trust {
-        domain: bundle.trust_domain().clone(),
-        sequence: bundle.sequence(),
-        roots: trusted.map(|(_, root)| RootCertificate::new(root)).collect::<Result<_, _>>()?,
-        revoked: serials.chain(identities).collect::<Result<_, _>>()?,
-    })
 }

@@ -1,20 +1,21 @@
 //! Who gets an identity: holders of join tokens, and workloads that renew theirs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use thiserror::Error;
 use weft_identity::{
-    Authority, Bearer, CertificateDer, ControlAddress, Grant, JoinRecord, JoinRequest, JoinToken,
-    KeyHash, LEAF_LIFETIME, RandomnessError, Refusal, SignError, TrustSlot,
+    Bearer, CertificateDer, ControlAddress, Grant, Issued, JoinRecord, JoinRequest, JoinToken,
+    KeyHash, PeerFacts, RandomnessError, Refusal, SignError,
 };
 use weft_model::{NameError, ObjectName, SpiffeId};
 use weft_store::{Batch, Expectation, Item, Store, StoreError};
 use weft_world::{Moment, UnixTime};
 
 use crate::api::{IssueRequest, IssueResponse, TokenRequest, TokenResponse};
+use crate::ca::Ca;
 use crate::grants;
 
 /// The name of a join token's record among the values of the store.
@@ -35,6 +36,13 @@ pub enum IssueError {
     /// The peer of a renewal proved nothing, or is not to be trusted any more.
     #[error("renewal needs a valid certificate of this mesh: {0}")]
     Unproved(String),
+    /// The identity is revoked.
+    #[error(
+        "the identity {0} is revoked: nobody gets a certificate of it before an administrator \
+         lets it in again (`weft ca revoke --identity {account} --undo`)",
+        account = .0.service_account()
+    )]
+    Revoked(SpiffeId),
     /// The request names something that is no name.
     #[error("{field}: {source}")]
     Name {
@@ -72,6 +80,7 @@ impl IssueError {
             IssueError::Refused(Refusal::Unknown) => ("token-refused", 401),
             IssueError::Refused(_) => ("token-refused", 403),
             IssueError::Unproved(_) => ("not-proved", 401),
+            IssueError::Revoked(_) => ("identity-revoked", 403),
             IssueError::Name { .. } | IssueError::Field { .. } | IssueError::Sign(_) => {
                 ("invalid", 422)
             }
@@ -82,36 +91,13 @@ impl IssueError {
     }
 }
 
-/// The place of what signs: all who share it see a new one at once. A clone is the same place.
-#[derive(Clone, Debug)]
-pub struct AuthoritySlot(Arc<Mutex<Arc<Authority>>>);
-
-impl AuthoritySlot {
-    /// A place with `authority` in it.
-    pub fn new(authority: Authority) -> AuthoritySlot {
-        AuthoritySlot(Arc::new(Mutex::new(Arc::new(authority))))
-    }
-
-    /// What signs now.
-    pub fn load(&self) -> Arc<Authority> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// From now on, `authority` signs.
-    pub fn replace(&self, authority: Authority) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
-    }
-}
-
 /// Hands out tokens and certificates.
 #[derive(Clone)]
 pub struct Issuer {
     /// Where tokens are recorded.
     pub store: Arc<dyn Store>,
-    /// What signs.
-    pub authority: AuthoritySlot,
-    /// Whom a renewing workload must descend from, and what is revoked.
-    pub trust: TrustSlot,
+    /// What signs, and what is revoked.
+    pub ca: Ca,
     /// How holders of a token reach this control plane.
     pub address: ControlAddress,
     /// How they know that it is this one.
@@ -182,16 +168,18 @@ impl Issuer {
             let record: JoinRecord = serde_json::from_slice(&value.bytes)
                 .map_err(|error| IssueError::Record(error.to_string()))?;
             let rest = record.redeem(&bearer.secret, &wanted, wall)?;
-            let identity = SpiffeId::new(
-                self.authority.load().trust_domain().clone(),
-                wanted.service_account.clone(),
-            );
-            let response = self.sign(request, &identity, wall)?;
+            let trust_domain = self.ca.trust().load().bundle().trust_domain().clone();
+            let identity = SpiffeId::new(trust_domain, wanted.service_account.clone());
+            let turn = self.ca.turn();
+            if turn.is_revoked(&identity) {
+                return Err(IssueError::Revoked(identity));
+            }
+            let (drafted, record) = turn.sign(&csr(request)?, &identity, wall, None)?;
             let item = record_item(&rest)?.expecting(Expectation::Version(value.version));
             let more = grants::more(&*self.store, &wanted.service_account, &wanted.services)?;
-            let items = std::iter::once(item).chain(more).collect();
+            let items = std::iter::once(item).chain(more).chain(record).collect();
             match self.store.apply(Batch { now, wall, items }) {
-                Ok(_) => break response,
+                Ok(_) => break self.response(&identity, &turn.recorded(drafted)),
                 Err(StoreError::Conflict(_)) if tries > 0 => tries -= 1,
                 Err(error) => return Err(error.into()),
             }
@@ -199,46 +187,84 @@ impl Issuer {
         Ok(response)
     }
 
-    /// Exchanges a valid certificate for a new one of the same identity.
+    /// Exchanges a valid certificate for a new one of the same identity. Waits for the disk.
     ///
     /// # Errors
-    /// [`IssueError::Unproved`], [`IssueError::Sign`].
+    /// [`IssueError`]. Nothing is handed out before it is on record.
     pub fn renew(
         &self,
         certificates: &[CertificateDer<'static>],
         request: &IssueRequest,
+        now: Moment,
         wall: UnixTime,
     ) -> Result<IssueResponse, IssueError> {
-        let trust = self.trust.load();
-        let unproved = |reason: String| IssueError::Unproved(reason);
-        let facts = trust.facts(certificates, wall).map_err(|error| unproved(error.to_string()))?;
-        // A connection outlives what was judged when it began.
-        trust.judge(&facts, wall).map_err(|reason| unproved(reason.to_string()))?;
+        // Before it is asked what is revoked.
+        let turn = self.ca.turn();
+        let facts = self.prove(certificates, wall)?;
         let asked = name("serviceAccount", &request.service_account)?;
         if asked != *facts.identity.service_account() {
-            return Err(unproved(format!("{} asks to be {asked}", facts.identity)));
+            let reason = format!("{} asks to be {asked}", facts.identity);
+            return Err(IssueError::Unproved(reason));
         }
-        self.sign(request, &facts.identity, wall)
+        let PeerFacts { identity, serial, .. } = &facts;
+        let (drafted, items) = turn.sign(&csr(request)?, identity, wall, Some(*serial))?;
+        self.store.apply(Batch { now, wall, items })?;
+        Ok(self.response(identity, &turn.recorded(drafted)))
     }
 
-    fn sign(
+    /// Notes that the holder of a certificate uses it: the one that it renewed is in use no more.
+    ///
+    /// # Errors
+    /// [`IssueError::Unproved`].
+    pub fn installed(
         &self,
-        request: &IssueRequest,
-        identity: &SpiffeId,
+        certificates: &[CertificateDer<'static>],
         wall: UnixTime,
-    ) -> Result<IssueResponse, IssueError> {
-        let message = "it is not base64 of a PKCS#10 request in DER";
-        let csr =
-            BASE64.decode(&request.csr).map_err(|_| IssueError::Field { field: "csr", message })?;
-        let issued = self.authority.load().sign(&csr, identity, wall, LEAF_LIFETIME)?;
-        let trust = self.trust.load();
-        Ok(IssueResponse {
+    ) -> Result<(), IssueError> {
+        self.ca.proved(&self.prove(certificates, wall)?);
+        Ok(())
+    }
+
+    /// Notes that the holder of a certificate ends; `seats` is how many streams there were.
+    pub(crate) fn ended(
+        &self,
+        certificates: &[CertificateDer<'static>],
+        wall: UnixTime,
+        seats: u64,
+    ) {
+        if let Ok(facts) = self.prove(certificates, wall) {
+            self.ca.left(&facts, seats);
+        }
+    }
+
+    /// Who the peer is.
+    fn prove(
+        &self,
+        certificates: &[CertificateDer<'static>],
+        wall: UnixTime,
+    ) -> Result<PeerFacts, IssueError> {
+        self.ca.prove(certificates, wall).map_err(IssueError::Unproved)
+    }
+
+    fn response(&self, identity: &SpiffeId, issued: &Issued) -> IssueResponse {
+        let trust = self.ca.trust().load();
+        let bundle = trust.bundle();
+        let revocations = bundle.revocations();
+        IssueResponse {
             identity: identity.to_string(),
             chain_pem: issued.chain_pem(),
-            roots_pem: trust.bundle().roots_pem(),
-            trust_sequence: trust.bundle().sequence(),
-        })
+            roots_pem: bundle.roots_pem(),
+            trust_sequence: bundle.sequence(),
+            revoked_identities: revocations.identities.iter().map(ToString::to_string).collect(),
+            revoked_serials: revocations.serials.keys().map(ToString::to_string).collect(),
+            renew_below: bundle.renew_below().map(|root| root.to_string()),
+        }
     }
+}
+
+fn csr(request: &IssueRequest) -> Result<Vec<u8>, IssueError> {
+    let message = "it is not base64 of a PKCS#10 request in DER";
+    BASE64.decode(&request.csr).map_err(|_| IssueError::Field { field: "csr", message })
 }
 
 fn name(field: &'static str, text: &str) -> Result<ObjectName, IssueError> {

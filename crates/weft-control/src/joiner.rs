@@ -5,9 +5,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::Method;
 use thiserror::Error;
 use weft_identity::{
-    Credentials, CredentialsError, JoinToken, Request, RequestError, SvidSlot, TrustBundle,
+    Credentials, CredentialsError, JoinToken, KeyHash, Request, RequestError, Serial, SvidSlot,
+    TrustBundle,
 };
-use weft_model::{IdentityError, ObjectName, SpiffeId};
+use weft_model::{
+    IdentityError, ObjectName, Revocation, SerialNumber, SpiffeId, TrustDomain, ValueError,
+};
 use weft_world::World;
 
 use crate::api::{IssueRequest, IssueResponse};
@@ -36,6 +39,12 @@ impl From<CredentialsError> for JoinError {
 
 impl From<IdentityError> for JoinError {
     fn from(error: IdentityError) -> JoinError {
+        JoinError::Answer(error.to_string())
+    }
+}
+
+impl From<ValueError> for JoinError {
+    fn from(error: ValueError) -> JoinError {
         JoinError::Answer(error.to_string())
     }
 }
@@ -99,8 +108,39 @@ impl Joiner {
         }
         let svid = request.finish_pem(answer.chain_pem.as_bytes(), &identity)?;
         let trust_domain = identity.trust_domain().clone();
-        let roots = TrustBundle::from_pem(trust_domain, answer.roots_pem.as_bytes())?;
-        let bundle = roots.under_sequence(answer.trust_sequence);
+        let bundle = bundle(trust_domain, &answer)?;
         Ok(Credentials { svid, bundle })
     }
+
+    /// Has it known that the certificate in `svid` is in use, and none before it any more.
+    ///
+    /// # Errors
+    /// [`JoinError::Client`].
+    pub async fn installed(&mut self, svid: &SvidSlot) -> Result<(), JoinError> {
+        self.line.svid = svid.clone();
+        let done: serde_json::Value =
+            self.line.call(Method::POST, "/api/v1/installed", Vec::new()).await?;
+        drop(done);
+        Ok(())
+    }
+}
+
+/// Whom to trust, as an answer says: roots and revocations, as discovery would bring them.
+fn bundle(trust_domain: TrustDomain, answer: &IssueResponse) -> Result<TrustBundle, JoinError> {
+    let unreadable = |what: &str| JoinError::Answer(format!("`{what}` cannot be read"));
+    let roots = TrustBundle::from_pem(trust_domain, answer.roots_pem.as_bytes())?;
+    let mut trust = roots.under_sequence(answer.trust_sequence).to_model()?;
+    for identity in &answer.revoked_identities {
+        trust.revoked.insert(Revocation::Identity(identity.parse()?));
+    }
+    for text in &answer.revoked_serials {
+        let serial: Serial = text.parse().map_err(|_| unreadable(text))?;
+        let serial = SerialNumber::new(serial.as_bytes())?;
+        trust.revoked.insert(Revocation::Serial(serial));
+    }
+    if let Some(text) = &answer.renew_below {
+        let root: KeyHash = text.parse().map_err(|_| unreadable(text))?;
+        trust.renew_below = Some(*root.as_bytes());
+    }
+    Ok(TrustBundle::from_model(&trust)?)
 }

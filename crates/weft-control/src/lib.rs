@@ -1,6 +1,6 @@
 //! The control plane: takes the resources that users apply, and keeps them.
 //!
-//! [`Resources`] keeps them, [`Issuer`] hands out identities, [`Discovery`] tells proxies what the
+//! [`Resources`] keeps them, [`Issuer`] hands out identities that its [`Ca`] signs, [`Discovery`] tells proxies what the
 //! resources come to and hears what they hold, [`Api`] says who may ask for what over HTTP,
 //! [`serve()`] is the port. [`Client`] is the other side for the command line, [`Joiner`] and
 //! [`Subscriber`] for proxies.
@@ -9,6 +9,7 @@
 //! (`weft-compile`'s), Kubernetes, and what happens to a request.
 
 pub mod api;
+mod ca;
 mod client;
 mod discovery;
 mod grants;
@@ -25,10 +26,11 @@ mod status;
 mod subscriber;
 mod timer;
 
+pub use ca::{Ca, CaError, Keys};
 pub use client::{Client, ClientError};
 pub use discovery::{Discovery, DiscoveryError};
 pub use io::HyperIo;
-pub use issuing::{AuthoritySlot, IssueError, Issuer};
+pub use issuing::{IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};
 pub use line::ControlPlane;
 pub use resources::{ApplyError, Resources, Watch};

@@ -221,13 +221,8 @@ impl Discovery {
         &self,
         certificates: &[CertificateDer<'static>],
     ) -> Result<PeerFacts, RegistrationError> {
-        let trust = self.trust().load();
         let wall = self.clock().wall();
-        let unproved = |reason: String| RegistrationError::Unproved(reason);
-        let facts = trust.facts(certificates, wall).map_err(|error| unproved(error.to_string()))?;
-        // A connection outlives what was judged when it began.
-        trust.judge(&facts, wall).map_err(|reason| unproved(reason.to_string()))?;
-        Ok(facts)
+        self.ca().prove(certificates, wall).map_err(RegistrationError::Unproved)
     }
 
     /// Whether the peer may speak for `workload` at all.

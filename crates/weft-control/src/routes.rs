@@ -17,9 +17,10 @@ use weft_identity::{AdminRecord, Bearer, CertificateDer};
 use weft_world::Clock;
 
 use crate::api::{
-    ApplyRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal, RegisterRequest, StoredObject,
-    TokenRequest, WatchEvent,
+    ApplyRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal, RegisterRequest,
+    RevokeRequest, RotateRequest, StoredObject, TokenRequest, WatchEvent,
 };
+use crate::ca::{self, CaError};
 use crate::discovery::Discovery;
 use crate::issuing::{IssueError, Issuer};
 use crate::registration::RegistrationError;
@@ -62,6 +63,7 @@ impl Api {
         let open = Router::new()
             .route("/api/v1/join", post(join))
             .route("/api/v1/renew", post(renew))
+            .route("/api/v1/installed", post(installed))
             .route("/api/v1/register", post(register))
             .route("/api/v1/leave", post(leave))
             .route("/api/v1/drain", post(drain))
@@ -74,6 +76,9 @@ impl Api {
             .route("/api/v1/objects/{kind}/{namespace}/{name}", object)
             .route("/api/v1/watch", get(watch))
             .route("/api/v1/status", get(status))
+            .route("/api/v1/ca", get(ca_status))
+            .route("/api/v1/ca/revoke", post(revoke))
+            .route("/api/v1/ca/rotate", post(rotate))
             .fallback(async || refuse(StatusCode::NOT_FOUND, "not-found", "there is no such path"))
             .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BYTES_MAX))
             .layer(from_fn_with_state(self.clone(), admit))
@@ -137,7 +142,47 @@ async fn renew(
     Extension(Proof(certificates)): Extension<Proof>,
     Json(request): Json<IssueRequest>,
 ) -> Response {
-    issued(api.issuer.renew(&certificates, &request, api.clock.wall()))
+    let work = move || {
+        let (now, wall) = (api.clock.now(), api.clock.wall());
+        api.issuer.renew(&certificates, &request, now, wall)
+    };
+    issued(blocking(work).await)
+}
+
+async fn installed(
+    State(api): State<Api>,
+    Extension(Proof(certificates)): Extension<Proof>,
+) -> Response {
+    let noted = api.issuer.installed(&certificates, api.clock.wall());
+    issued(noted.map(|()| serde_json::json!({})))
+}
+
+async fn ca_status(State(api): State<Api>) -> Response {
+    authority(ca::described(&api.issuer.ca, &api.discovery))
+}
+
+async fn revoke(State(api): State<Api>, Json(request): Json<RevokeRequest>) -> Response {
+    let ca = api.issuer.ca.clone();
+    let revoked = blocking(move || ca.revoke(&request)).await;
+    authority(revoked.and_then(|revoked| ca::tell(&api.discovery).map(|()| revoked)))
+}
+
+async fn rotate(State(api): State<Api>, Json(request): Json<RotateRequest>) -> Response {
+    let ca = api.issuer.ca.clone();
+    let work = move || if request.abort { ca.abort() } else { ca.rotate() };
+    let begun = blocking(work).await.and_then(|()| ca::tell(&api.discovery));
+    authority(begun.and_then(|()| ca::described(&api.issuer.ca, &api.discovery)))
+}
+
+fn authority<T: serde::Serialize>(result: Result<T, CaError>) -> Response {
+    match result {
+        Ok(value) => Json(value).into_response(),
+        Err(error) => {
+            let (reason, status) = error.reason();
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            refuse(status, reason, &error.to_string())
+        }
+    }
 }
 
 async fn register(
@@ -164,8 +209,11 @@ async fn leave(
     Extension(Proof(certificates)): Extension<Proof>,
     Json(request): Json<InstanceRequest>,
 ) -> Response {
-    let discovery = api.discovery.clone();
-    let left = blocking(move || discovery.leave(&certificates, &request)).await;
+    let (discovery, proof) = (api.discovery.clone(), certificates.clone());
+    let left = blocking(move || discovery.leave(&proof, &request)).await;
+    if left.is_ok() {
+        api.issuer.ended(&certificates, api.clock.wall(), api.discovery.seats());
+    }
     changed(&api, left).await
 }
 

@@ -14,7 +14,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper::{Method, Request, Response};
 use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinSet;
-use weft_identity::{ControlKey, ControlKeyError, TrustSlot, accept_control};
+use weft_identity::{ControlKey, ControlKeyError, accept_control};
 use weft_world::{Accepted, Listener, World};
 
 use crate::discovery::Discovery;
@@ -53,12 +53,11 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn serve(
     world: World,
     key: &ControlKey,
-    trust: &TrustSlot,
     api: Api,
     mut listener: Box<dyn Listener>,
 ) -> Result<(), ControlKeyError> {
-    let config = Arc::new(key.server_config(trust)?);
-    let discovery = api.discovery.clone();
+    let (discovery, ca) = (api.discovery.clone(), api.issuer.ca.clone());
+    let config = Arc::new(key.server_config(ca.admitted())?);
     let service = Rc::new(Service {
         discovery: discovery.clone(),
         router: api.router(),
@@ -66,6 +65,8 @@ pub async fn serve(
         world: world.clone(),
     });
     let following = discovery.run(&world);
+    let rotating = ca.run(&world, &discovery);
+    let renewing = ca.keep_renewed(&world);
     let accepting = async {
         let mut connections: JoinSet<()> = JoinSet::new();
         loop {
@@ -87,6 +88,8 @@ pub async fn serve(
     tokio::select! {
         biased;
         () = following => {}
+        () = rotating => {}
+        () = renewing => {}
         () = accepting => {}
     }
     Ok(())

@@ -142,7 +142,7 @@ fn described(
     });
     ProxyStatus {
         workload: proxy.own.as_ref().map(ToString::to_string).unwrap_or_default(),
-        identity: proxy.identity.to_string(),
+        identity: proxy.facts.identity.to_string(),
         version: proxy.version.clone(),
         connected_ms: millis(now.since(proxy.connected)),
         configuration_age_ms: newest.map(|made| millis(now.since(*made))),
@@ -155,7 +155,7 @@ fn described(
 fn title(proxy: &Proxy) -> String {
     match &proxy.own {
         Some(own) => own.to_string(),
-        None => proxy.identity.to_string(),
+        None => proxy.facts.identity.to_string(),
     }
 }
 

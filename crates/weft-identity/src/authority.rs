@@ -91,7 +91,7 @@ pub enum AuthorityError {
     /// A file cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// `read` or `write`.
+        /// `read`, `write` or `remove`.
         action: &'static str,
         /// Which file.
         path: PathBuf,
@@ -274,6 +274,19 @@ impl Authority {
     /// When root and intermediate hold. What is signed ends with this at the latest.
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// When the root itself holds.
+    pub fn root_validity(&self) -> Validity {
+        let root = certificate::parse(&self.root).expect("it was parsed when this was made");
+        certificate::validity(&root)
+    }
+
+    /// The serial number of the intermediate that signs, and when it holds.
+    pub fn intermediate(&self) -> (Serial, Validity) {
+        let signing = certificate::parse(&self.chain[0]).expect("it was parsed when this was made");
+        let serial = certificate::serial(&signing).unwrap_or(Serial::ZERO);
+        (serial, certificate::validity(&signing))
     }
 
     /// When to make or ask for the next intermediate: after two thirds of the lifetime.

@@ -21,6 +21,9 @@ pub struct SerialError(String);
 pub struct Serial([u8; 20]);
 
 impl Serial {
+    /// Stands for one that is too long: nothing of this mesh has it.
+    pub(crate) const ZERO: Serial = Serial([0; 20]);
+
     /// A serial number of 128 random bits.
     pub(crate) fn random() -> Result<Serial, RandomnessError> {
         let mut bytes = [0; 20];

@@ -44,6 +44,7 @@ pub struct TrustBundle {
     sequence: u64,
     roots: BTreeMap<KeyHash, CertificateDer<'static>>,
     revocations: Revocations,
+    renew_below: Option<KeyHash>,
 }
 
 impl TrustBundle {
@@ -87,7 +88,15 @@ impl TrustBundle {
         if by_key.is_empty() {
             return Err(CredentialsError::Certificates("the bundle holds no root".to_owned()));
         }
-        Ok(TrustBundle { trust_domain, sequence, roots: by_key, revocations })
+        Ok(TrustBundle { trust_domain, sequence, roots: by_key, revocations, renew_below: None })
+    }
+
+    /// The same bundle, which also asks all whose certificates are not below `root` to renew them
+    /// at once.
+    #[must_use]
+    pub fn renewing_below(mut self, root: Option<KeyHash>) -> TrustBundle {
+        self.renew_below = root;
+        self
     }
 
     /// The bundle as discovery brings it.
@@ -95,7 +104,7 @@ impl TrustBundle {
     /// # Errors
     /// As [`TrustBundle::new`].
     pub fn from_model(trust: &weft_model::Trust) -> Result<TrustBundle, CredentialsError> {
-        let weft_model::Trust { domain, sequence, roots, revoked } = trust;
+        let weft_model::Trust { domain, sequence, roots, revoked, renew_below } = trust;
         let roots = roots.iter().map(|root| CertificateDer::from(root.der().to_vec()));
         let mut revocations = Revocations::default();
         for revocation in revoked {
@@ -111,7 +120,36 @@ impl TrustBundle {
                 }
             }
         }
-        TrustBundle::new(domain.clone(), *sequence, roots, revocations)
+        let bundle = TrustBundle::new(domain.clone(), *sequence, roots, revocations)?;
+        Ok(bundle.renewing_below(renew_below.map(KeyHash::from)))
+    }
+
+    /// The bundle as discovery sends it. Revoked root keys are told by leaving their roots out.
+    ///
+    /// # Errors
+    /// If a root is too large to be sent.
+    pub fn to_model(&self) -> Result<weft_model::Trust, weft_model::ValueError> {
+        let TrustBundle { trust_domain, sequence, roots, revocations, renew_below } = self;
+        let trusted = roots.iter().filter(|(key, _)| !revocations.roots.contains(key));
+        let serials = revocations.serials.keys();
+        let serials = serials.map(|serial| weft_model::SerialNumber::new(serial.as_bytes()));
+        let serials = serials.map(|serial| serial.map(weft_model::Revocation::Serial));
+        let identities = revocations.identities.iter().cloned();
+        let identities = identities.map(weft_model::Revocation::Identity).map(Ok);
+        let roots = trusted.map(|(_, root)| weft_model::RootCertificate::new(root));
+        Ok(weft_model::Trust {
+            domain: trust_domain.clone(),
+            sequence: *sequence,
+            roots: roots.collect::<Result<_, _>>()?,
+            revoked: serials.chain(identities).collect::<Result<_, _>>()?,
+            renew_below: renew_below.map(|root| *root.as_bytes()),
+        })
+    }
+
+    /// The root below which certificates are to be renewed at once, if they are not already.
+    /// Nothing unless another root is on its way out.
+    pub fn renew_below(&self) -> Option<KeyHash> {
+        self.renew_below
     }
 
     /// The trust domain that the roots are of.
@@ -249,7 +287,8 @@ impl Trust {
     /// The first [`Reason`] against it, revocations first.
     pub fn judge(&self, peer: &PeerFacts, now: UnixTime) -> Result<(), Reason> {
         let PeerFacts { identity, serial, not_after, issuer } = peer;
-        let TrustBundle { trust_domain, sequence: _, roots, revocations } = &self.bundle;
+        let TrustBundle { trust_domain, roots, revocations, sequence: _, renew_below: _ } =
+            &self.bundle;
         if identity.trust_domain() != trust_domain {
             let trust_domain = trust_domain.clone();
             return Err(Reason::Foreign { identity: identity.clone(), trust_domain });

@@ -17,6 +17,9 @@ pub struct Trust {
     pub roots: BTreeSet<RootCertificate>,
     /// What is not believed although a root vouches for it.
     pub revoked: BTreeSet<Revocation>,
+    /// The root below which certificates are to be renewed at once, as the SHA-256 of its public
+    /// key. Present only while another root is on its way out.
+    pub renew_below: Option<[u8; 32]>,
 }
 
 /// A certificate, as DER. Whoever uses it reads it; here only its size is checked.

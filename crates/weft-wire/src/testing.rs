@@ -122,6 +122,7 @@ pub(crate) fn trust(sequence: u64) -> Trust {
         sequence,
         roots: BTreeSet::from([RootCertificate::new(b"a root").unwrap()]),
         revoked: revoked.into(),
+        renew_below: None,
     }
 }
 
@@ -161,6 +162,7 @@ pub(crate) fn one_of_each() -> Vec<Object> {
             ("authorization/shop/others", ContentHash([8; 32])),
         ],
     );
+    let renewing = Trust { domain: read("other.local"), renew_below: Some([9; 32]), ..trust(3) };
     vec![
         Object::Mesh(Arc::new(mesh())),
         Object::Trust(Arc::new(trust(3))),
@@ -170,6 +172,7 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         Object::Workload(Arc::new(full_workload)),
         Object::Workload(Arc::new(other_workload)),
         Object::Route(Arc::new(full_route())),
+        Object::Trust(Arc::new(renewing)),
     ]
 }
 

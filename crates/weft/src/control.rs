@@ -1,24 +1,21 @@
 //! `weft control`: the control plane of a mesh outside Kubernetes.
 
-use std::convert::Infallible;
 use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use weft_control::{Api, AuthoritySlot, Discovery, Issuer, Resources, serve};
-use weft_identity::{
-    AdminCredential, AdminRecord, Authority, AuthorityError, AuthorityFiles, ControlAddress,
-    ControlKey, TrustBundle, TrustSlot,
-};
+use weft_control::{Api, Ca, Discovery, Issuer, Resources, serve};
+use weft_identity::{AdminCredential, AdminRecord, ControlAddress, ControlKey};
 use weft_model::TrustDomain;
 use weft_net::SystemClock;
 use weft_store::{Batch, Expectation, Item, LocalStore, Store};
 use weft_world::{Clock, ListenerOptions, Moment, Timer, UnixTime, World};
+
+use crate::ca::KeyFiles;
 
 /// The arguments of `weft control`.
 #[derive(clap::Args)]
@@ -43,8 +40,7 @@ pub struct Arguments {
 /// What a control plane keeps in its directory.
 struct Kept {
     key: ControlKey,
-    authority: Authority,
-    files: AuthorityFiles,
+    ca: Ca,
     store: Arc<LocalStore>,
 }
 
@@ -53,7 +49,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock::new());
     let world = World { clock: Rc::new(Shared(clock.clone())), ..weft_net::world() };
     let data = &arguments.data;
-    let kept = open(&world, arguments)
+    let kept = open(&world, &clock, arguments)
         .with_context(|| format!("the control plane of {} cannot start", data.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -70,19 +66,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             None => address.to_string().parse().context("the address of the listener")?,
         };
         let (admins, credential) = admins(&world, &kept, &data.join("admin"), advertised.clone())?;
-        let roots = [kept.authority.root().clone()];
-        let bundle = TrustBundle::new(arguments.trust_domain.clone(), 0, roots, <_>::default())
-            .context("the own root")?;
-        let trust = TrustSlot::new(bundle);
-        let authority = AuthoritySlot::new(kept.authority);
         let issuer = Issuer {
             store: kept.store.clone(),
-            authority: authority.clone(),
-            trust: trust.clone(),
+            ca: kept.ca.clone(),
             address: advertised,
             control_key: kept.key.hash(),
         };
-        let discovery = Discovery::open(&world, clock.clone(), kept.store.clone(), trust.clone())?;
+        let discovery =
+            Discovery::open(&world, clock.clone(), kept.store.clone(), kept.ca.clone())?;
         let api = Api {
             discovery,
             resources: Resources::new(kept.store.clone(), weft_crd::Options::default()),
@@ -93,7 +84,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         eprintln!("weft control: ready at {address}, trust domain {}", arguments.trust_domain);
         let credential = credential.display();
         eprintln!("weft control: for `weft apply` and others: export WEFT_CREDENTIAL={credential}");
-        let renewing = renew(&world, &kept.files, &arguments.trust_domain, &authority);
         tokio::select! {
             biased;
             signal = weft_net::terminated() => {
@@ -101,10 +91,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 eprintln!("weft control: ended by {signal:?}");
                 Ok(())
             }
-            served = serve(world.clone(), &kept.key, &trust, api, listener) => {
+            served = serve(world.clone(), &kept.key, api, listener) => {
                 served.context("the port cannot be served")
             }
-            never = renewing => match never {},
         }
     })
 }
@@ -126,64 +115,8 @@ impl Clock for Shared {
     }
 }
 
-/// The longest pause between two looks at civil time, which may jump.
-const LOOK: Duration = Duration::from_secs(3600);
-
-/// The shortest life of an intermediate before the next, should its root be about to end.
-const RENEW_PAUSE: Duration = Duration::from_secs(60);
-
-/// Sees to it for ever that an intermediate signs that holds, and says what it did.
-async fn renew(
-    world: &World,
-    files: &AuthorityFiles,
-    trust_domain: &TrustDomain,
-    authority: &AuthoritySlot,
-) -> Infallible {
-    loop {
-        let (now, present) = (world.clock.wall(), authority.load());
-        let wait = present.renew_at().0.saturating_sub(now.0);
-        if !wait.is_zero() {
-            world.clock.sleep(wait.min(LOOK)).await;
-            continue;
-        }
-        let end = present.validity().not_after;
-        match next_authority(world, files, trust_domain, now) {
-            Ok(next) => {
-                let next_end = next.validity().not_after;
-                eprintln!(
-                    "weft control: a new intermediate signs from now on, which holds until \
-                     {next_end}; the last one holds until {end}"
-                );
-                authority.replace(next);
-                world.clock.sleep(RENEW_PAUSE).await;
-            }
-            Err(error) => {
-                eprintln!(
-                    "weft control: the intermediate, which holds until {end}, is not renewed, and \
-                     this is tried again in an hour: {error}"
-                );
-                world.clock.sleep(LOOK).await;
-            }
-        }
-    }
-}
-
-/// The intermediate that somebody has put in place, or a new one.
-fn next_authority(
-    world: &World,
-    files: &AuthorityFiles,
-    trust_domain: &TrustDomain,
-    now: UnixTime,
-) -> Result<Authority, AuthorityError> {
-    let found = files.open(&*world.files, trust_domain, now)?;
-    if found.renew_at() > now {
-        return Ok(found);
-    }
-    files.renew(&*world.files, trust_domain, now)
-}
-
 /// Opens what is in the directory; on the first start, makes it.
-fn open(world: &World, arguments: &Arguments) -> anyhow::Result<Kept> {
+fn open(world: &World, clock: &Arc<SystemClock>, arguments: &Arguments) -> anyhow::Result<Kept> {
     let data = &arguments.data;
     make_private(data)?;
     let files = &*world.files;
@@ -191,9 +124,10 @@ fn open(world: &World, arguments: &Arguments) -> anyhow::Result<Kept> {
     // The store first: its lock keeps a second control plane from touching the rest.
     let store = Arc::new(LocalStore::open(data.join("store.redb"), &options)?);
     let key = ControlKey::open(files, &data.join("control-key.pem"))?;
-    let authority_files = AuthorityFiles::new(data, 1);
-    let authority = authority_files.open(files, &arguments.trust_domain, world.clock.wall())?;
-    Ok(Kept { key, authority, files: authority_files, store })
+    let trust_domain = arguments.trust_domain.clone();
+    let keys = Arc::new(KeyFiles::new(data.clone(), trust_domain.clone()));
+    let ca = Ca::open(store.clone(), keys, clock.clone(), trust_domain)?;
+    Ok(Kept { key, ca, store })
 }
 
 /// Makes `directory` for its owner only, or checks that it is.

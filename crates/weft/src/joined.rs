@@ -194,8 +194,8 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
         kept,
         registry,
     };
-    let validity = credentials.svid.validity();
-    let work = Work { token, service_account, services, client, registration, keeper, validity };
+    let svid = credentials.svid;
+    let work = Work { token, service_account, services, client, registration, keeper, svid };
     let thread = std::thread::Builder::new()
         .name("discovery".to_owned())
         .spawn(move || work.run(receiver))

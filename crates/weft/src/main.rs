@@ -4,6 +4,7 @@
 //! together, and print.
 
 mod admin;
+mod ca;
 mod control;
 mod demo;
 mod joined;
@@ -47,6 +48,8 @@ enum Command {
     Status(status::Arguments),
     /// Make a join token, by which a proxy gets its identity.
     Token(resources::Token),
+    /// See and change what the certificate authority trusts.
+    Ca(ca::Arguments),
     /// Run the control plane of a mesh outside Kubernetes.
     Control(control::Arguments),
     /// Run a command in a network of its own, whose only way in and out is the mesh.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => resources::watch(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Token(arguments) => resources::token(&arguments),
+        Command::Ca(arguments) => ca::run(&arguments),
         Command::Control(arguments) => control::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Run(arguments) => match run::run(&arguments) {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use weft_compile::{Change, Compiler, Options, Update};
-use weft_model::{ContentHash, ObjectName, SpiffeId};
+use weft_identity::PeerFacts;
+use weft_model::{ContentHash, ObjectName};
 use weft_store::DocumentKey;
 use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use weft_wire::discovery::{
@@ -31,15 +32,16 @@ pub(crate) struct State {
     /// Documents that cannot be read, and why.
     pub(crate) unreadable: BTreeMap<DocumentKey, String>,
     pub(crate) proxies: BTreeMap<u64, Proxy>,
-    seats: u64,
+    /// How many streams there have been.
+    pub(crate) seats: u64,
 }
 
 /// A proxy with a stream.
 pub(crate) struct Proxy {
     /// Its workload.
     pub(crate) own: Option<ObjectName>,
-    /// Whose certificate it has.
-    pub(crate) identity: SpiffeId,
+    /// The certificate that opened its stream.
+    pub(crate) facts: PeerFacts,
     /// The version of its program, in its own words.
     pub(crate) version: String,
     /// Since when.
@@ -117,22 +119,23 @@ impl State {
     pub(crate) fn seat(
         &mut self,
         own: Option<ObjectName>,
-        identity: SpiffeId,
+        facts: PeerFacts,
         version: String,
         now: Moment,
     ) -> Result<(u64, Arc<Notify>), String> {
-        let of_one = self.proxies.values().filter(|proxy| proxy.identity == identity).count();
+        let of_one =
+            self.proxies.values().filter(|proxy| proxy.facts.identity == facts.identity).count();
         if self.proxies.len() >= STREAMS_MAX {
             return Err(format!("{STREAMS_MAX} streams are open, which is the most"));
         }
         if of_one >= STREAMS_OF_ONE_MAX {
-            return Err(format!("{STREAMS_OF_ONE_MAX} streams of {identity} are the most"));
+            return Err(format!("{STREAMS_OF_ONE_MAX} streams of {} are the most", facts.identity));
         }
         self.seats += 1;
         let wake = Arc::new(Notify::new());
         let proxy = Proxy {
             own: own.clone(),
-            identity,
+            facts,
             version,
             connected: now,
             stream: ServerStream::new(own),

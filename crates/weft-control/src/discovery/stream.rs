@@ -10,7 +10,7 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::{Request, Response, StatusCode, header};
 use prost::Message;
 use tokio::sync::Notify;
-use weft_identity::PeerFacts;
+use weft_identity::{PeerFacts, Reason};
 use weft_model::ObjectName;
 use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
 use weft_world::{Timer, World};
@@ -69,8 +69,8 @@ impl Discovery {
             let message = "discovery needs a certificate of this mesh: join it first";
             return Err(Status::new(Code::Unauthenticated, message));
         }
-        let facts = self.trust().load().facts(certificates, world.clock.wall());
-        let facts = facts.map_err(|error| Status::new(Code::Unauthenticated, error.to_string()))?;
+        let facts = self.ca().prove(certificates, world.clock.wall());
+        let facts = facts.map_err(|reason| Status::new(Code::Unauthenticated, reason))?;
         let valid_for = facts.not_after.0.saturating_sub(world.clock.wall().0);
         let session = Session {
             discovery: self.clone(),
@@ -175,8 +175,12 @@ impl Session {
 
     /// Whether the proxy may (still) be told anything.
     fn judge(&self) -> Result<(), Status> {
-        let judged = self.discovery.trust().load().judge(&self.facts, self.world.clock.wall());
-        judged.map_err(|reason| Status::new(Code::Unauthenticated, reason.to_string()))?;
+        let judged = self.discovery.ca().trust().load().judge(&self.facts, self.world.clock.wall());
+        match judged {
+            // It was let in rightly, and has a certificate below another root by now.
+            Ok(()) | Err(Reason::RootWithdrawn(_)) => {}
+            Err(reason) => return Err(Status::new(Code::Unauthenticated, reason.to_string())),
+        }
         let own = self.seat.as_ref().and_then(|seat| seat.own.as_ref());
         own.map_or(Ok(()), |own| self.check(own))
     }
@@ -213,8 +217,8 @@ impl Session {
         let version = user_agent_version.unwrap_or_default();
         let version = version.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect();
         let now = self.discovery.clock().now();
-        let identity = self.facts.identity.clone();
-        let seat = self.discovery.state().seat(own.clone(), identity, version, now);
+        let facts = self.facts.clone();
+        let seat = self.discovery.state().seat(own.clone(), facts, version, now);
         let (number, wake) = seat.map_err(|reason| Status::new(Code::ResourceExhausted, reason))?;
         if let Some(own) = &own {
             drop(self.discovery.store().renew(&own.to_string(), now));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weft_control::ConnectionState;
+use weft_control::api::RevokeRequest;
 use weft_wire::discovery::Lookup;
 use weft_world::ListenerOptions;
 
@@ -202,13 +203,9 @@ fn who_is_revoked_is_told_nothing_more() {
         let proxy = lab.with_credentials(&joiner, &credentials, "shop/web-1").start();
         let witness = lab.proxy("shop/admin", "").await.start();
         proxy.until(|seen| seen.has("trust/weft.local")).await;
-        let bundle = lab.trust.load().bundle().clone();
-        let mut revocations = bundle.revocations().clone();
-        revocations.identities.insert(credentials.svid.identity().clone());
-        let domain = bundle.trust_domain().clone();
-        let roots = bundle.roots().values().cloned();
-        let bundle = weft_identity::TrustBundle::new(domain, 1, roots, revocations).unwrap();
-        lab.trust.replace(bundle).unwrap();
+        let identity = Some("shop/web".to_owned());
+        let request = RevokeRequest { identity, serial: None, undo: false };
+        assert!(lab.ca().revoke(&request).unwrap().changed);
         lab.discovery().renew_trust().unwrap();
         proxy
             .until(|seen| matches!(seen.state(), Some(ConnectionState::Disconnected { .. })))

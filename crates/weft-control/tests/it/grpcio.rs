@@ -77,7 +77,7 @@ impl Client {
         let request = CertificateParams::default().serialize_request(&key).unwrap();
         let identity = "spiffe://weft.local/ns/shop/sa/web".parse().unwrap();
         let wall = lab.clock.wall();
-        let issued = lab.authority.load().sign(request.der(), &identity, wall, LEAF_LIFETIME);
+        let issued = lab.ca().authority().sign(request.der(), &identity, wall, LEAF_LIFETIME);
         std::fs::write(directory.join("key.pem"), key.serialize_pem()).unwrap();
         std::fs::write(directory.join("chain.pem"), issued.unwrap().chain_pem()).unwrap();
         let mut child = Command::new(python)

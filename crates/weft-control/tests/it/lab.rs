@@ -15,17 +15,18 @@ use weft_control::api::{
     ApplyRequest, RegisterRequest, RegisterResponse, RegisteredPort, SourceFile, TokenRequest,
 };
 use weft_control::{
-    Api, Ask, AuthoritySlot, ConnectionState, Discovery, Issuer, Joiner, Observer, Resources,
+    Api, Ask, Ca, ConnectionState, Discovery, Issuer, Joiner, Keys, Observer, Resources,
     Subscriber, serve,
 };
 use weft_identity::{
-    ControlAddress, ControlKey, Credentials, JoinToken, Root, SvidSlot, TrustBundle, TrustSlot,
+    Authority, AuthorityError, AuthorityFiles, ControlAddress, ControlKey, Credentials, JoinToken,
+    SvidSlot,
 };
 use weft_model::{ObjectName, Workload};
 use weft_store::{LocalStore, Options, Store};
 use weft_wire::discovery::{Client, Lookup, Outcome, Subscription};
 use weft_wire::{Object, ObjectKey};
-use weft_world::{Clock, ListenerOptions, World};
+use weft_world::{Clock, ListenerOptions, UnixTime, World};
 
 use crate::clock::TestClock;
 
@@ -73,14 +74,34 @@ impl Drop for Directory {
     }
 }
 
+/// The keys of authorities, in a directory.
+struct KeyFiles(PathBuf);
+
+impl Keys for KeyFiles {
+    fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        let (files, domain) = (weft_net::world().files, "weft.local".parse().unwrap());
+        AuthorityFiles::new(&self.0, generation).open(&*files, &domain, now)
+    }
+
+    fn renew(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        let (files, domain) = (weft_net::world().files, "weft.local".parse().unwrap());
+        AuthorityFiles::new(&self.0, generation).renew(&*files, &domain, now)
+    }
+
+    fn destroy(&self, generation: u32) -> Result<(), AuthorityError> {
+        for path in AuthorityFiles::new(&self.0, generation).secrets() {
+            std::fs::remove_file(path).unwrap();
+        }
+        Ok(())
+    }
+}
+
 /// A control plane that can be stopped and started again.
 pub struct Lab {
     pub clock: TestClock,
     pub world: World,
     pub address: SocketAddr,
     pub key: Rc<ControlKey>,
-    pub authority: AuthoritySlot,
-    pub trust: TrustSlot,
     directory: Directory,
     running: Option<Running>,
 }
@@ -102,18 +123,11 @@ impl Lab {
         std::fs::create_dir_all(&path).unwrap();
         let clock = TestClock::new();
         let world = World { clock: Rc::new(clock.clone()), ..weft_net::world() };
-        let domain = "weft.local".parse().unwrap();
-        let authority = Root::generate(domain, clock.wall()).unwrap();
-        let authority = authority.authority(clock.wall()).unwrap();
-        let roots = [authority.root().clone()];
-        let bundle = TrustBundle::new(authority.trust_domain().clone(), 0, roots, <_>::default());
         let mut lab = Lab {
             clock,
             world,
             address: "127.0.0.1:0".parse().unwrap(),
             key: Rc::new(ControlKey::generate().unwrap()),
-            authority: AuthoritySlot::new(authority),
-            trust: TrustSlot::new(bundle.unwrap()),
             directory: Directory(path),
             running: None,
         };
@@ -130,12 +144,14 @@ impl Lab {
         let listener = self.world.network.listen(self.address, ListenerOptions::default()).unwrap();
         self.address = listener.local_address();
         let clock: Arc<dyn Clock + Send + Sync> = Arc::new(self.clock.clone());
+        let keys = Arc::new(KeyFiles(self.directory.0.clone()));
+        let domain = "weft.local".parse().unwrap();
+        let ca = Ca::open(store.clone(), keys, clock.clone(), domain).unwrap();
         let discovery =
-            Discovery::open(&self.world, clock.clone(), store.clone(), self.trust.clone()).unwrap();
+            Discovery::open(&self.world, clock.clone(), store.clone(), ca.clone()).unwrap();
         let issuer = Issuer {
             store: store.clone(),
-            authority: self.authority.clone(),
-            trust: self.trust.clone(),
+            ca,
             address: self.address.to_string().parse().unwrap(),
             control_key: self.key.hash(),
         };
@@ -147,9 +163,9 @@ impl Lab {
             admins: Arc::new([]),
             clock,
         };
-        let (world, key, trust) = (self.world.clone(), self.key.clone(), self.trust.clone());
+        let (world, key) = (self.world.clone(), self.key.clone());
         let task = tokio::task::spawn_local(async move {
-            serve(world, &key, &trust, api, listener).await.unwrap();
+            serve(world, &key, api, listener).await.unwrap();
         });
         self.running = Some(Running { store, resources, issuer, discovery, task });
     }
@@ -189,6 +205,10 @@ impl Lab {
 
     fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
+    }
+
+    pub fn ca(&self) -> &Ca {
+        &self.running().issuer.ca
     }
 
     pub fn discovery(&self) -> &Discovery {

@@ -38,6 +38,11 @@ impl AuthorityFiles {
         }
     }
 
+    /// The files with private keys: once they are gone, nothing can be signed below this root.
+    pub fn secrets(&self) -> [&Path; 2] {
+        [&self.root_key, &self.intermediate]
+    }
+
     /// The authority in the files; whatever is not there yet is made, if what it is made from is.
     ///
     /// It is written from the top down, so that after a crash the next start goes on where the last

@@ -3,20 +3,31 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use thiserror::Error;
-use weft_world::Files;
+use weft_model::{IdentityError, SpiffeId};
+use weft_world::{Files, UnixTime};
 use zeroize::Zeroizing;
 
 use super::{Credentials, CredentialsError, Svid};
 use crate::certificate;
-use crate::trust::TrustBundle;
+use crate::key_hash::KeyHashError;
+use crate::serial::{Serial, SerialError};
+use crate::trust::{Revocations, TrustBundle};
 
 /// The most bytes of a file with credentials.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// What stands before the roots, with the number of their set behind it.
 const ROOTS: &str = "# trusted roots, set ";
+
+/// What stands before a serial number and before an identity that are revoked.
+const REVOKED_SERIAL: &str = "# revoked serial ";
+const REVOKED_IDENTITY: &str = "# revoked identity ";
+
+/// What stands before the hash of the root below which certificates are to be renewed at once.
+const RENEW_BELOW: &str = "# renew below ";
 
 /// A file with credentials that cannot be used.
 #[derive(Debug, Error)]
@@ -41,18 +52,22 @@ pub enum SavedCredentialsError {
 }
 
 impl Credentials {
-    /// Writes key, certificates and roots to `path`, for its owner only. Revocations are not among
-    /// them: discovery brings those.
+    /// Writes key, certificates, roots and revocations to `path`, for its owner only.
     ///
     /// # Errors
     /// [`SavedCredentialsError::File`].
     pub fn save(&self, files: &dyn Files, path: &Path) -> Result<(), SavedCredentialsError> {
         let Credentials { svid, bundle } = self;
+        let revoked = bundle.revocations();
+        let serials = revoked.serials.keys().map(|serial| format!("{REVOKED_SERIAL}{serial}\n"));
+        let identities = revoked.identities.iter().map(|it| format!("{REVOKED_IDENTITY}{it}\n"));
         let text = Zeroizing::new(format!(
-            "{}{}{ROOTS}{}\n{}",
+            "{}{}{ROOTS}{}\n{}{}{}",
             **svid.key_pem,
             certificate::to_pem(svid.chain()),
             bundle.sequence(),
+            bundle.renew_below().map_or(String::new(), |root| format!("{RENEW_BELOW}{root}\n")),
+            serials.chain(identities).collect::<String>(),
             bundle.roots_pem()
         ));
         files.replace(path, text.as_bytes()).map_err(|source| file(path, source))
@@ -82,11 +97,30 @@ impl Credentials {
         });
         let (own, sequence, roots) =
             parts.ok_or_else(|| wrong("it is not a file of saved credentials".to_owned()))?;
+        let (mut revocations, mut renew_below) = (Revocations::default(), None);
+        for line in roots.lines() {
+            if let Some(serial) = line.strip_prefix(REVOKED_SERIAL) {
+                let serial: Serial = serial.parse().map_err(|error: SerialError| {
+                    wrong(format!("{REVOKED_SERIAL}{serial}: {error}"))
+                })?;
+                revocations.serials.insert(serial, UnixTime(Duration::MAX));
+            } else if let Some(identity) = line.strip_prefix(REVOKED_IDENTITY) {
+                let identity: SpiffeId = identity.parse().map_err(|error: IdentityError| {
+                    wrong(format!("{REVOKED_IDENTITY}{identity}: {error}"))
+                })?;
+                revocations.identities.insert(identity);
+            } else if let Some(root) = line.strip_prefix(RENEW_BELOW) {
+                let root = root.parse().map_err(|error: KeyHashError| wrong(error.to_string()))?;
+                renew_below = Some(root);
+            }
+        }
         let read = || -> Result<Credentials, CredentialsError> {
             let svid = Svid::from_pem(own.as_bytes(), own.as_bytes())?;
             let trust_domain = svid.identity().trust_domain().clone();
-            let bundle = TrustBundle::from_pem(trust_domain, roots.as_bytes())?;
-            Ok(Credentials { svid, bundle: bundle.under_sequence(sequence) })
+            let roots =
+                certificate::from_pem(roots.as_bytes()).map_err(CredentialsError::Certificates)?;
+            let bundle = TrustBundle::new(trust_domain, sequence, roots, revocations)?;
+            Ok(Credentials { svid, bundle: bundle.renewing_below(renew_below) })
         };
         read().map(Some).map_err(|error| wrong(error.to_string()))
     }
@@ -98,10 +132,6 @@ fn file(path: &Path, source: io::Error) -> SavedCredentialsError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use weft_world::UnixTime;
-
     use super::*;
     use crate::{LEAF_LIFETIME, Request, Root};
 
@@ -115,8 +145,15 @@ mod tests {
         let issued = authority.sign(request.csr_der(), &identity, now, LEAF_LIFETIME).unwrap();
         let svid = request.finish_pem(issued.chain_pem().as_bytes(), &identity).unwrap();
         let roots = root.certificate_pem();
-        let bundle = TrustBundle::from_pem("weft.test".parse().unwrap(), roots.as_bytes()).unwrap();
-        let credentials = Credentials { svid, bundle: bundle.under_sequence(7) };
+        let roots = certificate::from_pem(roots.as_bytes()).unwrap();
+        let revoked = Revocations {
+            serials: [("0abc".parse().unwrap(), UnixTime(Duration::MAX))].into(),
+            identities: ["spiffe://weft.test/ns/shop/sa/old".parse().unwrap()].into(),
+            ..Revocations::default()
+        };
+        let bundle = TrustBundle::new("weft.test".parse().unwrap(), 7, roots, revoked).unwrap();
+        let bundle = bundle.renewing_below(Some(root.key_hash()));
+        let credentials = Credentials { svid, bundle };
 
         let world = weft_net::world();
         let name = format!("weft-identity-{}", std::process::id());

@@ -38,6 +38,11 @@ impl Holdings {
         self.held.iter()
     }
 
+    /// The version of `name` that the client certainly holds, if it is known.
+    pub(super) fn version(&self, name: &ResourceName) -> Option<ContentHash> {
+        self.held.get(name)?.version
+    }
+
     /// The client holds `version` of `name`.
     pub(super) fn took(&mut self, name: ResourceName, version: Option<ContentHash>) {
         self.held.insert(name, Held { version, ..Held::default() });

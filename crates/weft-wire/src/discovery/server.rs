@@ -304,6 +304,11 @@ impl ServerStream {
         }
     }
 
+    /// The version of the object `key` that the proxy is known to hold, if it is.
+    pub fn held(&self, key: &ObjectKey) -> Option<ContentHash> {
+        self.holdings.version(&ResourceName::Object(key.clone()))
+    }
+
     /// What the proxy is known to hold or to have refused, object by object.
     pub fn receipts(&self) -> impl Iterator<Item = Receipt> {
         self.holdings.iter().flat_map(|(name, held)| {

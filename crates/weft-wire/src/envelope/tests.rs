@@ -146,7 +146,7 @@ proptest! {
     }
 }
 
-const GOLDEN: [(&str, &str); 8] = [
+const GOLDEN: [(&str, &str); 9] = [
     ("mesh", "cc31f0d5fd84c927f64d35a666a8809e586b803d5292ea407f228544a7b6c657"),
     ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
     (
@@ -161,4 +161,5 @@ const GOLDEN: [(&str, &str); 8] = [
     ("workload/shop/cart-1", "33bfab0ab83170f72de603368911073c5cc0acf940cde234e4417ae747e7e4d3"),
     ("workload/shop/cart-2", "e4541226c83e055b30a11c4a44f6ff6dabe2a972d43bf75e8ccc9a2d2bd12476"),
     ("route/http/shop/canary", "955c8994cf9ee410f958a6d18a2775c84385c94fcd216f6c4afc9da8f570db25"),
+    ("trust/other.local", "df33e03bcbabcb83efe6f2fe0b4f1632619bd48958cacf61fbb48185bf33d26c"),
 ];

@@ -1,11 +1,13 @@
 //! The thread that keeps a proxy joined: it follows discovery and renews the certificate.
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use weft_control::api::{RegisterRequest, RegisterResponse};
 use weft_control::{Ask, ConnectionState, Joiner, Observer, Subscriber};
-use weft_identity::{Credentials, JoinToken, MutualTls, SvidSlot, TrustBundle, Validity, renew_at};
+use weft_identity::{Credentials, JoinToken, MutualTls, Svid, SvidSlot, TrustBundle, renew_at};
 use weft_model::ObjectName;
 use weft_proxy::snapshot::{self, Builder, Configuration};
 use weft_telemetry::metrics::Registry;
@@ -15,6 +17,12 @@ use weft_world::{Clock, World};
 
 use super::kept::Kept;
 
+/// The longest wait before a certificate is renewed whose root is to go.
+const EARLY_RENEWAL: Duration = Duration::from_secs(5);
+
+/// The pause before the control plane is told again of a new certificate.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+
 /// What the thread works on.
 pub(super) struct Work {
     pub(super) token: JoinToken,
@@ -23,7 +31,7 @@ pub(super) struct Work {
     pub(super) client: Client,
     pub(super) registration: Option<RegisterRequest>,
     pub(super) keeper: Keeper,
-    pub(super) validity: Validity,
+    pub(super) svid: Svid,
 }
 
 /// Puts in force what discovery brings, and keeps it on disk.
@@ -39,8 +47,7 @@ pub(super) struct Keeper {
 impl Work {
     /// Keeps the proxy joined until nobody asks any more.
     pub(super) fn run(self, asks: mpsc::Receiver<Ask>) {
-        let Work { token, service_account, services, client, registration, keeper, validity } =
-            self;
+        let Work { token, service_account, services, client, registration, keeper, svid } = self;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(tokio::runtime::LocalOptions::default());
@@ -52,11 +59,22 @@ impl Work {
         let joiner = Joiner::new(world.clone(), token, service_account, services);
         let (tls, kept) = (keeper.tls.clone(), keeper.kept.clone());
         let registry = keeper.registry.clone();
-        let svid: SvidSlot = tls.svid().clone();
+        let slot: SvidSlot = tls.svid().clone();
         let control_plane = joiner.control_plane();
-        let renewal = Renewal { world: world.clone(), joiner, tls, kept, validity, registry };
-        let watcher = Watcher { keeper, world: world.clone() };
-        let subscriber = Subscriber::new(world, control_plane, svid, registration, client);
+        let trusted = Rc::new(Notify::new());
+        let renewal = Renewal {
+            world: world.clone(),
+            joiner,
+            tls,
+            kept,
+            svid,
+            registry,
+            trusted: trusted.clone(),
+            tried_under: None,
+            is_known: true,
+        };
+        let watcher = Watcher { keeper, world: world.clone(), trusted };
+        let subscriber = Subscriber::new(world, control_plane, slot, registration, client);
         runtime.block_on(async move {
             tokio::task::spawn_local(renewal.run());
             let mut watcher = watcher;
@@ -69,6 +87,8 @@ impl Work {
 struct Watcher {
     keeper: Keeper,
     world: World,
+    /// Told when it may be otherwise whom to trust.
+    trusted: Rc<Notify>,
 }
 
 impl Observer for Watcher {
@@ -87,6 +107,7 @@ impl Observer for Watcher {
         }
         // Whom to trust comes first: what follows from it is judged when the snapshot changes.
         take_trust(tls, client);
+        self.trusted.notify_one();
         configuration.replace(builder.update(client, outcome));
         registry.config_changed(self.world.clock.wall());
         for refusal in &outcome.refused {
@@ -143,24 +164,45 @@ pub(super) fn take_trust(tls: &MutualTls, client: &Client) {
     }
 }
 
-/// Renews the certificate in time.
+/// Renews the certificate in time, or at once when its root is to go.
 struct Renewal {
     world: World,
     joiner: Joiner,
     tls: Arc<MutualTls>,
     kept: Option<Arc<Kept>>,
-    validity: Validity,
+    svid: Svid,
     registry: Arc<Registry>,
+    trusted: Rc<Notify>,
+    /// The number of the bundle for whose sake it was tried to renew early.
+    tried_under: Option<u64>,
+    /// Whether the control plane knows that the certificate is in use.
+    is_known: bool,
 }
 
 impl Renewal {
     async fn run(mut self) {
+        let world = self.world.clone();
+        let clock = &*world.clock;
         let mut failures = 0;
         loop {
-            let clock = &*self.world.clock;
-            let fraction = self.world.entropy.fraction();
-            let due = renew_at(self.validity, failures, clock.wall(), fraction);
-            sleep_until(clock, due).await;
+            let fraction = world.entropy.fraction();
+            let due = renew_at(self.svid.validity(), failures, clock.wall(), fraction);
+            tokio::select! {
+                biased;
+                is_trusted = self.superseded() => {
+                    if is_trusted {
+                        // Not all proxies of a mesh at the same moment.
+                        clock.sleep(EARLY_RENEWAL.mul_f64(world.entropy.fraction())).await;
+                    }
+                    self.tried_under = Some(self.tls.trust().load().bundle().sequence());
+                    eprintln!("weft: the root of the certificate is being replaced, renewing it");
+                }
+                () = sleep_until(clock, due) => {}
+                () = clock.sleep(TELL_AGAIN), if !self.is_known => {
+                    self.tell().await;
+                    continue;
+                }
+            }
             match self.renew().await {
                 Ok(()) => failures = 0,
                 Err(error) => {
@@ -171,8 +213,32 @@ impl Renewal {
         }
     }
 
+    /// Ready when the root above the certificate is to go, or is not trusted any more; once for
+    /// each bundle that says so. Says whether it is trusted.
+    async fn superseded(&self) -> bool {
+        loop {
+            let (sequence, is_trusted, is_superseded) = {
+                let trust = self.tls.trust().load();
+                let now = self.world.clock.wall();
+                let has_expired = now >= self.svid.validity().not_after;
+                let root = trust.facts(self.svid.chain(), now);
+                let root = root.ok().map(|facts| facts.issuer.root);
+                let wanted = trust.bundle().renew_below();
+                let is_superseded = match root {
+                    Some(root) => wanted.is_some_and(|wanted| wanted != root),
+                    None => !has_expired,
+                };
+                (trust.bundle().sequence(), root.is_some(), is_superseded)
+            };
+            if is_superseded && self.tried_under != Some(sequence) {
+                return is_trusted;
+            }
+            self.trusted.notified().await;
+        }
+    }
+
     async fn renew(&mut self) -> Result<(), String> {
-        let has_expired = self.world.clock.wall() >= self.validity.not_after;
+        let has_expired = self.world.clock.wall() >= self.svid.validity().not_after;
         let credentials = if has_expired {
             // An expired certificate proves nothing: the token may still be good.
             self.joiner.join().await
@@ -180,26 +246,38 @@ impl Renewal {
             self.joiner.renew(self.tls.svid()).await
         };
         let credentials: Credentials = credentials.map_err(|error| error.to_string())?;
-        self.tls.replace_svid(&credentials.svid).map_err(|error| error.to_string())?;
-        self.validity = credentials.svid.validity();
-        self.registry.certificate_expires(self.validity.not_after);
+        // Whoever is below a new root is to be believed by whom this side calls, and the other way.
         if credentials.bundle.sequence() > self.tls.trust().load().bundle().sequence() {
             let taken = self.tls.replace_trust(credentials.bundle.clone());
             taken.map_err(|error| error.to_string())?;
         }
-        match &self.kept {
-            Some(kept) => {
-                let saved = kept.save_credentials(&*self.world.files, &credentials);
-                saved.map_err(|error| error.to_string())
-            }
+        self.tls.replace_svid(&credentials.svid).map_err(|error| error.to_string())?;
+        self.svid = credentials.svid.clone();
+        self.registry.certificate_expires(self.svid.validity().not_after);
+        let saved = match &self.kept {
+            Some(kept) => kept.save_credentials(&*self.world.files, &credentials),
             None => Ok(()),
+        };
+        self.is_known = false;
+        self.tell().await;
+        saved.map_err(|error| error.to_string())
+    }
+
+    /// Tells the control plane that the new certificate is in use: it waits for that before it
+    /// withdraws the root of the one before.
+    async fn tell(&mut self) {
+        match self.joiner.installed(self.tls.svid()).await {
+            Ok(()) => self.is_known = true,
+            Err(error) => {
+                eprintln!("weft: the control plane is not told of the new certificate: {error}");
+            }
         }
     }
 }
 
 /// Sleeps until civil time is `due`, also if that is set forward meanwhile.
 async fn sleep_until(clock: &dyn Clock, due: weft_world::UnixTime) {
-    const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_secs(30);
+    const LOOK_INTERVAL: Duration = Duration::from_secs(30);
     loop {
         let left = due.0.saturating_sub(clock.wall().0);
         if left.is_zero() {

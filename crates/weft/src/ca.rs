@@ -1,0 +1,307 @@
+//! `weft ca`: what the certificate authority trusts, revokes and replaces.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Subcommand;
+use weft_control::api::{CaStatus, Holder, Phase, RevokeRequest, RootStatus, RotateRequest};
+use weft_control::{Client, ClientError, Keys};
+use weft_identity::{Authority, AuthorityError, AuthorityFiles};
+use weft_model::TrustDomain;
+use weft_world::{Moment, UnixTime, World};
+
+use crate::resources::{Access, block_on};
+
+/// The pause between two looks at a rotation.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How many holders of certificates are shown; `-o json` shows all.
+const HOLDERS_MAX: usize = 200;
+
+/// The arguments of `weft ca`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show roots, rotation, revocations, and who holds certificates.
+    Status(Status),
+    /// Shut an identity or a certificate out at once, or let it in again.
+    Revoke(Revoke),
+    /// Replace the root without interrupting anything.
+    Rotate(Rotate),
+}
+
+#[derive(clap::Args)]
+struct Status {
+    #[command(flatten)]
+    access: Access,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// The answer of the control plane.
+    Json,
+}
+
+#[derive(clap::Args)]
+#[group(id = "what", required = true, multiple = false, args = ["identity", "serial"])]
+struct Revoke {
+    #[command(flatten)]
+    access: Access,
+    /// All certificates of a service account, those to come included.
+    #[arg(long, value_name = "NAMESPACE/NAME | SPIFFE-ID")]
+    identity: Option<String>,
+    /// One certificate. Its holder may join anew.
+    #[arg(long, value_name = "HEX")]
+    serial: Option<String>,
+    /// Let it in again.
+    #[arg(long)]
+    undo: bool,
+}
+
+#[derive(clap::Args)]
+struct Rotate {
+    #[command(flatten)]
+    access: Access,
+    /// Keep the old root after all. Possible until certificates are signed below the new one.
+    #[arg(long)]
+    abort: bool,
+    /// How long to wait for the end, in seconds; the rotation goes on after that. Default: for
+    /// ever.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+/// `weft ca`.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Command::Status(arguments) => status(arguments),
+        Command::Revoke(arguments) => revoke(arguments),
+        Command::Rotate(arguments) => rotate(arguments),
+    }
+}
+
+fn status(arguments: &Status) -> anyhow::Result<()> {
+    let client = arguments.access.client()?;
+    let status = block_on(async { Ok(client.ca_status().await?) })?;
+    match arguments.output {
+        Output::Text => print!("{}", described(&status)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+    }
+    Ok(())
+}
+
+fn revoke(arguments: &Revoke) -> anyhow::Result<()> {
+    let Revoke { access, identity, serial, undo } = arguments;
+    let client = access.client()?;
+    let request = RevokeRequest { identity: identity.clone(), serial: serial.clone(), undo: *undo };
+    let response = block_on(async { Ok(client.revoke(&request).await?) })?;
+    let said = match (undo, response.changed) {
+        (false, true) => "is revoked",
+        (false, false) => "was revoked already",
+        (true, true) => "is let in again",
+        (true, false) => "was not revoked",
+    };
+    println!("{} {said} (trust bundle {})", response.what, response.sequence);
+    if let Some(note) = response.note {
+        eprintln!("weft ca revoke: {note}");
+    }
+    Ok(())
+}
+
+fn rotate(arguments: &Rotate) -> anyhow::Result<()> {
+    let Rotate { access, abort, timeout } = arguments;
+    let client = access.client()?;
+    let world = weft_net::world();
+    let until = timeout.map(|seconds| world.clock.now() + Duration::from_secs(seconds));
+    block_on(async {
+        let begun = client.rotate(&RotateRequest { abort: *abort }).await;
+        match begun {
+            Ok(_) => {}
+            Err(ClientError::Refused(refusal)) if !abort && refusal.reason == "rotation-state" => {
+                eprintln!("weft ca rotate: {}; waiting for its end", refusal.message);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        follow(&client, &world, until).await
+    })
+}
+
+/// Shows how the rotation goes on, until it has ended.
+async fn follow(client: &Client, world: &World, until: Option<Moment>) -> anyhow::Result<()> {
+    let mut shown = String::new();
+    let mut waiting = Vec::new();
+    loop {
+        match client.ca_status().await {
+            Ok(status) => {
+                let text = progress(&status);
+                if text != shown {
+                    print!("{text}");
+                    shown = text;
+                }
+                if status.rotation.phase == Phase::Steady {
+                    return Ok(());
+                }
+                waiting = status.rotation.waiting_for;
+            }
+            // It may be started anew, and then goes on.
+            Err(error @ (ClientError::Connect { .. } | ClientError::Broken { .. })) => {
+                let text = format!("{error}\n");
+                if text != shown {
+                    eprint!("weft ca rotate: {text}");
+                    shown = text;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if until.is_some_and(|until| world.clock.now() >= until) {
+            bail!(
+                "the rotation has not ended in time, and goes on in the control plane: look again \
+                 with `weft ca rotate` or `weft ca status`. It waits for:\n{}",
+                listed(&waiting)
+            );
+        }
+        world.clock.sleep(LOOK).await;
+    }
+}
+
+/// Where a rotation is, and whom it waits for.
+fn progress(status: &CaStatus) -> String {
+    let rotation = &status.rotation;
+    let old = rotation.old.as_deref().map_or("", short);
+    let new = short(&rotation.new);
+    let head = match rotation.phase {
+        Phase::Steady => return format!("steady: {new} is the only root\n"),
+        Phase::Distributing => format!("distributing: all are to trust {new} beside {old}"),
+        Phase::Signing => format!("signing: all are to get a certificate below {new}"),
+        Phase::Withdrawing => format!("withdrawing: none is to trust {old} any more"),
+    };
+    format!("{head}\n{}", listed(&rotation.waiting_for))
+}
+
+fn listed(waiting: &[String]) -> String {
+    waiting.iter().map(|line| format!("  {line}\n")).collect()
+}
+
+/// The first digits of a hash, by which people tell two of them apart.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn time(seconds: u64) -> UnixTime {
+    UnixTime(Duration::from_secs(seconds))
+}
+
+fn described(status: &CaStatus) -> String {
+    let CaStatus {
+        trust_domain,
+        sequence,
+        roots,
+        intermediate,
+        rotation: _,
+        revoked_identities,
+        revoked_serials,
+        holders,
+    } = status;
+    let mut text = format!("trust domain {trust_domain}, trust bundle {sequence}\n");
+    for RootStatus { key, generation, validity, signs, trusted } in roots {
+        let role = match (signs, trusted) {
+            (true, _) => "signs",
+            (false, true) => "trusted",
+            (false, false) => "withdrawn",
+        };
+        text.push_str(&format!("root {generation}: {key}, {role}"));
+        if let Some((from, to)) = validity {
+            text.push_str(&format!(", from {} to {}", time(*from), time(*to)));
+        }
+        text.push('\n');
+    }
+    let (from, to) = intermediate.validity;
+    text.push_str(&format!(
+        "intermediate: serial {}, from {} to {}, to be renewed after {}\n",
+        intermediate.serial,
+        time(from),
+        time(to),
+        time(intermediate.renew_at)
+    ));
+    text.push_str(&format!("rotation: {}", progress(status)));
+    if revoked_identities.is_empty() && revoked_serials.is_empty() {
+        text.push_str("revoked: nothing\n");
+    }
+    for identity in revoked_identities {
+        text.push_str(&format!("revoked: {identity}\n"));
+    }
+    for revoked in revoked_serials {
+        let until = time(revoked.until);
+        text.push_str(&format!("revoked: serial {}, until {until}\n", revoked.serial));
+    }
+    text.push_str(&format!("certificates in use: {}\n", holders.len()));
+    for holder in holders.iter().take(HOLDERS_MAX) {
+        let Holder { workload, identity, serial, not_after, root, left } = holder;
+        let name = if workload.is_empty() { "no workload" } else { workload };
+        let ended = if *left { ", has ended" } else { "" };
+        text.push_str(&format!(
+            "  {name} {identity}: serial {serial}, until {}, root {}{ended}\n",
+            time(*not_after),
+            short(root)
+        ));
+    }
+    if let Some(more) = holders.len().checked_sub(HOLDERS_MAX).filter(|more| *more > 0) {
+        text.push_str(&format!("  and {more} more: -o json shows all\n"));
+    }
+    text
+}
+
+/// The keys of authorities, in the control plane's directory.
+pub struct KeyFiles {
+    directory: PathBuf,
+    trust_domain: TrustDomain,
+}
+
+impl KeyFiles {
+    /// Those in `directory`, which exists, for authorities of `trust_domain`.
+    pub fn new(directory: PathBuf, trust_domain: TrustDomain) -> KeyFiles {
+        KeyFiles { directory, trust_domain }
+    }
+}
+
+impl Keys for KeyFiles {
+    fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        let files = weft_net::world().files;
+        AuthorityFiles::new(&self.directory, generation).open(&*files, &self.trust_domain, now)
+    }
+
+    fn renew(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        let found = self.open(generation, now)?;
+        if found.renew_at() > now {
+            return Ok(found);
+        }
+        let files = weft_net::world().files;
+        AuthorityFiles::new(&self.directory, generation).renew(&*files, &self.trust_domain, now)
+    }
+
+    fn destroy(&self, generation: u32) -> Result<(), AuthorityError> {
+        for path in AuthorityFiles::new(&self.directory, generation).secrets() {
+            match std::fs::remove_file(path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    let path = path.to_owned();
+                    return Err(AuthorityError::File { action: "remove", path, source });
+                }
+            }
+        }
+        Ok(())
+    }
+}
