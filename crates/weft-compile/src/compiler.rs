@@ -95,8 +95,8 @@ impl Compiler {
         self.made.values().filter_map(|made| made.status.as_ref())
     }
 
-    /// Which BackendPolicy says how clients treat the Service `service`, for each of its fields that
-    /// one says, as in `spec.retryBudget.percent`.
+    /// Which BackendPolicy says how clients treat the Service `service`, for each of its fields
+    /// that one says, as in `spec.retryBudget.percent`.
     pub fn traffic_sources(&self, service: &ObjectName) -> BTreeMap<&'static str, Key> {
         backend_policy::sources(&Reader::new(&self.snapshot, &self.options), service)
     }

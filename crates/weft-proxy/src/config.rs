@@ -60,8 +60,8 @@ impl Outbound {
 }
 
 impl Inbound {
-    /// A listener at `listen` for tunnels to `name`, whatever discovery says: each of its ports with
-    /// what is spoken there and where the application is. Any identity of the mesh may call.
+    /// A listener at `listen` for tunnels to `name`, whatever discovery says: each of its ports
+    /// with what is spoken there and where the application is. Any identity of the mesh may call.
     pub fn fixed(
         listen: SocketAddr,
         name: ObjectName,

@@ -1,8 +1,8 @@
 //! What the proxies of both sides would do with a request, said without sending it.
 //!
-//! It asks the functions that `outbound.rs`, `request.rs` and `inbound.rs` ask, in their order. What
-//! only a running proxy knows is taken at its best: every endpoint can be reached and proves its
-//! identity, no limit is reached, none is ejected, and the application answers.
+//! It asks the functions that `outbound.rs`, `request.rs` and `inbound.rs` ask, in their order.
+//! What only a running proxy knows is taken at its best: every endpoint can be reached and proves
+//! its identity, no limit is reached, none is ejected, and the application answers.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What a proxy shows of itself over HTTP: metrics and readiness, from a thread of their own, so that
-//! no scrape touches the traffic.
+//! What a proxy shows of itself over HTTP: metrics and readiness, from a thread of their own, so
+//! that no scrape touches the traffic.
 
 use std::convert::Infallible;
 use std::io;

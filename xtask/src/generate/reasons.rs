@@ -44,8 +44,8 @@ apart.
 ";
 
 const CLOSING: &str = "
-One more is set where the request itself ends: `aborted`, of a request or connection that was under way when the
-proxy was ended. It has no answer.
+One more is set where the request itself ends: `aborted`, of a request or connection that was under
+way when the proxy was ended. It has no answer.
 ";
 
 /// The page.

@@ -335,8 +335,8 @@ impl Endpoint {
                 let hopeless = *hopeless.get_or_insert(under_way);
                 let _waiting = Counted::new(&self.waiting);
                 self.dialled.notified().await;
-                // Who waited for dials that have all failed has failed as well: were each to dial in
-                // its turn, the last one would wait for as many timeouts.
+                // Who waited for dials that have all failed has failed as well: were each to dial
+                // in its turn, the last one would wait for as many timeouts.
                 let has_failed = self.failures.get() >= hopeless;
                 let failure = self.failure.borrow();
                 match &*failure {
