@@ -328,6 +328,7 @@ mod tests {
         record.upstream = Some("10.0.0.7:15008".parse().unwrap());
         record.attempts = 3;
         record.retry_denied = Some("budget");
+        record.audited = Some("authorization/shop/a spec.audit[0]".to_owned());
         record.grpc_status = Some(14);
         record.trace = TraceContext::from_fields(&fields);
         record
