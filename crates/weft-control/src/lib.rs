@@ -1,9 +1,9 @@
 //! The control plane: takes the resources that users apply, and keeps them.
 //!
-//! [`Resources`] keeps them, [`Issuer`] hands out identities that its [`Ca`] signs, [`Discovery`] tells proxies what the
-//! resources come to and hears what they hold, [`Api`] says who may ask for what over HTTP,
-//! [`serve()`] is the port. [`Client`] is the other side for the command line, [`Joiner`] and
-//! [`Subscriber`] for proxies.
+//! [`Resources`] keeps them, [`Issuer`] hands out identities that its [`Ca`] signs, [`Discovery`]
+//! tells proxies what the resources come to and hears what they hold, [`Api`] says who may ask for
+//! what over HTTP, [`serve()`] is the port. [`Client`] is the other side for the command line,
+//! [`Joiner`] and [`Subscriber`] for proxies.
 //!
 //! Deliberately absent: the grammar of resources (that is `weft-crd`'s), what they mean together
 //! (`weft-compile`'s), Kubernetes, and what happens to a request.
