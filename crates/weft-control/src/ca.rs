@@ -578,3 +578,6 @@ impl Turn<'_> {
         issued
     }
 }
+
+#[cfg(test)]
+mod tests;

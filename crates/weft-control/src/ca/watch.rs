@@ -158,7 +158,7 @@ impl Ca {
 
     /// Takes the next step, unless somebody turned up meanwhile who is to be waited for. Waits for
     /// the disk.
-    fn advance(&self, registered: &BTreeSet<String>) -> Result<(), CaError> {
+    pub(super) fn advance(&self, registered: &BTreeSet<String>) -> Result<(), CaError> {
         let _turn = self.0.gate.write().unwrap_or_else(PoisonError::into_inner);
         let core = self.core();
         let sequence = self.next_sequence(&core.kept)?;

@@ -1,0 +1,302 @@
+//! The authority over a store in memory, with time that passes when a test says so.
+
+use std::time::Duration;
+
+use weft_identity::{PeerFacts, Request, Root};
+use weft_store::{LocalStore, Options};
+use weft_world::{Moment, Timer};
+
+use super::records::Seen;
+use super::*;
+
+/// 2026-11-23T06:03:43Z.
+const START: u64 = 1_795_413_823;
+
+struct TestClock(Mutex<Duration>);
+
+impl TestClock {
+    fn advance(&self, duration: Duration) {
+        *self.0.lock().unwrap() += duration;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Moment {
+        Moment::default() + *self.0.lock().unwrap()
+    }
+
+    fn wall(&self) -> UnixTime {
+        UnixTime(Duration::from_secs(START) + *self.0.lock().unwrap())
+    }
+
+    fn timer(&self, _: Moment) -> Box<dyn Timer> {
+        unreachable!("nothing here waits")
+    }
+}
+
+/// Root, chain and key of each generation, PEM.
+#[derive(Default)]
+struct MemoryKeys(Mutex<BTreeMap<u32, [String; 3]>>);
+
+impl Keys for MemoryKeys {
+    fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        let mut files = self.0.lock().unwrap();
+        if let Some([root, chain, key]) = files.get(&generation) {
+            let (root, chain, key) = (root.as_bytes(), chain.as_bytes(), key.as_bytes());
+            return Authority::from_pem(domain(), root, chain, key, now);
+        }
+        let authority = Root::generate(domain(), now)?.authority(now)?;
+        let texts = [authority.root_pem(), authority.chain_pem(), authority.key_pem().to_string()];
+        files.insert(generation, texts);
+        Ok(authority)
+    }
+
+    fn renew(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        self.open(generation, now)
+    }
+
+    fn destroy(&self, generation: u32) -> Result<(), AuthorityError> {
+        self.0.lock().unwrap().remove(&generation);
+        Ok(())
+    }
+}
+
+fn domain() -> TrustDomain {
+    "weft.local".parse().unwrap()
+}
+
+fn identity(account: &str) -> SpiffeId {
+    SpiffeId::new(domain(), account.parse().unwrap())
+}
+
+/// An authority that can be opened again.
+struct Lab {
+    store: Arc<LocalStore>,
+    keys: Arc<MemoryKeys>,
+    clock: Arc<TestClock>,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let clock = Arc::new(TestClock(Mutex::default()));
+        let store = Arc::new(LocalStore::in_memory(&Options::at(clock.now())));
+        Lab { store, keys: Arc::default(), clock }
+    }
+
+    fn open(&self) -> Ca {
+        let Lab { store, keys, clock } = self;
+        Ca::open(store.clone(), keys.clone(), clock.clone(), domain()).unwrap()
+    }
+
+    /// Issues a certificate, and says what a handshake tells of it.
+    fn issue(&self, ca: &Ca, account: &str, before: Option<&PeerFacts>) -> PeerFacts {
+        let (request, wall) = (Request::generate().unwrap(), self.clock.wall());
+        let turn = ca.turn();
+        let before = before.map(|facts| facts.serial);
+        let (drafted, items) =
+            turn.sign(request.csr_der(), &identity(account), wall, before).unwrap();
+        self.store.apply(Batch { now: self.clock.now(), wall, items }).unwrap();
+        let issued = turn.recorded(drafted);
+        drop(turn);
+        ca.prove(&issued.chain, wall).unwrap()
+    }
+
+    /// Takes the next step, with these `streams`; whom it waits for.
+    fn step(&self, ca: &Ca, streams: &[Seen]) -> Vec<String> {
+        ca.records().see(streams);
+        ca.advance(&BTreeSet::new()).unwrap();
+        ca.status(&BTreeSet::new()).rotation.waiting_for
+    }
+}
+
+fn seen(seat: u64, facts: &PeerFacts, workload: &str, sequence: u64) -> Seen {
+    Seen { seat, facts: facts.clone(), workload: Some(workload.to_owned()), sequence }
+}
+
+fn revoke(identity: Option<&str>, serial: Option<String>, undo: bool) -> RevokeRequest {
+    RevokeRequest { identity: identity.map(str::to_owned), serial, undo }
+}
+
+#[test]
+fn revocations_survive_a_restart_and_serial_numbers_end_with_their_certificates() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let cart = lab.issue(&ca, "shop/cart", None);
+    let first = ca.revoke(&revoke(Some("shop/web"), None, false)).unwrap();
+    let second = ca.revoke(&revoke(None, Some(cart.serial.to_string()), false)).unwrap();
+    assert!(first.changed && second.changed && second.sequence > first.sequence);
+    let again = ca.revoke(&revoke(Some("shop/web"), None, false)).unwrap();
+    assert_eq!((again.changed, again.sequence), (false, second.sequence));
+    assert!(ca.turn().is_revoked(&identity("shop/web")));
+    drop(ca);
+
+    let ca = lab.open();
+    let bundle = ca.trust().load().bundle().clone();
+    assert_eq!(bundle.sequence(), second.sequence);
+    assert!(bundle.revocations().identities.contains(&identity("shop/web")));
+    assert!(bundle.revocations().serials.contains_key(&cart.serial));
+    lab.clock.advance(LEAF_LIFETIME + Duration::from_secs(1));
+    let wall = lab.clock.wall();
+    ca.change(|kept| Ok((kept.prune(wall), ()))).unwrap();
+    let status = ca.status(&BTreeSet::new());
+    assert_eq!((status.revoked_serials.len(), status.revoked_identities.len()), (0, 1));
+    assert!(status.sequence > second.sequence);
+    let undone = ca.revoke(&revoke(Some("shop/web"), None, true)).unwrap();
+    assert!(undone.changed && !ca.turn().is_revoked(&identity("shop/web")));
+}
+
+#[test]
+fn what_cannot_be_revoked_is_refused_with_the_reason() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let own = ca.authority().intermediate().0.to_string();
+    let table = [
+        (revoke(None, None, false), "either an identity or a serial number is needed"),
+        (revoke(Some("shop/a"), Some("ab".to_owned()), false), "either an identity or a serial"),
+        (revoke(Some("web"), None, false), "give NAMESPACE/NAME or a SPIFFE ID"),
+        (revoke(Some("spiffe://other.test/ns/a/sa/b"), None, false), "not of this trust domain"),
+        (revoke(None, Some("xyz".to_owned()), false), "is not a serial number"),
+        (revoke(None, Some(own), false), "this is the intermediate that signs"),
+    ];
+    let before = ca.trust().load().bundle().sequence();
+    for (request, words) in table {
+        let error = ca.revoke(&request).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.reason(), ("invalid", 422));
+    }
+    assert_eq!(ca.trust().load().bundle().sequence(), before);
+    let many = (0..REVOCATIONS_MAX).map(|number| format!("shop/web-{number}"));
+    ca.change(|kept| {
+        for account in many {
+            assert!(kept.revoke_identity(&identity(&account), false));
+        }
+        Ok((true, ()))
+    })
+    .unwrap();
+    let error = ca.revoke(&revoke(Some("shop/more"), None, false)).unwrap_err();
+    assert!(matches!(error, CaError::Full), "{error}");
+}
+
+#[test]
+fn a_rotation_goes_on_from_the_store_in_every_state() {
+    let lab = Lab::new();
+    let mut ca = lab.open();
+    let before = lab.issue(&ca, "shop/cart", None);
+    let old = ca.authority().root_key();
+    ca.rotate().unwrap();
+    assert!(matches!(ca.rotate(), Err(CaError::Rotation(RotationError::UnderWay { .. }))));
+    ca = lab.open();
+    assert_eq!(ca.trust().load().bundle().roots().len(), 2);
+    assert_eq!(ca.authority().root_key(), old);
+    // Not heard of since the start; then with too old a bundle.
+    assert!(lab.step(&ca, &[])[0].contains("has not been heard of"));
+    let waiting = lab.step(&ca, &[seen(1, &before, "shop/cart-1", 1)]);
+    assert!(waiting[0].contains("shop/cart-1 holds trust bundle 1"), "{waiting:?}");
+    let sequence = ca.trust().load().bundle().sequence();
+    let stream = || [seen(1, &before, "shop/cart-1", sequence)];
+    let waiting = lab.step(&ca, &stream());
+    assert!(waiting[0].contains("below the old root"), "{waiting:?}");
+
+    ca = lab.open();
+    let new = ca.authority().root_key();
+    assert_ne!(new, old);
+    assert_eq!(ca.trust().load().bundle().renew_below(), Some(new));
+    assert!(matches!(ca.abort(), Err(CaError::Rotation(RotationError::TooLate { .. }))));
+    let after = lab.issue(&ca, "shop/cart", Some(&before));
+    assert_eq!(after.issuer.root, new);
+    // That it was issued does not say that it arrived.
+    assert!(lab.step(&ca, &stream())[0].contains("below the old root"));
+    ca.proved(&after);
+    let waiting = lab.step(&ca, &stream());
+    assert!(waiting[0].contains("holds trust bundle"), "{waiting:?}");
+
+    ca = lab.open();
+    assert_eq!(ca.trust().load().bundle().roots().len(), 1);
+    let sequence = ca.trust().load().bundle().sequence();
+    assert!(lab.step(&ca, &[seen(1, &after, "shop/cart-1", sequence)]).is_empty());
+    let status = ca.status(&BTreeSet::new());
+    assert_eq!(status.rotation.phase, crate::api::Phase::Steady);
+    assert_eq!(lab.keys.0.lock().unwrap().keys().copied().collect::<Vec<_>>(), [2]);
+    assert_eq!(status.holders[0].serial, after.serial.to_string());
+    assert_eq!(status.holders.len(), 1);
+    lab.open();
+}
+
+#[test]
+fn below_a_withdrawn_root_only_what_is_on_record_is_let_in_and_not_for_ever() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let stolen = ca.authority();
+    let (request, wall) = (Request::generate().unwrap(), lab.clock.wall());
+    let csr = request.csr_der();
+    let known = {
+        let turn = ca.turn();
+        let (drafted, _) = turn.sign(csr, &identity("shop/cart"), wall, None).unwrap();
+        turn.recorded(drafted).chain
+    };
+    ca.left(&ca.prove(&known, wall).unwrap(), 0);
+    ca.rotate().unwrap();
+    for _ in 0..3 {
+        assert!(lab.step(&ca, &[]).is_empty());
+    }
+    assert_ne!(ca.authority().root_key(), stolen.root_key());
+    assert!(ca.trust().load().facts(&known, wall).is_err());
+    ca.prove(&known, wall).unwrap();
+    lab.open().prove(&known, wall).unwrap_err(); // This record never reached the store.
+    let forged = stolen.sign(csr, &identity("shop/cart"), wall, LEAF_LIFETIME).unwrap();
+    let error = ca.prove(&forged.chain, wall).unwrap_err();
+    assert!(error.contains("is no longer trusted"), "{error}");
+    lab.clock.advance(LEAF_LIFETIME + Duration::from_secs(1));
+    let later = lab.clock.wall();
+    ca.change(|kept| Ok((kept.prune(later), ()))).unwrap();
+    assert_eq!(ca.admitted().load().bundle().roots().len(), 1);
+}
+
+#[test]
+fn records_are_bounded_and_end_with_their_certificates() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let mut facts = lab.issue(&ca, "shop/cart", None);
+    for _ in 0..20 {
+        facts = lab.issue(&ca, "shop/cart", Some(&facts));
+    }
+    let stored = || lab.store.list_values(records::PREFIX).unwrap().len();
+    assert_eq!(stored(), 8);
+    assert_eq!(ca.status(&BTreeSet::new()).holders.len(), 1);
+    lab.clock.advance(LEAF_LIFETIME + Duration::from_secs(1));
+    let wall = lab.clock.wall();
+    let (items, _) = ca.records().settle(wall, 100);
+    lab.store.apply(Batch { now: lab.clock.now(), wall, items }).unwrap();
+    assert_eq!(stored(), 0);
+    assert!(ca.status(&BTreeSet::new()).holders.is_empty());
+}
+
+#[test]
+fn who_has_left_or_been_followed_is_not_waited_for_unless_it_is_back() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let (one, two) = (lab.issue(&ca, "shop/cart", None), lab.issue(&ca, "shop/cart", None));
+    let names = |ca: &Ca| {
+        let fleet = ca.records().fleet(&BTreeSet::new(), false, lab.clock.wall());
+        fleet.into_keys().collect::<Vec<_>>()
+    };
+    ca.records().see(&[seen(1, &one, "shop/cart-1", 1)]);
+    assert_eq!(names(&ca).len(), 2);
+    // It lost its certificate, and has joined anew under its name.
+    ca.records().see(&[seen(2, &two, "shop/cart-1", 1)]);
+    assert_eq!(names(&ca), ["shop/cart-1"]);
+    // Two that are there at once both count.
+    let both = [seen(1, &one, "shop/cart-1", 1), seen(2, &two, "shop/cart-1", 1)];
+    ca.records().see(&both);
+    assert_eq!(names(&ca).len(), 2);
+    // The stream that it had when it left does not say that it is back.
+    ca.left(&two, 2);
+    ca.records().see(&[seen(2, &two, "shop/cart-1", 1)]);
+    assert!(names(&ca).is_empty());
+    ca.records().see(&[seen(3, &two, "shop/cart-1", 1)]);
+    assert_eq!(names(&ca), ["shop/cart-1"]);
+    // A workload that is registered and holds nothing that is known.
+    let registered = BTreeSet::from(["shop/old-1".to_owned()]);
+    let fleet = ca.records().fleet(&registered, false, lab.clock.wall());
+    assert_eq!(fleet.get("shop/old-1"), Some(&None));
+}
