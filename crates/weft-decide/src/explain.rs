@@ -44,14 +44,14 @@ pub enum Stage {
     Timeouts,
     /// Whether it is sent again.
     Retry,
+    /// How much may be under way.
+    Limits,
     /// How far away endpoints are used.
     Locality,
     /// Which endpoint of the backend is called.
     Endpoint,
     /// Whether the workload that is called lets it through.
     Authorization,
-    /// What its caller gets.
-    Outcome,
 }
 
 /// What follows from a decision.
@@ -323,10 +323,10 @@ impl fmt::Display for Stage {
             Stage::Destination => "destination",
             Stage::Timeouts => "timeouts",
             Stage::Retry => "retry",
+            Stage::Limits => "limits",
             Stage::Locality => "locality",
             Stage::Endpoint => "endpoint",
             Stage::Authorization => "authorization",
-            Stage::Outcome => "outcome",
         })
     }
 }

@@ -157,6 +157,15 @@ pub enum End {
     },
 }
 
+impl End {
+    /// Where no HTTP is spoken nothing is answered.
+    fn silence(&mut self) {
+        if let End::Caller { refused, .. } = self {
+            refused.is_silent = true;
+        }
+    }
+}
+
 /// What a proxy says that does not carry a request on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -286,14 +295,14 @@ fn stream(
 ) -> Way {
     let mut way = Way::new(None, 1, 1);
     way.backend = Some(destination.clone());
-    let judge = |spec: &EndpointSpec| judge(caller, spec, None, server);
+    let judge = |spec: &EndpointSpec| {
+        let mut judged = judge(caller, spec, None, server);
+        judged.end.silence();
+        judged
+    };
     way.endpoints = endpoints(caller, destination, judge);
     way.ends = ends(&way.endpoints, destination, None, false);
-    for end in &mut way.ends {
-        if let End::Caller { refused, .. } = end {
-            refused.is_silent = true;
-        }
-    }
+    way.ends.iter_mut().for_each(End::silence);
     way
 }
 

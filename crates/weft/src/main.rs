@@ -7,6 +7,7 @@ mod admin;
 mod ca;
 mod control;
 mod demo;
+mod explain;
 mod joined;
 mod overload;
 mod proxy;
@@ -46,6 +47,8 @@ enum Command {
     Watch(resources::Select),
     /// Show the proxies that are connected, and how far they are.
     Status(status::Arguments),
+    /// Say what the mesh would do with a request, step by step, and what made it so.
+    Explain(explain::Arguments),
     /// Make a join token, by which a proxy gets its identity.
     Token(resources::Token),
     /// See and change what the certificate authority trusts.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Delete(arguments) => resources::delete(&arguments),
         Command::Watch(arguments) => resources::watch(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Explain(arguments) => return explain::run(&arguments),
         Command::Token(arguments) => resources::token(&arguments),
         Command::Ca(arguments) => ca::run(&arguments),
         Command::Control(arguments) => control::run(&arguments),

@@ -1,0 +1,248 @@
+//! `weft explain`: what the mesh would do with a request, step by step, and what made it so.
+//!
+//! The proxies' own decisions are asked (`weft_proxy::explain`), on what their control plane would
+//! tell them: here they are only put into words.
+
+mod ask;
+mod mesh;
+mod print;
+mod report;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::bail;
+use weft_dns::{Subject, Zones};
+use weft_model::{
+    Address, Namespace, Network, ObjectName, OutboundPolicy, RouteKind, SpiffeId, Workload,
+};
+use weft_proxy::explain::{Called, Caller, Explanation};
+use weft_proxy::snapshot::{OwnWorkload, Snapshot, TunnelTarget};
+use weft_wire::ObjectKey;
+use weft_wire::discovery::Subscription;
+
+use self::ask::{Host, Url};
+use self::mesh::{Known, Mesh};
+use self::print::Question;
+use self::report::{By, Report};
+use crate::resources::{Access, block_on, sources};
+
+/// The arguments of `weft explain`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    access: Access,
+
+    /// The method, as in GET.
+    method: String,
+
+    /// The URL as the caller's program has it: http://HOST[:PORT][/PATH][?QUERY].
+    url: String,
+
+    /// The service account that calls.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    from: ObjectName,
+
+    /// A header of the request; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+
+    /// Files or directories with resources, instead of those of the running mesh; `-` is standard
+    /// input.
+    #[arg(short, long = "filename", value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The namespace of objects in files that name none.
+    #[arg(short, long)]
+    namespace: Option<String>,
+
+    /// The address that servers see the caller at. Default: that of a workload of its service
+    /// account.
+    #[arg(long, value_name = "IP")]
+    address: Option<IpAddr>,
+
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The exit code where the request may be refused.
+const REFUSED: u8 = 1;
+
+/// The exit code where nothing could be explained.
+const FAILED: u8 = 2;
+
+/// Explains, and says by the exit code whether an application would answer: 0 if in any case, 1 if
+/// the request may be refused, 2 if it could not be explained.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match explain(arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(REFUSED),
+        Err(error) => {
+            eprint!("{}", crate::explained(&error));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn explain(arguments: &Arguments) -> anyhow::Result<bool> {
+    let Arguments { access, method, url, from, headers, files, namespace, address, output } =
+        arguments;
+    let asked = ask::url(url)?;
+    let head = ask::head(method, &asked, headers)?;
+    let mesh = if files.is_empty() {
+        let client = access.client()?;
+        block_on(Mesh::of_control(&client))?
+    } else {
+        Mesh::of_files(&sources(files)?, namespace.as_deref())?
+    };
+    let identity = SpiffeId::new(mesh.trust_domain().clone(), from.clone());
+    let named = meaning(&mesh, from.namespace(), &asked)?;
+    let own = mesh.workloads_of(&identity).into_iter().next();
+    let address = address.or_else(|| own?.addresses.first().copied());
+    let (told, rule) = match &named.called {
+        None => (outside(&mesh, &named.text), None),
+        Some(called) => {
+            let caller = Asking { mesh: &mesh, own, identity: &identity, address };
+            let explanation = caller.explain(called, &head)?;
+            let rule = rule_names(&explanation);
+            let target = &asked.target;
+            let told = report::report(&mesh, named.text, called, target, &explanation);
+            (told, rule)
+        }
+    };
+    let identity = identity.to_string();
+    let question = Question { method, url, identity, address, rule };
+    let said = match output {
+        Output::Text => print::text(&mesh, &question, &told),
+        Output::Json => format!("{:#}\n", print::json(&mesh, &question, &told)),
+    };
+    // Who has closed the pipe does not want it.
+    let _ = std::io::stdout().write_all(said.as_bytes());
+    Ok(told.is_answered())
+}
+
+/// What a host means, in words too.
+struct Named {
+    /// What is called; nothing if it is not of the mesh.
+    called: Option<Called>,
+    text: String,
+}
+
+/// What the host of `url` means to a program of `namespace`.
+fn meaning(mesh: &Mesh, namespace: &str, url: &Url) -> anyhow::Result<Named> {
+    let port = url.port;
+    let name = match &url.host {
+        Host::Address(ip) => {
+            let called = Some(Called::Address(SocketAddr::new(*ip, port.get())));
+            return Ok(Named { called, text: format!("the address {ip}, port {port}") });
+        }
+        Host::Name(name) => name,
+    };
+    let zones = Zones::new(mesh.settings.dns_zone.clone(), Namespace::new(namespace)?);
+    let outside = Named { called: None, text: format!("`{name}` is not a name of the mesh") };
+    Ok(match ask::subject(&zones, name) {
+        Subject::Service { name: service, maybe_outside: true } if !mesh.has_service(&service) => {
+            outside
+        }
+        Subject::Service { name: service, .. } => {
+            let text = format!("`{name}` means Service {service}, port {port}");
+            Named { called: Some(Called::Service(service, port)), text }
+        }
+        Subject::Outside => outside,
+        Subject::Known(_) | Subject::Refused => {
+            bail!("`{name}` never leaves the machine, or is no name of a Service: nothing is sent")
+        }
+    })
+}
+
+/// What there is to say of what is not of the mesh.
+fn outside(mesh: &Mesh, text: &str) -> Report {
+    let is_refused = mesh.settings.outbound == OutboundPolicy::Registered;
+    Report::outside(text, is_refused)
+}
+
+/// Route and rule as records have them.
+fn rule_names(explanation: &Explanation) -> Option<(String, String)> {
+    let chosen = explanation.rule.as_ref()?;
+    let RouteKind::Http = chosen.route.name.kind;
+    let rule = chosen.rule().name.clone().unwrap_or_else(|| chosen.rule_index.to_string());
+    Some((chosen.route.name.to_string(), rule))
+}
+
+/// Who asks, in which mesh.
+struct Asking<'a> {
+    mesh: &'a Mesh,
+    /// A workload of the identity: its place is the caller's.
+    own: Option<&'a Workload>,
+    identity: &'a SpiffeId,
+    address: Option<IpAddr>,
+}
+
+impl Asking<'_> {
+    fn explain(&self, called: &Called, head: &[u8]) -> anyhow::Result<Explanation> {
+        let Asking { mesh, own, identity, address } = self;
+        let subscription = match called {
+            Called::Service(name, _) => Subscription::Service(name.clone()),
+            Called::Address(address) => {
+                Subscription::Address(Address { network: Network::default(), ip: address.ip() })
+            }
+        };
+        let Known { snapshot, refused } = mesh.known(own.map(own_workload), &[subscription])?;
+        complain(&refused);
+        let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let caller = Caller { snapshot, identity: (*identity).clone(), address };
+        let servers = RefCell::new(BTreeMap::<ObjectName, Arc<Snapshot>>::new());
+        let server = |target: &TunnelTarget| {
+            let mut servers = servers.borrow_mut();
+            let of = || self.server(target);
+            servers.entry(target.workload.clone()).or_insert_with(of).clone()
+        };
+        Ok(weft_proxy::explain::explain(&caller, called, head, &server))
+    }
+
+    /// What the proxy of `target` knows.
+    fn server(&self, target: &TunnelTarget) -> Arc<Snapshot> {
+        let own = self.mesh.workload(&target.workload).map(own_workload);
+        match self.mesh.known(own, &[]) {
+            Ok(Known { snapshot, refused }) => {
+                complain(&refused);
+                snapshot
+            }
+            // It knows nothing then, and lets nobody in.
+            Err(_) => Arc::default(),
+        }
+    }
+}
+
+fn own_workload(workload: &Workload) -> OwnWorkload {
+    let Workload { name, generation, .. } = workload;
+    OwnWorkload { name: name.clone(), generation: *generation, applications: BTreeMap::new() }
+}
+
+/// Says on standard error what proxies refuse to take.
+fn complain(refused: &[(ObjectKey, String)]) {
+    for (key, why) in refused {
+        eprintln!("weft explain: proxies do not take {key}: {why}");
+    }
+}
+
+impl Report {
+    /// Whether an application answers, wherever the request goes.
+    fn is_answered(&self) -> bool {
+        self.outcomes.iter().all(|outcome| outcome.by == By::Application)
+    }
+}

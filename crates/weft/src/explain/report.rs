@@ -1,0 +1,520 @@
+//! What is said about a request: the proxies' decisions as steps, each with what made it so.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use weft_decide::authorize::Decision;
+use weft_decide::deadline;
+use weft_decide::explain::{self as words, Cause, Stage, Step, Verdict};
+use weft_decide::locality::Reach as Distance;
+use weft_decide::route::Selected;
+use weft_model::{Health, ObjectName, Protocol, Retry, RouteKind, RouteRule};
+use weft_proxy::explain::{
+    CONNECT_TIMEOUT, Called, Chosen, End, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way,
+};
+use weft_proxy::snapshot::{Destination, DestinationName, Reach};
+
+use super::mesh::Mesh;
+
+/// A step, and what did not make it.
+pub struct Told {
+    /// The step.
+    pub step: Step,
+    /// What was passed over, each with the reason.
+    pub not: Vec<Cause>,
+}
+
+/// What is said about a request.
+pub struct Report {
+    /// What is decided about it as a whole.
+    pub steps: Vec<Told>,
+    /// Where it may go.
+    pub ways: Vec<WayReport>,
+    /// What the caller may get, each once.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What is said about a backend.
+pub struct WayReport {
+    /// The backend's name in records.
+    pub backend: Option<String>,
+    /// Its port there.
+    pub port: Option<u16>,
+    /// Its share of `total`.
+    pub share: u64,
+    /// The sum of all shares.
+    pub total: u64,
+    /// What is decided about it.
+    pub steps: Vec<Told>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointReport>,
+    /// What the caller may get, each once.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What is said about an endpoint.
+pub struct EndpointReport {
+    /// The workload, where it is known.
+    pub workload: Option<String>,
+    /// The address that is dialled.
+    pub address: String,
+    /// How it fares.
+    pub health: &'static str,
+    /// Where it runs, as far as that is known: the same zone, region, or elsewhere.
+    pub distance: &'static str,
+    /// The identity that its proxy must prove; none without a tunnel.
+    pub identity: Option<String>,
+    /// Whether it may be called.
+    pub is_callable: bool,
+    /// Whether it is among those that are called first.
+    pub is_preferred: bool,
+    /// The policy and the field in it that decided about the caller.
+    pub policy: Option<(String, String)>,
+    /// The audit rules that would refuse the caller, as records have them.
+    pub audited: Vec<String>,
+    /// How it is reached, and what it decides.
+    pub steps: Vec<Told>,
+    /// What the caller gets from it.
+    pub outcome: Outcome,
+}
+
+/// What a caller gets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Who answers.
+    pub by: By,
+    /// The status of HTTP, where Weft says it.
+    pub status: Option<u16>,
+    /// The status of gRPC, likewise.
+    pub grpc_status: Option<u32>,
+    /// The reason as a stable code, and in words.
+    pub reason: Option<(&'static str, String)>,
+    /// What the server's proxy gave as its reason to the caller's.
+    pub server_reason: Option<(&'static str, String)>,
+}
+
+/// Who answers a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// An application.
+    Application,
+    /// The proxy in front of it.
+    Server,
+    /// The caller's own proxy.
+    Caller,
+}
+
+impl Report {
+    /// What there is to say of what `text` says not to be of the mesh.
+    pub fn outside(text: &str, is_refused: bool) -> Report {
+        let because = |note: &str| Cause {
+            kind: "Mesh",
+            object: None,
+            field: "spec.defaults.outbound".to_owned(),
+            note: note.to_owned(),
+        };
+        let (by, reason, because) = if is_refused {
+            let why = "only what is registered may be called".to_owned();
+            (By::Caller, Some(("outside-refused", why)), because("Registered"))
+        } else {
+            (By::Application, None, because("Any: it passes outside of the mesh"))
+        };
+        let (status, grpc_status, server_reason) = Default::default();
+        let outcome = Outcome { by, status, grpc_status, reason, server_reason };
+        let steps = vec![passed(Stage::Name, text, vec![because])];
+        Report { steps, ways: vec![], outcomes: vec![outcome] }
+    }
+}
+
+impl Outcome {
+    fn of(explanation: &Explanation, end: &End) -> Outcome {
+        let reason = |refused: &Refused| (refused.verdict.reason, refused.detail.clone());
+        match end {
+            End::Application => Outcome {
+                by: By::Application,
+                status: None,
+                grpc_status: None,
+                reason: None,
+                server_reason: None,
+            },
+            End::Server(refused) => Outcome::refused(explanation, refused, By::Server),
+            End::Caller { refused, server } => Outcome {
+                server_reason: server.as_ref().map(reason),
+                ..Outcome::refused(explanation, refused, By::Caller)
+            },
+        }
+    }
+
+    fn refused(explanation: &Explanation, refused: &Refused, by: By) -> Outcome {
+        let (status, grpc_status) = explanation.statuses(refused);
+        let reason = Some((refused.verdict.reason, refused.detail.clone()));
+        Outcome { by, status, grpc_status, reason, server_reason: None }
+    }
+}
+
+fn passed(stage: Stage, text: impl Into<String>, because: Vec<Cause>) -> Told {
+    Told { step: Step { stage, verdict: Verdict::Passed(text.into()), because }, not: vec![] }
+}
+
+fn refused(
+    stage: Stage,
+    reason: &'static str,
+    text: impl Into<String>,
+    because: Vec<Cause>,
+) -> Told {
+    let verdict = Verdict::Refused { reason, text: text.into() };
+    Told { step: Step { stage, verdict, because }, not: vec![] }
+}
+
+fn cause(kind: &'static str, object: &ObjectName, field: impl Into<String>) -> Cause {
+    let (object, field, note) = (Some(object.clone()), field.into(), String::new());
+    Cause { kind, object, field, note }
+}
+
+/// The part `field` of the rule that `chosen` is.
+fn of_rule(chosen: &Chosen, field: &str) -> Cause {
+    let kind = match chosen.route.name.kind {
+        RouteKind::Http => "HTTPRoute",
+    };
+    let field = format!("spec.rules[{}]{field}", chosen.rule_index);
+    cause(kind, &chosen.route.name.object, field)
+}
+
+/// What there is to say about `explanation` of a request for `called`, whose target was written as
+/// `target`; `name` says what its host means.
+pub fn report(
+    mesh: &Mesh,
+    name: String,
+    called: &Called,
+    target: &str,
+    explanation: &Explanation,
+) -> Report {
+    let mut report = Report { steps: Vec::new(), ways: Vec::new(), outcomes: Vec::new() };
+    let Explanation { head, called: found, is_http, rule, ways } = explanation;
+    let steps = &mut report.steps;
+    let end = |error: &Refused, stage: Stage, mut report: Report| {
+        let Refused { verdict, detail, .. } = error;
+        report.steps.push(refused(stage, verdict.reason, detail, vec![]));
+        report.outcomes.push(Outcome::refused(explanation, error, By::Caller));
+        report
+    };
+    let Some(destination) = found else {
+        steps.push(passed(Stage::Name, name, vec![]));
+        return match ways {
+            Err(error) => end(error, Stage::Name, report),
+            Ok(_) => report,
+        };
+    };
+    steps.push(passed(Stage::Name, name, port_cause(mesh, &destination.name, "")));
+    steps.push(protocol(mesh, destination, explanation));
+    if *is_http {
+        if let Err(error) = ways
+            && error.verdict.reason != "no-route"
+        {
+            return end(error, Stage::Path, report);
+        }
+        let text = match head.target() {
+            same if same == target => same.to_owned(),
+            other => format!("{other}, which is how {target} is spelled"),
+        };
+        steps.push(passed(Stage::Path, text, vec![]));
+        steps.push(route(called, destination, explanation));
+    }
+    let ways = match ways {
+        Ok(ways) => ways,
+        Err(error) => {
+            report.outcomes.push(Outcome::refused(explanation, error, By::Caller));
+            return report;
+        }
+    };
+    if *is_http && ways.iter().any(|way| way.backend.is_some()) {
+        steps.push(timeouts(explanation));
+        steps.push(retry(rule.as_ref(), head.is_idempotent(), head.method()));
+    }
+    for way in ways {
+        let way = way_report(mesh, destination, explanation, way);
+        for outcome in &way.outcomes {
+            if !report.outcomes.contains(outcome) {
+                report.outcomes.push(outcome.clone());
+            }
+        }
+        report.ways.push(way);
+    }
+    report
+}
+
+/// The port of the Service that `name` is, if it is one.
+fn port_cause(mesh: &Mesh, name: &DestinationName, part: &str) -> Vec<Cause> {
+    match name {
+        DestinationName::Service(service, port) => {
+            let place = mesh.service_port(service, *port);
+            let field = place.map(|(place, _)| format!("spec.ports[{place}]{part}"));
+            vec![cause("Service", service, field.unwrap_or_default())]
+        }
+        DestinationName::Workload(workload, _) => vec![cause("Workload", workload, "spec.ports")],
+        _ => vec![],
+    }
+}
+
+fn protocol(mesh: &Mesh, destination: &Destination, explanation: &Explanation) -> Told {
+    let Explanation { head, is_http, .. } = explanation;
+    let is_declared = match &destination.name {
+        DestinationName::Service(service, port) => {
+            mesh.service_port(service, *port).is_none_or(|(_, is_declared)| is_declared)
+        }
+        _ => true,
+    };
+    let text = match destination.protocol {
+        Protocol::Detect if *is_http => "nothing is declared, and the first bytes are HTTP/1.1's",
+        Protocol::Detect => "nothing is declared, and the first bytes are not HTTP's",
+        Protocol::Http if !is_declared => "HTTP, since a route is for this port",
+        Protocol::Http => "HTTP, as declared",
+        Protocol::Http2 => "HTTP/2 to the application, as declared",
+        Protocol::Grpc => "gRPC to the application, as declared",
+        Protocol::WebSocket => "WebSocket or HTTP, as declared",
+        Protocol::Tls => "the applications' own TLS, as declared: nobody looks into it",
+        Protocol::Opaque => "bytes that nobody looks into",
+    };
+    let mut because = match is_declared {
+        true => port_cause(mesh, &destination.name, ".appProtocol"),
+        false => port_cause(mesh, &destination.name, ""),
+    };
+    if !is_declared {
+        let routes = destination.routes.consider(head).map(|one| &one.selected.route.name.object);
+        let routes: BTreeSet<_> = routes.collect();
+        because
+            .extend(routes.into_iter().map(|route| cause("HTTPRoute", route, "spec.parentRefs")));
+    }
+    passed(Stage::Protocol, text, because)
+}
+
+fn route(called: &Called, destination: &Destination, explanation: &Explanation) -> Told {
+    let head = &explanation.head;
+    let (service, port) = match (&destination.name, called) {
+        (DestinationName::Service(service, port), _) | (_, Called::Service(service, port)) => {
+            (service, *port)
+        }
+        _ => return passed(Stage::Route, format!("to {} itself", destination.name), vec![]),
+    };
+    let matched = destination.routes.select_match(head);
+    let step = words::route(service, port, &destination.routes, matched.as_ref());
+    let mut decided = false;
+    let mut not = Vec::new();
+    for one in destination.routes.consider(head) {
+        if one.unmet.is_none() && !std::mem::replace(&mut decided, true) {
+            continue;
+        }
+        not.push(words::considered(head, &one));
+    }
+    Told { step, not }
+}
+
+/// `duration` as resources have it.
+fn written(duration: Duration) -> String {
+    weft_crd::format_duration(duration)
+}
+
+fn timeouts(explanation: &Explanation) -> Told {
+    let mut limits = Vec::new();
+    let mut because = Vec::new();
+    if let Some(chosen) = &explanation.rule {
+        let timeouts = chosen.rule().timeouts;
+        if let Some(request) = timeouts.request() {
+            limits.push(format!("{} for the whole request", written(request.duration())));
+            because.push(of_rule(chosen, ".timeouts.request"));
+        }
+        if let Some(attempt) = timeouts.attempt() {
+            limits.push(format!("{} for each attempt", written(attempt.duration())));
+            because.push(of_rule(chosen, ".timeouts.backendRequest"));
+        }
+    }
+    if let Ok(Some(asked)) = deadline::asked(&explanation.head) {
+        limits.push(format!("{} as the caller asks", written(asked)));
+    }
+    if limits.is_empty() {
+        limits.push("none for the request (default)".to_owned());
+    }
+    limits.push(format!(
+        "always {} to connect and {} to open a tunnel",
+        written(CONNECT_TIMEOUT),
+        written(HANDSHAKE_TIMEOUT)
+    ));
+    passed(Stage::Timeouts, limits.join(", "), because)
+}
+
+fn retry(chosen: Option<&Chosen>, is_idempotent: bool, method: &str) -> Told {
+    let asked = chosen.and_then(|chosen| Some((chosen, chosen.rule().retry.as_ref()?)));
+    let Some((chosen, Retry { retries_max, statuses, backoff_base, backoff_max })) = asked else {
+        let text = "only what nobody has processed (default)";
+        return passed(Stage::Retry, text, vec![]);
+    };
+    let because = vec![of_rule(chosen, ".retry")];
+    if *retries_max == 0 {
+        return passed(Stage::Retry, "only what nobody has processed", because);
+    }
+    let mut after: Vec<String> = statuses.iter().map(|status| status.get().to_string()).collect();
+    if is_idempotent {
+        after.push("failures".to_owned());
+    }
+    let mut text = match after.is_empty() {
+        true => format!("never: no status is listed, and {method} is not idempotent"),
+        false => format!(
+            "at most {retries_max} times after {}, with waits from {} to {}",
+            after.join(", "),
+            written(backoff_base.duration()),
+            written(backoff_max.duration())
+        ),
+    };
+    text.push_str("; and what nobody has processed");
+    passed(Stage::Retry, text, because)
+}
+
+fn way_report(
+    mesh: &Mesh,
+    destination: &Destination,
+    explanation: &Explanation,
+    way: &Way,
+) -> WayReport {
+    let Way { share, total, backend, endpoints, ends, .. } = way;
+    let outcomes: Vec<_> = ends.iter().map(|end| Outcome::of(explanation, end)).collect();
+    let mut steps = vec![going(destination, explanation.rule.as_ref(), way)];
+    if let Some(backend) = backend {
+        if explanation.is_http {
+            steps.extend(traffic(mesh, backend));
+        }
+        if endpoints.iter().any(|endpoint| endpoint.is_callable) {
+            steps.push(locality(mesh, backend, endpoints));
+        }
+    }
+    let endpoints = endpoints.iter().map(|endpoint| endpoint_report(explanation, endpoint));
+    let endpoints = endpoints.collect();
+    let name = backend.as_ref().map(|backend| &backend.name);
+    WayReport {
+        backend: name.map(DestinationName::without_port),
+        port: name.and_then(DestinationName::port).map(weft_model::Port::get),
+        share: *share,
+        total: *total,
+        steps,
+        endpoints,
+        outcomes,
+    }
+}
+
+/// Which of the rule's backends `way` leads to.
+fn going(destination: &Destination, chosen: Option<&Chosen>, way: &Way) -> Told {
+    let Some(chosen) = chosen else {
+        return passed(Stage::Destination, format!("to {}", destination.name), vec![]);
+    };
+    let rule: &RouteRule = chosen.rule();
+    let selected = Selected { route: &chosen.route, rule_index: chosen.rule_index, rule };
+    let to = match way.backend_index {
+        Some(index) => weft_decide::route::Destination::Backend(&rule.backends[index].backend),
+        // Nothing is drawn where there is nothing to draw from.
+        None => weft_decide::route::destination(rule, 0.0),
+    };
+    Told { step: words::destination(&selected, &to), not: vec![] }
+}
+
+/// How the backend is treated besides.
+fn traffic(mesh: &Mesh, backend: &Destination) -> Vec<Told> {
+    let DestinationName::Service(service, _) = &backend.name else { return vec![] };
+    let setting = |stage, text: String, fields: &[&'static str]| {
+        let because: Vec<_> =
+            fields.iter().filter_map(|field| mesh.traffic_source(service, field)).collect();
+        let text = if because.is_empty() { format!("{text} (default)") } else { text };
+        passed(stage, text, because)
+    };
+    let weft_model::TrafficPolicy { limits, retry_budget, .. } = backend.traffic;
+    vec![
+        setting(
+            Stage::Retry,
+            format!(
+                "at most {} % of the requests are retries, or {} in a second",
+                retry_budget.percent.get(),
+                retry_budget.per_second_min
+            ),
+            &["spec.retryBudget.percent", "spec.retryBudget.minPerSecond"],
+        ),
+        setting(
+            Stage::Limits,
+            format!(
+                "{} requests under way from one caller, {} waiting, {} connections",
+                limits.requests, limits.pending, limits.connections
+            ),
+            &["spec.limits.requests", "spec.limits.pending", "spec.limits.connections"],
+        ),
+    ]
+}
+
+fn locality(mesh: &Mesh, backend: &Destination, endpoints: &[Endpoint]) -> Told {
+    let preferred = endpoints.iter().filter(|endpoint| endpoint.is_preferred);
+    let farthest = preferred.map(|endpoint| endpoint.distance).max();
+    let text = match farthest {
+        Some(Distance::Zone) => "endpoints of the same zone, unless they are overloaded",
+        Some(Distance::Region) => "endpoints of the same region, unless they are overloaded",
+        Some(Distance::All) | None => "endpoints wherever they are",
+    };
+    let because = match &backend.name {
+        DestinationName::Service(service, _) => {
+            mesh.traffic_source(service, "spec.locality.prefer").into_iter().collect()
+        }
+        _ => vec![],
+    };
+    passed(Stage::Locality, text, because)
+}
+
+fn endpoint_report(explanation: &Explanation, endpoint: &Endpoint) -> EndpointReport {
+    let Endpoint { spec, distance, is_callable, is_preferred, decision, audits, end } = endpoint;
+    let (workload, identity, how) = match &spec.reach {
+        Reach::Tunnel(target) => {
+            let identity = target.identity.to_string();
+            let how = format!("by mutual TLS with {identity}");
+            (Some(target.workload.clone()), Some(identity), how)
+        }
+        Reach::NotInMesh(workload) => {
+            (Some(workload.clone()), None, "not at all: it proves no identity".to_owned())
+        }
+        Reach::Plain | Reach::Application => (None, None, "in plaintext".to_owned()),
+    };
+    let health = match spec.health {
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
+        Health::Draining => "draining",
+    };
+    let address = spec.address.to_string();
+    let title = workload.as_ref().map_or_else(|| address.clone(), ToString::to_string);
+    let because = workload.iter().map(|name| cause("Workload", name, "")).collect();
+    let text = format!("{title} at {address}, {health}, {how}");
+    let mut steps = vec![match is_callable {
+        true => passed(Stage::Endpoint, text, because),
+        false => passed(Stage::Endpoint, format!("not {text}"), because),
+    }];
+    if let Some(decision) = decision {
+        let step = words::authorization(decision, audits);
+        steps.push(Told { step, not: vec![] });
+    }
+    let by = match decision {
+        Some(Decision::Allowed { by } | Decision::Denied { by, .. }) => by.as_ref(),
+        None => None,
+    };
+    EndpointReport {
+        workload: workload.as_ref().map(ToString::to_string),
+        address,
+        health,
+        distance: match distance {
+            Distance::Zone => "zone",
+            Distance::Region => "region",
+            Distance::All => "elsewhere",
+        },
+        identity,
+        is_callable: *is_callable,
+        is_preferred: *is_preferred,
+        policy: by.map(|rule| (rule.policy_name().to_string(), rule.field())),
+        audited: audits
+            .iter()
+            .map(|rule| format!("{} {}", rule.policy_name(), rule.field()))
+            .collect(),
+        steps,
+        outcome: Outcome::of(explanation, end),
+    }
+}
