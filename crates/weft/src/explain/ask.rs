@@ -170,7 +170,7 @@ mod tests {
         let url = url("http://cart/a b").unwrap();
         let head = |method: &str, headers: &[&str]| {
             let headers: Vec<_> = headers.iter().map(|header| (*header).to_owned()).collect();
-            super::head(method, &url, &headers).map(|head| String::from_utf8(head).unwrap())
+            head(method, &url, &headers).map(|head| String::from_utf8(head).unwrap())
         };
         let expected = "GET /a b HTTP/1.1\r\nHost: cart\r\nX: 1\r\n\r\n";
         assert_eq!(head("GET", &["X:1"]).unwrap(), expected);

@@ -206,7 +206,7 @@ impl Lab {
         let name = format!("shop/server-{version}");
         let is_own = |service: &&str| !service.contains("-v") || service.ends_with(version);
         let services: Vec<_> = SERVICES.iter().map(|(service, ..)| *service).collect();
-        let services = services.into_iter().filter(|service| is_own(&service));
+        let services = services.into_iter().filter(is_own);
         let services: Vec<_> = services.map(|service| format!("shop/{service}")).collect();
         let account = format!("shop/server-{version}");
         let token = self.token(&account, &services).await;
