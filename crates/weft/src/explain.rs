@@ -41,7 +41,7 @@ pub struct Arguments {
     /// The method, as in GET.
     method: String,
 
-    /// The URL as the caller's program has it: `http://HOST[:PORT][/PATH][?QUERY]`.
+    /// The URL as the caller's program has it, as in http://cart:80/items?page=2.
     url: String,
 
     /// The service account that calls.

@@ -93,6 +93,8 @@ pub fn head(method: &str, url: &Url, headers: &[String]) -> anyhow::Result<Vec<u
         lines.push_str(&format!("{name}: {}\r\n", value.trim()));
     }
     let Url { authority, target, .. } = url;
+    // Source: RFC 9112, section 3.2.3.
+    let target = if method == "CONNECT" { authority } else { target };
     let host = if has_host { String::new() } else { format!("Host: {authority}\r\n") };
     Ok(format!("{method} {target} HTTP/1.1\r\n{host}{lines}\r\n").into_bytes())
 }

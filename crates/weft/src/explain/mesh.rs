@@ -53,10 +53,10 @@ impl Mesh {
         }
         let files = files.iter().map(|file| (file.name.as_str(), file.text.as_bytes()));
         let parsed = weft_crd::parse_all(files, &options);
-        if parsed.has_errors() {
-            bail!("{}", parsed.render());
-        }
         eprint!("{}", parsed.render());
+        if parsed.has_errors() {
+            bail!("nothing is explained of resources that are wrong: correct the above");
+        }
         let Parsed { mut objects, sources, .. } = parsed;
         if !objects.iter().any(|object| object.key().kind == Kind::Mesh) {
             let text = serde_json::json!({

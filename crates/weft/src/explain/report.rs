@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use weft_decide::authorize::Decision;
+use weft_decide::authorize::{Decision, Why};
 use weft_decide::deadline;
 use weft_decide::explain::{self as words, Cause, Stage, Step, Verdict};
 use weft_decide::locality::Reach as Distance;
@@ -107,18 +107,13 @@ pub enum By {
 impl Report {
     /// What there is to say of what `text` says not to be of the mesh.
     pub fn outside(text: &str, is_refused: bool) -> Report {
-        let because = |note: &str| Cause {
-            kind: "Mesh",
-            object: None,
-            field: "spec.defaults.outbound".to_owned(),
-            note: note.to_owned(),
-        };
-        let (by, reason, because) = if is_refused {
+        let (by, reason, note) = if is_refused {
             let why = "only what is registered may be called".to_owned();
-            (By::Caller, Some(("outside-refused", why)), because("Registered"))
+            (By::Caller, Some(("outside-refused", why)), "")
         } else {
-            (By::Application, None, because("Any: it passes outside of the mesh"))
+            (By::Application, None, "it passes outside of the mesh")
         };
+        let because = of_mesh("spec.defaults.outbound", note);
         let (status, grpc_status, server_reason) = Default::default();
         let outcome = Outcome { by, status, grpc_status, reason, server_reason };
         let steps = vec![passed(Stage::Name, text, vec![because])];
@@ -166,6 +161,12 @@ fn refused(
     Told { step: Step { stage, verdict, because }, not: vec![] }
 }
 
+/// The part `field` of the Mesh that is in force.
+fn of_mesh(field: &str, note: &str) -> Cause {
+    let (field, note) = (field.to_owned(), note.to_owned());
+    Cause { kind: "Mesh", object: None, field, note }
+}
+
 fn cause(kind: &'static str, object: &ObjectName, field: impl Into<String>) -> Cause {
     let (object, field, note) = (Some(object.clone()), field.into(), String::new());
     Cause { kind, object, field, note }
@@ -194,7 +195,11 @@ pub fn report(
     let steps = &mut report.steps;
     let end = |error: &Refused, stage: Stage, mut report: Report| {
         let Refused { verdict, detail, .. } = error;
-        report.steps.push(refused(stage, verdict.reason, detail, vec![]));
+        let because = match verdict.reason {
+            "outside-refused" => vec![of_mesh("spec.defaults.outbound", "")],
+            _ => vec![],
+        };
+        report.steps.push(refused(stage, verdict.reason, detail, because));
         report.outcomes.push(Outcome::refused(explanation, error, By::Caller));
         report
     };
@@ -490,7 +495,14 @@ fn endpoint_report(explanation: &Explanation, endpoint: &Endpoint) -> EndpointRe
         false => passed(Stage::Endpoint, format!("not {text}"), because),
     }];
     if let Some(decision) = decision {
-        let step = words::authorization(decision, audits);
+        let mut step = words::authorization(decision, audits);
+        let is_of_mesh = match decision {
+            Decision::Allowed { by } => by.is_none(),
+            Decision::Denied { why, .. } => matches!(why, Why::NoIdentity | Why::UnguardedDeny),
+        };
+        if is_of_mesh {
+            step.because.push(of_mesh("spec.defaults.authorization", ""));
+        }
         steps.push(Told { step, not: vec![] });
     }
     let by = match decision {

@@ -1,0 +1,109 @@
+//! `weft explain`: what it says of a handful of meshes, what it exits with, and that it says what
+//! the proxies of a running mesh then record.
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+#[path = "explain/generated.rs"]
+mod generated;
+#[path = "explain/lab.rs"]
+mod lab;
+#[path = "explain/proof.rs"]
+mod proof;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const WEFT: &str = env!("CARGO_BIN_EXE_weft");
+
+/// What `weft explain` says, `arguments` behind it, when it is run in `directory`.
+fn explain(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(WEFT);
+    command.arg("explain").args(arguments).current_dir(directory).stdin(Stdio::null());
+    command.env("WEFT_CREDENTIAL", "/nowhere").output().unwrap()
+}
+
+/// All that `weft explain` says of the requests of the mesh called `name`, compared with what was
+/// agreed. `UPDATE_EXPECT=1` writes it down anew.
+fn check(name: &str) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain").join(name);
+    let mut found = String::new();
+    for request in fs::read_to_string(directory.join("requests")).unwrap().lines() {
+        let mut arguments: Vec<_> = request.split(' ').collect();
+        arguments.extend(["-f", "mesh.yaml"]);
+        let Output { status, stdout, stderr } = explain(&directory, &arguments);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        found.push_str(&format!("$ weft explain {request} -f mesh.yaml\n{}", text(stdout)));
+        for line in text(stderr).lines() {
+            found.push_str(&format!("stderr: {line}\n"));
+        }
+        found.push_str(&format!("exit {}\n\n", status.code().unwrap()));
+    }
+    let path = directory.join("expected");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, &found).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    let differs = expected.lines().zip(found.lines()).position(|(one, other)| one != other);
+    let line = differs.map_or(0, |line| line + 1);
+    assert!(expected == found, "{}:{line} differs (UPDATE_EXPECT=1?):\n{found}", path.display());
+}
+
+#[test]
+fn a_canary_is_explained() {
+    check("canary");
+}
+
+#[test]
+fn refusals_are_explained() {
+    check("refusals");
+}
+
+#[test]
+fn what_nobody_wrote_is_explained() {
+    check("defaults");
+}
+
+#[test]
+fn what_cannot_be_explained_is_told_from_what_is_refused() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain/canary");
+    let said = |arguments: &[&str]| {
+        let Output { status, stderr, .. } = explain(&directory, arguments);
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+        String::from_utf8(stderr).unwrap()
+    };
+    let from = ["--from", "shop/web"];
+    let file = ["-f", "mesh.yaml"];
+    let url = |url| said(&[&["GET", url][..], &from, &file].concat());
+    assert!(url("https://cart/").contains("it must begin with http://"));
+    assert!(url("http://cart:0/").contains("is no URL to explain"));
+    assert!(url("http://localhost/").contains("never leaves the machine"));
+    let error = said(&[&["GET", "http://cart/", "-H", "x"][..], &from, &file].concat());
+    assert!(error.contains("it is not `NAME: VALUE`"), "{error}");
+    let error = said(&[&["GET", "http://cart/", "-f", "requests"][..], &from].concat());
+    assert!(error.contains("requests:1"), "{error}");
+    let error = said(&[&["GET", "http://cart/"][..], &from].concat());
+    assert!(error.contains("no access to the control plane"), "{error}");
+}
+
+#[test]
+fn json_has_what_the_text_has() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain/canary");
+    let url = "http://cart/items";
+    let arguments = ["POST", url, "--from", "shop/web", "-f", "mesh.yaml", "-o", "json"];
+    let Output { status, stdout, .. } = explain(&directory, &arguments);
+    assert_eq!(status.code(), Some(1));
+    let said: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!(said["from"], "spiffe://weft.test/ns/shop/sa/web");
+    assert_eq!((&said["route"], &said["rule"]), (&"http/shop/cart-canary".into(), &"rest".into()));
+    let route = &said["steps"][3];
+    assert_eq!(route["because"][0]["field"], "spec.rules[1].matches[0]");
+    assert_eq!(route["because"][0]["file"], "mesh.yaml");
+    assert_eq!(route["not"][0]["field"], "spec.rules[0].matches[0].path");
+    let first = &said["destinations"][0];
+    assert_eq!((&first["share"], &first["of"]), (&95.into(), &100.into()));
+    assert_eq!(first["endpoints"][0]["workload"], "shop/cart-v1-1");
+    assert_eq!(first["endpoints"][0]["outcome"]["reason"], "no-allow-rule");
+    assert_eq!(first["endpoints"][0]["outcome"]["status"], 403);
+    assert_eq!(said["answered"], false);
+}

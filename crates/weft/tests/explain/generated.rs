@@ -1,0 +1,270 @@
+//! Resources and requests drawn from a seed.
+
+use super::lab::{CALLERS, SERVICES};
+
+/// Numbers from a seed. Source: Steele, Lea and Flood, Fast Splittable Pseudorandom Number
+/// Generators, 2014.
+pub struct Draw(pub u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
+
+    /// True in `percent` of a hundred cases.
+    fn in_hundred(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn one(&mut self, of: &[&'static str]) -> &'static str {
+        of[self.below(of.len())]
+    }
+
+    /// From `least` to `most` of what `make` makes, joined.
+    fn some(
+        &mut self,
+        least: usize,
+        most: usize,
+        joint: &str,
+        mut make: impl FnMut(&mut Draw) -> String,
+    ) -> String {
+        let count = least + self.below(most - least + 1);
+        (0..count).map(|_| make(self)).collect::<Vec<_>>().join(joint)
+    }
+}
+
+/// How many routes and policies there are, always of the same names, so that none has to go.
+const ROUTES: usize = 5;
+const POLICIES: usize = 4;
+
+const METHODS: [&str; 4] = ["GET", "GET", "POST", "DELETE"];
+const PATHS: [&str; 6] = ["/", "/items", "/items/1", "/admin", "/v1", "/v2/x"];
+
+/// Routes, policies, and what makes each proxy hear of them at one moment: all Services change in
+/// `round`.
+pub fn resources(draw: &mut Draw, round: usize) -> String {
+    let mut text = String::new();
+    for (service, ..) in SERVICES {
+        let name = format!("beacon-{service}");
+        text.push_str(&format!(
+            "---
+apiVersion: weft.dev/v1alpha1
+kind: BackendPolicy
+metadata: {{ name: {name}, namespace: shop }}
+spec:
+  targetRefs: [{{ group: '', kind: Service, name: {service} }}]
+  limits: {{ requests: {} }}
+",
+            500 + round
+        ));
+    }
+    for index in 0..ROUTES {
+        text.push_str(&route(draw, index));
+    }
+    for index in 0..POLICIES {
+        text.push_str(&policy(draw, index));
+    }
+    text
+}
+
+fn route(draw: &mut Draw, index: usize) -> String {
+    // One that is for nobody called is as good as none.
+    let (service, port) = [("cart", 80), ("pay", 81), ("idle", 80)][draw.below(3)];
+    let rules = draw.some(1, 3, "", |draw| rule(draw, service, port));
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{ name: route-{index}, namespace: shop }}
+spec:
+  parentRefs: [{{ group: '', kind: Service, name: {service}, port: {port} }}]
+  rules:
+{rules}"
+    )
+}
+
+fn rule(draw: &mut Draw, service: &str, port: u16) -> String {
+    let matches = draw.some(0, 2, ", ", one_match);
+    let backends = draw.some(0, 3, ", ", |draw| {
+        let weight = [0, 1, 1, 3][draw.below(4)];
+        let version = draw.one(&["-v1", "-v1", "-v2", "-v2", "-gone"]);
+        format!("{{ name: {service}{version}, port: {port}, weight: {weight} }}")
+    });
+    // A rule without backends answers 500, which is enough of them once in a while.
+    let backends = match backends.is_empty() && draw.in_hundred(80) {
+        true => format!("{{ name: {service}-v1, port: {port} }}"),
+        false => backends,
+    };
+    let mut text = format!("  - matches: [{matches}]\n    backendRefs: [{backends}]\n");
+    if draw.in_hundred(30) {
+        text.push_str("    timeouts: { request: 50s, backendRequest: 40s }\n");
+    }
+    if draw.in_hundred(30) {
+        text.push_str("    retry: { attempts: 2, backoff: 1ms, codes: [403, 503] }\n");
+    }
+    text
+}
+
+fn one_match(draw: &mut Draw) -> String {
+    let mut parts = Vec::new();
+    if draw.in_hundred(70) {
+        parts.push(match draw.below(3) {
+            0 => format!("path: {{ type: Exact, value: '{}' }}", draw.one(&PATHS)),
+            1 => format!("path: {{ type: PathPrefix, value: '{}' }}", draw.one(&PATHS)),
+            _ => {
+                let regex = draw.one(&["/v[0-9]+", "/items/[0-9]*", "/.*m.*"]);
+                format!("path: {{ type: RegularExpression, value: '{regex}' }}")
+            }
+        });
+    }
+    if draw.in_hundred(30) {
+        let (kind, value) =
+            [("Exact", "1"), ("Exact", "2"), ("RegularExpression", "[0-9]")][draw.below(3)];
+        let header = format!("{{ type: {kind}, name: X-Canary, value: '{value}' }}");
+        parts.push(format!("headers: [{header}]"));
+    }
+    if draw.in_hundred(20) {
+        let value = draw.one(&["1", "2"]);
+        parts.push(format!("queryParams: [{{ name: page, value: '{value}' }}]"));
+    }
+    if draw.in_hundred(30) {
+        parts.push(format!("method: {}", draw.one(&METHODS)));
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn policy(draw: &mut Draw, index: usize) -> String {
+    let (namespace, scope) = match draw.below(8) {
+        0 => ("weft-system", "targetRefs: [{ group: weft.dev, kind: Mesh, name: mesh }]"),
+        1 => ("shop", "targetRefs: [{ group: '', kind: Namespace, name: shop }]"),
+        2 => ("shop", "selector: { matchLabels: { version: v2 } }"),
+        3 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cart }]"),
+        4 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cart-v1 }]"),
+        5 => ("shop", "targetRefs: [{ group: '', kind: Service, name: pay }]"),
+        _ => ("shop", "targetRefs: [{ group: '', kind: Service, name: idle }]"),
+    };
+    let mut lists = String::new();
+    for (name, percent) in [("allow", 40), ("deny", 40), ("audit", 30)] {
+        if draw.in_hundred(percent) {
+            let rules = draw.some(1, 3, "", |draw| policy_rule(draw, name == "allow"));
+            lists.push_str(&format!("  {name}:\n{rules}"));
+        }
+    }
+    if lists.is_empty() {
+        lists = format!("  audit:\n{}", policy_rule(draw, false));
+    }
+    // Of the same name in both namespaces, one that says nothing but to records.
+    let other = if namespace == "shop" { "weft-system" } else { "shop" };
+    let harmless = match other {
+        "shop" => "targetRefs: [{ group: '', kind: Service, name: idle }]".to_owned(),
+        _ => "selector: { matchLabels: { nobody: here } }".to_owned(),
+    };
+    let nothing = "  audit:\n  - from: [{ namespace: nobody }]\n";
+    let document = |namespace: &str, scope: &str, lists: &str| {
+        format!(
+            "---
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{ name: policy-{index}, namespace: {namespace} }}
+spec:
+  {scope}
+{lists}"
+        )
+    };
+    document(namespace, scope, &lists) + &document(other, &harmless, nothing)
+}
+
+/// A rule; one that allows is mostly wide, so that not all is refused.
+fn policy_rule(draw: &mut Draw, is_wide: bool) -> String {
+    let mut parts = Vec::new();
+    if draw.in_hundred(50) {
+        let peer = match draw.below(5) {
+            0 => "{ serviceAccount: shop/web }",
+            1 => "{ serviceAccount: other/bot }",
+            2 => "{ namespace: shop }",
+            3 => "{ namespace: other, notCidrs: [10.0.0.0/8] }",
+            _ => "{ cidr: 127.0.0.0/8, notNamespaces: [other] }",
+        };
+        parts.push(format!("from: [{peer}]"));
+    }
+    if parts.is_empty() || !draw.in_hundred(if is_wide { 50 } else { 15 }) {
+        let mut conditions = Vec::new();
+        if draw.in_hundred(40) {
+            conditions.push(format!("methods: [{}]", draw.one(&METHODS)));
+        }
+        if draw.in_hundred(50) {
+            let path = draw.one(&["/items", "/items/*", "/admin", "/v1", "/*"]);
+            conditions.push(format!("paths: ['{path}']"));
+        }
+        if draw.in_hundred(25) {
+            let value = draw.one(&["", ", value: '1'", ", value: '2'"]);
+            conditions.push(format!("headers: [{{ name: x-canary{value} }}]"));
+        }
+        if conditions.is_empty() {
+            conditions.push(format!("ports: [{}]", draw.one(&["8080", "8081"])));
+        }
+        parts.push(format!("to: [{{ {} }}]", conditions.join(", ")));
+    }
+    format!("  - {{ {} }}\n", parts.join(", "))
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Request {
+    /// Who sends it, counted as [`CALLERS`] are.
+    pub caller: usize,
+    /// To which listener: 0 for the cart, 1 for the payments.
+    pub service: usize,
+    /// Its method.
+    pub method: &'static str,
+    /// Host and port.
+    pub authority: String,
+    /// Path and query.
+    pub target: String,
+    /// Its headers.
+    pub headers: Vec<String>,
+}
+
+/// A request, called by the name that its caller has for the Service.
+pub fn request(draw: &mut Draw) -> Request {
+    let (caller, service) = (draw.below(CALLERS.len()), draw.below(2));
+    let (name, port) = [("cart", 80), ("pay", 81)][service];
+    let suffix = if caller == 0 { draw.one(&["", ".shop"]) } else { ".shop" };
+    let suffix = if draw.in_hundred(30) { ".shop.svc.cluster.local" } else { suffix };
+    let strange = [
+        "/items/../admin",
+        "/%69tems",
+        "/items/./1",
+        "//items",
+        "/items%2F1",
+        "/items%5c",
+        "/a\\b",
+        "/../items",
+        "/items/%zz",
+    ];
+    let path = if draw.in_hundred(20) { draw.one(&strange) } else { draw.one(&PATHS) };
+    let query = if draw.in_hundred(30) { draw.one(&["?page=1", "?page=2", "?x=/../"]) } else { "" };
+    let mut headers = Vec::new();
+    if draw.in_hundred(50) {
+        headers.push(format!("X-Canary: {}", draw.one(&["1", "2", "x"])));
+    }
+    if draw.in_hundred(5) {
+        headers.push("X-Canary: 1".to_owned());
+    }
+    Request {
+        caller,
+        service,
+        method: draw.one(&METHODS),
+        authority: format!("{name}{suffix}:{port}"),
+        target: format!("{path}{query}"),
+        headers,
+    }
+}
