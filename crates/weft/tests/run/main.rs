@@ -1,0 +1,9 @@
+//! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary user.
+//!
+//! Needs root, who makes a host for each test and becomes that user there, and the programs that
+//! `cargo xtask test` installs. Nothing is sent beyond loopback and the hosts made here.
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+mod lab;
+mod mariadb;
