@@ -1,6 +1,7 @@
 //! `weft run`: a command in a network of its own, whose only way in and out is a proxy.
 
 mod dns;
+mod inside;
 mod options;
 
 use std::collections::BTreeMap;
@@ -94,7 +95,7 @@ async fn serve(
     let joined = joined::join(&world, joining).await?;
     let overload = Overload::default();
     let proxy = Rc::new(Proxy::new(Parts {
-        inside: Rc::new(inside),
+        inside: Rc::new(self::inside::Inside::new(Rc::new(inside))),
         world: world.clone(),
         tls: Some(Rc::new(joined.tls.clone())),
         recorder: Rc::new(Both(Metrics::new(&registry), access_log)),

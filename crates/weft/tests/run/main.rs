@@ -5,5 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+mod addresses;
 mod lab;
 mod mariadb;
