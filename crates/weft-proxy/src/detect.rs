@@ -96,12 +96,21 @@ pub(crate) async fn http(
 }
 
 /// A connection that is being opened.
-pub(crate) type Dialling<'d> = BoxFuture<'d, Result<Connected<Box<dyn Stream>>, ProxyError>>;
+pub(crate) type Dialling = BoxFuture<'static, Result<Connected<Box<dyn Stream>>, ProxyError>>;
 
-/// What is spoken on a connection, and the connection to the server if it was opened already.
+/// What is spoken on a connection, and the connection to the server if one was opened already.
 pub(crate) struct Detected {
     pub(crate) spoken: Spoken,
     pub(crate) upstream: Option<Connected<Prefixed>>,
+    /// One that is still being opened, and is not needed.
+    pub(crate) unneeded: Option<Dialling>,
+}
+
+impl Detected {
+    /// That `spoken` is spoken, as was known without asking anybody.
+    pub(crate) fn known(spoken: Spoken) -> Detected {
+        Detected { spoken, upstream: None, unneeded: None }
+    }
 }
 
 /// Finds out what is spoken where nobody declared it.
@@ -114,39 +123,40 @@ pub(crate) struct Detected {
 ///
 /// # Errors
 /// What `dial` and `broken` say; [`ProxyError::ClientGone`].
-pub(crate) async fn detect<'d>(
+pub(crate) async fn detect(
     clock: &dyn Clock,
     downstream: &mut Prefixed,
     silence: Duration,
-    dial: impl FnOnce() -> Dialling<'d>,
+    dial: impl FnOnce() -> Dialling,
     broken: impl Fn(io::Error) -> ProxyError,
 ) -> Result<Detected, ProxyError> {
     let mut dial = Some(dial);
     let mut dialling = None;
     let mut upstream: Option<Connected<Prefixed>> = None;
     let mut timer = clock.sleep(silence);
-    let (mut has_ended, mut is_undecided, mut refused) = (false, true, None);
+    let (mut spoken, mut refused) = (None, None);
     poll_fn(|cx| {
-        while is_undecided && !has_ended {
+        while spoken.is_none() {
             match downstream.poll_more(cx) {
-                Poll::Ready(Ok(0)) => has_ended = true,
-                Poll::Ready(Ok(_)) => {}
+                // Whatever it was, there will be no more of it: the server may have an answer.
+                Poll::Ready(Ok(0)) => spoken = Some(Spoken::Opaque),
+                Poll::Ready(Ok(_)) => spoken = of_bytes(downstream.seen()),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(ProxyError::ClientGone)),
                 Poll::Pending => break,
             }
-            if let Some(spoken) = of_bytes(downstream.seen()) {
-                is_undecided = false;
-                let upstream = upstream.take();
-                return Poll::Ready(Ok(Detected { spoken, upstream }));
+        }
+        match spoken {
+            // What is being opened is what is needed.
+            Some(Spoken::Opaque) if dialling.is_some() => {}
+            Some(spoken) => {
+                let (upstream, unneeded) = (upstream.take(), dialling.take());
+                return Poll::Ready(Ok(Detected { spoken, upstream, unneeded }));
             }
-        }
-        if has_ended {
-            // Whatever it was, there will be no more of it: the server may have an answer.
-            let (spoken, upstream) = (Spoken::Opaque, upstream.take());
-            return Poll::Ready(Ok(Detected { spoken, upstream }));
-        }
-        if let Some(start) = dial.take_if(|_| Pin::new(&mut timer).poll(cx).is_ready()) {
-            dialling = Some(start());
+            None => {
+                if let Some(start) = dial.take_if(|_| Pin::new(&mut timer).poll(cx).is_ready()) {
+                    dialling = Some(start());
+                }
+            }
         }
         if let Some(future) = &mut dialling
             && let Poll::Ready(opened) = future.as_mut().poll(cx)
@@ -156,7 +166,7 @@ pub(crate) async fn detect<'d>(
                 Ok(Connected { stream, peer, place }) => {
                     upstream = Some(Connected { stream: Prefixed::new(stream), peer, place });
                 }
-                Err(error @ ProxyError::TunnelRefused { .. }) => {
+                Err(error @ ProxyError::TunnelRefused { .. }) if spoken.is_none() => {
                     timer = clock.sleep(HEAD_TIMEOUT);
                     refused = Some(error);
                 }
@@ -169,16 +179,16 @@ pub(crate) async fn detect<'d>(
         let Some(Connected { stream: server, .. }) = &mut upstream else { return Poll::Pending };
         // A tunnel's preface must leave, so that the server there is dialled.
         let _ = server.poll_flush(cx);
-        loop {
+        while spoken.is_none() {
             match server.poll_more(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(error))),
                 Poll::Ready(Ok(count)) if count > 0 && may_be_settings(server.seen()) => {}
                 // Its end, too, is a first word.
-                Poll::Ready(Ok(_)) => break,
+                Poll::Ready(Ok(_)) => spoken = Some(Spoken::Opaque),
             }
         }
-        Poll::Ready(Ok(Detected { spoken: Spoken::Opaque, upstream: upstream.take() }))
+        Poll::Ready(Ok(Detected { upstream: upstream.take(), ..Detected::known(Spoken::Opaque) }))
     })
     .await
 }

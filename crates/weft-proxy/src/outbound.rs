@@ -1,23 +1,28 @@
 //! A connection that the workload opened: where it leads, and what is spoken on it.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use weft_model::Protocol as Declared;
 use weft_model::{Address, Cidr, Network, ObjectName, OutboundPolicy, Port};
-use weft_telemetry::{Direction, Protocol};
+use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::discovery::{Lookup, Subscription};
-use weft_world::Accepted;
+use weft_world::{Accepted, Stream, StreamExt as _, UnixTime};
 
+use crate::backend::Connected;
 use crate::config::OutboundTo;
 use crate::connection::{Connection, To, http1, http2};
 use crate::detect::{self, Detected, Spoken};
 use crate::error::{ProxyError, StreamError};
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Destination, DestinationName, EndpointSpec, Owner, Reach, Snapshot};
-use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, LOOKUP_TIMEOUT, SILENCE, within};
+use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, LOOKUP_TIMEOUT, SILENCE, within};
 use crate::{Proxy, stream, tunnel};
+
+/// How much of what a server says is read, in KiB, where nobody wants it any more.
+const LEFT_READS_MAX: usize = 64;
 
 /// What passes by the mesh although it was captured.
 #[derive(Clone, Debug, Default)]
@@ -38,25 +43,39 @@ impl Excluded {
 /// A connection that the workload opened.
 pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accepted) {
     let Accepted { stream, peer: downstream, destination } = accepted;
-    let mut connection = Connection::new(Direction::Outbound, downstream, destination, To::Nowhere);
     let mut stream = Prefixed::new(stream);
     let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
-    let led = lead(&proxy, &to, &mut connection, &mut stream).await;
-    match led {
-        Ok(Some(Detected { spoken, upstream })) => match spoken {
-            Spoken::Opaque => stream::serve(&proxy, &connection, stream, upstream).await,
+    let (to, refused) = match lead(&proxy, &to, destination).await {
+        Ok(to) => (to, None),
+        Err(error) => (To::Nowhere, Some(error)),
+    };
+    let connection = Connection::new(Direction::Outbound, downstream, destination, to);
+    let connection = Rc::new(connection);
+    let record = Rc::default();
+    let detected = match refused {
+        None => detect(&proxy, &connection, &mut stream, started, &record).await,
+        Some(error) => Err(error),
+    };
+    match detected {
+        Ok(Some(Detected { spoken, upstream, unneeded })) => match spoken {
+            Spoken::Opaque => {
+                stream::serve(&proxy, &connection, stream, upstream, record.take()).await;
+            }
             Spoken::Http1 | Spoken::Http2 => {
                 // It has shown that the server is silent, and would occupy it for nothing.
-                drop(upstream);
+                if upstream.is_some() || unneeded.is_some() {
+                    proxy.spawn(take_back(proxy.clone(), upstream, unneeded));
+                }
                 match spoken {
-                    Spoken::Http2 => http2(&proxy, &Rc::new(connection), stream).await,
+                    Spoken::Http2 => http2(&proxy, &connection, stream).await,
                     _ => http1(&proxy, &connection, stream).await,
                 }
             }
         },
         Ok(None) => {}
         Err(error) => {
-            let mut record = connection.record(Protocol::Unknown, started);
+            let fresh = || connection.record(Protocol::Unknown, started);
+            let mut record = record.take().unwrap_or_else(fresh);
             record.reason = Some(error.verdict().reason);
             record.detail = error.to_string();
             record.duration = proxy.world.clock.now().since(began);
@@ -65,37 +84,48 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accept
     }
 }
 
-/// Finds out where `connection` leads and what is spoken on it; nothing if the caller ended it.
-async fn lead(
-    proxy: &Rc<Proxy>,
-    to: &OutboundTo,
-    connection: &mut Connection,
-    stream: &mut Prefixed,
-) -> Result<Option<Detected>, ProxyError> {
-    connection.to = match to {
-        OutboundTo::Fixed(destination) => To::Fixed(destination.clone()),
-        OutboundTo::Service(name, port) => service(proxy, name, *port).await?,
-        OutboundTo::Original(excluded) if excluded.has(connection.destination) => {
-            To::Fixed(outside(connection.destination))
+/// Finds out where a connection to `destination` leads.
+async fn lead(proxy: &Proxy, to: &OutboundTo, destination: SocketAddr) -> Result<To, ProxyError> {
+    match to {
+        OutboundTo::Fixed(destination) => Ok(To::Fixed(destination.clone())),
+        OutboundTo::Service(name, port) => service(proxy, name, *port).await,
+        OutboundTo::Original(excluded) if excluded.has(destination) => {
+            Ok(To::Fixed(outside(destination)))
         }
-        OutboundTo::Original(_) => address(proxy, connection.destination).await?,
-    };
+        OutboundTo::Original(_) => address(proxy, destination).await,
+    }
+}
+
+/// Finds out what is spoken on `connection`; nothing if the caller ended it. What there is to
+/// record of a connection to the server that was opened for that becomes `record`.
+async fn detect(
+    proxy: &Rc<Proxy>,
+    connection: &Rc<Connection>,
+    stream: &mut Prefixed,
+    started: UnixTime,
+    record: &Rc<Cell<Option<Record>>>,
+) -> Result<Option<Detected>, ProxyError> {
     let declared = connection.destination(proxy)?.protocol;
     let clock = &*proxy.world.clock;
-    let opaque = Detected { spoken: Spoken::Opaque, upstream: None };
     if declared.is_http() {
         let spoken = detect::http(clock, stream, DOWNSTREAM_IDLE_TIMEOUT).await;
-        return Ok(spoken.map(|spoken| Detected { spoken, upstream: None }));
+        return Ok(spoken.map(Detected::known));
     }
     if declared != Declared::Detect {
-        return Ok(Some(opaque));
+        return Ok(Some(Detected::known(Spoken::Opaque)));
     }
-    let connection = &*connection;
-    let dial = || -> detect::Dialling<'_> {
+    let dial = || -> detect::Dialling {
+        let (proxy, connection, outcome) = (proxy.clone(), connection.clone(), record.clone());
         Box::pin(async move {
-            let mut record = connection.record(Protocol::Tcp, proxy.world.clock.wall());
-            let backend = connection.backend(proxy)?;
-            stream::dial(proxy, connection.direction, &backend, &mut record).await
+            let mut record = connection.record(Protocol::Tcp, started);
+            let dialling = async {
+                let backend = connection.backend(&proxy)?;
+                backend.describe(&mut record);
+                stream::dial(&proxy, connection.direction, &backend, &mut record).await
+            };
+            let dialled = dialling.await;
+            outcome.set(Some(record));
+            dialled
         })
     };
     let broken = |error| {
@@ -104,6 +134,30 @@ async fn lead(
         tunnel::refusal(StreamError::Io(error)).unwrap_or_else(broke)
     };
     detect::detect(clock, stream, SILENCE, dial, broken).await.map(Some)
+}
+
+/// Ends in order what was opened in vain: left halfway, the other side would take it for a failure.
+async fn take_back(
+    proxy: Rc<Proxy>,
+    opened: Option<Connected<Prefixed>>,
+    opening: Option<detect::Dialling>,
+) {
+    let ending = async {
+        let mut stream: Box<dyn Stream> = match (opened, opening) {
+            (Some(connected), _) => Box::new(connected.stream),
+            (None, Some(opening)) => opening.await.ok()?.stream,
+            (None, None) => return None,
+        };
+        stream.close().await.ok()?;
+        let mut left = [0; 1024];
+        for _ in 0..LEFT_READS_MAX {
+            if stream.read(&mut left).await.ok()? == 0 {
+                break;
+            }
+        }
+        Some(())
+    };
+    let _ = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, ending).await;
 }
 
 /// What a port of a Service is, asked for if it is not known yet.

@@ -26,17 +26,20 @@ const BULK_BYTES_MIN: usize = 16 * 1024;
 const SPLICE_AFTER: u32 = 4;
 
 /// Carries the bytes of `downstream` to where `connection` leads and back, until both directions
-/// have ended. `upstream` is the connection there, if it was opened already.
+/// have ended. `upstream` is the connection there, if it was opened already, and `record` what there
+/// is to say of it.
 pub(crate) async fn serve(
     proxy: &Proxy,
     connection: &Connection,
     mut downstream: Prefixed,
     upstream: Option<Connected<Prefixed>>,
+    record: Option<Record>,
 ) {
     let clock = &proxy.world.clock;
     let began = clock.now();
     let _busy = proxy.drain.busy();
-    let mut record = connection.record(Protocol::Tcp, clock.wall());
+    let fresh = || connection.record(Protocol::Tcp, clock.wall());
+    let mut record = record.unwrap_or_else(fresh);
     let dialled = async {
         if proxy.pressure() > Pressure::None {
             return Err(ProxyError::Overload);
