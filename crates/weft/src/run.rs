@@ -20,6 +20,7 @@ use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both};
 use weft_world::{ListenerOptions, World};
 
+use self::inside::Inside;
 pub use self::options::Arguments;
 use self::options::Checked;
 use crate::joined::{self, Joined, Joining, Workload};
@@ -95,7 +96,7 @@ async fn serve(
     let joined = joined::join(&world, joining).await?;
     let overload = Overload::default();
     let proxy = Rc::new(Proxy::new(Parts {
-        inside: Rc::new(self::inside::Inside::new(Rc::new(inside))),
+        inside: Rc::new(Inside::new(Rc::new(inside))),
         world: world.clone(),
         tls: Some(Rc::new(joined.tls.clone())),
         recorder: Rc::new(Both(Metrics::new(&registry), access_log)),

@@ -1,6 +1,7 @@
 //! A host of its own with a control plane, an ordinary user, and what that user runs.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -91,11 +92,22 @@ impl Lab {
         path
     }
 
-    /// Starts `command` with its output in files called after `name`.
+    /// Starts `command` with its output in files called after `name`, and without input.
     pub fn start(&self, name: &str, mut command: Command) -> Running {
+        command.stdin(Stdio::null());
+        self.start_with_input(name, command)
+    }
+
+    /// Starts `command`, whose input is what [`Running::type_in`] says.
+    pub fn start_typed(&self, name: &str, mut command: Command) -> Running {
+        command.stdin(Stdio::piped());
+        self.start_with_input(name, command)
+    }
+
+    fn start_with_input(&self, name: &str, mut command: Command) -> Running {
         let [output, errors] = ["out", "err"].map(|kind| self.file(&format!("{name}.{kind}"), ""));
         let file = |path: &Path| fs::OpenOptions::new().append(true).open(path).unwrap();
-        command.stdin(Stdio::null()).stdout(file(&output)).stderr(file(&errors));
+        command.stdout(file(&output)).stderr(file(&errors));
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Running { child, output, errors }
     }
@@ -112,6 +124,14 @@ impl Lab {
 
     /// `weft run` for `account` with options and a token, to be completed with the command.
     pub fn confined(&self, account: &str, options: &[&str]) -> Command {
+        let arguments = self.arguments(account, options);
+        let mut command = self.user(&arguments[0]);
+        command.args(&arguments[1..]);
+        command
+    }
+
+    /// The same, as words for a shell.
+    pub fn arguments(&self, account: &str, options: &[&str]) -> Vec<String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let token = format!("{account}-{number}.token");
@@ -123,11 +143,9 @@ impl Lab {
         }
         self.file(&token, must(&mut make));
         let data = format!("{account}-{number}.data");
-        let mut command = self.user("./weft");
-        command.args(["run", "--namespace", "shop", "--service-account", account]);
-        command.args(["--token", &token, "--data", &data, "--access-log", "all"]);
-        command.args(options).arg("--");
-        command
+        let run = ["./weft", "run", "--namespace", "shop", "--service-account", account];
+        let state = ["--token", &token, "--data", &data, "--access-log", "all"];
+        [&run[..], &state, options, &["--"]].concat().into_iter().map(str::to_owned).collect()
     }
 
     /// Applies resources.
@@ -193,6 +211,13 @@ impl Running {
     pub fn wait_for(&self, text: &str) {
         let said = || format!("{}{}", self.output(), self.log());
         wait_until_or(|| said().contains(text), || format!("no `{text}`:\n{}", said()));
+    }
+
+    /// Writes to its input.
+    pub fn type_in(&mut self, bytes: &[u8]) {
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(bytes).unwrap();
+        input.flush().unwrap();
     }
 
     /// Sends it a signal by name.
@@ -271,4 +296,11 @@ pub fn descendants(process: u32) -> Vec<(u32, String)> {
         }
     }
     found
+}
+
+/// Whether `process` is there and has not ended.
+pub fn is_alive(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
 }

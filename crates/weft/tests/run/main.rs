@@ -6,5 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod addresses;
+mod http;
 mod lab;
 mod mariadb;
+mod postgres;
+mod redis;
+mod signals;

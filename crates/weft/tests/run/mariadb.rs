@@ -27,7 +27,10 @@ fn mariadb_is_queried_and_its_greeting_is_not_waited_for() {
         "--skip-test-db",
         &format!("--datadir={directory}/db"),
     ]));
-    lab.file("db.sql", "CREATE USER shop@localhost IDENTIFIED BY 'tea';\nGRANT ALL ON *.* TO shop@localhost;");
+    lab.file(
+        "db.sql",
+        "CREATE USER shop@localhost IDENTIFIED BY 'tea';\nGRANT ALL ON *.* TO shop@localhost;",
+    );
     let mut command = lab.server("db", "3306");
     command.args([
         "mariadbd",
@@ -58,7 +61,8 @@ fn mariadb_is_queried_and_its_greeting_is_not_waited_for() {
     // Nobody dialled and went away again.
     assert_eq!(query("SHOW STATUS LIKE 'Aborted_connects'"), "Aborted_connects\t0\n");
     let log = db.log();
-    let seen = lines(&log, &["direction=inbound protocol=tcp", "spiffe://weft.local/ns/shop/sa/web"]);
+    let seen =
+        lines(&log, &["direction=inbound protocol=tcp", "spiffe://weft.local/ns/shop/sa/web"]);
     assert!(seen.len() >= 4, "{log}");
 
     let script = lab.file("first_byte.py", FIRST_BYTE);
@@ -71,5 +75,7 @@ fn mariadb_is_queried_and_its_greeting_is_not_waited_for() {
     println!("first byte: {unmeshed} us without the mesh, {meshed} us through it");
     assert!(meshed - unmeshed < ADDED_MICROS_MAX, "{meshed} and {unmeshed} us");
     drop(db);
-    wait_until("the database is gone", || !std::path::Path::new(&format!("/proc/{server}")).exists());
+    wait_until("the database is gone", || {
+        !std::path::Path::new(&format!("/proc/{server}")).exists()
+    });
 }
