@@ -26,8 +26,8 @@ const BULK_BYTES_MIN: usize = 16 * 1024;
 const SPLICE_AFTER: u32 = 4;
 
 /// Carries the bytes of `downstream` to where `connection` leads and back, until both directions
-/// have ended. `upstream` is the connection there, if it was opened already, and `record` what there
-/// is to say of it.
+/// have ended. `upstream` is the connection there, if it was opened already, and `record` what
+/// there is to say of it.
 pub(crate) async fn serve(
     proxy: &Proxy,
     connection: &Connection,
