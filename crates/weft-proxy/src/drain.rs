@@ -18,6 +18,8 @@ struct Shared {
     busy: Cell<usize>,
     /// Connections from peers, whether something is under way on them or not.
     tunnels: Cell<usize>,
+    /// Connections that the workload opened.
+    opened: Cell<usize>,
     idle: Notify,
 }
 
@@ -51,6 +53,11 @@ impl Drain {
         Busy::new(&self.0, |shared| &shared.tunnels)
     }
 
+    /// A connection that the workload opened is there as long as the value lives.
+    pub(crate) fn opened(&self) -> Busy {
+        Busy::new(&self.0, |shared| &shared.opened)
+    }
+
     /// How much is under way.
     pub(crate) fn count(&self) -> usize {
         self.0.busy.get()
@@ -59,6 +66,13 @@ impl Drain {
     /// Waits until nothing is under way, and every peer's connection has ended.
     pub(crate) async fn idle(&self) {
         while self.0.busy.get() > 0 || self.0.tunnels.get() > 0 {
+            self.0.idle.notified().await;
+        }
+    }
+
+    /// Waits until every connection that the workload opened has ended.
+    pub(crate) async fn hung_up(&self) {
+        while self.0.opened.get() > 0 {
             self.0.idle.notified().await;
         }
     }

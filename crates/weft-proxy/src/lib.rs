@@ -152,4 +152,12 @@ impl Proxy {
         self.drain.start(&self.live);
         self.drain.idle().await;
     }
+
+    /// Waits until every connection that the workload opened has ended. What a workload has sent
+    /// that ended a moment ago is still on its way.
+    ///
+    /// However long that takes is the caller's to bound: some servers go on sending.
+    pub async fn hung_up(&self) {
+        self.drain.hung_up().await;
+    }
 }

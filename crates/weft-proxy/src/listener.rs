@@ -13,6 +13,7 @@ use weft_wire::discovery::Subscription;
 use weft_world::{Accepted, Listener, ListenerOptions};
 
 use crate::config::{Inbound, Listen, Outbound};
+use crate::drain::Busy;
 use crate::overload::Pressure;
 use crate::snapshot::DestinationName;
 use crate::time::{CHANGES_PAUSE, SWEEP_INTERVAL, USE_INTERVAL};
@@ -132,13 +133,15 @@ async fn accept<F: Future<Output = ()> + 'static>(
 struct Counted {
     proxy: Rc<Proxy>,
     direction: Direction,
+    _opened: Option<Busy>,
 }
 
 impl Counted {
     fn new(proxy: Rc<Proxy>, direction: Direction) -> Counted {
         proxy.recorder.note(Event::Opened(direction));
         proxy.connections.set(proxy.connections.get() + 1);
-        Counted { proxy, direction }
+        let opened = (direction == Direction::Outbound).then(|| proxy.drain.opened());
+        Counted { proxy, direction, _opened: opened }
     }
 }
 

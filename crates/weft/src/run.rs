@@ -5,6 +5,7 @@ mod inside;
 mod options;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,6 +32,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long what is under way may take to come to its end after the command was told to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long what the command has sent and was asked may take to arrive after the command has ended.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Runs the command to its end, and passes its exit code on.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -139,15 +143,24 @@ async fn serve(
     let program = checked.program.to_string_lossy().into_owned();
     command.start().await.with_context(|| format!("cannot run {program}"))?;
     let ended = {
-        let mut ending = std::pin::pin!(command.wait());
-        tokio::select! {
-            biased;
-            ended = &mut ending => ended,
-            () = drain(&world, &joined, &proxy) => ending.await,
-            () = answering => bail!("the DNS server has ended"),
+        let (mut ending, mut answering) = (pin!(command.wait()), pin!(answering));
+        let (mut draining, mut is_drained) = (pin!(drain(&world, &joined, &proxy)), false);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut ending => break ended,
+                () = &mut draining, if !is_drained => is_drained = true,
+                () = &mut answering => bail!("the DNS server has ended"),
+            }
         }
     };
     joined.leave(&world).await;
+    // The last words of the command are still on their way, as after the end of any process.
+    tokio::select! {
+        biased;
+        () = async { tokio::join!(proxy.drain(), proxy.hung_up()); } => {}
+        () = world.clock.sleep(LINGER) => {}
+    }
     ended.context("the command's end was not seen")
 }
 

@@ -55,7 +55,7 @@ fn nginx_serves_requests_and_a_large_download() {
     command.args(["nginx", "-e", "stderr", "-c"]).arg(config);
     let nginx = lab.start("nginx", command);
     let shell = |line: &str| lab.shell("web", line);
-    let curl = "curl -sS --retry 20 --retry-connrefused --retry-delay 0 --retry-all-errors";
+    let curl = "curl -sSf --retry 20 --retry-connrefused --retry-delay 0 --retry-all-errors";
     shell(&format!("{curl} http://cart/"));
 
     // Three requests of one connection, as curl sees it.
@@ -102,11 +102,14 @@ fn python_serves_and_calls() {
          \x20       self.send_header('content-length', str(len(body)))\n\
          \x20       self.end_headers()\n\
          \x20       self.wfile.write(body)\n\
-         h.ThreadingHTTPServer(('', 8000), Handler).serve_forever()\n";
+         server = h.ThreadingHTTPServer(('', 8000), Handler)\n\
+         print('listening')\n\
+         server.serve_forever()\n";
     let handler = lab.file("server.py", handler);
     command.args(["python3", "-u"]).arg(handler);
     let server = lab.start("web", command);
-    let said = lab.shell("cli", "curl -sS --retry 20 --retry-all-errors http://web/hello");
+    server.wait_for("listening");
+    let said = lab.shell("cli", "curl -sS http://web/hello");
     assert_eq!(said, "hello\n");
     let client = lab.file("client.py", CLIENT);
     assert_eq!(must(lab.client("cli").arg("python3").arg(client)), "200 99\n");

@@ -89,12 +89,16 @@ fn the_command_ends_with_weft_and_nobody_calls_it_any_more() {
          \tdef do_GET(self):\n\
          \t\tself.send_response(204)\n\
          \t\tself.end_headers()\n\
-         h.ThreadingHTTPServer(('', 8000), Handler).serve_forever()\n";
+         server = h.ThreadingHTTPServer(('', 8000), Handler)\n\
+         print('listening', flush=True)\n\
+         server.serve_forever()\n";
     lab.file("server.py", handler);
     let [one, mut other] = ["one", "other"].map(|name| {
         let mut command = lab.server("cart", "80:8000/http");
         command.args(["sh", "-c", "sleep 1000 & exec python3 server.py"]);
-        lab.start(name, command)
+        let server = lab.start(name, command);
+        server.wait_for("listening");
+        server
     });
     // Requests without pause, in a log of the proxy's.
     let mut command = lab.client("web");
@@ -128,7 +132,8 @@ fn the_command_ends_with_weft_and_nobody_calls_it_any_more() {
     let most = 10.0 * (1.0 + (ended - began));
     assert!((1..=most as usize).contains(&tried), "{tried} in {} s", ended - began);
     assert!(!client.output().contains("failed"), "{}", client.output());
-    assert!(lines(&log, &["authority=cart", "reason="]).is_empty(), "{log}");
+    let failed = lines(&log, &["authority=cart", "reason="]);
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// When a line of the access log says that it began, in seconds of its day.
@@ -137,4 +142,66 @@ fn seconds(line: &str) -> f64 {
     let (_, time) = time.split_once('T').unwrap();
     let parts = time.split_once('Z').unwrap().0.split(':');
     parts.fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
+}
+
+/// Sends to the first caller on port 7000, or reads what it has to say, and then ends.
+const ONCE: &str = r#"
+import os, socket, sys, time
+listener = socket.create_server(("", 7000))
+print("listening", flush=True)
+connection, _ = listener.accept()
+if sys.argv[1] == "send":
+    connection.sendall(b"x" * 5_000_000)
+else:
+    while not os.path.exists("may-read"):
+        time.sleep(0.01)
+    print(len(connection.makefile("rb").read()), flush=True)
+"#;
+
+/// Sends until there was no room for a while, and says how much that was.
+const FILL: &str = r#"
+import select
+sent = 0
+c.setblocking(False)
+while select.select([], [c], [], 0.3)[1]:
+    sent += c.send(b"x" * 65536)
+print(sent, flush=True)
+"#;
+
+#[test]
+fn last_words_arrive() {
+    let lab = Lab::new();
+    lab.file("once.py", ONCE);
+    let once = |service: &str, what: &str| {
+        let mut command = lab.server(service, "7000");
+        command.args(["python3", "once.py", what]);
+        let server = lab.start(service, command);
+        server.wait_for("listening");
+        server
+    };
+    let call = |service: &str, what: &str| {
+        let address = format!("({service:?}, 7000)");
+        let script = format!("import socket; c = socket.create_connection({address})\n{what}");
+        let mut command = lab.client("web");
+        command.args(["python3", "-c", &script]);
+        lab.start("client", command)
+    };
+    // As much as there is room for on the way, and the listener reads only when the caller has
+    // ended.
+    let mut listener = once("listener", "receive");
+    let mut client = call("listener", FILL);
+    client.wait_for("\n");
+    let is_there = || descendants(client.id()).iter().any(|(_, name)| name == "python3");
+    wait_until("the caller has ended", || !is_there());
+    lab.file("may-read", "");
+    assert!(listener.end().success());
+    let sent = client.output();
+    assert_eq!(listener.output(), format!("listening\n{sent}"));
+    assert!(client.end().success());
+
+    let mut speaker = once("speaker", "send");
+    let mut client = call("speaker", "print(len(c.makefile('rb').read()))");
+    assert!(client.end().success());
+    assert_eq!(client.output(), "5000000\n");
+    assert!(speaker.end().success());
 }
