@@ -9,6 +9,7 @@ use crate::lab::{User, must, output, this_program};
 
 pub const CASES: &[Case] = &[
     ("connections come with their destination", connections_come_with_their_destination),
+    ("all routes are over loopback", all_routes_are_over_loopback),
     ("names are resolved by the mesh", names_are_resolved_by_the_mesh),
     ("every name server is the mesh's", every_name_server_is_the_meshs),
     ("only the command sees its resolver", only_the_command_sees_its_resolver),
@@ -32,6 +33,17 @@ fn connections_come_with_their_destination(user: User) {
         let printed = must(user.confined(&["curl", "-sS", "--max-time", "20", url]));
         assert_eq!(printed, format!("captured {destination}\n"));
     }
+}
+
+fn all_routes_are_over_loopback(user: User) {
+    let ipv4 = must(user.confined(&["ip", "-4", "route", "show", "table", "main"]));
+    assert_eq!(ipv4.trim_end(), "default dev lo proto static scope link src 192.0.0.8");
+    // With the own addresses: in the main table, answers would be lost until the kernel has added
+    // the own address's route, which it does a little later.
+    let ipv6 = must(user.confined(&["ip", "-6", "route", "show", "table", "local"]));
+    assert!(ipv6.contains("local default dev lo proto static src fd77:6566:7400::1 "), "{ipv6}");
+    let links = must(user.confined(&["ip", "-oneline", "-family", "inet", "address"]));
+    assert!(links.lines().all(|line| line.contains(" lo ")), "{links}");
 }
 
 fn names_are_resolved_by_the_mesh(user: User) {
