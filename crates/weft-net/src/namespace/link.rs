@@ -2,7 +2,6 @@
 //!
 //! Source: rtnetlink(7); `linux/rtnetlink.h`.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::netlink::{CREATE, EXCLUSIVE, Netlink, NetlinkError, Payload, Request};
@@ -37,7 +36,8 @@ pub const OWN_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// for addresses of the Internet. Source: RFC 4193; RFC 6724, section 2.1.
 pub const OWN_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0x6566, 0x7400, 0, 0, 0, 0, 1);
 
-/// Lets loopback carry `own` and all routes, in the calling thread's network namespace.
+/// Lets loopback carry `own` and all routes, in the calling thread's network namespace, which must
+/// be new.
 ///
 /// # Errors
 /// If the kernel refuses.
@@ -49,10 +49,7 @@ pub fn set_up(own: &[IpAddr]) -> Result<(), NetlinkError> {
     })?;
     netlink.ask(&[up()])?;
     for &address in own {
-        match netlink.ask(&[add(address), route(address)]) {
-            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other?,
-        }
+        netlink.ask(&[add(address), route(address)])?;
     }
     Ok(())
 }
