@@ -1,7 +1,7 @@
 //! An application in a thread of its own, which answers HTTP/1.1, HTTP/2 and gRPC at one port and
 //! counts how often it did what a request asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::server::conn::auto;
 use tokio::sync::oneshot;
 use weft_control::HyperIo;
@@ -36,10 +36,13 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// How often each request was executed, by its name. Applications may share it.
 #[derive(Clone, Default)]
-pub struct Executed(Arc<Mutex<HashMap<String, u32>>>);
+pub struct Executed(Arc<Mutex<HashMap<String, u32>>>, Arc<Mutex<HashSet<String>>>);
 
 impl Executed {
-    fn add(&self, id: &str) {
+    fn add(&self, id: &str, may_repeat: bool) {
+        if may_repeat {
+            self.1.lock().unwrap().insert(id.to_owned());
+        }
         *self.0.lock().unwrap().entry(id.to_owned()).or_default() += 1;
     }
 
@@ -52,6 +55,13 @@ impl Executed {
     pub fn of(&self, prefix: &str) -> u32 {
         let executed = self.0.lock().unwrap();
         executed.iter().filter(|(id, _)| id.starts_with(prefix)).map(|(_, count)| count).sum()
+    }
+
+    /// The requests that were executed more than once, although they are not idempotent: others may
+    /// be, where a route asks for retries and a proxy was killed with the answer in its hands.
+    pub fn repeated_writes(&self) -> Vec<String> {
+        let may_repeat = self.1.lock().unwrap();
+        self.repeated().into_iter().filter(|id| !may_repeat.contains(id)).collect()
     }
 
     /// The requests that were executed more than once.
@@ -154,7 +164,7 @@ async fn answer(
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await?.to_bytes();
     let id = head.headers.get(ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    site.executed.add(id);
+    site.executed.add(id, head.method == Method::GET);
     let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/grpc");
     let body = if is_grpc {
         let mut trailers = HeaderMap::new();
