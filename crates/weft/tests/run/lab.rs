@@ -20,6 +20,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const PATH: &str = "/usr/lib/postgresql/17/bin:/usr/lib/postgresql/16/bin:\
                     /usr/lib/postgresql/15/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The address of the host outside of the mesh.
+pub const OUTSIDE: &str = "10.77.0.2";
+
 /// A host: a network namespace with loopback only, a directory, and a control plane there.
 pub struct Lab {
     pub directory: PathBuf,
@@ -82,6 +85,23 @@ impl Lab {
         command.current_dir(&self.directory).env_clear().env("PATH", PATH).env("LC_ALL", "C");
         command.env("HOME", &self.directory).env("WEFT_CREDENTIAL", "control/admin");
         command
+    }
+
+    /// A second host, at [`OUTSIDE`], that the first has a link to.
+    pub fn outside(&self) -> Host {
+        let (near, far) = (&self.host, Host::new(&format!("{}o", self.host.namespace)));
+        let (here, there) = (&near.namespace, &far.namespace);
+        must(Command::new("ip").args([
+            "link", "add", "veth0", "netns", here, "type", "veth", "peer", "name", "veth0",
+            "netns", there,
+        ]));
+        for (host, address) in [(near, "10.77.0.1"), (&far, OUTSIDE)] {
+            let network = format!("{address}/24");
+            must(host.command("ip").args(["address", "add", &network, "dev", "veth0"]));
+            must(host.command("ip").args(["link", "set", "veth0", "up"]));
+            must(host.command("ip").args(["link", "set", "lo", "up"]));
+        }
+        far
     }
 
     /// A file of the user's.
