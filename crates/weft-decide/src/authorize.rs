@@ -79,8 +79,8 @@ pub enum Why {
     NoIdentity,
     /// No policy allows anything, and then the mesh lets nobody through.
     UnguardedDeny,
-    /// A rule cannot be evaluated: it asks for HTTP where none is seen, or for a path where the
-    /// request's has two readings.
+    /// A rule cannot be evaluated: it asks for HTTP where none is seen, or for a path or a header
+    /// where the request's has two readings.
     CannotEvaluate,
 }
 
@@ -177,7 +177,8 @@ impl Authorizer {
     /// A deny rule that asks for HTTP where none is seen refuses if all else in it matches; an
     /// allow rule that does so allows nothing. Where a rule on paths holds for the port, a request
     /// whose path contains an encoded slash, a backslash or an empty segment is refused, since the
-    /// application may read it as another path than the rule does.
+    /// application may read it as another path than the rule does. A header with several values,
+    /// one of which is asked for, likewise meets no allow rule and every deny rule.
     pub fn judge(&self, attempt: &Attempt<'_>) -> Decision {
         let denied = |by: Option<&Guard>, why| Decision::Denied {
             by: by.map(|guard| guard.source.clone()),

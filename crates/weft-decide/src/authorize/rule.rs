@@ -116,8 +116,10 @@ impl Target {
             let is_meant = |method: &Method| method.as_str() == head.method();
             Holds::from_bool(self.methods.is_empty() || self.methods.iter().any(is_meant))
         };
-        let header =
-            || Holds::from_bool(self.headers.iter().all(|wanted| header_holds(wanted, head)));
+        let header = || {
+            let holds = self.headers.iter().map(|wanted| header_holds(wanted, head));
+            holds.min().unwrap_or(Holds::Yes)
+        };
         // The least decides, as all must hold.
         self.path_holds(head.path()).min(method()).min(header())
     }
@@ -177,18 +179,34 @@ fn is_meant(peer: &Peer, attempt: &Attempt<'_>, own: &TrustDomain) -> bool {
 
 /// Whether the request has the header, with the value if one is asked for.
 ///
-/// Several values of one name are one, joined by a comma and a space, as in matches of routes.
-/// Source: RFC 9110, section 5.2.
-fn header_holds(wanted: &HeaderCondition, head: &RequestHead) -> bool {
+/// A value is compared with the whole line. Where a name is on several lines, applications differ:
+/// some read the first, some the last, some all of them joined, so that nobody can say which value
+/// the request has, if the one asked for is among them.
+fn header_holds(wanted: &HeaderCondition, head: &RequestHead) -> Holds {
     let HeaderCondition { name, value } = wanted;
-    let mut values = head.fields.values(name.as_str());
-    let Some(first) = values.next() else { return false };
-    let Some(value) = value else { return true };
-    let Some(mut rest) = value.as_str().as_bytes().strip_prefix(first) else { return false };
-    for value in values {
-        let after = rest.strip_prefix(b", ").and_then(|rest| rest.strip_prefix(value));
-        let Some(after) = after else { return false };
-        rest = after;
+    let all = || head.fields.values(name.as_str());
+    let mut values = all();
+    let Some(first) = values.next() else { return Holds::No };
+    let Some(value) = value.as_ref().map(|value| value.as_str().as_bytes()) else {
+        return Holds::Yes;
+    };
+    if values.next().is_none() {
+        return Holds::from_bool(first == value);
     }
-    rest.is_empty()
+    let is_among = all().any(|found| found == value) || is_joined(value, all());
+    if is_among { Holds::Unknown } else { Holds::No }
+}
+
+/// Whether `wanted` is `values` joined by a comma and a space. It does not allocate.
+///
+/// Source: RFC 9110, section 5.2.
+fn is_joined<'v>(wanted: &[u8], values: impl Iterator<Item = &'v [u8]>) -> bool {
+    let mut rest = Some(wanted);
+    for (index, value) in values.enumerate() {
+        let separator: &[u8] = if index == 0 { b"" } else { b", " };
+        rest = rest
+            .and_then(|rest| rest.strip_prefix(separator))
+            .and_then(|rest| rest.strip_prefix(value));
+    }
+    rest.is_some_and(<[u8]>::is_empty)
 }
