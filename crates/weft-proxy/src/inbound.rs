@@ -171,7 +171,7 @@ pub(crate) fn admit(own: &Own, preface: &Preface) -> Result<(Port, OwnPort), Pro
             declared.is_http() || declared == Declared::Detect
         }
         InnerProtocol::Opaque => !declared.is_http(),
-        InnerProtocol::Probe | InnerProtocol::Unspecified => false,
+        InnerProtocol::Unspecified => false,
     };
     if !is_fine {
         let wanted = protocol_name(preface.protocol());

@@ -216,6 +216,5 @@ pub(crate) fn protocol_name(protocol: InnerProtocol) -> &'static str {
         InnerProtocol::Http1 => "HTTP/1.1",
         InnerProtocol::Http2 => "HTTP/2",
         InnerProtocol::Opaque => "opaque bytes",
-        InnerProtocol::Probe => "a probe",
     }
 }

@@ -34,8 +34,6 @@ pub enum InnerProtocol {
     Http2 = 2,
     /// Bytes that only the applications understand.
     Opaque = 3,
-    /// Nothing yet: the server dials, and says who speaks first.
-    Probe = 4,
 }
 
 /// What the client of a tunnel wants.
