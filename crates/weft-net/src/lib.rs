@@ -24,9 +24,9 @@ pub use clock::SystemClock;
 pub use datagram::Datagrams;
 pub use entropy::SystemEntropy;
 pub use files::SystemFiles;
-pub use memory::MemoryLimit;
+pub use memory::{MemoryLimit, give_back_memory};
 pub use netlink::NetlinkError;
-pub use signal::{Signal, terminated};
+pub use signal::{Signal, TERMINATE, terminated};
 pub use socket::SystemNetwork;
 
 /// The operating system as a [`World`], for the calling thread and the network namespace it is in.

@@ -103,6 +103,15 @@ pub struct ConfinedCommand {
     _keeper: Keeper,
 }
 
+/// What happens next to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This process got the signal with this number, to be passed to it.
+    Signal(i32),
+    /// It has ended.
+    Ended(Exit),
+}
+
 /// The keeper's process. Dropping it ends the command, the keeper and the namespaces.
 struct Keeper {
     process: Pid,
@@ -201,7 +210,8 @@ impl Confined {
 }
 
 impl ConfinedCommand {
-    /// Runs the command. From now on, signals to this process are passed to it.
+    /// Runs the command. From now on, signals to this process are for it, and come with
+    /// [`ConfinedCommand::next`].
     ///
     /// # Errors
     /// As `execve(2)`: [`io::ErrorKind::NotFound`] if there is no such program.
@@ -215,14 +225,15 @@ impl ConfinedCommand {
         }
     }
 
-    /// Waits until the command has ended, and all that it has left behind with it. Meanwhile,
-    /// signals are passed on, and when the terminal stops the command, this process stops too.
+    /// What happens next: a signal came that is meant for the command, or the command has ended, and
+    /// all that it has left behind with it. When the terminal stops the command, this process stops
+    /// too.
     ///
     /// It may be dropped and called again.
     ///
     /// # Errors
     /// If the keeper was killed; the command then was killed too.
-    pub async fn wait(&mut self) -> io::Result<Exit> {
+    pub async fn next(&mut self) -> io::Result<Next> {
         loop {
             let signals = self.signals.as_mut().ok_or_else(|| {
                 io::Error::new(io::ErrorKind::InvalidInput, "the command was not started")
@@ -230,10 +241,7 @@ impl ConfinedCommand {
             let report = tokio::select! {
                 biased;
                 report = next_report(&self.control) => report?.ok_or_else(gone)?,
-                signal = signals.next() => {
-                    self.order(Order::Signal(signal))?;
-                    continue;
-                }
+                signal = signals.next() => return Ok(Next::Signal(signal)),
             };
             match report {
                 Report::Stopped(signal) => {
@@ -244,7 +252,7 @@ impl ConfinedCommand {
                 Report::Ended(exit) => {
                     // The keeper goes when the last process has gone.
                     while next_report(&self.control).await?.is_some() {}
-                    return Ok(exit);
+                    return Ok(Next::Ended(exit));
                 }
                 other => return Err(unexpected(&other)),
             }

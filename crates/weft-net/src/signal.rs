@@ -29,6 +29,9 @@ pub async fn terminated() -> io::Result<Signal> {
     }
 }
 
+/// The number of the signal that asks a process to end.
+pub const TERMINATE: i32 = libc::SIGTERM;
+
 /// Those that somebody who signals a program may mean its command by.
 const FORWARDED: [i32; 7] = [
     libc::SIGHUP,

@@ -13,13 +13,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use weft_control::api::RegisterRequest;
 use weft_model::Protocol;
-use weft_net::namespace::{ConfineError, Confined, Exit, Opened, Plan, confine};
+use weft_net::namespace::{
+    ConfineError, Confined, ConfinedCommand, Exit, Next, Opened, Plan, confine,
+};
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach};
 use weft_proxy::{Excluded, Overload, Parts, Proxy, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both};
-use weft_world::{ListenerOptions, World};
+use weft_world::{ListenerOptions, Moment, World};
 
 use self::inside::Inside;
 pub use self::options::Arguments;
@@ -30,8 +32,8 @@ use crate::overload;
 /// How long the command waits for what the control plane has to say before it is started.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long what is under way may take to come to its end after the command was told to end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long SIGTERM is held back at most, so that what is under way for the command is answered.
+const HELD_MAX: Duration = Duration::from_secs(2);
 
 /// How long what the command has sent and was asked may take to arrive after the command has ended.
 const LINGER: Duration = Duration::from_secs(5);
@@ -142,17 +144,10 @@ async fn serve(
     }
     let program = checked.program.to_string_lossy().into_owned();
     command.start().await.with_context(|| format!("cannot run {program}"))?;
-    let ended = {
-        let (mut ending, mut answering) = (pin!(command.wait()), pin!(answering));
-        let (mut draining, mut is_drained) = (pin!(drain(&world, &joined, &proxy)), false);
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut ending => break ended,
-                () = &mut draining, if !is_drained => is_drained = true,
-                () = &mut answering => bail!("the DNS server has ended"),
-            }
-        }
+    let ended = tokio::select! {
+        biased;
+        ended = to_its_end(&world, &mut command, &joined, &proxy) => ended,
+        () = answering => bail!("the DNS server has ended"),
     };
     joined.leave(&world).await;
     // The last words of the command are still on their way, as after the end of any process.
@@ -190,15 +185,57 @@ fn register(world: &World, checked: &Checked) -> anyhow::Result<(Workload, Inbou
     Ok((Workload { registration, own }, inbound))
 }
 
-/// Once this process is told to end, which the command is told too, takes nothing new for it.
-async fn drain(world: &World, joined: &Joined, proxy: &Proxy) {
-    if weft_net::terminated().await.is_err() {
-        return std::future::pending().await;
-    }
-    joined.drain(world).await;
-    tokio::select! {
-        biased;
-        () = proxy.drain() => {}
-        () = world.clock.sleep(DRAIN_TIMEOUT) => {}
+/// Waits for the command's end. Once it is told to end, nothing new is taken for it.
+async fn to_its_end(
+    world: &World,
+    command: &mut ConfinedCommand,
+    joined: &Joined,
+    proxy: &Proxy,
+) -> std::io::Result<Exit> {
+    let draining = async {
+        if weft_net::terminated().await.is_err() {
+            return std::future::pending().await;
+        }
+        // Peers are told in answers; that the control plane tells them too is waited for by nobody.
+        let telling = async {
+            joined.drain(world).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            () = telling => {}
+            () = proxy.drain() => {}
+        }
+    };
+    let (mut draining, mut is_drained) = (pin!(draining), false);
+    // Set while it is not told yet that it is to end.
+    let mut held: Option<Moment> = None;
+    loop {
+        let is_held = held.is_some();
+        let until = held.unwrap_or_else(|| world.clock.now());
+        tokio::select! {
+            biased;
+            next = command.next() => match next? {
+                Next::Ended(exit) => return Ok(exit),
+                // Many programs end at once, with answers half given.
+                Next::Signal(weft_net::TERMINATE) if !is_held && !is_drained => {
+                    held = Some(world.clock.now() + HELD_MAX);
+                }
+                Next::Signal(signal) => {
+                    held = held.filter(|_| signal != weft_net::TERMINATE);
+                    command.signal(signal)?;
+                }
+            },
+            () = &mut draining, if !is_drained => {
+                is_drained = true;
+                if held.take().is_some() {
+                    command.signal(weft_net::TERMINATE)?;
+                }
+            }
+            () = world.clock.timer(until), if is_held => {
+                held = None;
+                command.signal(weft_net::TERMINATE)?;
+            }
+        }
     }
 }

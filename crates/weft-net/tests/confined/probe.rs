@@ -8,7 +8,7 @@ use std::time::Duration;
 use weft_dns::{Answer, Response, Transport, Zones, respond};
 use weft_model::{DnsZone, Namespace};
 use weft_net::Datagrams;
-use weft_net::namespace::{Exit, InsideNetwork, Opened, Plan, confine};
+use weft_net::namespace::{Exit, InsideNetwork, Next, Opened, Plan, confine};
 use weft_world::{Listener, Network, Stream, StreamExt, World};
 
 /// Runs the command behind `--`. Before it may stand `--reach ADDRESS`: somebody is to be reached
@@ -61,11 +61,18 @@ pub fn run(arguments: &[String]) -> ExitCode {
         if let Some(address) = reach {
             tokio::task::spawn_local(say_hello(weft_net::world(), inside, address));
         }
-        match command.wait().await {
-            Ok(exit) => exit,
-            Err(error) => {
-                eprintln!("{error}");
-                Exit::Code(124)
+        loop {
+            let next = command.next().await.and_then(|next| match next {
+                Next::Signal(signal) => command.signal(signal).map(|()| None),
+                Next::Ended(exit) => Ok(Some(exit)),
+            });
+            match next {
+                Ok(None) => {}
+                Ok(Some(exit)) => return exit,
+                Err(error) => {
+                    eprintln!("{error}");
+                    return Exit::Code(124);
+                }
             }
         }
     });

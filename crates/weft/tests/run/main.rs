@@ -14,4 +14,5 @@ mod passing;
 mod postgres;
 mod redis;
 mod rights;
+mod rolling;
 mod signals;
