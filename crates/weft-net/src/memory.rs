@@ -12,8 +12,8 @@ pub struct MemoryLimit {
     bytes: u64,
     usage: PathBuf,
     statistics: PathBuf,
-    /// The line of the statistics with what is only cached of files and can be dropped.
-    cached: &'static str,
+    /// The lines of the statistics with what is only cached of files and can be dropped.
+    cached: [&'static str; 2],
 }
 
 impl MemoryLimit {
@@ -35,7 +35,7 @@ impl MemoryLimit {
                 let limit = |at: &Path| {
                     MemoryLimit::read(
                         at,
-                        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+                        ("memory.max", "memory.current", ["inactive_file", "active_file"]),
                     )
                 };
                 found = nearest(root, relative, limit).or(found);
@@ -43,8 +43,7 @@ impl MemoryLimit {
                 let names = (
                     "memory.limit_in_bytes",
                     "memory.usage_in_bytes",
-                    "memory.stat",
-                    "total_inactive_file",
+                    ["total_inactive_file", "total_active_file"],
                 );
                 found = nearest(&root.join("memory"), relative, |at| MemoryLimit::read(at, names))
                     .or(found);
@@ -53,11 +52,11 @@ impl MemoryLimit {
         found
     }
 
-    fn read(at: &Path, names: (&str, &str, &str, &'static str)) -> Option<MemoryLimit> {
-        let (limit, usage, statistics, cached) = names;
+    fn read(at: &Path, names: (&str, &str, [&'static str; 2])) -> Option<MemoryLimit> {
+        let (limit, usage, cached) = names;
         // `max` is no number, and version 1 says no limit by one that no machine has.
         let bytes: u64 = fs::read_to_string(at.join(limit)).ok()?.trim().parse().ok()?;
-        let (usage, statistics) = (at.join(usage), at.join(statistics));
+        let (usage, statistics) = (at.join(usage), at.join("memory.stat"));
         (bytes < 1 << 60).then_some(MemoryLimit { bytes, usage, statistics, cached })
     }
 
@@ -66,7 +65,8 @@ impl MemoryLimit {
         self.bytes
     }
 
-    /// How much is used, in bytes, sockets included, and without what the kernel can drop at once.
+    /// How much is used, in bytes, sockets included, and without what the kernel can drop: pages of
+    /// files, the program's own among them, which are read again when they are needed.
     ///
     /// # Errors
     /// If it cannot be read any more.
@@ -74,10 +74,21 @@ impl MemoryLimit {
         let malformed = || io::Error::from(io::ErrorKind::InvalidData);
         let used = fs::read_to_string(&self.usage)?.trim().parse::<u64>();
         let statistics = fs::read_to_string(&self.statistics)?;
-        let mut lines = statistics.lines().filter_map(|line| line.split_once(' '));
-        let cached = lines.find(|(name, _)| *name == self.cached);
-        let cached = cached.and_then(|(_, value)| value.trim().parse::<u64>().ok());
-        Ok(used.map_err(|_| malformed())?.saturating_sub(cached.unwrap_or(0)))
+        let lines = statistics.lines().filter_map(|line| line.split_once(' '));
+        let cached = lines.filter(|(name, _)| self.cached.contains(name));
+        let cached = cached.filter_map(|(_, value)| value.trim().parse::<u64>().ok());
+        Ok(used.map_err(|_| malformed())?.saturating_sub(cached.sum()))
+    }
+}
+
+/// Gives back to the system what the allocator keeps of memory that nobody uses any more, which may
+/// take some milliseconds. Without this, what a process once used it seems to use for ever.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the allocator is C's")]
+    // SAFETY: it has no preconditions, and takes the locks of the allocator itself.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -114,12 +125,12 @@ mod tests {
             &[
                 ("pod/memory.max", "67108864\n"),
                 ("pod/memory.current", "9000\n"),
-                ("pod/memory.stat", "anon 1000\ninactive_file 4000\n"),
+                ("pod/memory.stat", "anon 1000\ninactive_file 4000\nactive_file 1000\n"),
                 ("pod/app/memory.max", "max\n"),
             ],
         );
         let limit = MemoryLimit::of(&root, "0::/pod/app\n").unwrap();
-        assert_eq!((limit.bytes(), limit.used().unwrap()), (64 << 20, 5000));
+        assert_eq!((limit.bytes(), limit.used().unwrap()), (64 << 20, 4000));
         assert_eq!(MemoryLimit::of(&root, "0::/\n"), None);
         fs::remove_dir_all(root).unwrap();
     }
@@ -131,7 +142,7 @@ mod tests {
             &[
                 ("memory/a/memory.limit_in_bytes", "1048576\n"),
                 ("memory/a/memory.usage_in_bytes", "500\n"),
-                ("memory/a/memory.stat", "cache 9\ntotal_inactive_file 100\n"),
+                ("memory/a/memory.stat", "cache 9\ninactive_file 7\ntotal_inactive_file 100\n"),
                 ("memory/b/memory.limit_in_bytes", "9223372036854771712\n"),
             ],
         );

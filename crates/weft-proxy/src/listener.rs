@@ -14,7 +14,7 @@ use weft_world::{Accepted, Listener, ListenerOptions};
 
 use crate::config::{Inbound, Listen, Outbound};
 use crate::drain::Busy;
-use crate::overload::Pressure;
+use crate::overload::{self, Pressure};
 use crate::snapshot::DestinationName;
 use crate::time::{CHANGES_PAUSE, SWEEP_INTERVAL, USE_INTERVAL};
 use crate::{Proxy, inbound, outbound};
@@ -105,7 +105,9 @@ async fn accept<F: Future<Output = ()> + 'static>(
     let mut connections = JoinSet::new();
     loop {
         let is_full = proxy.connections.get() >= proxy.overload.connections_max();
-        if is_full || proxy.pressure() == Pressure::Critical {
+        let is_held_up = proxy.pressure() == Pressure::Critical
+            && proxy.connections.get() >= overload::CONNECTIONS_MIN;
+        if is_full || is_held_up {
             proxy.world.clock.sleep(ACCEPT_PAUSE).await;
             while connections.try_join_next().is_some() {}
             continue;

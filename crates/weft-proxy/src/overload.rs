@@ -13,7 +13,7 @@ pub enum Pressure {
     None,
     /// New requests and tunnels are refused, so that those under way have room.
     High,
-    /// No new connections are taken either: they wait in the system's queue.
+    /// New connections beyond a few are not taken either: they wait in the system's queue.
     Critical,
 }
 
@@ -29,6 +29,9 @@ impl Pressure {
         }
     }
 }
+
+/// How many connections are always taken, so that callers are told why they are refused.
+pub(crate) const CONNECTIONS_MIN: usize = 16;
 
 /// What a connection takes while nothing is under way on it, with some to spare: its task and its
 /// sockets.
@@ -59,7 +62,9 @@ impl Overload {
     pub(crate) fn connections_max(&self) -> usize {
         match self.0.limit.load(Ordering::Relaxed) {
             0 => usize::MAX,
-            limit => usize::try_from(limit / CONNECTION_BYTES).unwrap_or(usize::MAX).max(16),
+            limit => {
+                usize::try_from(limit / CONNECTION_BYTES).unwrap_or(usize::MAX).max(CONNECTIONS_MIN)
+            }
         }
     }
 

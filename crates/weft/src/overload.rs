@@ -10,6 +10,9 @@ use weft_world::{Moment, World};
 /// proxy of one core carries, in some seconds.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How often memory that is no longer used is given back while there is little.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How far apart two lines about it are at least.
 const SAY_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -17,7 +20,7 @@ const SAY_INTERVAL: Duration = Duration::from_secs(10);
 pub async fn watch(world: World, overload: Overload) {
     let Some(limit) = MemoryLimit::find() else { return };
     overload.set_limit(limit.bytes());
-    let mut said: Option<Moment> = None;
+    let (mut said, mut gave_back): (Option<Moment>, Option<Moment>) = (None, None);
     loop {
         world.clock.sleep(LOOK_INTERVAL).await;
         // What cannot be read any more says nothing; it was readable at the start.
@@ -25,8 +28,14 @@ pub async fn watch(world: World, overload: Overload) {
         let now = Pressure::of(used, limit.bytes());
         overload.set(now);
         let moment = world.clock.now();
-        let is_time = said.is_none_or(|said| moment.since(said) >= SAY_INTERVAL);
-        if now > Pressure::None && is_time {
+        let is_time =
+            |last: Option<Moment>, interval| last.is_none_or(|last| moment.since(last) >= interval);
+        if now > Pressure::None && is_time(gave_back, GIVE_BACK_INTERVAL) {
+            gave_back = Some(moment);
+            // Only the allocator knows how much of what seems used is not.
+            weft_net::give_back_memory();
+        }
+        if now > Pressure::None && is_time(said, SAY_INTERVAL) {
             said = Some(moment);
             let (used, most) = (used >> 20, limit.bytes() >> 20);
             eprintln!("weft: {used} of {most} MiB of memory are used: new requests are refused");
