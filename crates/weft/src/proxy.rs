@@ -192,15 +192,16 @@ async fn serve(
     let proxy = Rc::new(Proxy::new(parts));
     let mut running = start(&proxy, std::mem::take(&mut outbound), listeners)
         .with_context(|| format!("the proxy of {} cannot start", path.display()))?;
+    if let Some(metrics) = metrics {
+        // Before the word that it is ready, after which nothing is waited for.
+        eprintln!("weft proxy: metrics at http://{metrics}/metrics");
+    }
     let addresses: Vec<_> = running.addresses.iter().map(ToString::to_string).collect();
     eprintln!(
         "weft proxy: ready, as {}, listening at {}",
         identity.as_deref().unwrap_or("nobody (no identity given)"),
         addresses.join(", "),
     );
-    if let Some(metrics) = metrics {
-        eprintln!("weft proxy: metrics at http://{metrics}/metrics");
-    }
     tokio::select! {
         biased;
         signal = weft_net::terminated() => {
