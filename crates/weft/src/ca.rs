@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Subcommand;
-use weft_control::api::{CaStatus, Holder, Phase, RevokeRequest, RootStatus, RotateRequest};
+use weft_control::api::{
+    CaStatus, Holder, Phase, RevokeRequest, RootStatus, RotateRequest, RotationStatus,
+};
 use weft_control::{Client, ClientError, Keys};
 use weft_identity::{Authority, AuthorityError, AuthorityFiles};
 use weft_model::TrustDomain;
@@ -179,19 +181,29 @@ async fn follow(client: &Client, world: &World, until: Option<Moment>) -> anyhow
 /// Where a rotation is, and whom it waits for.
 fn progress(status: &CaStatus) -> String {
     let rotation = &status.rotation;
+    format!("{}\n{}", phase(rotation), listed(&rotation.waiting_for))
+}
+
+/// Where a rotation is, on one line.
+pub fn phase(rotation: &RotationStatus) -> String {
     let old = rotation.old.as_deref().map_or("", short);
     let new = short(&rotation.new);
-    let head = match rotation.phase {
-        Phase::Steady => return format!("steady: {new} is the only root\n"),
+    match rotation.phase {
+        Phase::Steady => format!("steady: {new} is the only root"),
         Phase::Distributing => format!("distributing: all are to trust {new} beside {old}"),
         Phase::Signing => format!("signing: all are to get a certificate below {new}"),
         Phase::Withdrawing => format!("withdrawing: none is to trust {old} any more"),
-    };
-    format!("{head}\n{}", listed(&rotation.waiting_for))
+    }
 }
 
 fn listed(waiting: &[String]) -> String {
-    waiting.iter().map(|line| format!("  {line}\n")).collect()
+    let is_hash =
+        |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let line = |line: &String| {
+        let words = line.split(' ').map(|word| if is_hash(&word) { short(word) } else { word });
+        format!("  {}\n", words.collect::<Vec<_>>().join(" "))
+    };
+    waiting.iter().map(line).collect()
 }
 
 /// The first digits of a hash, by which people tell two of them apart.
