@@ -2,140 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+#[path = "demo/prometheus.rs"]
+mod prometheus;
+#[path = "demo/running.rs"]
+mod running;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process};
+use weft_control::api::CaStatus;
 
-const WEFT: &str = env!("CARGO_BIN_EXE_weft");
-
-/// A demo that runs. It is asked to end with this value.
-struct Demo {
-    child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
-    /// Where its commands are to be run, once it has said so.
-    directory: PathBuf,
-    /// The commands, by what they are about, with what is said below each.
-    tries: Vec<(String, String, String)>,
-}
-
-impl Demo {
-    /// Starts one, and waits until it has said what to try.
-    fn start(arguments: &[&str]) -> Demo {
-        let mut command = Command::new(WEFT);
-        command.arg("demo").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut demo = Demo { child, lines, directory: PathBuf::new(), tries: Vec::new() };
-        let mut said = Vec::new();
-        loop {
-            let Some(line) = demo.lines.next() else { panic!("it ended: {said:#?}") };
-            let line = line.unwrap().strip_prefix("weft demo: ").unwrap().to_owned();
-            if let Some(directory) = line.strip_prefix("Try, in a second terminal:  cd ") {
-                demo.directory = directory.into();
-            }
-            if line.starts_with("Ctrl-C") {
-                return demo;
-            }
-            if line.starts_with(|first: char| first.is_ascii_digit())
-                && let Some((title, command)) = line[2..].split_once("  ")
-            {
-                demo.tries.push((title.to_owned(), command.trim().to_owned(), String::new()));
-            } else if let Some((_, _, expect)) = demo.tries.last_mut() {
-                expect.push_str(&line);
-            }
-            said.push(line);
-        }
-    }
-
-    fn about(&self, title: &str) -> &(String, String, String) {
-        let found = self.tries.iter().find(|(known, ..)| known == title);
-        found.unwrap_or_else(|| panic!("{title}: {:?}", self.tries))
-    }
-
-    /// Runs the command about `title`, as somebody would who copies it.
-    fn run(&self, title: &str) {
-        self.shell(&self.about(title).1);
-    }
-
-    /// Runs the command that takes it back, which stands in the text.
-    fn run_undo(&self, title: &str) {
-        let (_, command) = self.about(title).2.split_once(": ").unwrap();
-        self.shell(command);
-    }
-
-    fn shell(&self, command: &str) -> Output {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", command]).current_dir(&self.directory).stdin(Stdio::null());
-        let output = shell.output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {errors}");
-        output
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Its processes, to wait for.
-    fn processes(&self) -> Vec<(String, OwnedFd)> {
-        children(self.child.id())
-            .into_iter()
-            .map(|(id, command)| {
-                let id = Pid::from_raw(id.try_into().unwrap()).unwrap();
-                (command, pidfd_open(id, PidfdFlags::empty()).unwrap())
-            })
-            .collect()
-    }
-
-    /// Waits for its end, and gives what it printed and what it still said.
-    fn wait(mut self) -> (Output, Vec<String>) {
-        let said = self.lines.by_ref().map(Result::unwrap).collect();
-        let mut output = String::new();
-        std::io::Read::read_to_string(&mut self.child.stdout.take().unwrap(), &mut output).unwrap();
-        let status = self.child.wait().unwrap();
-        (Output { status, stdout: output.into(), stderr: Vec::new() }, said)
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        if self.child.try_wait().unwrap().is_none() {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-            let _ = self.child.wait();
-        }
-    }
-}
-
-/// The children of process `parent`, with their command lines.
-fn children(parent: u32) -> Vec<(u32, String)> {
-    let of_parent = |(id, _): &(u32, String)| {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        status.lines().any(|line| line == format!("PPid:\t{parent}"))
-    };
-    commands().into_iter().filter(of_parent).collect()
-}
-
-/// All processes of this machine, with their command lines.
-fn commands() -> Vec<(u32, String)> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let command = |id| fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-    ids.map(|id| (id, command(id).replace('\0', " "))).collect()
-}
-
-/// Waits until all of `processes` have ended.
-fn gone(processes: &[(String, OwnedFd)]) {
-    for (command, process) in processes {
-        let mut waiting = [PollFd::new(process, PollFlags::IN)];
-        let most = Timespec { tv_sec: 20, tv_nsec: 0 };
-        assert_eq!(poll(&mut waiting, Some(&most)).unwrap(), 1, "{command} has not ended");
-    }
-}
+use self::prometheus::Prometheus;
+use self::running::{Demo, WEFT, children, commands, forty, gone, until};
 
 fn json(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
@@ -171,32 +52,6 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Where the shop's page is.
-fn page(demo: &Demo) -> String {
-    let log = fs::read_to_string(demo.directory.join("visitor-1-proxy.log")).unwrap();
-    let (_, address) = log.lines().find_map(|line| line.split_once("listening at ")).unwrap();
-    format!("http://{address}/")
-}
-
-/// What the page shows, asked for 40 times.
-fn forty(demo: &Demo) -> Vec<serde_json::Value> {
-    let output = demo.shell(&format!("curl -sS '{}api/shop?[1-40]'", page(demo)));
-    let answers = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
-    answers.map(Result::unwrap).collect()
-}
-
-/// Asks forty times, again and again, until `is_so`.
-fn until(demo: &Demo, what: &str, mut is_so: impl FnMut(&[serde_json::Value]) -> bool) {
-    let mut last = Vec::new();
-    for _ in 0..200 {
-        last = forty(demo);
-        if is_so(&last) {
-            return;
-        }
-    }
-    panic!("{what}: {last:#?}")
-}
-
 fn instances(answers: &[serde_json::Value], name: &str) -> usize {
     answers.iter().filter(|answer| answer["cart"]["instance"] == name).count()
 }
@@ -208,7 +63,7 @@ fn has_errors(answer: &serde_json::Value) -> bool {
 #[test]
 fn the_page_and_what_it_shows_are_there_for_a_browser() {
     let demo = Demo::start(&[]);
-    let page = demo.shell(&format!("curl -sS --fail {}", page(&demo)));
+    let page = demo.shell(&format!("curl -sS --fail {}", demo.page));
     let page = String::from_utf8(page.stdout).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("/api/shop"), "{page}");
     assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing else");
@@ -289,10 +144,68 @@ fn each_command_does_what_the_text_says() {
     until(&demo, "the others serve", |answers| {
         healthy(answers) && instances(answers, "cart-v1-2") == 0
     });
+    until(&demo, "it is started anew and serves", |answers| {
+        healthy(answers) && instances(answers, "cart-v1-2") > 5
+    });
     demo.signal(Signal::TERM);
     let (output, said) = demo.wait();
     assert!(output.status.success(), "{said:#?}");
     assert_eq!(json(&output)["mutual_tls"], true, "{output:?}");
+}
+
+#[test]
+fn a_rotated_root_costs_no_request_and_no_connection() {
+    let demo = Demo::start(&["--output", "json"]);
+    let status = || {
+        let output = demo.shell("./weft ca status -o json");
+        serde_json::from_slice::<CaStatus>(&output.stdout).unwrap()
+    };
+    // The stock is streamed; it is said when a stream ends.
+    let ended_streams = || {
+        let log = fs::read_to_string(demo.directory.join("web-1.log")).unwrap();
+        log.matches("the watch of the catalog").count()
+    };
+    until(&demo, "the stock is streamed", |answers| answers[39]["stock_changes"] != 0);
+    let (before, ended_before) = (status(), ended_streams());
+    demo.run("rotate the root");
+    let after = status();
+    let [root] = after.roots.as_slice() else { panic!("one root is left: {after:#?}") };
+    assert_ne!(root.key, before.roots[0].key);
+    assert!(root.signs && root.trusted, "{root:?}");
+    assert_eq!(after.holders.len(), 7, "{after:#?}");
+    assert!(after.holders.iter().all(|holder| holder.root == root.key), "{after:#?}");
+    until(&demo, "all is well", |answers| !answers.iter().any(has_errors));
+    assert_eq!(ended_streams(), ended_before);
+    demo.signal(Signal::TERM);
+    let (output, said) = demo.wait();
+    assert!(output.status.success(), "{said:#?}");
+    let summary = json(&output);
+    assert_eq!(summary["failures"], 0, "{summary}");
+    assert_eq!(summary["mutual_tls"], true, "{summary}");
+}
+
+#[test]
+fn prometheus_scrapes_all_proxies_and_knows_p99_from_the_native_histogram() {
+    let demo = Demo::start(&[]);
+    let prometheus = Prometheus::start(&demo);
+    until(&demo, "all targets are up", |_| prometheus.numbers("sum(up)", "").get("") == Some(&7.0));
+    // A classic histogram has no such count.
+    let counted = "sum by (service) (histogram_count(weft_request_duration_seconds{\
+                   direction=\"outbound\"}))";
+    let services = ["shop/cart-v1", "shop/cart-v2", "shop/catalog", "shop/web"];
+    until(&demo, "a native histogram of each Service", |_| {
+        let counts = prometheus.numbers(counted, "service");
+        services.iter().all(|service| counts.get(*service).is_some_and(|count| *count > 0.0))
+    });
+    until(&demo, "p99 of each Service, as the file says how to ask", |_| {
+        let p99 = prometheus.numbers(&prometheus.query, "service");
+        services.iter().all(|service| p99.get(*service).is_some_and(|p99| is_plausible(*p99)))
+    });
+}
+
+/// Whether requests can have taken so many seconds: more than a copy, less than the limits.
+fn is_plausible(seconds: f64) -> bool {
+    seconds > 1e-5 && seconds < 15.0
 }
 
 #[test]
@@ -332,7 +245,9 @@ fn no_process_is_left_behind_after_sigkill() {
     let (output, _) = demo.wait();
     assert!(!output.status.success());
     gone(&processes);
-    fs::remove_dir_all(directory).unwrap(); // Nobody was left to do it.
+    // Nobody was left to remove the directory; the next demo does.
+    let _next = Demo::start(&[]);
+    assert!(!directory.exists());
 }
 
 #[test]

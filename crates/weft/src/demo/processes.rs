@@ -19,6 +19,8 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Notify;
 use weft_world::World;
 
+use super::metrics;
+
 /// The longest wait for the word that a process is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -54,6 +56,8 @@ pub struct Process {
 pub struct Said {
     /// The first line that says that it is ready.
     ready: RefCell<Option<String>>,
+    /// Where a proxy shows its metrics.
+    pub metrics: Cell<Option<SocketAddr>>,
     last: RefCell<VecDeque<String>>,
     has_ended: Cell<bool>,
     news: Notify,
@@ -103,7 +107,7 @@ impl Process {
         take: Option<TakeRecord>,
     ) -> anyhow::Result<Process> {
         let cannot = || format!("cannot start the demo's {name}");
-        let log = Log::create(directory.join(format!("{name}.log"))).with_context(cannot)?;
+        let log = Log::open(directory.join(format!("{name}.log"))).with_context(cannot)?;
         let program = std::env::current_exe().with_context(cannot)?;
         let mut child = Command::new(program)
             .args(["demo-process", &std::process::id().to_string()])
@@ -206,6 +210,9 @@ async fn read(errors: Receiver, mut log: Log, said: Rc<Said>, take: Option<TakeR
         if last.len() > LAST_LINES {
             last.pop_front();
         }
+        if let Some(address) = metrics::address(line) {
+            said.metrics.set(Some(address));
+        }
         if said.ready.borrow().is_none() && line.contains(": ready") {
             *said.ready.borrow_mut() = Some(line.to_owned());
             said.news.notify_waiters();
@@ -221,14 +228,16 @@ struct Log {
 }
 
 impl Log {
-    fn create(path: PathBuf) -> std::io::Result<Log> {
-        let file = File::create(&path)?;
-        Ok(Log { path, file, bytes: 0 })
+    /// Opens the one at `path`, which goes on where a process of before has left it.
+    fn open(path: PathBuf) -> std::io::Result<Log> {
+        let file = File::options().create(true).append(true).open(&path)?;
+        let bytes = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        Ok(Log { path, file, bytes })
     }
 
     /// Adds a line. What cannot be written is lost: a full disk must not end the demo.
     fn write(&mut self, line: &[u8]) {
-        if self.bytes + line.len() > LOG_BYTES_MAX {
+        if self.bytes.saturating_add(line.len()) > LOG_BYTES_MAX {
             let _ = fs::rename(&self.path, self.path.with_extension("log.old"));
             if let Ok(file) = File::create(&self.path) {
                 (self.file, self.bytes) = (file, 0);
@@ -284,7 +293,7 @@ mod tests {
     fn a_log_is_bounded() {
         let directory = std::env::temp_dir().join(format!("weft-log-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let mut log = Log::create(directory.join("web.log")).unwrap();
+        let mut log = Log::open(directory.join("web.log")).unwrap();
         let line = vec![b'x'; 100_000];
         for _ in 0..50 {
             log.write(&line);

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use super::latency::Lately;
+use super::tries::{self, Try};
 
 /// What there is to show at a moment.
 pub struct View {
@@ -19,6 +20,8 @@ pub struct View {
     pub served: u64,
     /// See `served`.
     pub proved: u64,
+    /// Which root is trusted, and how its replacement goes on.
+    pub trust: String,
     /// What went wrong last, and how long ago.
     pub failure: Option<(Duration, String)>,
     /// Where the commands are to be run, as a shell takes it.
@@ -45,19 +48,10 @@ pub struct Row {
     pub state: String,
 }
 
-/// A command to try.
-pub struct Try {
-    /// What it is about.
-    pub title: &'static str,
-    /// The command.
-    pub command: String,
-    /// What then happens.
-    pub expect: &'static str,
-}
-
 /// The table as lines.
 pub fn lines(view: &View) -> Vec<String> {
-    let View { elapsed, processes, page, rows, served, proved, failure, directory, tries } = view;
+    let View { elapsed, processes, page, rows, served, proved, trust, .. } = view;
+    let View { failure, directory, tries, .. } = view;
     let seconds = elapsed.as_secs();
     let (minutes, seconds) = (seconds / 60, seconds % 60);
     let mut lines = vec![
@@ -66,7 +60,7 @@ pub fn lines(view: &View) -> Vec<String> {
              {page}"
         ),
         format!(
-            "{:<9} {:<10} {:>7} {:>7} {:>7} {:>8} {:>8} {:>6}  {}",
+            "{:<9} {:<10} {:>7} {:>6} {:>6} {:>7} {:>7} {:>5}  {}",
             "SERVICE",
             "INSTANCE",
             "PROCESS",
@@ -84,27 +78,17 @@ pub fn lines(view: &View) -> Vec<String> {
         let Lately { rate, p50, p99, .. } = lately;
         let (p50, p99) = (milliseconds(*p50), milliseconds(*p99));
         lines.push(format!(
-            "{service:<9} {instance:<10} {process:>7} {rate:>7.1} {failed:>7} \
-             {p50:>8} {p99:>8} {share:>6}  {state}"
+            "{service:<9} {instance:<10} {process:>7} {rate:>6.1} {failed:>6} {p50:>7} {p99:>7} \
+             {share:>5}  {state}"
         ));
     }
     lines.push(format!("Mutual TLS: {proved} of {served} served requests proved who called."));
+    lines.push(format!("Trust: {trust}"));
     lines.push(match failure {
         Some((ago, why)) => format!("Last failure, {} s ago: {why}", ago.as_secs()),
         None => "No request has failed.".to_owned(),
     });
-    lines.extend(try_lines(directory, tries));
-    lines
-}
-
-/// What to try, as lines.
-pub fn try_lines(directory: &str, tries: &[Try]) -> Vec<String> {
-    let mut lines = vec![format!("Try, in a second terminal:  cd {directory}")];
-    for (number, Try { title, command, expect }) in (1..).zip(tries) {
-        lines.push(format!("{number} {title:<18} {command}"));
-        lines.push(format!("  {expect}"));
-    }
-    lines.push("Ctrl-C ends it and leaves nothing behind.".to_owned());
+    lines.extend(tries::lines(directory, tries));
     lines
 }
 
@@ -187,6 +171,7 @@ mod tests {
             ],
             served: 9,
             proved: 8,
+            trust: "steady: e79b3f8b3c45 is the only root".to_owned(),
             failure: Some((Duration::from_secs(7), "cart: status 500".to_owned())),
             directory: "/tmp/weft-demo-1".to_owned(),
             tries: vec![Try {
@@ -204,15 +189,16 @@ mod tests {
             lines,
             [
                 "A tea shop in a mesh of 14 processes, 1:23; its page: http://127.0.0.1:4711/",
-                "SERVICE   INSTANCE   PROCESS   REQ/S  FAILED   P50 ms   P99 ms  SHARE  STATE",
-                "visitors                        19.6       3      4.2     17.0         ",
-                "cart      cart-v1-1     4242    19.6       3      4.2     17.0   48 %  ok",
+                "SERVICE   INSTANCE   PROCESS  REQ/S FAILED  P50 ms  P99 ms SHARE  STATE",
+                "visitors                       19.6      3     4.2    17.0        ",
+                "cart      cart-v1-1     4242   19.6      3     4.2    17.0  48 %  ok",
                 "Mutual TLS: 8 of 9 served requests proved who called.",
+                "Trust: steady: e79b3f8b3c45 is the only root",
                 "Last failure, 7 s ago: cart: status 500",
                 "Try, in a second terminal:  cd /tmp/weft-demo-1",
                 "1 kill an instance   kill -9 4242",
                 "  no request fails",
-                "Ctrl-C ends it and leaves nothing behind.",
+                "Metrics: see prometheus.yml there. Ctrl-C ends it and leaves nothing behind.",
             ]
         );
         assert!(lines.iter().all(|line| line.chars().count() <= 80));
