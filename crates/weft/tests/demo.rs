@@ -252,7 +252,7 @@ fn no_process_is_left_behind_after_sigkill() {
 
 #[test]
 fn a_terminal_shows_the_table_and_is_as_before_at_the_end() {
-    let command = format!("{WEFT} demo --duration 2s");
+    let command = format!("stty rows 24 cols 80 && exec {WEFT} demo --duration 2s");
     let mut script = Command::new("script");
     script.args(["-qec", &command, "/dev/null"]).stdin(Stdio::null());
     let output = script.output().unwrap();
@@ -262,6 +262,14 @@ fn a_terminal_shows_the_table_and_is_as_before_at_the_end() {
     assert!(before.contains("weft demo: starting"), "{text}");
     let (table, after) = rest.split_once("\x1b[?1049l").expect(&text);
     assert!(table.contains("SERVICE") && table.contains("cart-v2-1"), "{table}");
+    // What there is no room for is not drawn, and the end of a long line is not seen.
+    assert!(table.contains("leaves nothing behind."), "{table}");
+    let controls = ["\x1b[K", "\x1b[J", "\x1b[?25l", "\x1b[?25h", "\x1b[?7l", "\x1b[?7h"];
+    // Each drawing begins at the top.
+    for line in table.replace("\x1b[H", "\n").lines() {
+        let line = controls.iter().fold(line.to_owned(), |line, control| line.replace(control, ""));
+        assert!(line.trim().chars().count() <= 80, "{line:?}");
+    }
     assert!(table.contains("\x1b[?25l") && table.contains("\x1b[?25h"), "the cursor is back");
     assert!(after.contains("40 requests, 0 failed"), "{after}");
 }

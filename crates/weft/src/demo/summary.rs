@@ -94,9 +94,9 @@ impl Summary {
                 let versions: Vec<_> =
                     versions.iter().map(|(name, count)| format!("{name} {count} times")).collect();
                 format!(
-                    "{requests} requests, {failures} failed\nhalf were answered within {} ms, 99 of \
-                     100 within {} ms\nthe cart was {}\n{proxies} proxies, {} identities\n{proved} \
-                     of {served} served requests proved their caller by mutual TLS",
+                    "{requests} requests, {failures} failed\nhalf were answered within {} ms, 99 \
+                     of 100 within {} ms\nthe cart was {}\n{proxies} proxies, {} identities\n\
+                     {proved} of {served} served requests proved their caller by mutual TLS",
                     table::milliseconds(*p50),
                     table::milliseconds(*p99),
                     if versions.is_empty() { "not seen".to_owned() } else { versions.join(", ") },
