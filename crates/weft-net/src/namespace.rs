@@ -225,9 +225,9 @@ impl ConfinedCommand {
         }
     }
 
-    /// What happens next: a signal came that is meant for the command, or the command has ended, and
-    /// all that it has left behind with it. When the terminal stops the command, this process stops
-    /// too.
+    /// What happens next: a signal came that is meant for the command, or the command has ended,
+    /// and all that it has left behind with it. When the terminal stops the command, this process
+    /// stops too.
     ///
     /// It may be dropped and called again.
     ///

@@ -142,8 +142,10 @@ async fn serve(
              not known is refused: {why}"
         );
     }
-    let program = checked.program.to_string_lossy().into_owned();
-    command.start().await.with_context(|| format!("cannot run {program}"))?;
+    if let Err(error) = command.start().await {
+        joined.leave(&world).await;
+        return Ok(not_started(&checked, error));
+    }
     let ended = tokio::select! {
         biased;
         ended = to_its_end(&world, &mut command, &joined, &proxy) => ended,
@@ -183,6 +185,15 @@ fn register(world: &World, checked: &Checked) -> anyhow::Result<(Workload, Inbou
     let own = OwnWorkload { name: checked.name.clone(), generation, applications };
     let inbound = Inbound { listen: Listen::Open(listener), own: InboundOwn::Discovered };
     Ok((Workload { registration, own }, inbound))
+}
+
+/// Says why the command cannot be run. The exit codes are those of shells.
+fn not_started(checked: &Checked, error: std::io::Error) -> Exit {
+    let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    let program = checked.program.to_string_lossy();
+    let error = anyhow::Error::new(error).context(format!("cannot run {program}"));
+    eprint!("{}", crate::explained(&error));
+    Exit::Code(code)
 }
 
 /// Waits for the command's end. Once it is told to end, nothing new is taken for it.

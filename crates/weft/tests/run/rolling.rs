@@ -7,8 +7,8 @@ const ROUNDS: usize = 7;
 
 const NAMES: [&str; 3] = ["cart-1", "cart-2", "cart-3"];
 
-/// Answers each request after a moment, writes down its number, and ends at once when it is told to:
-/// it knows nothing of an orderly end.
+/// Answers each request after a moment, writes down its number, and ends at once when it is told
+/// to: it knows nothing of an orderly end.
 const SERVER: &str = "import http.server as h, os, time
 class Handler(h.BaseHTTPRequestHandler):
 \tprotocol_version = 'HTTP/1.1'

@@ -16,10 +16,13 @@ fn the_exit_code_is_the_commands() {
         let ended = output(lab.client("web").args(["sh", "-c", line])).status;
         assert_eq!(ended.code(), Some(code), "{line}");
     }
-    let ended = output(lab.client("web").arg("./no-such-program"));
-    assert_eq!(ended.status.code(), Some(1));
-    let errors = String::from_utf8(ended.stderr).unwrap();
-    assert!(errors.contains("weft: cannot run ./no-such-program\n"), "{errors}");
+    lab.file("no-program", "");
+    for (program, code) in [("./no-such-program", 127), ("./no-program", 126)] {
+        let ended = output(lab.client("web").arg(program));
+        assert_eq!(ended.status.code(), Some(code));
+        let errors = String::from_utf8(ended.stderr).unwrap();
+        assert!(errors.contains(&format!("weft: cannot run {program}\n")), "{errors}");
+    }
 }
 
 #[test]
