@@ -74,7 +74,7 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
         limits: crd::Limits { requests, pending, connections },
         ejection: crd::Ejection { consecutive_failures, base_time, ejected_max },
         retry_budget: crd::RetryBudget { percent, per_second_min },
-        timeouts: crd::BackendTimeouts { connect, idle },
+        timeouts: crd::BackendTimeouts { connect, idle, stream_idle },
     } = policy;
     let TrafficPolicy { balance, locality, limits, ejection, retry_budget, timeouts } = traffic;
     let to_percent = |percent: crd::Percent| Percent::new(percent.get());
@@ -108,9 +108,11 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
     let RetryBudget { percent: own_percent, per_second_min: own_min } = retry_budget;
     set(own_percent, *percent, to_percent);
     set(own_min, *per_second_min, Some);
-    let BackendTimeouts { connect: own_connect, idle: own_idle } = timeouts;
+    let BackendTimeouts { connect: own_connect, idle: own_idle, stream_idle: own_stream } =
+        timeouts;
     set(own_connect, *connect, to_bound);
     set(own_idle, *idle, to_bound);
+    set(own_stream, *stream_idle, to_bound);
 }
 
 /// The paths of the fields that `policy` sets.
@@ -123,7 +125,7 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
         limits: crd::Limits { requests, pending, connections },
         ejection: crd::Ejection { consecutive_failures, base_time, ejected_max },
         retry_budget: crd::RetryBudget { percent, per_second_min },
-        timeouts: crd::BackendTimeouts { connect, idle },
+        timeouts: crd::BackendTimeouts { connect, idle, stream_idle },
     } = policy;
     let all = [
         ("spec.loadBalancing.algorithm", algorithm.is_some()),
@@ -139,6 +141,7 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
         ("spec.retryBudget.minPerSecond", per_second_min.is_some()),
         ("spec.timeouts.connect", connect.is_some()),
         ("spec.timeouts.idle", idle.is_some()),
+        ("spec.timeouts.streamIdle", stream_idle.is_some()),
     ];
     all.into_iter().filter(|(_, is_set)| *is_set).map(|(path, _)| path).collect()
 }

@@ -99,10 +99,12 @@ pub struct RetryBudget {
 /// How long connecting and idling may take; never zero, since no bound is infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendTimeouts {
-    /// From dialling to a connection that can be used, TLS included.
+    /// How long the TCP connection to an endpoint may take.
     pub connect: Option<Duration>,
-    /// How long a connection may be unused before it is closed.
+    /// How long a connection that is kept for later may be unused before it is closed.
     pub idle: Option<Duration>,
+    /// How long an exchange or a stream may go without a byte in either direction.
+    pub stream_idle: Option<Duration>,
 }
 
 /// More than one proxy can have; a bound, not a recommendation.
@@ -218,10 +220,11 @@ fn read_retry_budget(at: &At<'_>) -> Option<RetryBudget> {
 }
 
 fn read_timeouts(at: &At<'_>) -> Option<BackendTimeouts> {
-    let object = at.object(fields(&["connect", "idle"]))?;
+    let object = at.object(fields(&["connect", "idle", "streamIdle"]))?;
     let connect = object.maybe("connect", At::positive_duration);
     let idle = object.maybe("idle", At::positive_duration);
-    Some(BackendTimeouts { connect: connect?, idle: idle? })
+    let stream_idle = object.maybe("streamIdle", At::positive_duration);
+    Some(BackendTimeouts { connect: connect?, idle: idle?, stream_idle: stream_idle? })
 }
 
 fn read_percent(at: &At<'_>) -> Option<Percent> {

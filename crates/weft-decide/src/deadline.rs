@@ -116,7 +116,11 @@ pub fn carry(head: &mut RequestHead, left: Option<Duration>, to_mesh: bool) {
     }
 }
 
-fn read(head: &RequestHead, name: &'static str) -> Result<Option<Duration>, TimeoutError> {
+/// The time that the field `name` says, if it is there.
+pub(crate) fn read(
+    head: &RequestHead,
+    name: &'static str,
+) -> Result<Option<Duration>, TimeoutError> {
     let mut values = head.fields.values(name);
     let Some(value) = values.next() else { return Ok(None) };
     let error = |found: &[u8], allowed| {

@@ -13,6 +13,7 @@ pub mod deadline;
 pub mod eject;
 pub mod explain;
 pub mod grpc;
+pub mod idle;
 pub mod limits;
 pub mod locality;
 pub mod normalize;

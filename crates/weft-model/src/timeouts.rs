@@ -43,22 +43,30 @@ impl Timeouts {
     }
 }
 
-/// How long connecting to a Service and idling may take.
+/// How long connecting to a Service and idling may take. None of them bounds how long an exchange
+/// takes in which something moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendTimeouts {
-    /// From dialling to a connection that can be used, TLS included. Default: 5 s, which lets a
-    /// lost SYN be sent again twice.
+    /// How long the TCP connection to an endpoint may take. The TLS handshake and the opening of a
+    /// tunnel have a limit of their own. Default: 5 s, which lets a lost SYN be sent again twice.
     pub connect: TimeBound,
-    /// How long a connection may be unused before it is closed. Default: 90 s, above the minute in
-    /// which most periodic callers return.
+    /// How long a connection that is kept for later requests may be unused before it is closed.
+    /// What is under way is not concerned. Default: 90 s, above the minute in which most periodic
+    /// callers return.
     pub idle: TimeBound,
+    /// How long a request and its answer, a connection that was upgraded, or a stream of bytes may
+    /// go without a byte in either direction before it is ended. Looked at once a second. Default:
+    /// 1 h. A host that is gone is noticed within a minute by other means, so this ends only what
+    /// both programs have forgotten; what they think about for long must not be cut.
+    pub stream_idle: TimeBound,
 }
 
 impl Default for BackendTimeouts {
     fn default() -> BackendTimeouts {
         const CONNECT: TimeBound = TimeBound::from_millis(5_000).expect("not zero");
         const IDLE: TimeBound = TimeBound::from_millis(90_000).expect("not zero");
-        BackendTimeouts { connect: CONNECT, idle: IDLE }
+        const STREAM_IDLE: TimeBound = TimeBound::from_millis(3_600_000).expect("not zero");
+        BackendTimeouts { connect: CONNECT, idle: IDLE, stream_idle: STREAM_IDLE }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where requests go: endpoints, the connections to them, and whose turn it is.
 
 mod counts;
+mod dialling;
 mod endpoint;
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +14,7 @@ use weft_decide::budget::Budget;
 use weft_decide::eject::{self, Roster, Terms};
 use weft_decide::limits::LimitReached;
 use weft_decide::locality::{self, Tally};
-use weft_model::{Balance, Locality, LocalityPreference, Port};
+use weft_model::{BackendTimeouts, Balance, Locality, LocalityPreference, Port};
 use weft_telemetry::Record;
 use weft_world::Moment;
 
@@ -97,6 +98,11 @@ impl Backend {
     /// What it is the backend of.
     pub(crate) fn destination(&self) -> &Arc<Destination> {
         &self.destination
+    }
+
+    /// How long connecting to it and idling may take.
+    pub(crate) fn timeouts(&self) -> &BackendTimeouts {
+        &self.destination.traffic.timeouts
     }
 
     /// Its name, for people.
@@ -232,7 +238,7 @@ impl Backend {
         if self.is_used.take() {
             self.used.set(now);
         }
-        self.endpoints.iter().for_each(|endpoint| endpoint.sweep(now));
+        self.endpoints.iter().for_each(|endpoint| endpoint.sweep(now, self.timeouts()));
     }
 }
 

@@ -113,20 +113,28 @@ impl Detected {
     }
 }
 
+/// How long is waited for first words.
+pub(crate) struct Waits {
+    /// For those of the caller, before the server is dialled.
+    pub(crate) silence: Duration,
+    /// For those of either.
+    pub(crate) idle: Duration,
+}
+
 /// Finds out what is spoken where nobody declared it.
 ///
 /// The caller's first bytes decide. If it is silent for `silence`, `dial` opens a connection to the
 /// server, and if that speaks first, the connection is opaque; but the SETTINGS with which an
 /// HTTP/2 server may begin are held until the caller's bytes decide. A proxy there that refuses
 /// opaque bytes may take HTTP: then too the caller's bytes decide, for which it has
-/// [`HEAD_TIMEOUT`].
+/// [`HEAD_TIMEOUT`]. Two that are both silent are left so for as long as `idle`.
 ///
 /// # Errors
-/// What `dial` and `broken` say; [`ProxyError::ClientGone`].
+/// What `dial` and `broken` say; [`ProxyError::ClientGone`], [`ProxyError::StoodStill`].
 pub(crate) async fn detect(
     clock: &dyn Clock,
     downstream: &mut Prefixed,
-    silence: Duration,
+    Waits { silence, idle }: Waits,
     dial: impl FnOnce() -> Dialling,
     broken: impl Fn(io::Error) -> ProxyError,
 ) -> Result<Detected, ProxyError> {
@@ -165,6 +173,7 @@ pub(crate) async fn detect(
             match opened {
                 Ok(Connected { stream, peer, place }) => {
                     upstream = Some(Connected { stream: Prefixed::new(stream), peer, place });
+                    timer.reset(clock.now() + idle);
                 }
                 Err(error @ ProxyError::TunnelRefused { .. }) if spoken.is_none() => {
                     timer = clock.sleep(HEAD_TIMEOUT);
@@ -181,7 +190,10 @@ pub(crate) async fn detect(
         let _ = server.poll_flush(cx);
         while spoken.is_none() {
             match server.poll_more(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let stood_still = || Err(ProxyError::StoodStill { limit: idle });
+                    return Pin::new(&mut timer).poll(cx).map(|()| stood_still());
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(error))),
                 Poll::Ready(Ok(count)) if count > 0 && may_be_settings(server.seen()) => {}
                 // Its end, too, is a first word.

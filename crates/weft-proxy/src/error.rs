@@ -167,10 +167,12 @@ pub enum ProxyError {
         source: io::Error,
     },
     /// No TCP connection to the endpoint in time.
-    #[error("no connection to {address} within 5 s")]
+    #[error("no connection to {address} within {limit:?}")]
     ConnectTimeout {
         /// The endpoint.
         address: SocketAddr,
+        /// How long it was waited for.
+        limit: Duration,
     },
     /// No mutual TLS with the endpoint's proxy.
     #[error("no tunnel to {address}: {source}")]
@@ -270,6 +272,18 @@ pub enum ProxyError {
         /// How much that is.
         whole: Duration,
     },
+    /// Nothing has moved between the caller and the server for the backend's `timeouts.streamIdle`.
+    #[error("no byte has moved in either direction for {limit:?}")]
+    StoodStill {
+        /// How long.
+        limit: Duration,
+    },
+    /// The same, while the caller had not sent the whole of its request.
+    #[error("no byte of the request has come, and none of an answer, for {limit:?}")]
+    RequestStoodStill {
+        /// How long.
+        limit: Duration,
+    },
     /// A deadline of the caller's that cannot be read.
     #[error("{0}")]
     BadTimeout(TimeoutError),
@@ -360,6 +374,7 @@ impl ProxyError {
             E::UpstreamClosed { was_reused: false, .. }
             | E::UpstreamMalformed { .. }
             | E::UpstreamBroke { .. }
+            | E::StoodStill { .. }
             | E::Timeout { limit: Limit::Request | Limit::Attempt, .. } => Seen::Failure,
             _ => Seen::Nothing,
         }
@@ -442,6 +457,8 @@ impl ProxyError {
                 };
                 (504, reason, Upstream, Unknown)
             }
+            E::StoodStill { .. } => (504, "idle-timeout", Upstream, Unknown),
+            E::RequestStoodStill { .. } => (408, "idle-timeout", Client, Unknown),
             E::BadTimeout(_) => (400, "bad-timeout", Client, Unprocessed),
             E::InboundHandshake(_) => (0, "handshake-failed", Client, Unprocessed),
             E::InboundTimeout => (0, "handshake-timeout", Client, Unprocessed),

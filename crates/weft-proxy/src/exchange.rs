@@ -3,9 +3,12 @@
 //! `request.rs` works on an [`Exchange`] and knows no codec. Connection drivers implement
 //! [`Downstream`] and [`Upstream`]; one task drives both sides, by the two loops here.
 
+mod transfer;
+
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use weft_http::{BodySize, Fields, Known, RequestHead, ResponseHead};
@@ -13,6 +16,8 @@ use weft_http::{BodySize, Fields, Known, RequestHead, ResponseHead};
 use crate::error::{ProxyError, StreamError};
 use crate::replay::{REQUEST_BYTES_MAX, Replay};
 use crate::request::REACHED;
+
+use self::transfer::{Keeping, TransferError, poll_transfer};
 
 /// The most informational responses that are passed on for one request.
 const INFORMATIONAL_MAX: u32 = 8;
@@ -84,6 +89,12 @@ pub trait Sink {
     /// # Errors
     /// [`StreamError`]; the connection cannot be used further.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>>;
+
+    /// How many bytes of the connection are kept here on their way, in either direction, as far as
+    /// that is known: what was taken and has not left, and what has come and could not be used yet.
+    fn kept(&self) -> usize {
+        0
+    }
 }
 
 /// The caller's side of an exchange.
@@ -161,16 +172,12 @@ pub struct Exchange<'c> {
     /// Whether all that was taken of the request has left.
     is_flushed: bool,
     has_answered: bool,
+    /// How many heads and ends were passed on.
+    steps: u64,
     /// Bytes of the request's body that were passed on.
     pub bytes_received: u64,
     /// Bytes of the answer's body that were passed on.
     pub bytes_sent: u64,
-}
-
-/// Which side of a transfer failed.
-enum TransferError {
-    Source(StreamError),
-    Sink(StreamError),
 }
 
 impl<'c> Exchange<'c> {
@@ -192,6 +199,7 @@ impl<'c> Exchange<'c> {
             request_ended: false,
             is_flushed: false,
             has_answered: false,
+            steps: 0,
             bytes_received: 0,
             bytes_sent: 0,
         }
@@ -232,6 +240,13 @@ impl<'c> Exchange<'c> {
         self.has_answered
     }
 
+    /// Whether it is the rest of the request that is waited for.
+    pub fn awaits_caller(&mut self) -> bool {
+        // No waker is needed: nobody waits any longer.
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.request_ended && self.downstream.poll_piece(&mut cx).is_pending()
+    }
+
     /// Makes the answer the last one of the caller's connection.
     pub fn end_after_answer(&mut self) {
         self.downstream.end_after_answer();
@@ -239,7 +254,8 @@ impl<'c> Exchange<'c> {
 
     /// Sends the request to `upstream` and waits for the head of its answer.
     ///
-    /// The body flows meanwhile; informational answers are passed on.
+    /// The body flows meanwhile; informational answers are passed on. Whatever moves changes
+    /// `moved`.
     ///
     /// # Errors
     /// [`ProxyError`] for either side.
@@ -247,6 +263,7 @@ impl<'c> Exchange<'c> {
         &mut self,
         upstream: &mut dyn Upstream,
         address: SocketAddr,
+        moved: &Cell<u64>,
     ) -> Result<Reply, ProxyError> {
         upstream.send_head(self.head, self.size);
         // The end of a body without bytes may have been told to another server only.
@@ -273,6 +290,7 @@ impl<'c> Exchange<'c> {
                             continue; // It was for this proxy.
                         }
                         self.response.fields.remove_known(|known| known == Known::Weft);
+                        self.steps += 1;
                         informational += 1;
                         if informational <= INFORMATIONAL_MAX {
                             self.downstream.send_head(self.response, BodySize::None);
@@ -298,12 +316,14 @@ impl<'c> Exchange<'c> {
             {
                 return Poll::Ready(Err(ProxyError::ClientGone));
             }
+            moved.set(self.movement(upstream));
             Poll::Pending
         })
         .await
     }
 
-    /// Gives the answer that `upstream` has begun to the caller, to its end.
+    /// Gives the answer that `upstream` has begun to the caller, to its end. Whatever moves changes
+    /// `moved`.
     ///
     /// A server may answer before it was sent the whole request: unless it says that it will close,
     /// it gets the rest.
@@ -315,11 +335,13 @@ impl<'c> Exchange<'c> {
         upstream: &mut dyn Upstream,
         reply: Reply,
         address: SocketAddr,
+        moved: &Cell<u64>,
     ) -> Result<(), ProxyError> {
         // From here on there is no other answer, whatever happens to this one.
         self.replay.forget();
         self.is_held = false;
-        let Reply::Final(size) = reply else { return self.join(upstream, address).await };
+        self.steps += 1;
+        let Reply::Final(size) = reply else { return self.join(upstream, address, moved).await };
         if !self.request_ended && !upstream.goes_on() {
             self.downstream.end_after_answer();
         }
@@ -339,6 +361,7 @@ impl<'c> Exchange<'c> {
                 };
             }
             let is_flushed = self.poll_response(cx, upstream, address, &mut is_response_ended)?;
+            moved.set(self.movement(upstream));
             if is_flushed && is_response_ended {
                 let is_over = is_request_done || !upstream.goes_on();
                 return if is_over {
@@ -361,6 +384,7 @@ impl<'c> Exchange<'c> {
         &mut self,
         upstream: &mut dyn Upstream,
         address: SocketAddr,
+        moved: &Cell<u64>,
     ) -> Result<(), ProxyError> {
         self.downstream.send_head(self.response, BodySize::None);
         self.has_answered = true;
@@ -379,6 +403,7 @@ impl<'c> Exchange<'c> {
                 }
             }
             let is_flushed = self.poll_response(cx, upstream, address, &mut is_response_ended)?;
+            moved.set(self.movement(upstream));
             if is_flushed && is_response_ended { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
@@ -424,6 +449,7 @@ impl<'c> Exchange<'c> {
                 Poll::Ready(result) => {
                     result?;
                     self.request_ended = true;
+                    self.steps += 1;
                 }
                 Poll::Pending => {}
             }
@@ -431,6 +457,14 @@ impl<'c> Exchange<'c> {
         let flushed = upstream.poll_flush(cx).map_err(TransferError::Sink)?;
         self.is_flushed = flushed.is_ready();
         Ok(self.is_flushed && self.request_ended)
+    }
+
+    /// A number that changes with all that moves: what is passed on counts twice, and what comes
+    /// and leaves once, so that one does not hide the other.
+    fn movement(&self, upstream: &dyn Upstream) -> u64 {
+        let kept = upstream.kept() as u64 + self.downstream.kept() as u64;
+        let passed_on = self.bytes_received + self.bytes_sent + self.steps;
+        (2 * passed_on).wrapping_sub(kept)
     }
 
     /// Tells the caller's proxy that the head has reached the application.
@@ -465,7 +499,10 @@ impl<'c> Exchange<'c> {
     ) -> Result<bool, ProxyError> {
         if !*has_ended {
             match poll_transfer(cx, upstream, self.downstream, &mut self.bytes_sent, None) {
-                Poll::Ready(Ok(())) => *has_ended = true,
+                Poll::Ready(Ok(())) => {
+                    *has_ended = true;
+                    self.steps += 1;
+                }
                 Poll::Ready(Err(TransferError::Source(source))) => {
                     return Err(ProxyError::UpstreamBroke { address, source });
                 }
@@ -492,50 +529,6 @@ impl<'c> Exchange<'c> {
             left -= count;
         }
         false
-    }
-}
-
-/// Where the pieces of a body are kept as they are sent.
-struct Keeping<'k> {
-    replay: &'k mut Replay,
-    /// Whether nothing else may be sent.
-    is_held: bool,
-}
-
-/// Moves a body from `source` to `sink`. Ready once its end was taken, which may not be flushed.
-///
-/// What is held back is waited for by nobody here: an answer of the server comes before it goes on.
-fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
-    cx: &mut Context<'_>,
-    source: &mut A,
-    sink: &mut B,
-    bytes: &mut u64,
-    mut keeping: Option<Keeping<'_>>,
-) -> Poll<Result<(), TransferError>> {
-    loop {
-        match ready!(source.poll_piece(cx)).map_err(TransferError::Source)? {
-            Piece::End => {
-                return Poll::Ready(sink.end(source.trailers()).map_err(TransferError::Sink));
-            }
-            Piece::Data => {
-                let length = source.piece().len();
-                let held = keeping.as_ref().filter(|keeping| keeping.is_held);
-                let room = held.map_or(length, |keeping| keeping.replay.room().min(length));
-                if room == 0 {
-                    return Poll::Pending;
-                }
-                let sent = match source.shared_piece() {
-                    Some(piece) if room == length => sink.poll_send_shared(cx, piece),
-                    _ => sink.poll_send(cx, &source.piece()[..room]),
-                };
-                let count = ready!(sent).map_err(TransferError::Sink)?;
-                if let Some(Keeping { replay, .. }) = &mut keeping {
-                    replay.add(&source.piece()[..count]);
-                }
-                source.consume(count);
-                *bytes += count as u64;
-            }
-        }
     }
 }
 

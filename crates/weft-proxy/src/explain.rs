@@ -15,7 +15,7 @@ use weft_decide::locality::{self, Tally};
 use weft_decide::retry::{self, Next, Outcome, Tried};
 use weft_decide::route;
 use weft_http::{RequestHead, request};
-use weft_model::{ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId};
+use weft_model::{BackendTimeouts, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId};
 use weft_wire::discovery::Lookup;
 use weft_wire::tunnel::InnerProtocol;
 
@@ -29,9 +29,6 @@ use crate::inbound::admit;
 use crate::outbound::{at_address, known, of_service, said};
 use crate::snapshot::{Destination, EndpointSpec, Own, OwnPort, Reach, Snapshot, TunnelTarget};
 use crate::time;
-
-/// The longest wait for a TCP connection to an endpoint, which no resource changes.
-pub const CONNECT_TIMEOUT: Duration = time::CONNECT_TIMEOUT;
 
 /// The longest wait for a tunnel to open, which no resource changes.
 pub const HANDSHAKE_TIMEOUT: Duration = time::HANDSHAKE_TIMEOUT;
@@ -441,7 +438,8 @@ fn judge(
     let snapshot = server(target);
     let pending = || ProxyError::PolicyPending { missing: "the own workload".to_owned() };
     let own = snapshot.own.as_deref().ok_or_else(pending);
-    let opened = own.and_then(|own: &Own| admit(own, &target.preface(protocol)));
+    let opened = own
+        .and_then(|own: &Own| admit(own, &target.preface(protocol, &BackendTimeouts::default())));
     let is_opaque = http.is_none();
     let result = match opened {
         Ok((port, OwnPort { guard, .. })) => {

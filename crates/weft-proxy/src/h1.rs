@@ -285,6 +285,10 @@ impl<S: Side> Sink for S {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.core_mut().poll_flush(cx)
     }
+
+    fn kept(&self) -> usize {
+        self.core().outgoing.len() + self.core().incoming.len()
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! A connection that a peer opened to the workload: who it is, what it wants, whether it may.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use weft_decide::idle;
 use weft_model::{Port, Protocol as Declared};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::{InnerProtocol, Preface};
@@ -24,6 +27,8 @@ struct Opened {
     tunnel: ServerTunnel,
     port: Port,
     protocol: InnerProtocol,
+    /// How long opaque bytes may stand still.
+    idle: Duration,
 }
 
 /// Why nothing was opened, and the tunnel if its caller was told.
@@ -51,7 +56,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
     let opening = open(&proxy, &own, &mut connection, stream);
     let opened = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, opening).await;
     match opened.unwrap_or_else(|| Err(ProxyError::InboundTimeout.into())) {
-        Ok(Opened { tunnel, port, protocol }) => {
+        Ok(Opened { tunnel, port, protocol, idle }) => {
             connection.to = To::Own((*own).clone(), port);
             let connection = Rc::new(connection);
             let serving = async {
@@ -66,7 +71,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
                             http2(&proxy, &connection, stream).await;
                         }
                     }
-                    _ => opaque(&proxy, &connection, tunnel).await,
+                    _ => opaque(&proxy, &connection, tunnel, idle).await,
                 }
             };
             let judge = || judge_peer(&proxy, connection.facts.as_ref());
@@ -122,7 +127,11 @@ async fn open(
         current(proxy, own).and_then(|own| admit(&own, &preface))
     };
     match admitted {
-        Ok((port, _)) => Ok(Opened { tunnel, port, protocol: preface.protocol() }),
+        Ok((port, _)) => {
+            let told = (preface.idle_ms > 0).then(|| Duration::from_millis(preface.idle_ms));
+            let (protocol, idle) = (preface.protocol(), idle::at_server(told));
+            Ok(Opened { tunnel, port, protocol, idle })
+        }
         Err(error) => {
             // The caller may be gone already; the record says what was wrong in any case.
             let tunnel = tunnel.refuse(&error).await.is_ok().then(|| Box::new(tunnel));
@@ -182,7 +191,7 @@ pub(crate) fn admit(own: &Own, preface: &Preface) -> Result<(Port, OwnPort), Pro
 
 /// Bytes for the application that are not looked into. The tunnel is accepted once the application
 /// has taken the connection.
-async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel) {
+async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel, idle: Duration) {
     let clock = &proxy.world.clock;
     let began = clock.now();
     let _busy = proxy.drain.busy();
@@ -202,8 +211,11 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
             Ok(mut downstream) => {
                 let network = &*proxy.inside;
                 let judge = || connection.judge_again(proxy, &guard, None);
-                let relaying = stream::relay(network, &mut downstream, &mut *upstream, &mut record);
-                proxy.live.watch().over(judge, relaying).await.flatten()
+                let moved = Cell::new(0);
+                let relaying =
+                    stream::relay(network, &mut downstream, &mut *upstream, &mut record, &moved);
+                let mut watch = proxy.live.watch_moving(idle);
+                watch.over_moving(judge, &moved, relaying).await.flatten()
             }
             Err(_) => Err(ProxyError::PrefaceEnded),
         },

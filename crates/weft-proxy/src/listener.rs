@@ -154,12 +154,14 @@ impl Drop for Counted {
     }
 }
 
-/// Closes idle connections in time, and says which subscriptions are still used.
+/// Closes idle connections in time, has what is under way look whether it moves, and says which
+/// subscriptions are still used.
 async fn sweep(proxy: Rc<Proxy>) {
     let mut told = proxy.world.clock.now();
     loop {
         proxy.world.clock.sleep(SWEEP_INTERVAL).await;
         let now = proxy.world.clock.now();
+        proxy.live.tick(proxy.since_start(now));
         let used = proxy.backends.sweep(now, told);
         if now.since(told) < USE_INTERVAL {
             continue;

@@ -1,15 +1,22 @@
-//! What lives is judged again when that by which it was let in changes.
+//! What lives is judged again when that by which it was let in changes, and is ended when nothing
+//! moves in it for too long.
+//!
+//! Neither costs a timer: all that lives has a place here, and one task wakes those whose time has
+//! come, once a second.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use weft_decide::idle::Stillness;
 use weft_identity::PeerFacts;
 
 use crate::Proxy;
 use crate::error::ProxyError;
+use crate::time::SWEEP_INTERVAL;
 
 /// All that lives on a worker, and the count of changes.
 #[derive(Clone, Default)]
@@ -18,36 +25,71 @@ pub(crate) struct Live(Rc<Shared>);
 #[derive(Default)]
 struct Shared {
     changes: Cell<u64>,
-    /// The tasks to be woken by a change; free places are to be filled again.
-    wakers: RefCell<Vec<Option<Waker>>>,
+    /// The time since the start, as of the last tick: reading it costs next to nothing.
+    now: Cell<Duration>,
+    /// What lives; free places are to be filled again.
+    places: RefCell<Vec<Place>>,
     free: RefCell<Vec<usize>>,
+}
+
+#[derive(Default)]
+struct Place {
+    /// The task to be woken by a change.
+    waker: Option<Waker>,
+    /// When it is to be woken to see whether anything has moved.
+    due: Option<Duration>,
 }
 
 impl Live {
     /// Notes that something changed: everything that lives looks whether it may go on.
     pub(crate) fn change(&self) {
         self.0.changes.set(self.0.changes.get() + 1);
-        let wakers: Vec<_> = self.0.wakers.borrow().iter().flatten().cloned().collect();
+        let places = self.0.places.borrow();
+        let wakers: Vec<_> = places.iter().filter_map(|place| place.waker.clone()).collect();
+        drop(places);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Notes that it is `now`, counted from the start: whoever is due looks whether it is over.
+    pub(crate) fn tick(&self, now: Duration) {
+        self.0.now.set(now);
+        let mut places = self.0.places.borrow_mut();
+        let due = |place: &mut Place| {
+            place.due.take_if(|due| *due <= now).and_then(|_| place.waker.clone())
+        };
+        let wakers: Vec<_> = places.iter_mut().filter_map(due).collect();
+        drop(places);
         wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Begins to watch for changes from now on.
     pub(crate) fn watch(&self) -> Watch {
-        let Shared { changes, wakers, free } = &*self.0;
-        let mut wakers = wakers.borrow_mut();
+        let Shared { changes, places, free, .. } = &*self.0;
+        let mut places = places.borrow_mut();
         let place = free.borrow_mut().pop().unwrap_or_else(|| {
-            wakers.push(None);
-            wakers.len() - 1
+            places.push(Place::default());
+            places.len() - 1
         });
-        Watch { shared: self.0.clone(), place, seen: changes.get() }
+        Watch { shared: self.0.clone(), place, seen: changes.get(), still: None, due: None }
+    }
+
+    /// The same, and for what stands still for longer than `limit`.
+    pub(crate) fn watch_moving(&self, limit: Duration) -> Watch {
+        let still = Stillness::new(limit, SWEEP_INTERVAL, self.0.now.get());
+        let mut watch = self.watch();
+        (watch.due, watch.still) = (Some(still.over_at()), Some(still));
+        watch
     }
 }
 
-/// Watches for changes.
+/// Watches for changes, and for what stands still.
 pub(crate) struct Watch {
     shared: Rc<Shared>,
     place: usize,
     seen: u64,
+    still: Option<Stillness>,
+    /// When its place is due, as far as it is known here. The place is told with the waker.
+    due: Option<Duration>,
 }
 
 impl Watch {
@@ -58,18 +100,50 @@ impl Watch {
             self.seen = changes;
             return true;
         }
-        let mut wakers = self.shared.wakers.borrow_mut();
-        let waker = &mut wakers[self.place];
+        let mut places = self.shared.places.borrow_mut();
+        let Place { waker, due } = &mut places[self.place];
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
+            (*waker, *due) = (Some(cx.waker().clone()), self.due);
         }
         false
+    }
+
+    /// How long it has to stand still, if it has for too long. `count` is what it has moved.
+    ///
+    /// What moves only notes when it last did; its place is made due anew once it was.
+    fn is_still(&mut self, count: u64) -> Option<Duration> {
+        let still = self.still.as_mut()?;
+        let now = self.shared.now.get();
+        still.note(count, now);
+        if self.due.is_some_and(|due| now < due) {
+            return None;
+        }
+        if still.is_over(now) {
+            return Some(still.limit());
+        }
+        self.due = Some(still.over_at());
+        self.shared.places.borrow_mut()[self.place].due = self.due;
+        None
     }
 
     /// Drives `future`, unless `judge`, which is asked after each change, is against it.
     pub(crate) async fn over<T>(
         &mut self,
+        judge: impl FnMut() -> Result<(), ProxyError>,
+        future: impl Future<Output = T>,
+    ) -> Result<T, ProxyError> {
+        self.over_moving(judge, &Cell::new(0), future).await
+    }
+
+    /// The same, as long as `moved`, which `future` counts up by all that it moves, does not stand
+    /// still for longer than the limit.
+    ///
+    /// # Errors
+    /// [`ProxyError::StoodStill`], and what `judge` says.
+    pub(crate) async fn over_moving<T>(
+        &mut self,
         mut judge: impl FnMut() -> Result<(), ProxyError>,
+        moved: &Cell<u64>,
         future: impl Future<Output = T>,
     ) -> Result<T, ProxyError> {
         let mut future = pin!(future);
@@ -77,7 +151,13 @@ impl Watch {
             while self.has_changed(cx) {
                 judge()?;
             }
-            future.as_mut().poll(cx).map(Ok)
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            match self.is_still(moved.get()) {
+                Some(limit) => Poll::Ready(Err(ProxyError::StoodStill { limit })),
+                None => Poll::Pending,
+            }
         })
         .await
     }
@@ -85,7 +165,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shared.wakers.borrow_mut()[self.place] = None;
+        self.shared.places.borrow_mut()[self.place] = Place::default();
         self.shared.free.borrow_mut().push(self.place);
     }
 }
@@ -105,7 +185,6 @@ pub(crate) fn judge_peer(proxy: &Proxy, peer: Option<&PeerFacts>) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use std::future::pending;
-    use std::task::Poll;
 
     use super::*;
 
@@ -137,6 +216,45 @@ mod tests {
         for _ in 0..10 {
             let (_one, _other) = (live.watch(), live.watch());
         }
-        assert_eq!(live.0.wakers.borrow().len(), 2);
+        assert_eq!(live.0.places.borrow().len(), 2);
+    }
+
+    const fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    #[test]
+    fn what_stands_still_is_ended_and_what_moves_is_not() {
+        let (live, moved) = (Live::default(), Cell::new(0));
+        live.tick(seconds(5));
+        let mut watch = live.watch_moving(seconds(60));
+        let mut over = pin!(watch.over_moving(|| Ok(()), &moved, pending::<()>()));
+        assert!(poll(over.as_mut()).is_pending());
+        let due = || live.0.places.borrow()[0].due;
+        assert_eq!(due(), Some(seconds(66)));
+        live.tick(seconds(40));
+        moved.set(1);
+        assert!(poll(over.as_mut()).is_pending());
+        assert_eq!(due(), Some(seconds(66)), "it is moved only when it ends");
+        live.tick(seconds(66));
+        assert_eq!(due(), None, "it was woken");
+        assert!(poll(over.as_mut()).is_pending());
+        assert_eq!(due(), Some(seconds(101)));
+        live.tick(seconds(101));
+        let ended = poll(over.as_mut());
+        assert!(matches!(ended, Poll::Ready(Err(ProxyError::StoodStill { .. }))), "{ended:?}");
+    }
+
+    #[test]
+    fn a_place_that_is_used_again_is_not_due_for_its_former_owner() {
+        let live = Live::default();
+        {
+            let mut watch = live.watch_moving(seconds(60));
+            let none = Cell::new(0);
+            let over = pin!(watch.over_moving(|| Ok(()), &none, pending::<()>()));
+            assert!(poll(over).is_pending());
+        }
+        let _next = live.watch();
+        assert!(live.0.places.borrow()[0].due.is_none());
     }
 }

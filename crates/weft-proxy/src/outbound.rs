@@ -14,7 +14,7 @@ use weft_world::{Accepted, Stream, StreamExt as _, UnixTime};
 use crate::backend::Connected;
 use crate::config::OutboundTo;
 use crate::connection::{Connection, To, http1, http2};
-use crate::detect::{self, Detected, Spoken};
+use crate::detect::{self, Detected, Spoken, Waits};
 use crate::error::{ProxyError, StreamError};
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Destination, DestinationName, EndpointSpec, Owner, Reach, Snapshot};
@@ -105,7 +105,8 @@ async fn detect(
     started: UnixTime,
     record: &Rc<Cell<Option<Record>>>,
 ) -> Result<Option<Detected>, ProxyError> {
-    let declared = connection.destination(proxy)?.protocol;
+    let destination = connection.destination(proxy)?;
+    let declared = destination.protocol;
     let clock = &*proxy.world.clock;
     if declared.is_http() {
         let spoken = detect::http(clock, stream, DOWNSTREAM_IDLE_TIMEOUT).await;
@@ -133,7 +134,9 @@ async fn detect(
         let broke = |source| ProxyError::UpstreamBroke { address, source };
         tunnel::refusal(StreamError::Io(error)).unwrap_or_else(broke)
     };
-    detect::detect(clock, stream, SILENCE, dial, broken).await.map(Some)
+    let idle = destination.traffic.timeouts.stream_idle.duration();
+    let waits = Waits { silence: SILENCE, idle };
+    detect::detect(clock, stream, waits, dial, broken).await.map(Some)
 }
 
 /// Ends in order what was opened in vain: left halfway, the other side would take it for a failure.

@@ -1,5 +1,6 @@
 //! The life of a request, from its head to its record.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use weft_decide::deadline::{self, Bound, Deadline};
 use weft_decide::eject::Seen;
 use weft_decide::grpc::{is_call, status as grpc_status_of};
+use weft_decide::idle;
 use weft_decide::retry::{self, Next, Outcome};
 use weft_decide::route::{self, Matched, Selected};
 use weft_http::{RequestHead, ResponseHead};
@@ -26,7 +28,7 @@ use crate::h2::grpc;
 use crate::live::judge_peer;
 use crate::overload::Pressure;
 use crate::snapshot::OwnPort;
-use crate::time::within;
+use crate::time::{ANSWER_TIMEOUT, within_unless};
 
 /// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
 pub(crate) async fn serve(
@@ -45,7 +47,7 @@ pub(crate) async fn serve(
         Direction::Inbound => inbound(proxy, connection, exchange, &mut recording).await,
     };
     if let Err(error) = result {
-        fail(connection, exchange, &error, &mut recording.record).await;
+        fail(proxy, connection, exchange, &error, &mut recording.record).await;
     }
     recording.finish(exchange);
 }
@@ -59,7 +61,7 @@ pub(crate) async fn refuse(
     error: &ProxyError,
 ) {
     let mut recording = Recording::start(proxy, connection, codec, exchange);
-    fail(connection, exchange, error, &mut recording.record).await;
+    fail(proxy, connection, exchange, error, &mut recording.record).await;
     recording.finish(exchange);
 }
 
@@ -82,6 +84,7 @@ async fn outbound(
     let tries = Tries {
         policy: rule.and_then(|rule| rule.retry.as_ref()),
         deadline: recording.deadline(exchange.head, &timeouts)?,
+        idle: backend.timeouts().stream_idle.duration(),
         is_final: false,
     };
 
@@ -119,6 +122,8 @@ async fn outbound(
 struct Tries<'t> {
     policy: Option<&'t Retry>,
     deadline: Deadline,
+    /// How long it may go without a byte in either direction.
+    idle: Duration,
     /// Whether any answer is given to the caller, whatever it is.
     is_final: bool,
 }
@@ -188,7 +193,8 @@ async fn inbound(
     let (mut watch, mut tried) = (proxy.live.watch(), Tried::default());
     // Nobody waits for what its caller has given up.
     let deadline = recording.deadline(exchange.head, &Timeouts::default())?;
-    let tries = Tries { policy: None, deadline, is_final: true };
+    let idle = idle::at_server(idle::told(exchange.head).map_err(ProxyError::BadTimeout)?);
+    let tries = Tries { policy: None, deadline, idle, is_final: true };
     loop {
         recording.record.attempts += 1;
         let trying = attempt(proxy, &backend, exchange, recording, &tries, &mut tried);
@@ -252,6 +258,7 @@ async fn attempt(
     let mut attempted = endpoint.attempt(backend.terms(proxy), now);
     let bound = tries.deadline.attempt(proxy.since_start(now));
     deadline::carry(exchange.head, bound.map(|bound| bound.left), endpoint.is_secured());
+    idle::carry(exchange.head, tries.idle, endpoint.is_secured());
     // The application's own proxy is the last one.
     let is_held = !tries.is_final && endpoint.is_secured() && exchange.may_outgrow();
     exchange.hold(is_held);
@@ -261,17 +268,23 @@ async fn attempt(
     if is_held {
         exchange.head.fields.append(HELD, b"1");
     }
-    let at = At { backend, endpoint, attempted: &mut attempted };
+    let is_unbounded = Cell::new(false);
+    let at = At { backend, endpoint, attempted: &mut attempted, is_unbounded: &is_unbounded };
     let asking = ask(proxy, at, exchange, recording, tries);
     let result = match bound {
         None => asking.await,
         Some(Bound { left, whole, limit }) => {
-            let asked = within(&*proxy.world.clock, left, asking).await;
+            let asked = within_unless(&*proxy.world.clock, left, &is_unbounded, asking).await;
             asked.unwrap_or(Err(ProxyError::Timeout { limit, whole }))
         }
     };
     if let Err(error) = &result {
-        attempted.tell(proxy, backend.name(), error.seen());
+        let seen = match error {
+            // Whoever has begun to answer works; a stream may well have nothing more to say.
+            ProxyError::StoodStill { .. } if exchange.has_answered() => Seen::Nothing,
+            error => error.seen(),
+        };
+        attempted.tell(proxy, backend.name(), seen);
     }
     result
 }
@@ -281,6 +294,8 @@ struct At<'a> {
     backend: &'a Backend,
     endpoint: &'a Rc<Endpoint>,
     attempted: &'a mut Attempted,
+    /// Set once there is an answer that no deadline concerns any more.
+    is_unbounded: &'a Cell<bool>,
 }
 
 /// Asks the endpoint, and gives its answer to the caller, unless that is a reason to try another.
@@ -291,7 +306,7 @@ async fn ask(
     recording: &mut Recording<'_>,
     tries: &Tries<'_>,
 ) -> Result<Ended, ProxyError> {
-    let At { backend, endpoint, attempted } = at;
+    let At { backend, endpoint, attempted, is_unbounded } = at;
     let (address, declared) = (endpoint.address(), backend.destination().protocol);
     let mut connected = match upstream_codec(declared, exchange.head, recording.codec) {
         Codec::Http1 => endpoint.http1(proxy, backend, exchange.head.is_idempotent()).await?,
@@ -300,10 +315,16 @@ async fn ask(
 
     let peer = connected.peer.clone();
     let judge = || judge_peer(proxy, peer.as_deref());
-    let mut watch = proxy.live.watch();
+    let (mut watch, moved) = (proxy.live.watch_moving(tries.idle), Cell::new(0));
     let upstream = &mut *connected.stream;
-    let asked = watch.over(judge, exchange.ask(upstream, address)).await.flatten();
-    let reply = asked.map_err(|error| endpoint.explain(proxy, error))?;
+    let asking = exchange.ask(upstream, address, &moved);
+    let asked = watch.over_moving(judge, &moved, asking).await.flatten();
+    let reply = asked.map_err(|error| match error {
+        ProxyError::StoodStill { limit } if exchange.awaits_caller() => {
+            ProxyError::RequestStoodStill { limit }
+        }
+        error => endpoint.explain(proxy, error),
+    })?;
     attempted.answered(proxy);
     endpoint.heed(proxy, &mut exchange.response.fields)?;
     let status = exchange.response.status;
@@ -328,7 +349,10 @@ async fn ask(
         exchange.end_after_answer();
     }
 
-    watch.over(judge, exchange.relay(upstream, reply, address)).await??;
+    // The answer to a wish to change protocols is complete; what is spoken then has no end known.
+    is_unbounded.set(reply == Reply::Upgraded);
+    let relaying = exchange.relay(upstream, reply, address, &moved);
+    watch.over_moving(judge, &moved, relaying).await??;
     if is_grpc {
         grpc_status = grpc_status.or_else(|| grpc_status_of(connected.stream.trailers()));
         attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
@@ -340,6 +364,7 @@ async fn ask(
 
 /// Answers with what `error` means, unless the caller has an answer already or is gone.
 async fn fail(
+    proxy: &Proxy,
     connection: &Connection,
     exchange: &mut Exchange<'_>,
     error: &ProxyError,
@@ -368,15 +393,21 @@ async fn fail(
         head.fields.append(NOT_PROCESSED, verdict.reason.as_bytes());
     }
     if is_grpc {
-        // If the caller went away meanwhile, the record says all there is to say.
-        let _ = exchange.answer(&head, b"").await;
-        return;
+        return answer(proxy, exchange, &head, b"").await;
     }
     head.fields.append("Content-Type", b"text/plain; charset=utf-8");
     let explained = if verdict.fault == Fault::Client { "" } else { ": not the server's answer" };
     let body = format!("weft: {}: {}{explained}\n", verdict.reason, error);
+    answer(proxy, exchange, &head, body.as_bytes()).await;
+}
+
+/// Gives Weft's own answer to a caller, and does not wait for ever for one that does not read it.
+async fn answer(proxy: &Proxy, exchange: &mut Exchange<'_>, head: &ResponseHead, body: &[u8]) {
+    let mut watch = proxy.live.watch_moving(ANSWER_TIMEOUT);
     // If the caller went away meanwhile, the record says all there is to say.
-    let _ = exchange.answer(&head, body.as_bytes()).await;
+    if watch.over(|| Ok(()), exchange.answer(head, body)).await.is_err() {
+        exchange.end_after_answer();
+    }
 }
 
 /// A response of a proxy of the mesh whose application did not see the request.

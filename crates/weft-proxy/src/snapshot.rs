@@ -14,7 +14,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use weft_decide::route::RouteTable;
 use weft_model::{
-    Health, Locality, MeshSettings, ObjectName, Port, Protocol, SpiffeId, TrafficPolicy,
+    BackendTimeouts, Health, Locality, MeshSettings, ObjectName, Port, Protocol, SpiffeId,
+    TrafficPolicy,
 };
 use weft_wire::tunnel::{InnerProtocol, Preface};
 
@@ -186,8 +187,13 @@ pub struct TunnelTarget {
 }
 
 impl TunnelTarget {
-    /// What the tunnel is opened with, to speak `protocol` in it.
-    pub(crate) fn preface(&self, protocol: InnerProtocol) -> Preface {
+    /// What the tunnel is opened with, to speak `protocol` in it. `timeouts` are those of the
+    /// backend; how long a request may stand still, each says for itself.
+    pub(crate) fn preface(&self, protocol: InnerProtocol, timeouts: &BackendTimeouts) -> Preface {
+        let idle_ms = match protocol {
+            InnerProtocol::Opaque => timeouts.stream_idle.millis(),
+            _ => 0,
+        };
         let TunnelTarget { identity: _, workload, generation, service, port } = self;
         Preface {
             workload: workload.to_string(),
@@ -196,6 +202,7 @@ impl TunnelTarget {
             target_address: Vec::new(),
             target_port: u32::from(port.get()),
             protocol: protocol.into(),
+            idle_ms,
         }
     }
 }

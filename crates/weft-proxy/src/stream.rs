@@ -1,5 +1,6 @@
 //! The life of a connection whose bytes are not looked into, of the same shape as a request's.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
@@ -46,20 +47,23 @@ pub(crate) async fn serve(
         }
         let backend = connection.backend(proxy)?;
         backend.describe(&mut record);
-        match upstream {
+        let idle = backend.timeouts().stream_idle.duration();
+        let connected = match upstream {
             Some(Connected { stream, peer, place }) => {
                 let stream: Box<dyn Stream> = Box::new(stream);
-                Ok(Connected { stream, peer, place })
+                Connected { stream, peer, place }
             }
-            None => dial(proxy, connection.direction, &backend, &mut record).await,
-        }
+            None => dial(proxy, connection.direction, &backend, &mut record).await?,
+        };
+        Ok((connected, idle))
     };
     let result = match dialled.await {
-        Ok(Connected { stream: mut upstream, peer, .. }) => {
-            let network = &*proxy.world.network;
+        Ok((Connected { stream: mut upstream, peer, .. }, idle)) => {
+            let (network, moved) = (&*proxy.world.network, Cell::new(0));
             let judge = || judge_peer(proxy, peer.as_deref());
-            let relaying = relay(network, &mut downstream, &mut *upstream, &mut record);
-            proxy.live.watch().over(judge, relaying).await.flatten()
+            let relaying = relay(network, &mut downstream, &mut *upstream, &mut record, &moved);
+            let mut watch = proxy.live.watch_moving(idle);
+            watch.over_moving(judge, &moved, relaying).await.flatten()
         }
         Err(error) => Err(error),
     };
@@ -86,7 +90,7 @@ pub(crate) async fn dial(
         record.upstream = Some(endpoint.address());
         record.workload = endpoint.workload();
         let mut attempted = endpoint.attempt(backend.terms(proxy), proxy.world.clock.now());
-        let error = match endpoint.dial(proxy, InnerProtocol::Opaque).await {
+        let error = match endpoint.dial(proxy, backend.timeouts(), InnerProtocol::Opaque).await {
             Ok(stream) => {
                 attempted.tell(proxy, backend.name(), Seen::Success);
                 return Ok(stream);
@@ -109,12 +113,14 @@ pub(crate) async fn dial(
     }
 }
 
-/// Carries bytes both ways. An end in one direction is passed on; the other goes on.
+/// Carries bytes both ways. An end in one direction is passed on; the other goes on. Whatever moves
+/// changes `moved`, and is in `record` also if this is dropped.
 pub(crate) async fn relay(
     network: &dyn Network,
     downstream: &mut dyn Stream,
     upstream: &mut dyn Stream,
     record: &mut Record,
+    moved: &Cell<u64>,
 ) -> Result<(), ProxyError> {
     let address = record.upstream.unwrap_or(record.destination);
     let (mut there, mut back) = (Pipe::default(), Pipe::default());
@@ -138,6 +144,9 @@ pub(crate) async fn relay(
             };
         let is_sent = pump(true, &mut there, downstream, upstream)?.is_ready();
         let is_received = pump(false, &mut back, upstream, downstream)?.is_ready();
+        (record.bytes_received, record.bytes_sent) = (there.bytes, back.bytes);
+        let ends = u64::from(is_sent) + u64::from(is_received);
+        moved.set(there.bytes + back.bytes + ends);
         let is_over = (is_sent || there.is_broken) && (is_received || back.is_broken);
         if is_over { Poll::Ready(Ok(())) } else { Poll::Pending }
     })

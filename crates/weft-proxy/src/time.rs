@@ -1,14 +1,12 @@
 //! Limits on how long something may take.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use weft_world::Clock;
-
-/// The longest wait for a TCP connection to an endpoint.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest wait for a TLS handshake and a tunnel's opening, on either side.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,11 +17,15 @@ pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a caller's connection may be idle between two requests.
 pub(crate) const DOWNSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// How long a connection to an endpoint is kept without use.
+/// How long a connection to the own application is kept without use. Those to other workloads are
+/// kept as the `timeouts.idle` of their backend says.
 ///
 /// Shorter than what common servers allow (nginx 75 s, Node.js 5 s is the exception), so that it is
 /// this side that closes.
-pub(crate) const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+pub(crate) const APPLICATION_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How long a caller may take to read an answer that is Weft's own.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long after its last use a connection to an application is trusted with a request that must
 /// not be sent twice.
@@ -48,7 +50,7 @@ pub(crate) const USE_INTERVAL: Duration = Duration::from_secs(60);
 /// Far below the second within which what is forbidden must have ended.
 pub(crate) const CHANGES_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often idle connections are looked over.
+/// How often idle connections are looked over, and what is under way for whether it moves.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What `future` gives, or none if it takes longer than `limit`.
@@ -57,11 +59,24 @@ pub(crate) async fn within<F: Future>(
     limit: Duration,
     future: F,
 ) -> Option<F::Output> {
+    within_unless(clock, limit, &Cell::new(false), future).await
+}
+
+/// The same, as long as `is_lifted` does not say that there is no limit any more.
+pub(crate) async fn within_unless<F: Future>(
+    clock: &dyn Clock,
+    limit: Duration,
+    is_lifted: &Cell<bool>,
+    future: F,
+) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut timer = clock.sleep(limit);
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
+        }
+        if is_lifted.get() {
+            return Poll::Pending;
         }
         std::pin::Pin::new(&mut timer).poll(cx).map(|()| None)
     })

@@ -57,6 +57,10 @@ pub struct Preface {
     /// What is spoken inside.
     #[prost(enumeration = "InnerProtocol", tag = "6")]
     pub protocol: i32,
+    /// How long opaque bytes may stand still before the client ends the tunnel, in milliseconds;
+    /// zero where it does not say.
+    #[prost(uint64, tag = "7")]
+    pub idle_ms: u64,
 }
 
 impl Preface {
@@ -157,6 +161,7 @@ mod tests {
             target_address: vec![10, 0, 0, 1],
             target_port: 80,
             protocol: InnerProtocol::Http1.into(),
+            idle_ms: 3_600_000,
         }
     }
 

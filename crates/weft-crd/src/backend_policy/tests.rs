@@ -34,7 +34,7 @@ fn a_whole_one() {
   limits: {{ requests: 512, pending: 128, connections: 64 }}
   ejection: {{ consecutiveFailures: 5, baseTime: 30s, maxEjectedPercent: 50 }}
   retryBudget: {{ percent: 20, minPerSecond: 10 }}
-  timeouts: {{ connect: 2s, idle: 1h }}"
+  timeouts: {{ connect: 2s, idle: 1m, streamIdle: 8h }}"
     ));
     assert_eq!(policy.algorithm, Some(Algorithm::PeakEwma));
     assert_eq!(
@@ -64,7 +64,8 @@ fn a_whole_one() {
         policy.timeouts,
         BackendTimeouts {
             connect: Some(Duration::from_secs(2)),
-            idle: Some(Duration::from_secs(3600)),
+            idle: Some(Duration::from_secs(60)),
+            stream_idle: Some(Duration::from_secs(8 * 3600)),
         }
     );
 }

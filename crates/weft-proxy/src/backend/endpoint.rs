@@ -1,7 +1,6 @@
 //! One endpoint: the connections to it.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,14 +12,16 @@ use tokio::sync::Notify;
 use weft_decide::balance::{AtomicEwma, Load};
 use weft_decide::eject::{Change, Ejector, Roster, Seen, Standing, Terms, Ticket};
 use weft_http::{Fields, Known};
-use weft_identity::{HandshakeError, PeerFacts};
+use weft_identity::PeerFacts;
+use weft_model::BackendTimeouts;
 use weft_telemetry::Event;
-use weft_wire::tunnel::InnerProtocol;
+use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{Moment, Stream};
 
 use crate::Proxy;
 use crate::backend::Backend;
 use crate::backend::counts::Place;
+use crate::backend::dialling::{Counted, Dialling, again};
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::h1::Client;
@@ -28,7 +29,7 @@ use crate::h2;
 use crate::live::judge_peer;
 use crate::request::{DRAINING, NOT_PROCESSED};
 use crate::snapshot::{EndpointSpec, Reach, TunnelTarget};
-use crate::time::{CONNECT_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, UPSTREAM_IDLE_TIMEOUT, within};
+use crate::time::{APPLICATION_IDLE_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, within};
 use crate::tunnel::{ClientTunnel, refusal};
 
 /// How many idle connections to one endpoint are kept.
@@ -285,24 +286,34 @@ impl Endpoint {
         is_idempotent: bool,
     ) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
         loop {
-            if let Some(idle) = self.reuse(proxy, is_idempotent) {
+            if let Some(idle) = self.reuse(proxy, backend, is_idempotent) {
                 return Ok(idle);
             }
             let Some(place) = backend.connection_place() else {
                 backend.connection_freed().await?;
                 continue;
             };
-            let Connected { stream, peer, .. } = self.dial(proxy, InnerProtocol::Http1).await?;
+            let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http1).await?;
+            let Connected { stream, peer, .. } = dialled;
             let stream = Box::new(Client::new(stream));
             return Ok(Connected { stream, peer, place: Some(place) });
         }
     }
 
     /// An idle connection for a request, if there is one that is good for it.
-    fn reuse(&self, proxy: &Proxy, is_idempotent: bool) -> Option<Connected<Box<dyn Upstream>>> {
+    fn reuse(
+        &self,
+        proxy: &Proxy,
+        backend: &Backend,
+        is_idempotent: bool,
+    ) -> Option<Connected<Box<dyn Upstream>>> {
         let needs_fresh = !is_idempotent && !self.is_secured();
         let now = proxy.world.clock.now();
+        let limit = self.idle_limit(backend.timeouts());
         while let Some(mut idle) = self.take_idle() {
+            if now.since(idle.since) >= limit {
+                continue; // It is closed: the limit may have been another one a moment ago.
+            }
             if needs_fresh && now.since(idle.since) >= FRESH_FOR {
                 self.idle.borrow_mut().push(idle); // The others are older still.
                 break;
@@ -346,12 +357,12 @@ impl Endpoint {
                     _ => continue,
                 }
             }
-            let _dialling = Dialling::new(self);
+            let _dialling = Dialling::new(&self.dialled, &self.dialling);
             let Some(place) = backend.connection_place() else {
                 backend.connection_freed().await?;
                 continue;
             };
-            if let Err(error) = self.share(proxy, place).await {
+            if let Err(error) = self.share(proxy, backend, place).await {
                 self.failures.set(self.failures.get() + 1);
                 self.failure.replace(Some(again(&error, self.spec.address)));
                 return Err(error);
@@ -360,8 +371,14 @@ impl Endpoint {
     }
 
     /// Opens one more connection that many exchanges share.
-    async fn share(&self, proxy: &Proxy, place: Place) -> Result<(), ProxyError> {
-        let Connected { stream, peer, .. } = self.dial(proxy, InnerProtocol::Http2).await?;
+    async fn share(
+        &self,
+        proxy: &Proxy,
+        backend: &Backend,
+        place: Place,
+    ) -> Result<(), ProxyError> {
+        let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http2).await?;
+        let Connected { stream, peer, .. } = dialled;
         let pings =
             if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
         let (address, clock) = (self.spec.address, proxy.world.clock.clone());
@@ -406,12 +423,14 @@ impl Endpoint {
     }
 
     /// A new connection, through a tunnel where there is one. Nothing of it may be flushed yet.
+    /// `timeouts` are those of its backend.
     ///
     /// # Errors
     /// [`ProxyError`] where none is to be had.
     pub(crate) async fn dial(
         &self,
         proxy: &Proxy,
+        timeouts: &BackendTimeouts,
         protocol: InnerProtocol,
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         let address = self.spec.address;
@@ -423,14 +442,16 @@ impl Endpoint {
             Reach::Application => &proxy.inside,
             Reach::Plain | Reach::Tunnel(_) => &proxy.world.network,
         };
-        let socket = within(clock, CONNECT_TIMEOUT, network.connect(address))
+        let limit = timeouts.connect.duration();
+        let socket = within(clock, limit, network.connect(address))
             .await
-            .ok_or(ProxyError::ConnectTimeout { address })?
+            .ok_or(ProxyError::ConnectTimeout { address, limit })?
             .map_err(|source| ProxyError::Connect { address, source })?;
         let Reach::Tunnel(target) = &self.spec.reach else {
             return Ok(Connected { stream: socket, peer: None, place: None });
         };
-        within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, protocol))
+        let preface = target.preface(protocol, timeouts);
+        within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, &preface))
             .await
             .ok_or(ProxyError::HandshakeTimeout { address })?
     }
@@ -440,7 +461,7 @@ impl Endpoint {
         proxy: &Proxy,
         socket: Box<dyn Stream>,
         target: &TunnelTarget,
-        protocol: InnerProtocol,
+        preface: &Preface,
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         let address = self.spec.address;
         let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
@@ -455,11 +476,10 @@ impl Endpoint {
             let (expected, found) = (Box::new(target.identity.clone()), Box::new(secured.peer));
             return Err(ProxyError::WrongPeer { address, expected, found });
         }
-        let preface = target.preface(protocol);
-        let mut tunnel = ClientTunnel::open(secured.stream, &preface)
+        let mut tunnel = ClientTunnel::open(secured.stream, preface)
             .await
             .map_err(|source| ProxyError::Connect { address, source })?;
-        if protocol == InnerProtocol::Opaque {
+        if preface.protocol() == InnerProtocol::Opaque {
             // Bytes that cannot be sent again must not leave before somebody has taken them.
             tunnel.opened().await.map_err(|error| {
                 let broke = |source| ProxyError::UpstreamBroke { address, source };
@@ -501,76 +521,26 @@ impl Endpoint {
         self.shared.borrow_mut().clear();
     }
 
-    pub(crate) fn sweep(&self, now: Moment) {
+    /// How long a connection to it may be unused, where `timeouts` are those of its backend.
+    fn idle_limit(&self, timeouts: &BackendTimeouts) -> Duration {
+        match self.spec.reach {
+            Reach::Application => APPLICATION_IDLE_TIMEOUT,
+            Reach::Plain | Reach::Tunnel(_) | Reach::NotInMesh(_) => timeouts.idle.duration(),
+        }
+    }
+
+    /// Closes connections that were unused for too long, or that the other side has closed.
+    pub(crate) fn sweep(&self, now: Moment, timeouts: &BackendTimeouts) {
         let mut cx = Context::from_waker(Waker::noop());
+        let limit = self.idle_limit(timeouts);
         self.idle.borrow_mut().retain_mut(|idle| {
-            now.since(idle.since) < UPSTREAM_IDLE_TIMEOUT
-                && idle.connected.stream.poll_broken(&mut cx).is_pending()
+            now.since(idle.since) < limit && idle.connected.stream.poll_broken(&mut cx).is_pending()
         });
         self.shared.borrow_mut().retain_mut(|shared| {
             if shared.connection.open_count() > 0 {
                 shared.used = now;
             }
-            shared.connection.is_usable() && now.since(shared.used) < UPSTREAM_IDLE_TIMEOUT
+            shared.connection.is_usable() && now.since(shared.used) < limit
         });
-    }
-}
-
-/// The same failure as `error`, for somebody else who waited for the same connection to `address`.
-fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
-    use ProxyError as E;
-    match error {
-        E::PeerNotInMesh { workload } => E::PeerNotInMesh { workload: workload.clone() },
-        E::ConnectTimeout { address } => E::ConnectTimeout { address: *address },
-        E::HandshakeTimeout { address } => E::HandshakeTimeout { address: *address },
-        E::NoIdentity { address } => E::NoIdentity { address: *address },
-        E::WrongPeer { address, expected, found } => {
-            let (expected, found) = (expected.clone(), found.clone());
-            E::WrongPeer { address: *address, expected, found }
-        }
-        E::Handshake { address, source } => {
-            let source = HandshakeError::Io(io::Error::other(source.to_string()));
-            E::Handshake { address: *address, source }
-        }
-        E::Connect { address, source } => {
-            let source = io::Error::new(source.kind(), source.to_string());
-            E::Connect { address: *address, source }
-        }
-        other => E::Connect { address, source: io::Error::other(other.to_string()) },
-    }
-}
-
-/// Counts something as long as the value lives.
-struct Counted<'c>(&'c Cell<usize>);
-
-impl<'c> Counted<'c> {
-    fn new(count: &'c Cell<usize>) -> Counted<'c> {
-        count.set(count.get() + 1);
-        Counted(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// Counts a connection that is being opened, and tells those who wait once it is not any more.
-struct Dialling<'e> {
-    dialled: &'e Notify,
-    count: Option<Counted<'e>>,
-}
-
-impl<'e> Dialling<'e> {
-    fn new(endpoint: &'e Endpoint) -> Dialling<'e> {
-        Dialling { dialled: &endpoint.dialled, count: Some(Counted::new(&endpoint.dialling)) }
-    }
-}
-
-impl Drop for Dialling<'_> {
-    fn drop(&mut self) {
-        drop(self.count.take());
-        self.dialled.notify_waiters();
     }
 }

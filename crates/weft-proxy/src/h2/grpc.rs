@@ -19,7 +19,7 @@ pub fn status_of_http(status: u16) -> u32 {
         403 => 7,              // PERMISSION_DENIED
         404 => 12,             // UNIMPLEMENTED
         429 | 502 | 503 => 14, // UNAVAILABLE
-        504 => 4,              // DEADLINE_EXCEEDED: here it is known that it was one
+        408 | 504 => 4,        // DEADLINE_EXCEEDED: here it is known that it was one
         _ => 2,                // UNKNOWN
     }
 }

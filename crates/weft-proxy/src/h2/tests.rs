@@ -182,8 +182,9 @@ async fn exchanged(
     upstream: &mut dyn Upstream,
 ) -> Result<(), ProxyError> {
     let address = "192.0.2.1:80".parse().unwrap();
-    let reply = exchange.ask(upstream, address).await?;
-    exchange.relay(upstream, reply, address).await
+    let moved = Cell::new(0);
+    let reply = exchange.ask(upstream, address, &moved).await?;
+    exchange.relay(upstream, reply, address, &moved).await
 }
 
 /// A proxy between the two streams, HTTP/2 on both sides. It ends with its callers' connection.

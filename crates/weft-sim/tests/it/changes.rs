@@ -144,7 +144,7 @@ fn requests_under_way_outlive_what_they_were_sent_to() {
 }
 
 /// Takes a tunnel in place of a proxy, and answers its first request.
-async fn answer_tunnel(shop: &Shop, listener: &mut dyn Listener, host: &Host) -> Line {
+pub(crate) async fn answer_tunnel(shop: &Shop, listener: &mut dyn Listener, host: &Host) -> Line {
     let socket = listener.accept().await.unwrap().stream;
     let hello = identity("web").to_string().into_bytes();
     let sealed = seal_server(socket, |_| Ok(hello)).await.unwrap();

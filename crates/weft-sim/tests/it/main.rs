@@ -9,6 +9,7 @@ mod determinism;
 mod draining;
 mod exchanges;
 mod hosts;
+mod idle;
 mod replay;
 mod sharing;
 mod shop;
@@ -33,7 +34,7 @@ struct Pair {
 
 impl Pair {
     fn new(seed: u64) -> Pair {
-        Pair::with(seed, SimulationOptions::default())
+        Pair::with(seed, patient())
     }
 
     fn with(seed: u64, options: SimulationOptions) -> Pair {
@@ -71,6 +72,11 @@ impl Pair {
         let ended: Result<T, SimError> = self.sim.run(future);
         ended.unwrap()
     }
+}
+
+/// A simulation that goes on as long as the longest waits that are tested.
+fn patient() -> SimulationOptions {
+    SimulationOptions { time_limit: seconds(5 * 3_600), ..SimulationOptions::default() }
 }
 
 async fn read_to_end(stream: &mut dyn Stream) -> io::Result<Vec<u8>> {

@@ -24,6 +24,15 @@ struct Seen {
 
 /// An application of HTTP/2 on replica `number` that answers each request after `delay`.
 fn serve(shop: &Shop, number: usize, delay: Duration) -> Seen {
+    serve_each(shop, number, move |_| delay)
+}
+
+/// The same with a delay by how many requests have come.
+fn serve_each(
+    shop: &Shop,
+    number: usize,
+    delay: impl Fn(usize) -> Duration + Copy + 'static,
+) -> Seen {
     let (seen, mut listener) = (Seen::default(), shop.application(number));
     let (counted, clock) = (seen.clone(), shop.hosts[number].world().clock);
     drop(shop.hosts[number].spawn(async move {
@@ -34,7 +43,7 @@ fn serve(shop: &Shop, number: usize, delay: Duration) -> Seen {
             drop(tokio::task::spawn_local(async move {
                 let handle = |incoming: server::Incoming| {
                     counted.requests.set(counted.requests.get() + 1);
-                    let clock = clock.clone();
+                    let (clock, delay) = (clock.clone(), delay(counted.requests.get()));
                     async move {
                         let mut stream = incoming.stream;
                         clock.sleep(delay).await;
@@ -189,4 +198,25 @@ fn a_dead_peer_is_noticed() {
     });
     let statuses = done.unwrap().expect("it is taken for dead");
     assert!(statuses.iter().all(|status| matches!(status, Some(502..=503))), "{statuses:?}");
+}
+
+#[test]
+fn an_exchange_of_a_shared_connection_that_stands_still_is_ended_alone() {
+    let mut plan = Plan::of(1, Protocol::Http2);
+    plan.traffic.timeouts.stream_idle = weft_model::TimeBound::new(seconds(60)).unwrap();
+    let shop = Shop::new(1, plan);
+    let done = shop.sim.run(async {
+        let seen = serve_each(&shop, 0, |count| seconds(if count == 1 { 600 } else { 50 }));
+        let later = async {
+            shop.sim.sleep(seconds(30)).await;
+            calls(&shop, 2).await
+        };
+        (tokio::join!(biased; call(&shop), later), seen.connections.get())
+    });
+    assert_eq!(done.unwrap(), ((Some(504), vec![Some(200); 2]), 1));
+    let records = shop.caller.records.borrow();
+    let ended: Vec<_> =
+        records.iter().filter_map(|one| Some((one.reason?, one.duration))).collect();
+    let [("idle-timeout", passed)] = ended[..] else { panic!("{ended:?}") };
+    assert!((seconds(60)..seconds(64)).contains(&passed), "{passed:?}");
 }

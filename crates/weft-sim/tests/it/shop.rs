@@ -59,7 +59,7 @@ fn name(number: usize) -> ObjectName {
 
 impl Shop {
     pub(crate) fn new(seed: u64, plan: Plan) -> Shop {
-        let sim = Simulation::new(seed, SimulationOptions::default());
+        let sim = Simulation::new(seed, patient());
         let registry = Registry::new("weft.test");
         registry.add_service("shop/web", "240.0.0.1", plan.service, plan.traffic);
         let revoked = Revoked::default();

@@ -77,6 +77,7 @@ fn preface() -> Preface {
         target_address: Vec::new(),
         target_port: 80,
         protocol: InnerProtocol::Http1.into(),
+        idle_ms: 0,
     }
 }
 
@@ -221,5 +222,36 @@ fn answers_to_a_preface_are_understood_or_refused() {
             }
         });
         answered.unwrap().unwrap_or_else(|what| panic!("case {number}: {what}"));
+    }
+}
+
+#[test]
+fn a_peer_that_stalls_is_not_waited_for_by_the_servers_proxy_either() {
+    let told = |seconds: u64| Preface { idle_ms: seconds * 1_000, ..preface() };
+    let opaque = |seconds| Preface { protocol: InnerProtocol::Opaque.into(), ..told(seconds) };
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n";
+    let cases = [
+        (Protocol::Opaque, opaque(0), "abc".to_owned(), 3_610),
+        (Protocol::Opaque, opaque(60), "abc".to_owned(), 70),
+        (Protocol::Http, told(0), format!("{head}\r\nabc"), 3_610),
+        // Each request says for itself.
+        (Protocol::Http, told(5), format!("{head}Weft-Idle: 60S\r\n\r\nabc"), 70),
+    ];
+    for (number, (protocol, preface, said, expected)) in cases.into_iter().enumerate() {
+        let mesh = Mesh::new(number as u64, Hops::Two, protocol);
+        let passed = mesh.sim.run(async {
+            let mut application = mesh.application();
+            let mut line = dial(&mesh).await;
+            line.send(&[&encode(&preface).unwrap(), said.as_bytes()].concat()).await.unwrap();
+            let accepted = application.accept().await.unwrap().stream;
+            let mut application = Line::new(mesh.server.world(), accepted);
+            let began = mesh.sim.now();
+            mesh.sim.sleep(seconds(expected - 10)).await;
+            application.ended().await;
+            assert!(!line.rest().await.is_empty(), "the tunnel was accepted");
+            mesh.sim.now() - began
+        });
+        let (passed, expected) = (passed.unwrap(), seconds(expected));
+        assert!(passed >= expected && passed < expected + seconds(50), "{number}: {passed:?}");
     }
 }

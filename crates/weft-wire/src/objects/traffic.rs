@@ -72,6 +72,9 @@ struct TimeoutsMessage {
     connect_ms: u64,
     #[prost(uint64, tag = "2")]
     idle_ms: u64,
+    /// Absent where it is the default: so the versions of objects stay what they were before it.
+    #[prost(optional, uint64, tag = "3")]
+    stream_idle_ms: Option<u64>,
 }
 
 impl From<&TrafficPolicy> for TrafficMessage {
@@ -81,7 +84,7 @@ impl From<&TrafficPolicy> for TrafficMessage {
         let Limits { requests, pending, connections } = limits;
         let Ejection { consecutive_failures, base_time, ejected_max } = ejection;
         let RetryBudget { percent, per_second_min } = retry_budget;
-        let BackendTimeouts { connect, idle } = timeouts;
+        let BackendTimeouts { connect, idle, stream_idle } = timeouts;
         TrafficMessage {
             balance: from_balance(*balance),
             locality: Some(LocalityMessage {
@@ -105,6 +108,8 @@ impl From<&TrafficPolicy> for TrafficMessage {
             timeouts: Some(TimeoutsMessage {
                 connect_ms: connect.millis(),
                 idle_ms: idle.millis(),
+                stream_idle_ms: (*stream_idle != BackendTimeouts::default().stream_idle)
+                    .then(|| stream_idle.millis()),
             }),
         }
     }
@@ -167,10 +172,12 @@ impl RetryBudgetMessage {
 
 impl TimeoutsMessage {
     fn check(self) -> Result<BackendTimeouts, FieldError> {
-        let TimeoutsMessage { connect_ms, idle_ms } = self;
+        let TimeoutsMessage { connect_ms, idle_ms, stream_idle_ms } = self;
+        let stream_idle = stream_idle_ms.map(to_bound).transpose().at("stream_idle_ms")?;
         Ok(BackendTimeouts {
             connect: to_bound(connect_ms).at("connect_ms")?,
             idle: to_bound(idle_ms).at("idle_ms")?,
+            stream_idle: stream_idle.unwrap_or(BackendTimeouts::default().stream_idle),
         })
     }
 }

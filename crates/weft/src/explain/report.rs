@@ -10,7 +10,7 @@ use weft_decide::locality::Reach as Distance;
 use weft_decide::route::Selected;
 use weft_model::{Health, ObjectName, Protocol, Retry, RouteKind, RouteRule};
 use weft_proxy::explain::{
-    CONNECT_TIMEOUT, Called, Chosen, End, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way,
+    Called, Chosen, End, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way,
 };
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
 
@@ -339,11 +339,7 @@ fn timeouts(explanation: &Explanation) -> Told {
     if limits.is_empty() {
         limits.push("none for the request (default)".to_owned());
     }
-    limits.push(format!(
-        "always {} to connect and {} to open a tunnel",
-        written(CONNECT_TIMEOUT),
-        written(HANDSHAKE_TIMEOUT)
-    ));
+    limits.push(format!("always {} to open a tunnel", written(HANDSHAKE_TIMEOUT)));
     passed(Stage::Timeouts, limits.join(", "), because)
 }
 
@@ -429,8 +425,19 @@ fn traffic(mesh: &Mesh, backend: &Destination) -> Vec<Told> {
         let text = if because.is_empty() { format!("{text} (default)") } else { text };
         passed(stage, text, because)
     };
-    let weft_model::TrafficPolicy { limits, retry_budget, .. } = backend.traffic;
+    let weft_model::TrafficPolicy { limits, retry_budget, timeouts, .. } = backend.traffic;
     vec![
+        setting(
+            Stage::Timeouts,
+            format!(
+                "{} to connect, {} without a byte in either direction, {} without use of a \
+                 connection",
+                written(timeouts.connect.duration()),
+                written(timeouts.stream_idle.duration()),
+                written(timeouts.idle.duration())
+            ),
+            &["spec.timeouts.connect", "spec.timeouts.streamIdle", "spec.timeouts.idle"],
+        ),
         setting(
             Stage::Retry,
             format!(
