@@ -229,22 +229,23 @@ fn damaged_files_are_named_and_nothing_starts_on_a_part_of_them() {
     let directory = Directory::new();
     drop(Control::start(&directory, "127.0.0.1:0"));
     let data = directory.0.join("data");
-    let flipped = |bytes: &[u8]| {
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let flipped: Damage = |bytes| {
         let mut bytes = bytes.to_vec();
         bytes[4_096..12_288].iter_mut().for_each(|byte| *byte ^= 0xff);
         bytes
     };
-    let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
-    let nothing = |_: &[u8]| Vec::new();
-    let damages: [&dyn Fn(&[u8]) -> Vec<u8>; 3] = [&flipped, &half, &nothing];
-    let mut cases: Vec<(&str, &dyn Fn(&[u8]) -> Vec<u8>)> =
-        damages.iter().map(|damage| ("store.redb", *damage)).collect();
-    cases.extend([
-        ("control-key.pem", &half as &dyn Fn(&[u8]) -> Vec<u8>),
-        ("root-1.pem", &half),
-        ("intermediate-1.pem", &half),
-        ("intermediate-1.pem", &nothing),
-    ]);
+    let half: Damage = |bytes| bytes[..bytes.len() / 2].to_vec();
+    let nothing: Damage = |_| Vec::new();
+    let cases = [
+        ("store.redb", flipped),
+        ("store.redb", half),
+        ("store.redb", nothing),
+        ("control-key.pem", half),
+        ("root-1.pem", half),
+        ("intermediate-1.pem", half),
+        ("intermediate-1.pem", nothing),
+    ];
     for (name, damage) in cases {
         let path = data.join(name);
         let whole = fs::read(&path).unwrap();
@@ -264,9 +265,9 @@ fn damaged_files_are_named_and_nothing_starts_on_a_part_of_them() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let directory = Directory::new();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    let (directory, other) = (Directory::new(), Directory::new());
+    let taken = Control::start(&other, "127.0.0.1:0");
+    let address = taken.address.to_string();
     let error = not_started(&directory, &address);
     let advice = format!("cannot listen at {address}: give another with --listen");
     assert!(error.contains(&advice) && error.contains("Address already in use"), "{error}");
