@@ -74,6 +74,8 @@ fn as_request(input: &Input<'_>) {
     let mut taken = fields_of(&again.fields);
     sent.sort();
     taken.sort();
+    // Said twice, `te: trailers` is said once in HTTP/1.
+    sent.dedup_by(|one, other| one == other && one.0 == b"te");
     assert_eq!(taken, sent);
 }
 
