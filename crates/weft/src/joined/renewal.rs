@@ -1,5 +1,5 @@
-//! Renews a proxy's certificate in time, at once when its root is to go, and whenever its dates stop
-//! to hold by this machine's clock, which may jump.
+//! Renews a proxy's certificate in time, at once when its root is to go, and whenever its dates
+//! stop to hold by this machine's clock, which may jump.
 //!
 //! Whether a certificate still proves something is for the control plane to say, by its own clock:
 //! so it is asked with the certificate first, whatever the clock here says.

@@ -1,5 +1,5 @@
-//! What callers say before and beside what they ask for: by which protocol, along which path, within
-//! what time, and as part of which trace.
+//! What callers say before and beside what they ask for: by which protocol, along which path,
+//! within what time, and as part of which trace.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub fn protocol(input: &[u8]) {
         let told = detect::of_bytes(&input[..cut]);
         assert!(told.is_none() || told == whole, "cut at {cut}: {told:?}, then {whole:?}");
     }
-    // What the codec takes for a request is no opaque stream; but empty lines before it make it one.
+    // What the codec takes for a request is no opaque stream; empty lines before it make it one.
     let mut head = RequestHead::default();
     if let Ok(Some(_)) = request::parse(input, &mut head)
         && head.method().len() <= 24
