@@ -82,9 +82,9 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "netns",
-        shows: "real clients and servers through real proxies, and what goes over the wire",
+        shows: "real clients and servers through real proxies, what goes over the wire, full disks",
         budget: Duration::from_secs(180),
-        packages: &["curl", "iproute2", "nginx-light", "openssl", "tshark"],
+        packages: &["curl", "iproute2", "nginx-light", "openssl", "tshark", "util-linux"],
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "netns")),
@@ -110,7 +110,7 @@ pub const GROUPS: &[Group] = &[
         name: "mesh",
         shows: "whole meshes of real processes under load, restarts, kills and foreign programs",
         budget: Duration::from_secs(420),
-        packages: &["curl", "python3", "python3-venv"],
+        packages: &["curl", "faketime", "python3", "python3-venv"],
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "mesh")),

@@ -21,7 +21,7 @@ use weft_identity::{
 };
 use weft_model::{ContentHash, SpiffeId, TrustDomain};
 use weft_store::{Batch, Expectation, Item, Store, StoreError, Version};
-use weft_world::{Clock, UnixTime};
+use weft_world::{Clock, Moment, UnixTime};
 
 use self::kept::{Kept, REVOCATIONS_MAX};
 use self::records::{Record, Records};
@@ -139,6 +139,8 @@ struct Inner {
     store: Arc<dyn Store>,
     keys: Arc<dyn Keys>,
     clock: Arc<dyn Clock + Send + Sync>,
+    /// When it was opened, by both kinds of time.
+    opened: (Moment, UnixTime),
     trust_domain: TrustDomain,
     trust: TrustSlot,
     /// Whom the control plane itself lets in: also holders of certificates below roots that are
@@ -209,6 +211,7 @@ impl Ca {
         trust_domain: TrustDomain,
     ) -> Result<Ca, CaError> {
         let wall = clock.wall();
+        let opened = (clock.now(), wall);
         let records = Records::load(&store.list_values(records::PREFIX)?)?;
         let core = match store.get_value(kept::NAME)? {
             Some(value) => {
@@ -235,6 +238,7 @@ impl Ca {
             store,
             keys,
             clock,
+            opened,
             trust_domain,
             trust,
             admitted,
@@ -244,6 +248,14 @@ impl Ca {
             published: Mutex::default(),
             stirred: Notify::new(),
         })))
+    }
+
+    /// Civil time as far as time has passed since the start: a clock that jumps ahead does not take
+    /// it along. For what cannot be taken back, as to forget who is revoked.
+    fn passed(&self) -> UnixTime {
+        let (then, wall) = self.0.opened;
+        let passed = UnixTime(wall.0 + self.0.clock.now().since(then));
+        passed.min(self.0.clock.wall())
     }
 
     /// What is trusted in the mesh.

@@ -31,7 +31,7 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Bytes that are no frames of this method.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum FrameError {
+pub enum FrameError {
     /// The message is compressed, which was not agreed on.
     #[error("a compressed message: send it with grpc-encoding identity")]
     Compressed,
@@ -59,7 +59,7 @@ impl From<FrameError> for Status {
 
 /// Takes bytes apart into messages. Holds one message at most, and what came with its end.
 #[derive(Debug, Default)]
-pub(crate) struct Framer {
+pub struct Framer {
     bytes: Vec<u8>,
     /// How many of the bytes were given out.
     used: usize,
@@ -67,7 +67,7 @@ pub(crate) struct Framer {
 
 impl Framer {
     /// Takes what came. To be called when [`Framer::next`] has nothing to give.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         if self.used == self.bytes.len() {
             // Large messages are rare: their memory is not kept for the next one.
             self.bytes = Vec::new();
@@ -79,7 +79,11 @@ impl Framer {
     }
 
     /// The next message, if all of it is there.
-    pub(crate) fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
+    ///
+    /// # Errors
+    /// [`FrameError`]; the stream is to be closed.
+    #[expect(clippy::should_implement_trait, reason = "what it lends lives in it")]
+    pub fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let rest = &self.bytes[self.used..];
         let Some((prefix, rest)) = rest.split_first_chunk::<PREFIX_BYTES>() else {
             return Ok(None);
@@ -100,7 +104,10 @@ impl Framer {
     }
 
     /// Checks that the stream may end here.
-    pub(crate) fn finish(&self) -> Result<(), FrameError> {
+    ///
+    /// # Errors
+    /// [`FrameError::Cut`].
+    pub fn finish(&self) -> Result<(), FrameError> {
         if self.used < self.bytes.len() { Err(FrameError::Cut) } else { Ok(()) }
     }
 }

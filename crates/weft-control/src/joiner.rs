@@ -81,7 +81,9 @@ impl Joiner {
     /// # Errors
     /// [`JoinError`].
     pub async fn join(&self) -> Result<Credentials, JoinError> {
-        self.issue("/api/v1/join").await
+        // Without the certificate, if there was one: the handshake fails over one that has expired.
+        let line = Line { svid: SvidSlot::default(), ..self.line.clone() };
+        self.issue(&line, "/api/v1/join").await
     }
 
     /// Gets a new certificate for a new key, proved by the present certificate in `svid`.
@@ -90,18 +92,18 @@ impl Joiner {
     /// [`JoinError`].
     pub async fn renew(&mut self, svid: &SvidSlot) -> Result<Credentials, JoinError> {
         self.line.svid = svid.clone();
-        self.issue("/api/v1/renew").await
+        self.issue(&self.line, "/api/v1/renew").await
     }
 
-    async fn issue(&self, path: &str) -> Result<Credentials, JoinError> {
+    async fn issue(&self, line: &Line, path: &str) -> Result<Credentials, JoinError> {
         let request = Request::generate()?;
         let asked = IssueRequest {
             service_account: self.service_account.to_string(),
             services: self.services.iter().map(ToString::to_string).collect(),
             csr: BASE64.encode(request.csr_der()),
         };
-        let body = serde_json::to_vec(&asked).map_err(|error| self.line.broken(&error))?;
-        let answer: IssueResponse = self.line.call(Method::POST, path, body).await?;
+        let body = serde_json::to_vec(&asked).map_err(|error| line.broken(&error))?;
+        let answer: IssueResponse = line.call(Method::POST, path, body).await?;
         let identity: SpiffeId = answer.identity.parse()?;
         if *identity.service_account() != self.service_account {
             return Err(JoinError::Answer(format!("it is for {identity}")));

@@ -29,6 +29,7 @@ mod timer;
 pub use ca::{Ca, CaError, Keys};
 pub use client::{Client, ClientError};
 pub use discovery::{Discovery, DiscoveryError};
+pub use grpc::{FrameError, Framer};
 pub use io::HyperIo;
 pub use issuing::{IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -361,10 +362,19 @@ fn answer<T: serde::Serialize>(result: Result<T, ApplyError>) -> Response {
 fn refusal(error: ApplyError) -> Response {
     let (_, status) = error.reason();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    log(status, &error);
     (status, Json(error.refusal())).into_response()
 }
 
+/// Says in the log what went wrong here, and not with the request: a full disk, say.
+fn log(status: StatusCode, what: &impl Display) {
+    if status.is_server_error() {
+        eprintln!("weft control: {what}");
+    }
+}
+
 fn refuse(status: StatusCode, reason: &str, message: &str) -> Response {
+    log(status, &message);
     let (reason, message) = (reason.to_owned(), message.to_owned());
     (status, Json(Refusal { reason, message, findings: Vec::new() })).into_response()
 }

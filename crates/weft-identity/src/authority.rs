@@ -88,6 +88,16 @@ pub enum AuthorityError {
     /// Peers would refuse what the intermediate signs.
     #[error("peers that trust the root would refuse what the intermediate signs: {0}")]
     Chain(String),
+    /// What is in the files of an authority cannot be used.
+    #[error("{}, {}: {source} (a damaged file is restored from a backup)", root.display(), other.display())]
+    Content {
+        /// The file with the root's certificate.
+        root: PathBuf,
+        /// The file that goes with it: the intermediate's, or the root's key.
+        other: PathBuf,
+        /// What is wrong.
+        source: Box<AuthorityError>,
+    },
     /// A file cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

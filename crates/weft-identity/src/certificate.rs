@@ -75,7 +75,7 @@ pub(crate) fn key_hash(certificate: &X509Certificate<'_>) -> KeyHash {
 pub(crate) fn from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| crate::key::pem_reason(&error))?;
     if certificates.is_empty() {
         return Err("the text holds none".to_owned());
     }

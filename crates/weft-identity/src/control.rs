@@ -86,7 +86,15 @@ impl ControlKey {
             move |source| ControlKeyError::File { action, path, source }
         };
         match files.read(path, FILE_BYTES_MAX) {
-            Ok(pem) => ControlKey::from_pem(&Zeroizing::new(pem)),
+            Ok(pem) => {
+                PrivateKey::from_pem(&Zeroizing::new(pem)).map(ControlKey).map_err(|reason| {
+                    let path = path.display();
+                    ControlKeyError::Key(format!(
+                        "{path}: {reason}: restore it from a backup; with a new one, all who were \
+                     told of the old one would refuse this control plane"
+                    ))
+                })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = ControlKey::generate()?;
                 files.replace(path, key.to_pem().as_bytes()).map_err(failed("write"))?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::key_hash::KeyHash;
@@ -24,8 +24,10 @@ impl PrivateKey {
 
     /// The first private key in `pem`; the error says what is wrong with it.
     pub(crate) fn from_pem(pem: &[u8]) -> Result<PrivateKey, String> {
-        let mut der = PrivateKeyDer::from_pem_slice(pem)
-            .map_err(|error| format!("no private key in PEM (PKCS#8, SEC1 or PKCS#1): {error}"))?;
+        let mut der = PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
+            let reason = pem_reason(&error);
+            format!("no private key in PEM (PKCS#8, SEC1 or PKCS#1): {reason}")
+        })?;
         let label = match der {
             PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
             PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
@@ -50,6 +52,14 @@ impl PrivateKey {
     /// The hash of the public key.
     pub(crate) fn hash(&self) -> KeyHash {
         KeyHash::of(&self.pair.subject_public_key_info())
+    }
+}
+
+/// What is wrong with a text that is no PEM, in words.
+pub(crate) fn pem_reason(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "it is cut short, its last line is missing".into(),
+        other => other.to_string(),
     }
 }
 

@@ -16,7 +16,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 /// take a tenth of it, and after `failures` in a row with growing waits.
 ///
 /// - A first attempt is due between 40 % and 60 %, so that what was issued together is not renewed
-///   together. If that has passed, as after a sleep or a jump of the clock, it is due now.
+///   together. If that has passed, as after a sleep or a jump of the clock, it is due now; and so
+///   it is where the certificate does not hold yet, since one of two clocks is wrong then.
 /// - After failures, waits double up to five minutes or a hundredth of the lifetime, whichever is
 ///   less. None leads past 80 % if it begins before.
 ///
@@ -26,6 +27,9 @@ pub fn renew_at(validity: Validity, failures: u32, now: UnixTime, jitter: f64) -
     debug_assert!((0.0..1.0).contains(&jitter));
     let lifetime = validity.lifetime();
     let at = |fraction: f64| UnixTime(validity.not_before.0 + lifetime.mul_f64(fraction));
+    if failures == 0 && now < validity.not_before {
+        return now;
+    }
     if failures == 0 {
         return at(0.4 + 0.2 * jitter).max(now);
     }
@@ -72,6 +76,15 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_hold_yet_is_renewed_now_and_then_with_growing_waits() {
+        for early in [1, HOUR, 10 * HOUR] {
+            let now = at(1_000_000 - early);
+            assert_eq!(renew_at(day(), 0, now, 0.5), now);
+            assert_eq!(renew_at(day(), 3, now, 0.0), UnixTime(now.0 + Duration::from_secs(4)));
+        }
+    }
+
+    #[test]
     fn waits_after_failures_double_up_to_five_minutes() {
         let now = at(1_000_000 + 50 * HOUR);
         let waits: Vec<_> = (1..12)
@@ -98,5 +111,6 @@ mod tests {
         assert!(renew_at(short, 20, at(400), 0.999) <= at(406));
         let none = Validity { not_before: at(600), not_after: at(0) };
         assert_eq!(renew_at(none, 0, at(700), 0.3), at(700));
+        assert_eq!(renew_at(none, 0, at(500), 0.3), at(500));
     }
 }

@@ -16,7 +16,7 @@ use crate::time::HEAD_TIMEOUT;
 
 /// What a caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spoken {
+pub enum Spoken {
     /// HTTP/1.0 or HTTP/1.1.
     Http1,
     /// HTTP/2, from its preface on.
@@ -36,7 +36,7 @@ const METHOD_BYTES_MAX: usize = 24;
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// What `bytes`, the first of a connection, are; `None` if only more of them can tell.
-pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Spoken> {
+pub fn of_bytes(bytes: &[u8]) -> Option<Spoken> {
     let compared = bytes.len().min(HTTP2_PREFACE.len());
     if bytes[..compared] == HTTP2_PREFACE[..compared] {
         return (compared == HTTP2_PREFACE.len()).then_some(Spoken::Http2);

@@ -11,7 +11,7 @@ mod backend;
 pub mod config;
 mod connection;
 mod decision;
-mod detect;
+pub mod detect;
 mod drain;
 pub mod error;
 pub mod exchange;

@@ -26,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be listened at.
-    #[error("cannot listen at {address}: {source}")]
+    #[error("cannot listen at {address}: {source}{}", remedy(source))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -34,6 +34,16 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What to do about `error`, where the system's words do not say it.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": end what listens there, or give another address",
+        io::ErrorKind::AddrNotAvailable => ": give an address of this machine",
+        io::ErrorKind::PermissionDenied => ": give a port from 1024 on, or run it as root",
+        _ => "",
+    }
 }
 
 /// A proxy at work. Dropping it ends it at once, connections included.

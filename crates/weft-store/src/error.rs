@@ -170,8 +170,9 @@ fn list(conflicts: &[Conflict]) -> String {
 fn remedy(error: &io::Error) -> &'static str {
     use io::ErrorKind as Kind;
     match error.kind() {
-        Kind::StorageFull | Kind::QuotaExceeded => "make room on its disk and try again",
-        Kind::ReadOnlyFilesystem => "mount its disk writable and try again",
+        Kind::StorageFull => "its disk is full: make room there and try again",
+        Kind::QuotaExceeded => "its quota is used up: make room and try again",
+        Kind::ReadOnlyFilesystem => "its disk is read-only: mount it writable and try again",
         Kind::PermissionDenied => "let this user read and write it and its directory",
         Kind::NotFound => "make its directory first",
         Kind::AlreadyExists => "there is a file already: choose another name, or remove it",

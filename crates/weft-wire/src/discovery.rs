@@ -28,7 +28,7 @@ pub use client::{
     Answered, Client, Lookup, Outcome, ProtocolError, Refusal, SUBSCRIPTIONS_MAX, Waiter,
 };
 pub use guards::Guarding;
-pub use saved::SavedError;
+pub use saved::{SavedError, sealed};
 pub use server::{Receipt, ServerStream, StreamError};
 pub use subscription::Subscription;
 pub use world::{Touched, View, World};

@@ -125,6 +125,14 @@ impl WireObject {
         Ok(WireObject { key, source, version, object, bytes })
     }
 
+    /// The bytes of the same object, if it required `feature` of who takes it.
+    #[cfg(test)]
+    pub(crate) fn requiring(&self, feature: &str) -> Vec<u8> {
+        let mut envelope = Envelope::decode(self.bytes.as_slice()).unwrap();
+        envelope.required_features.push(feature.to_owned());
+        envelope.encode_to_vec()
+    }
+
     /// The object that `bytes` are. `name` is what the sender calls it.
     ///
     /// # Errors

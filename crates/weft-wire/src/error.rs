@@ -26,7 +26,10 @@ pub enum ObjectError {
         object: String,
     },
     /// It is of another kind, another schema, or needs a feature that this version lacks.
-    #[error("{object}: {what} is not known here")]
+    #[error(
+        "{object}: {what} is not known to this version of weft: run that of the control plane, or \
+         a newer one"
+    )]
     Unsupported {
         /// The object.
         object: String,

@@ -3,6 +3,8 @@
 
 mod keeper;
 mod kept;
+mod renewal;
+mod saver;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -14,7 +16,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use weft_control::api::RegisterRequest;
 use weft_control::{Ask, ConnectionState, Joiner};
-use weft_identity::{JoinToken, MutualTls};
+use weft_identity::{Credentials, JoinToken, MutualTls, SvidSlot};
 use weft_model::ObjectName;
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload};
 use weft_telemetry::metrics::Registry;
@@ -23,6 +25,8 @@ use weft_world::{BoxFuture, World};
 
 use self::keeper::{Keeper, Work, take_trust};
 use self::kept::Kept;
+use self::renewal::renewed_or_joined;
+use self::saver::Saver;
 
 /// How many questions may wait for the thread.
 const ASKS_MAX: usize = 1024;
@@ -154,20 +158,12 @@ impl Joined {
 pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let Joining { token, service_account, services, data, workload, registry } = joining;
     registry.control_connected(false);
-    let kept = data.map(Kept::open).transpose()?.map(Arc::new);
+    let kept = data.map(Kept::open).transpose()?;
     let before = kept.as_ref().and_then(|kept| kept.credentials(world, &service_account));
-    let credentials = match before {
-        Some(credentials) => credentials,
-        None => {
-            let (account, services) = (service_account.clone(), services.clone());
-            let joiner = Joiner::new(world.clone(), token.clone(), account, services);
-            let credentials = joiner.join().await.context("cannot join the mesh")?;
-            if let Some(kept) = &kept {
-                kept.save_credentials(&*world.files, &credentials)?;
-            }
-            credentials
-        }
-    };
+    let saver = Saver::new(kept);
+    let mut joiner =
+        Joiner::new(world.clone(), token.clone(), service_account.clone(), services.clone());
+    let credentials = credentials(world, &mut joiner, before, &saver).await?;
     registry.certificate_expires(credentials.svid.validity().not_after);
     let tls = Arc::new(MutualTls::new(&credentials).context("cannot set up TLS")?);
     let trust_domain = credentials.svid.identity().trust_domain().clone();
@@ -177,29 +173,42 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let mut client = Client::new(&name.unwrap_or_default(), env!("CARGO_PKG_VERSION"));
     let mut builder = Builder::new(trust_domain, own);
     let configuration = Arc::new(Configuration::default());
-    if let Some(kept) = &kept
-        && kept.restore(world, &mut client)
-    {
+    if saver.restore(world, &mut client) {
         take_trust(&tls, &client);
         configuration.replace(builder.rebuild(&client));
     }
     let (asks, receiver) = mpsc::channel(ASKS_MAX);
     let reason = "it has not connected yet".to_owned();
     let (told, state) = watch::channel(ConnectionState::Disconnected { reason });
-    let keeper = Keeper {
-        builder,
-        configuration: configuration.clone(),
-        tls: tls.clone(),
-        told,
-        kept,
-        registry,
-    };
+    let keeper =
+        Keeper { builder, configuration: configuration.clone(), tls: tls.clone(), told, registry };
     let svid = credentials.svid;
-    let work = Work { token, service_account, services, client, registration, keeper, svid };
+    let work = Work { token, service_account, services, client, registration, keeper, svid, saver };
     let thread = std::thread::Builder::new()
         .name("discovery".to_owned())
         .spawn(move || work.run(receiver))
         .context("cannot start the discovery thread")?;
     let link = Link { asks };
     Ok(Joined { tls, configuration, link, state, thread })
+}
+
+/// The credentials to begin with: those of `before`, or new ones if those have expired by the clock
+/// here, which may be wrong.
+async fn credentials(
+    world: &World,
+    joiner: &mut Joiner,
+    before: Option<Credentials>,
+    saver: &Saver,
+) -> anyhow::Result<Credentials> {
+    let credentials = match before {
+        Some(before) if world.clock.wall() < before.svid.validity().not_after => return Ok(before),
+        Some(before) => {
+            let renewed = renewed_or_joined(joiner, &SvidSlot::with(&before.svid), false).await;
+            renewed.map_err(anyhow::Error::msg).context("cannot join the mesh")?
+        }
+        None => joiner.join().await.context("cannot join the mesh")?,
+    };
+    // The token may be good for one use only: what it gave is of use also where it cannot be kept.
+    saver.credentials(world, &credentials);
+    Ok(credentials)
 }

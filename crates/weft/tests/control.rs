@@ -217,6 +217,102 @@ fn two_control_planes_do_not_share_a_directory_and_strangers_do_not_read_it() {
     assert!(second().contains("can be read by others, and holds keys: chmod 700"));
 }
 
+/// What a control plane says that cannot start on the files in `directory`.
+fn not_started(directory: &Directory, listen: &str) -> String {
+    let mut command = Command::new(WEFT);
+    command.args(["control", "--listen", listen, "--data"]).arg(directory.0.join("data"));
+    refused(command.output().unwrap())
+}
+
+#[test]
+fn damaged_files_are_named_and_nothing_starts_on_a_part_of_them() {
+    let directory = Directory::new();
+    drop(Control::start(&directory, "127.0.0.1:0"));
+    let data = directory.0.join("data");
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let flipped: Damage = |bytes| {
+        let mut bytes = bytes.to_vec();
+        bytes[4_096..12_288].iter_mut().for_each(|byte| *byte ^= 0xff);
+        bytes
+    };
+    let half: Damage = |bytes| bytes[..bytes.len() / 2].to_vec();
+    let nothing: Damage = |_| Vec::new();
+    let cases = [
+        ("store.redb", flipped),
+        ("store.redb", half),
+        ("store.redb", nothing),
+        ("control-key.pem", half),
+        ("root-1.pem", half),
+        ("intermediate-1.pem", half),
+        ("intermediate-1.pem", nothing),
+    ];
+    for (name, damage) in cases {
+        let path = data.join(name);
+        let whole = fs::read(&path).unwrap();
+        let damaged = damage(&whole);
+        fs::write(&path, &damaged).unwrap();
+        let error = not_started(&directory, "127.0.0.1:0");
+        assert!(error.contains(path.to_str().unwrap()), "{name}: {error}");
+        assert!(error.contains("from a backup"), "{name}: {error}");
+        // A key is never made in the place of one that is there. (redb marks a file that it looks
+        // into, but changes nothing of what is in it.)
+        let is_same = fs::read(&path).unwrap() == damaged;
+        assert!(is_same || name == "store.redb", "{name} was changed");
+        fs::write(&path, whole).unwrap();
+    }
+    drop(Control::start(&directory, "127.0.0.1:0"));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let (directory, other) = (Directory::new(), Directory::new());
+    let taken = Control::start(&other, "127.0.0.1:0");
+    let address = taken.address.to_string();
+    let error = not_started(&directory, &address);
+    let advice = format!("cannot listen at {address}: give another with --listen");
+    assert!(error.contains(&advice) && error.contains("Address already in use"), "{error}");
+
+    let config = directory.file(
+        "proxy.yaml",
+        &format!(
+            "outbound:\n- {{ listen: '{address}', protocol: http, \
+             endpoints: [{{ address: '127.0.0.1:1' }}] }}\n"
+        ),
+    );
+    let mut proxy = Command::new(WEFT);
+    let error = refused(proxy.args(["proxy", "--config"]).arg(config).output().unwrap());
+    assert!(error.contains(&format!("cannot listen at {address}")), "{error}");
+    assert!(error.contains("end what listens there, or give another address"), "{error}");
+}
+
+#[test]
+fn files_of_a_proxy_that_are_missing_or_malformed_are_named() {
+    let directory = Directory::new();
+    let proxy = |path: &Path| {
+        refused(Command::new(WEFT).args(["proxy", "--config"]).arg(path).output().unwrap())
+    };
+    let missing = directory.0.join("nowhere.yaml");
+    let error = proxy(&missing);
+    assert!(error.contains(&format!("cannot read {}", missing.display())), "{error}");
+
+    let config = directory.file("proxy.yaml", "identity: [\nfoo");
+    let error = proxy(&config);
+    assert!(error.contains("proxy.yaml is malformed") && error.contains("1:11"), "{error}");
+
+    let config = directory.file(
+        "proxy.yaml",
+        "identity: { joinToken: web.token, serviceAccount: shop/web }\n\
+         outbound: [{ listen: '127.0.0.1:0', service: shop/cart, port: 80 }]\n",
+    );
+    let error = proxy(&config);
+    let token = directory.0.join("web.token");
+    assert!(error.contains(&format!("cannot read {}", token.display())), "{error}");
+    directory.file("web.token", "rubbish");
+    let error = proxy(&config);
+    assert!(error.contains("identity.joinToken: web.token"), "{error}");
+    assert!(error.contains("it does not begin with `weft-join.v1.`"), "{error}");
+}
+
 /// Kills in the proof that no acknowledged change is lost.
 const KILLS: u32 = 200;
 

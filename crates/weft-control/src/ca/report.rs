@@ -11,7 +11,7 @@ impl Ca {
     /// How it stands. `registered` are the workloads that are registered.
     pub(super) fn status(&self, registered: &BTreeSet<String>) -> CaStatus {
         let core = self.core();
-        let wall = self.0.clock.wall();
+        let wall = self.passed();
         let (waiting, holders) = {
             let records = self.records();
             let rotation = &core.kept.rotation;

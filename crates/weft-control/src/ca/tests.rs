@@ -12,21 +12,31 @@ use super::*;
 /// 2026-11-23T06:03:43Z.
 const START: u64 = 1_795_413_823;
 
-struct TestClock(Mutex<Duration>);
+#[derive(Default)]
+struct TestClock {
+    passed: Mutex<Duration>,
+    /// By how much civil time was set ahead.
+    ahead: Mutex<Duration>,
+}
 
 impl TestClock {
     fn advance(&self, duration: Duration) {
-        *self.0.lock().unwrap() += duration;
+        *self.passed.lock().unwrap() += duration;
+    }
+
+    fn set_ahead(&self, duration: Duration) {
+        *self.ahead.lock().unwrap() = duration;
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Moment {
-        Moment::default() + *self.0.lock().unwrap()
+        Moment::default() + *self.passed.lock().unwrap()
     }
 
     fn wall(&self) -> UnixTime {
-        UnixTime(Duration::from_secs(START) + *self.0.lock().unwrap())
+        let since = *self.passed.lock().unwrap() + *self.ahead.lock().unwrap();
+        UnixTime(Duration::from_secs(START) + since)
     }
 
     fn timer(&self, _: Moment) -> Box<dyn Timer> {
@@ -78,7 +88,7 @@ struct Lab {
 
 impl Lab {
     fn new() -> Lab {
-        let clock = Arc::new(TestClock(Mutex::default()));
+        let clock = Arc::new(TestClock::default());
         let store = Arc::new(LocalStore::in_memory(&Options::at(clock.now())));
         Lab { store, keys: Arc::default(), clock }
     }
@@ -299,4 +309,30 @@ fn who_has_left_or_been_followed_is_not_waited_for_unless_it_is_back() {
     let registered = BTreeSet::from(["shop/old-1".to_owned()]);
     let fleet = ca.records().fleet(&registered, false, lab.clock.wall());
     assert_eq!(fleet.get("shop/old-1"), Some(&None));
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_forgets_nobody() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let cart = lab.issue(&ca, "shop/cart", None);
+    let stolen = lab.issue(&ca, "shop/web", None);
+    ca.revoke(&revoke(None, Some(stolen.serial.to_string()), false)).unwrap();
+    ca.rotate().unwrap();
+
+    lab.clock.set_ahead(10 * LEAF_LIFETIME);
+    assert_eq!(UnixTime(ca.passed().0 + 10 * LEAF_LIFETIME), lab.clock.wall());
+    ca.change(|kept| Ok((kept.prune(ca.passed()), ()))).unwrap();
+    assert_eq!(ca.status(&BTreeSet::new()).revoked_serials.len(), 1);
+    // Who holds a certificate by the right time is still waited for.
+    let (settled, _) = ca.records().settle(ca.passed(), 100);
+    assert!(!settled.iter().any(|item| item.key().to_string().contains(&cart.serial.to_string())));
+    assert!(!lab.step(&ca, &[]).is_empty());
+
+    // Set right, it is as if nothing had been; and set back, time does not run ahead of the clock.
+    lab.clock.set_ahead(Duration::ZERO);
+    assert_eq!(ca.passed(), lab.clock.wall());
+    lab.clock.advance(LEAF_LIFETIME + Duration::from_secs(1));
+    ca.change(|kept| Ok((kept.prune(ca.passed()), ()))).unwrap();
+    assert_eq!(ca.status(&BTreeSet::new()).revoked_serials.len(), 0);
 }

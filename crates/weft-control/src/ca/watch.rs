@@ -98,15 +98,14 @@ impl Ca {
         if !matches!(before.rotation, Rotation::Steady { .. }) {
             let registered = registered_names(discovery)?;
             let is_withdrawing = is_withdrawing(&before.rotation);
-            let wall = self.0.clock.wall();
-            let fleet = self.records().fleet(&registered, is_withdrawing, wall);
+            let fleet = self.records().fleet(&registered, is_withdrawing, self.passed());
             if before.rotation.waiting_for(&fleet).is_empty() {
                 let ca = self.clone();
                 blocking(move || ca.advance(&registered)).await?;
             }
         }
         let ca = self.clone();
-        let wall = self.0.clock.wall();
+        let wall = self.passed();
         if before.clone().prune(wall) {
             blocking(move || ca.change(|kept| Ok((kept.prune(wall), ())))).await?;
         }
@@ -164,8 +163,7 @@ impl Ca {
         let sequence = self.next_sequence(&core.kept)?;
         let rotation = {
             let is_withdrawing = is_withdrawing(&core.kept.rotation);
-            let wall = self.0.clock.wall();
-            let fleet = self.records().fleet(registered, is_withdrawing, wall);
+            let fleet = self.records().fleet(registered, is_withdrawing, self.passed());
             core.kept.rotation.advance(&fleet, sequence)
         };
         if rotation == core.kept.rotation {

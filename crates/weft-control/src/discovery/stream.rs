@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use weft_identity::{PeerFacts, Reason};
 use weft_model::ObjectName;
 use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
-use weft_world::{Timer, World};
+use weft_world::{Moment, Timer, UnixTime, World};
 
 use super::Discovery;
 use crate::grpc::{CONTENT_TYPE, Code, Framer, Status, frame};
@@ -69,14 +69,16 @@ impl Discovery {
             let message = "discovery needs a certificate of this mesh: join it first";
             return Err(Status::new(Code::Unauthenticated, message));
         }
-        let facts = self.ca().prove(certificates, world.clock.wall());
+        let begun = (world.clock.now(), world.clock.wall());
+        let facts = self.ca().prove(certificates, begun.1);
         let facts = facts.map_err(|reason| Status::new(Code::Unauthenticated, reason))?;
-        let valid_for = facts.not_after.0.saturating_sub(world.clock.wall().0);
+        let valid_for = facts.not_after.0.saturating_sub(begun.1.0);
         let session = Session {
             discovery: self.clone(),
             world: world.clone(),
             // The second after the last valid one.
             expiry: world.clock.sleep(valid_for + std::time::Duration::from_secs(1)),
+            begun,
             facts,
             incoming: request.into_body(),
             framer: Framer::default(),
@@ -107,6 +109,8 @@ fn answer(body: GrpcBody) -> Response<GrpcBody> {
 struct Session {
     discovery: Discovery,
     world: World,
+    /// When it began, by both kinds of time.
+    begun: (Moment, UnixTime),
     facts: PeerFacts,
     expiry: Box<dyn Timer>,
     incoming: Incoming,
@@ -175,7 +179,11 @@ impl Session {
 
     /// Whether the proxy may (still) be told anything.
     fn judge(&self) -> Result<(), Status> {
-        let judged = self.discovery.ca().trust().load().judge(&self.facts, self.world.clock.wall());
+        // By the time that has passed, as `expiry` goes: a jump of the clock ends no stream, and so
+        // no lease.
+        let (then, wall) = self.begun;
+        let now = UnixTime(wall.0 + self.world.clock.now().since(then));
+        let judged = self.discovery.ca().trust().load().judge(&self.facts, now);
         match judged {
             // It was let in rightly, and has a certificate below another root by now.
             Ok(()) | Err(Reason::RootWithdrawn(_)) => {}

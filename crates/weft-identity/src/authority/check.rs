@@ -60,7 +60,10 @@ pub(super) fn authority(
     let validity = certificate::validity(&parsed);
     if !validity.contains(now) {
         let Validity { not_before, not_after } = validity;
-        let dates = format!("it holds from {not_before} to {not_after}, and it is {now}");
+        let dates = format!(
+            "it holds from {not_before} to {not_after}, and by this machine's clock it is {now}: \
+             set the clock right if it is wrong, or give another"
+        );
         return Err(wrong(what, dates));
     }
     Ok(validity)

@@ -59,14 +59,16 @@ impl AuthorityFiles {
         let root_pem = read(files, &self.root)?;
         let intermediate_pem = read(files, &self.intermediate)?;
         if let (Some(root_pem), Some(both)) = (&root_pem, &intermediate_pem) {
-            return Authority::from_pem(trust_domain.clone(), root_pem, both, both, now);
+            let read = Authority::from_pem(trust_domain.clone(), root_pem, both, both, now);
+            return read.map_err(|error| self.wrong(&self.intermediate, error));
         }
         if intermediate_pem.is_some() {
             return Err(self.missing_root("put the certificate of the root above it there"));
         }
         let root = match (root_pem, read(files, &self.root_key)?) {
             (Some(certificate), Some(key)) => {
-                Root::from_pem(trust_domain.clone(), &certificate, &key, now)?
+                Root::from_pem(trust_domain.clone(), &certificate, &key, now)
+                    .map_err(|error| self.wrong(&self.root_key, error))?
             }
             (Some(_), None) => {
                 return Err(AuthorityError::Missing {
@@ -103,7 +105,8 @@ impl AuthorityFiles {
                          intermediate with its key into its file",
             });
         };
-        let root = Root::from_pem(trust_domain.clone(), &certificate, &key, now)?;
+        let root = Root::from_pem(trust_domain.clone(), &certificate, &key, now)
+            .map_err(|error| self.wrong(&self.root_key, error))?;
         self.make_intermediate(files, &root, now)
     }
 
@@ -144,6 +147,12 @@ impl AuthorityFiles {
         both.push_str(&key);
         write(files, &self.intermediate, both.as_bytes())?;
         Ok(authority)
+    }
+
+    /// `error`, which is in the root's file or in `other`.
+    fn wrong(&self, other: &Path, error: AuthorityError) -> AuthorityError {
+        let (root, other) = (self.root.clone(), other.to_owned());
+        AuthorityError::Content { root, other, source: Box::new(error) }
     }
 
     fn missing_root(&self, advice: &'static str) -> AuthorityError {

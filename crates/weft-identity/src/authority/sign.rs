@@ -65,8 +65,8 @@ pub enum SignError {
     Lifetime(Duration),
     /// The authority does not hold now, or not much longer.
     #[error(
-        "the authority's own certificates hold from {} to {}, and it is {now}: give or make a new \
-         intermediate",
+        "the authority's own certificates hold from {} to {}, and it is {now}: \
+         set the clock of the control plane right if it is wrong, or give or make a new intermediate",
         validity.not_before, validity.not_after
     )]
     AuthorityExpired {

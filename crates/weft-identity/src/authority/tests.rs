@@ -145,7 +145,12 @@ fn what_cannot_be_an_authority_is_refused_with_the_reason() {
         ),
         (&root.pem(), &no_usage.0, &no_usage.1, "keyCertSign"),
         (&root.pem(), &wrong_usage.0, &wrong_usage.1, "keyCertSign"),
-        (&root.pem(), &expired.0, &expired.1, "to 2026-11-22T00:00:00.000Z, and it is 2026-11-23"),
+        (
+            &root.pem(),
+            &expired.0,
+            &expired.1,
+            "to 2026-11-22T00:00:00.000Z, and by this machine's clock it is 2026-11-23",
+        ),
         (&root.pem(), &early.0, &early.1, "it holds from 2027-01-01"),
         (
             &short_root.pem(),

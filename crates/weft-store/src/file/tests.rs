@@ -187,7 +187,7 @@ fn a_disk_that_takes_nothing_leaves_the_old_state_readable_and_works_again() {
     assert_eq!(
         error.to_string(),
         "cannot write faulty.redb: whether the change was made is known when the disk works again: \
-         make room on its disk and try again"
+         its disk is full: make room there and try again"
     );
     // The next one is not even begun.
     let error = apply(&store, vec![put("api", 10)]).unwrap_err();
@@ -250,7 +250,8 @@ fn a_read_only_disk_can_be_read() {
     let error = apply(&store, vec![put("web", 10)]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cannot write faulty.redb: the change was not made: mount its disk writable and try again"
+        "cannot write faulty.redb: the change was not made: its disk is read-only: mount it \
+         writable and try again"
     );
 
     disk.faults().read_only = false;

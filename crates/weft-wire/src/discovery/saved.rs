@@ -53,6 +53,11 @@ struct SavedGuards {
     policies: Vec<Vec<u8>>,
 }
 
+/// `content` behind its name and its checksum, as it is saved.
+pub fn sealed(content: &[u8]) -> Vec<u8> {
+    [MAGIC.as_slice(), &hash(content).0, content].concat()
+}
+
 impl Client {
     /// All that it holds, what is in force, and its subscriptions.
     pub fn save(&self) -> Vec<u8> {
@@ -69,8 +74,7 @@ impl Client {
             subscriptions: self.interests.iter().map(subscription).collect(),
             guards: guards.collect(),
         };
-        let content = message.encode_to_vec();
-        [MAGIC.as_slice(), &hash(&content).0, &content].concat()
+        sealed(&message.encode_to_vec())
     }
 
     /// Takes up what was saved, and returns what of it cannot be used by this version. The

@@ -58,10 +58,12 @@ fn what_is_not_known_is_refused_by_name() {
     let cart = wire(Object::Service(Arc::new(service("shop/cart", "240.119.0.1"))));
     let refused =
         |change: fn(&mut Envelope)| decode(&changed(&cart, change)).unwrap_err().to_string();
-    assert_eq!(refused(|it| it.schema = 2), "some/object: schema 2 is not known here");
+    let advice =
+        "is not known to this version of weft: run that of the control plane, or a newer one";
+    assert_eq!(refused(|it| it.schema = 2), format!("some/object: schema 2 {advice}"));
     assert_eq!(
         refused(|it| it.required_features.push("quic".to_owned())),
-        "some/object: the feature quic is not known here"
+        format!("some/object: the feature quic {advice}")
     );
     assert_eq!(
         refused(|it| it.kind = "gateway".to_owned()),

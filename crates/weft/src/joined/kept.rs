@@ -1,11 +1,13 @@
 //! What a joined proxy keeps on disk: its certificate, and the last known good of the mesh.
 
+use std::fmt::Display;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use weft_identity::Credentials;
+use weft_identity::{Credentials, SavedCredentialsError};
 use weft_model::ObjectName;
 use weft_wire::discovery::Client;
 use weft_world::{Files, World};
@@ -33,21 +35,17 @@ impl Kept {
         self.directory.join("mesh.state")
     }
 
-    /// The credentials of before, if they still hold and are those of `service_account`. What is
-    /// wrong with them is said; the token then gets new ones.
+    /// The credentials of before, if they are those of `service_account`, be they expired or not.
+    /// What is wrong with them is said; the token then gets new ones.
     pub(super) fn credentials(
         &self,
         world: &World,
         service_account: &ObjectName,
     ) -> Option<Credentials> {
-        let path = self.identity();
-        match Credentials::load(&*world.files, &path) {
-            Ok(Some(credentials)) => {
-                let (found, validity) = (credentials.svid.identity(), credentials.svid.validity());
-                let is_own = found.service_account() == service_account;
-                (is_own && world.clock.wall() < validity.not_after).then_some(credentials)
-            }
-            Ok(None) => None,
+        match Credentials::load(&*world.files, &self.identity()) {
+            Ok(found) => found.filter(|credentials| {
+                credentials.svid.identity().service_account() == service_account
+            }),
             Err(error) => {
                 eprintln!("weft: the certificate of before cannot be used, joining anew: {error}");
                 None
@@ -60,8 +58,11 @@ impl Kept {
         &self,
         files: &dyn Files,
         credentials: &Credentials,
-    ) -> anyhow::Result<()> {
-        Ok(credentials.save(files, &self.identity())?)
+    ) -> Result<(), String> {
+        credentials.save(files, &self.identity()).map_err(|error| match &error {
+            SavedCredentialsError::File { source, .. } => with_remedy(&error, source),
+            SavedCredentialsError::Content { .. } => error.to_string(),
+        })
     }
 
     /// Gives `client` what was kept of the mesh, and says whether there was something. What cannot
@@ -70,7 +71,7 @@ impl Kept {
         let path = self.state();
         let saved = match world.files.read(&path, STATE_BYTES_MAX) {
             Ok(saved) => saved,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
             Err(error) => {
                 eprintln!("weft: {}: {error}", path.display());
                 return false;
@@ -84,18 +85,35 @@ impl Kept {
                 true
             }
             Err(error) => {
-                eprintln!("weft: {} is not used: {error}", path.display());
+                eprintln!(
+                    "weft: {} is not used, and written anew once discovery has brought what it \
+                     holds: {error}",
+                    path.display()
+                );
                 false
             }
         }
     }
 
-    /// Keeps what `client` holds.
-    pub(super) fn save(&self, files: &dyn Files, client: &Client) -> Result<(), String> {
+    /// Keeps `mesh`, which is what a client holds.
+    pub(super) fn save_mesh(&self, files: &dyn Files, mesh: &[u8]) -> Result<(), String> {
         let path = self.state();
-        let saved = files.replace(&path, &client.save());
-        saved.map_err(|error| format!("{}: {error}", path.display()))
+        let saved = files.replace(&path, mesh);
+        saved.map_err(|error| with_remedy(&format_args!("{}: {error}", path.display()), &error))
     }
+}
+
+/// `error` as the system says it, and what to do about `source`, from which it comes.
+fn with_remedy(error: &impl Display, source: &io::Error) -> String {
+    use io::ErrorKind as Kind;
+    let remedy = match source.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded => "make room on its disk",
+        Kind::ReadOnlyFilesystem => "mount its disk writable",
+        Kind::PermissionDenied => "let this user write there",
+        Kind::NotFound => "make its directory again",
+        _ => "look after its disk",
+    };
+    format!("{error}: {remedy}")
 }
 
 /// Makes `directory` for its owner only, or checks that it is.

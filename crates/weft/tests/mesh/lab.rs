@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use crate::app::App;
+use crate::clock::Jumping;
 
 /// The program under test.
 pub const WEFT: &str = env!("CARGO_BIN_EXE_weft");
@@ -44,11 +45,17 @@ pub struct Lab {
 impl Lab {
     /// Starts a control plane in a new directory.
     pub fn new() -> Lab {
+        Lab::prepared(|_| {})
+    }
+
+    /// The same, once `prepare` has put into the directory what is to be there before.
+    pub fn prepared(prepare: impl FnOnce(&Path)) -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("weft-mesh-{}-{count}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
+        prepare(&directory);
         let control = start_control(&directory, "127.0.0.1:0");
         let address = ready_addresses(&control, "weft control: ready at ")[0];
         Lab { directory, control: Mutex::new(Some(control)), address }
@@ -312,8 +319,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, called `name`; what it says is added to the log of that name.
+    /// Starts `command`, called `name`; what it says is added to the log of that name. It goes by
+    /// the clock of that name, if there is one.
     pub fn start(directory: &Path, name: &str, command: &mut Command) -> Process {
+        Jumping::rule(directory, name, command);
         let log = directory.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let begun_at = usize::try_from(fs::metadata(&log).unwrap().len()).unwrap();

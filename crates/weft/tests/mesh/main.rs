@@ -5,6 +5,7 @@
 
 mod app;
 mod authorization;
+mod clock;
 mod grpc;
 mod identity;
 mod killed;

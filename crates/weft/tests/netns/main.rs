@@ -4,6 +4,7 @@
 //! is ended here.
 
 mod certificates;
+mod disk;
 mod lab;
 mod overload;
 mod strangers;

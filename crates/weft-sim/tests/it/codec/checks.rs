@@ -10,6 +10,29 @@ use weft_http::{
 };
 use weft_wire::tunnel::{Answer, Preface, decode, encode};
 
+// Found from here whether a test or a target of `fuzz/` takes this file in.
+#[path = "checks/dns.rs"]
+mod dns;
+#[path = "checks/http2.rs"]
+mod http2;
+#[path = "checks/identity.rs"]
+mod identity;
+#[path = "checks/requests.rs"]
+mod requests;
+#[path = "checks/resources.rs"]
+mod resources;
+#[path = "checks/wire.rs"]
+mod wire;
+
+pub use dns::dns_message;
+pub use http2::http2_head;
+pub use identity::{certificate_request, identity_text, join_token};
+pub use requests::{protocol, request_target, timeout_field, trace_context};
+pub use resources::resources;
+pub use wire::{
+    discovered_object, discovery_request, discovery_response, grpc_frames, saved_state,
+};
+
 /// A check of one parser.
 pub type Check = fn(&[u8]);
 
@@ -19,6 +42,21 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("response_head", response_head),
     ("chunked_body", chunked_body),
     ("tunnel_frames", tunnel_frames),
+    ("http2_head", http2_head),
+    ("protocol", protocol),
+    ("request_target", request_target),
+    ("timeout_field", timeout_field),
+    ("trace_context", trace_context),
+    ("dns_message", dns_message),
+    ("grpc_frames", grpc_frames),
+    ("discovery_request", discovery_request),
+    ("discovery_response", discovery_response),
+    ("discovered_object", discovered_object),
+    ("saved_state", saved_state),
+    ("join_token", join_token),
+    ("identity_text", identity_text),
+    ("certificate_request", certificate_request),
+    ("resources", resources),
 ];
 
 /// Some ends of prefixes of `input`: all for a short one.

@@ -89,6 +89,35 @@ fn damaged_and_misnamed_objects_are_refused_and_the_rest_is_taken() {
 }
 
 #[test]
+fn what_requires_a_feature_that_is_lacking_is_refused_by_its_name_and_the_old_one_stays() {
+    let mut world = small_world();
+    let mut pair = Pair::new();
+    pair.subscribe("service/shop/cart");
+    pair.settle(&world);
+    let before = pair.client.get(&read("service/shop/cart")).unwrap().clone();
+
+    let newer = wire(service("shop/cart", "240.119.9.9"), 2);
+    pair.apply(&mut world, [newer.clone()], &[], 2);
+    let mut response = pair.server.next_response(&world).unwrap();
+    let changed = response.resources.iter_mut().find(|it| it.name == "service/shop/cart").unwrap();
+    changed.resource.as_mut().unwrap().value = newer.requiring("quic");
+    let outcome = pair.client.on_response(response, &|_| Ok(())).unwrap();
+    let [refusal] = &outcome.refused[..] else { panic!("{outcome:?}") };
+    assert_eq!(refusal.name, "service/shop/cart");
+    let expected = "service/shop/cart: the feature quic is not known to this version of weft: run \
+                    that of the control plane, or a newer one";
+    assert_eq!(refusal.reason, expected);
+    assert_eq!(pair.client.get(&read("service/shop/cart")).unwrap().bytes(), before.bytes());
+
+    // The control plane learns of it, for `weft get` to show.
+    while let Some(request) = pair.client.next_request() {
+        pair.receipts.extend(pair.server.on_request(request).unwrap());
+    }
+    let told = format!("{:?}", pair.receipts.last().unwrap());
+    assert!(told.contains("the feature quic is not known"), "{told}");
+}
+
+#[test]
 fn what_is_older_is_refused_and_what_is_newer_is_kept() {
     let newer = {
         let mut world = small_world();

@@ -1,0 +1,100 @@
+//! What callers say before and beside what they ask for: by which protocol, along which path,
+//! within what time, and as part of which trace.
+
+use std::time::Duration;
+
+use weft_decide::deadline::{TimeoutText, asked};
+use weft_decide::normalize;
+use weft_http::{Fields, RequestHead, request};
+use weft_proxy::detect::{self, Spoken};
+use weft_telemetry::trace::{PROPAGATED, TraceContext};
+
+use super::cuts;
+
+/// What the first bytes tell does not change with more of them.
+pub fn protocol(input: &[u8]) {
+    let whole = detect::of_bytes(input);
+    for cut in cuts(input.len()) {
+        let told = detect::of_bytes(&input[..cut]);
+        assert!(told.is_none() || told == whole, "cut at {cut}: {told:?}, then {whole:?}");
+    }
+    // What the codec takes for a request is no opaque stream; empty lines before it make it one.
+    let mut head = RequestHead::default();
+    if let Ok(Some(_)) = request::parse(input, &mut head)
+        && head.method().len() <= 24
+        && head.method().bytes().all(|byte| byte.is_ascii_uppercase())
+        && !matches!(input[0], b'\r' | b'\n')
+    {
+        assert_eq!(whole, Some(Spoken::Http1));
+    }
+    assert!(input.len() < 16 << 10 || whole.is_some(), "it would be waited for without end");
+}
+
+/// A path has one spelling: made normal twice, it is the same, and leads nowhere above.
+pub fn request_target(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return;
+    }
+    let mut head = RequestHead::default();
+    head.set_target(text);
+    if normalize::target(&mut head).is_err() {
+        return;
+    }
+    let normal = head.target().to_owned();
+    let path = head.path().to_owned();
+    assert!(path.starts_with('/') && !path.contains('\\'));
+    assert!(path.split('/').all(|segment| segment != "." && segment != ".."), "{path}");
+    assert!(!path.contains("%2E") && !path.contains("%2e") && !path.contains("%00"), "{path}");
+    let query = |target: &str| target.split_once('?').map(|(_, query)| query.to_owned());
+    assert_eq!(query(&normal), query(text));
+    normalize::target(&mut head).expect("it is normal");
+    assert_eq!(head.target(), normal);
+}
+
+/// A request head with `lines`, if they are fields.
+fn head_with(lines: &[&[u8]]) -> Option<RequestHead> {
+    let mut head = RequestHead::default();
+    let mut text = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n".to_vec();
+    lines.iter().for_each(|line| text.extend_from_slice(line));
+    text.extend_from_slice(b"\r\n\r\n");
+    let parsed = request::parse(&text, &mut head).ok()??;
+    (parsed.bytes == text.len()).then_some(head)
+}
+
+/// A time that is understood is written as one that is not longer.
+pub fn timeout_field(input: &[u8]) {
+    for kind in [&b"weft-timeout: "[..], b"content-type: application/grpc\r\ngrpc-timeout: "] {
+        let Some(head) = head_with(&[kind, input]) else { continue };
+        let Ok(Some(time)) = asked(&head) else { continue };
+        assert!(time <= Duration::from_secs(99_999_999 * 3600));
+        let text = TimeoutText::new(time);
+        let written = text.as_str();
+        assert!(written.len() <= 9, "{written}");
+        let again = head_with(&[b"weft-timeout: ", written.as_bytes()]).expect("it is a field");
+        let again = asked(&again).expect("it was written by us").expect("it was written");
+        assert!(again <= time.max(Duration::from_nanos(1)), "{time:?} became {again:?}");
+    }
+}
+
+/// A trace context that is understood is passed on as the same one, and one that is not is passed
+/// on as it is.
+pub fn trace_context(input: &[u8]) {
+    let Some(head) = head_with(&[input]) else { return };
+    let context = TraceContext::from_fields(&head.fields);
+    let mut other = Fields::default();
+    other.append("b3", b"80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1");
+    other.append("x-other", b"1");
+    TraceContext::pass_on(&head.fields, &mut other);
+    assert_eq!(TraceContext::from_fields(&other), context);
+    for name in PROPAGATED {
+        assert!(other.values(name).eq(head.fields.values(name)), "{name}");
+    }
+    if let Some(context) = context {
+        let traceparent = format!("00-{}-{}-00", context.trace_id, context.span_id);
+        let mut again = Fields::default();
+        again.append("traceparent", traceparent.as_bytes());
+        let again = TraceContext::from_fields(&again).expect("it was written by us");
+        assert_eq!((again.trace_id, again.span_id), (context.trace_id, context.span_id));
+    }
+}

@@ -1,0 +1,143 @@
+//! What proxies and the control plane say to each other, and what a proxy keeps of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use prost::Message;
+use weft_control::Framer;
+use weft_model::{Address, MtlsMode, Network, Port, Protocol, Service, ServicePort, TrafficPolicy};
+use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, OBJECT_TYPE};
+use weft_wire::discovery::{Client, ServerStream, World, sealed};
+use weft_wire::{Object, SourceVersion, WireObject};
+use weft_world::Moment;
+
+use super::cuts;
+
+const NOW: Moment = Moment::from_nanos(0);
+
+const SOURCE: SourceVersion = SourceVersion { epoch: 1, revision: 1 };
+
+/// A Service `shop/cart` with one port.
+fn cart() -> Arc<WireObject> {
+    let port = ServicePort { name: None, protocol: Protocol::Detect, mtls: MtlsMode::Strict };
+    let address = Address { network: Network::default(), ip: [240, 119, 0, 1].into() };
+    let service = Service {
+        name: "shop/cart".parse().expect("a name"),
+        vips: BTreeSet::from([address]),
+        ports: BTreeMap::from([(Port::new(80).expect("a port"), port)]),
+        traffic: TrafficPolicy::default(),
+    };
+    WireObject::new(Object::Service(Arc::new(service)), SOURCE).expect("it is small")
+}
+
+/// A client that wants some of the mesh and has a stream.
+fn client() -> Client {
+    let mut client = Client::new("shop/web-1", "0");
+    for subscription in ["self", "service/shop/cart", "service/shop/gone"] {
+        client.subscribe(&subscription.parse().expect("a subscription"), NOW, None);
+    }
+    client.connected();
+    while client.next_request().is_some() {}
+    client
+}
+
+/// An object that is taken is the bytes that came, whole and in their one form.
+pub fn discovered_object(input: &[u8]) {
+    match WireObject::decode("any", input) {
+        Ok(object) => {
+            assert_eq!(object.bytes(), input);
+            assert_eq!(object.object().key(), *object.key());
+            let again = WireObject::decode("again", object.bytes()).expect("it was taken before");
+            assert_eq!((again.key(), again.version()), (object.key(), object.version()));
+            weft_proxy::snapshot::check(object.object()).ok();
+        }
+        Err(error) => assert!(error.to_string().len() < 2048, "{error}"),
+    }
+}
+
+/// Whatever a proxy says, what it is told after that is whole, and ends.
+pub fn discovery_request(input: &[u8]) {
+    let Ok(request) = DeltaDiscoveryRequest::decode(input) else { return };
+    let again = DeltaDiscoveryRequest::decode(request.encode_to_vec().as_slice());
+    assert_eq!(again.as_ref(), Ok(&request));
+    let mut world = World::new();
+    world.apply([cart()], [], SOURCE);
+    world.set_fully_listed();
+    let mut server = ServerStream::new(Some("shop/web-1".parse().expect("a name")));
+    for _ in 0..3 {
+        if server.on_request(request.clone()).is_err() {
+            return;
+        }
+        if let Some(response) = server.next_response(&world) {
+            assert!(!response.nonce.is_empty());
+            assert_eq!(response.type_url, OBJECT_TYPE);
+            let encoded = response.encode_to_vec();
+            let read = DeltaDiscoveryResponse::decode(encoded.as_slice());
+            assert_eq!(read, Ok(response));
+            assert!(server.next_response(&world).is_none(), "the last one is not acknowledged");
+        }
+    }
+}
+
+/// Whatever a server says, it is answered by its nonce, and what was taken of it is kept and found
+/// again.
+pub fn discovery_response(input: &[u8]) {
+    let Ok(response) = DeltaDiscoveryResponse::decode(input) else { return };
+    let mut client = client();
+    let nonce = response.nonce.clone();
+    let Ok(outcome) = client.on_response(response, &|_| Ok(())) else { return };
+    assert!(outcome.changed.iter().all(|key| client.get(key).is_some()));
+    assert!(outcome.removed.iter().all(|key| client.get(key).is_none()));
+    let request = client.next_request().expect("it is answered");
+    assert_eq!(request.response_nonce, nonce);
+    assert_eq!(request.error_detail.is_some(), !outcome.refused.is_empty());
+    let saved = client.save();
+    let mut again = Client::new("shop/web-1", "0");
+    assert_eq!(again.restore(&saved, NOW), Ok(vec![]));
+    assert_eq!(again.save(), saved);
+}
+
+/// What a proxy kept is taken up if it is as it was written; and what is taken up is kept the same.
+pub fn saved_state(input: &[u8]) {
+    let mut client = Client::new("shop/web-1", "0");
+    let before = client.save();
+    if client.restore(input, NOW).is_err() {
+        assert_eq!(client.save(), before, "something was taken of what was refused");
+    }
+    // Who can write the file can write its checksum, too.
+    let mut client = Client::new("shop/web-1", "0");
+    if client.restore(&sealed(input), NOW).is_ok() {
+        let saved = client.save();
+        let mut again = Client::new("shop/web-1", "0");
+        assert_eq!(again.restore(&saved, NOW), Ok(vec![]));
+        assert_eq!(again.save(), saved);
+    }
+}
+
+/// Messages are found alike wherever their bytes are cut.
+pub fn grpc_frames(input: &[u8]) {
+    let whole = messages(&[input]);
+    for cut in cuts(input.len()) {
+        let (one, two) = input.split_at(cut);
+        assert_eq!(messages(&[one, two]), whole, "cut at {cut}");
+    }
+    let bytes: usize = whole.0.iter().map(|message| message.len() + 5).sum();
+    assert!(bytes <= input.len());
+    assert_eq!(whole.1.is_ok(), bytes == input.len());
+}
+
+/// The messages in `pieces`, as they come, and what is wrong with the rest.
+fn messages(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), String>) {
+    let (mut framer, mut found) = (Framer::default(), Vec::new());
+    for piece in pieces {
+        framer.push(piece);
+        loop {
+            match framer.next() {
+                Ok(Some(message)) => found.push(message.to_vec()),
+                Ok(None) => break,
+                Err(error) => return (found, Err(error.to_string())),
+            }
+        }
+    }
+    (found, framer.finish().map_err(|error| error.to_string()))
+}
