@@ -256,14 +256,25 @@ mod naive {
             PathPattern::Exact(path) => head.path() == path.as_str().replace("%61", "a"),
             PathPattern::Below(path) => head.path().starts_with(path.as_str()),
         });
-        let header = operation.headers.iter().all(|wanted| {
-            let values: Vec<_> = head.fields.values(wanted.name.as_str()).collect();
-            let joined = values.join(&b", "[..]);
-            let is_value = |value: &ExactValue| value.as_str().as_bytes() == joined;
-            !values.is_empty() && wanted.value.iter().all(is_value)
-        });
+        let headers: Vec<_> = operation.headers.iter().map(|wanted| has(wanted, head)).collect();
         let path = operation.paths.is_empty() || path;
-        Some(one_of(&operation.methods) && path && header)
+        if !one_of(&operation.methods) || !path || headers.contains(&Some(false)) {
+            return Some(false);
+        }
+        if headers.contains(&None) { None } else { Some(true) }
+    }
+
+    fn has(wanted: &HeaderCondition, head: &RequestHead) -> Option<bool> {
+        let values: Vec<_> = head.fields.values(wanted.name.as_str()).collect();
+        let Some(value) = &wanted.value else { return Some(!values.is_empty()) };
+        let value = value.as_str().as_bytes();
+        let is_among = values.contains(&value) || values.join(&b", "[..]) == value;
+        match values.len() {
+            0 => Some(false),
+            1 => Some(is_among),
+            _ if is_among => None,
+            _ => Some(false),
+        }
     }
 }
 
