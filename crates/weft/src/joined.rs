@@ -6,7 +6,7 @@ mod kept;
 mod renewal;
 mod saver;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,7 +24,7 @@ use weft_wire::discovery::{Client, Lookup, Subscription};
 use weft_world::{BoxFuture, World};
 
 use self::keeper::{Keeper, Work, take_trust};
-use self::kept::Kept;
+use self::kept::{Kept, generation_by_clock};
 use self::renewal::renewed_or_joined;
 use self::saver::Saver;
 
@@ -56,6 +56,14 @@ pub struct Workload {
     pub registration: RegisterRequest,
     /// What the proxy is to know of it.
     pub own: OwnWorkload,
+}
+
+/// Which instance of its workload a proxy is that starts now, and keeps what it knows in `data`: of
+/// two instances, the one with the greater generation counts.
+pub fn generation(world: &World, data: Option<&Path>) -> u64 {
+    // What is wrong with the directory is said when it is joined.
+    let kept = data.and_then(|data| Kept::open(data.to_owned()).ok());
+    kept.map_or_else(|| generation_by_clock(world), |kept| kept.next_generation(world))
 }
 
 /// A proxy that is joined to a mesh.

@@ -165,7 +165,8 @@ async fn serve(
             parts.tls = Some(Rc::new(tls));
         }
         Some(Identity::Joined(joining)) => {
-            let registered = workload.map(|workload| workload.open(&world)).transpose()?;
+            let registered =
+                workload.map(|workload| workload.open(&world, data.as_deref())).transpose()?;
             let (workload, tunnels) = registered.unzip();
             listeners.extend(tunnels);
             let file::Joining { token, service_account, services } = *joining;

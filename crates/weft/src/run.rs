@@ -168,8 +168,7 @@ fn register(world: &World, checked: &Checked) -> anyhow::Result<(Workload, Inbou
         .network
         .listen(listen, ListenerOptions::default())
         .with_context(|| format!("cannot listen for tunnels at {listen}"))?;
-    let millis = world.clock.wall().0.as_millis();
-    let generation = u64::try_from(millis).unwrap_or(u64::MAX);
+    let generation = joined::generation(world, Some(&checked.data));
     let registration = RegisterRequest {
         workload: checked.name.to_string(),
         generation,

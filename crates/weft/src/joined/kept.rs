@@ -95,12 +95,30 @@ impl Kept {
         }
     }
 
+    /// The generation of an instance that starts now: the time in milliseconds, but later than that
+    /// of the last one here, so that a clock that was set back makes no newer instance an older one.
+    pub(super) fn next_generation(&self, world: &World) -> u64 {
+        let now = generation_by_clock(world);
+        let path = self.directory.join("generation");
+        let before = world.files.read(&path, 20).ok();
+        let before = before.and_then(|text| String::from_utf8(text).ok()?.parse::<u64>().ok());
+        let generation = before.map_or(now, |before| now.max(before.saturating_add(1)));
+        // Where it cannot be kept, the clock has to do.
+        let _ = world.files.replace(&path, generation.to_string().as_bytes());
+        generation
+    }
+
     /// Keeps `mesh`, which is what a client holds.
     pub(super) fn save_mesh(&self, files: &dyn Files, mesh: &[u8]) -> Result<(), String> {
         let path = self.state();
         let saved = files.replace(&path, mesh);
         saved.map_err(|error| with_remedy(&format_args!("{}: {error}", path.display()), &error))
     }
+}
+
+/// The generation of an instance that starts now and keeps nothing.
+pub(super) fn generation_by_clock(world: &World) -> u64 {
+    u64::try_from(world.clock.wall().0.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `error` as the system says it, and what to do about `source`, from which it comes.

@@ -13,7 +13,7 @@ use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach, TunnelTarget};
 use weft_world::{Files, ListenerOptions, World};
 
-use crate::joined::Workload;
+use crate::joined::{self, Workload};
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -159,15 +159,20 @@ pub(super) struct Registered {
 
 impl Registered {
     /// Opens the listener for its tunnels, and says what is to be registered.
-    pub(super) fn open(self, world: &World) -> anyhow::Result<(Workload, Inbound)> {
+    ///
+    /// `data`: where the proxy keeps what it knows.
+    pub(super) fn open(
+        self,
+        world: &World,
+        data: Option<&Path>,
+    ) -> anyhow::Result<(Workload, Inbound)> {
         let Registered { name, services, listen, address, ports, locality } = self;
         let listener = world
             .network
             .listen(listen, ListenerOptions::default())
             .with_context(|| format!("workload.listen: cannot listen at {listen}"))?;
         let tunnel_port = listener.local_address().port();
-        let millis = world.clock.wall().0.as_millis();
-        let generation = u64::try_from(millis).unwrap_or(u64::MAX);
+        let generation = joined::generation(world, data);
         let entry = |(port, entry): (&Port, &RegisteredPort)| api::RegisteredPort {
             port: port.get(),
             service_port: entry.service_port.map(Port::get),

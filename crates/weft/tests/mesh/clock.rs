@@ -130,6 +130,24 @@ fn a_proxy_whose_clock_jumps_says_so_and_is_well_again_when_it_is_right() {
 }
 
 #[test]
+fn who_starts_anew_after_its_clock_went_back_is_the_newer_one() {
+    let mut mesh = Mesh::new();
+    let (clock, cart) = &mut mesh.cart;
+    // Short enough for its certificate to hold by either clock.
+    clock.set(3600);
+    cart.terminate();
+    cart.start_again();
+    wait_until("requests are answered", || is_served(&mesh.web.1));
+    cart.kill();
+    clock.set(0);
+    let begun = cart.log().len();
+    cart.start_again();
+    wait_until("requests are answered", || is_served(&mesh.web.1));
+    let log = cart.log();
+    assert!(!log[begun..].contains("an older one"), "{log}");
+}
+
+#[test]
 fn while_a_clock_is_wrong_handshakes_are_refused_with_the_dates() {
     let mesh = Mesh::new();
     for (name, ahead, reason) in [
