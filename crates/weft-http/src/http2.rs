@@ -16,6 +16,11 @@ const FIELD_OVERHEAD: usize = ": \r\n".len();
 /// What the start line takes besides method and target, or status and phrase.
 const START_LINE_OVERHEAD: usize = "HTTP/1.1 999 \r\n\r\n".len();
 
+/// What a head may get on its way into HTTP/1, which must leave it within the limits there: the
+/// field for the body, and in a request that for the authority.
+const FOR_BODY: &str = "transfer-encoding: chunked\r\n";
+const FOR_AUTHORITY: &str = "host: \r\n";
+
 /// The pseudo-header fields of a request.
 ///
 /// Source: RFC 9113, section 8.3.1.
@@ -61,6 +66,7 @@ pub fn read_request<'f>(
 
     let start = method.len() + path.len() + authority.map_or(0, str::len);
     let mut reader = Reader::new(&mut head.fields, start + START_LINE_OVERHEAD);
+    reader.reserve(&[FOR_BODY, FOR_AUTHORITY]);
     let (mut cookie, mut host) = (Vec::new(), None);
     for (name, value) in fields {
         match reader.check(name, value)? {
@@ -117,6 +123,7 @@ pub fn read_response<'f>(
     let phrase = phrase(status);
     head.reason = head.fields.add_text(phrase.as_bytes());
     let mut reader = Reader::new(&mut head.fields, phrase.len() + START_LINE_OVERHEAD);
+    reader.reserve(&[FOR_BODY]);
     for (name, value) in fields {
         let known = reader.check(name, value)?;
         reader.keep(known, name, value);
@@ -200,6 +207,12 @@ impl<'r> Reader<'r> {
     fn new(fields: &'r mut Fields, bytes: usize) -> Reader<'r> {
         let (bytes_max, count_max) = (HEAD_BYTES_MAX, FIELDS_MAX);
         Reader { fields, bytes, bytes_max, count: 0, count_max }
+    }
+
+    /// Leaves room for `fields`.
+    fn reserve(&mut self, fields: &[&str]) {
+        self.count += fields.len();
+        self.bytes += fields.iter().map(|field| field.len()).sum::<usize>();
     }
 
     /// Counts a field, and says which it is.
