@@ -302,6 +302,8 @@ pub struct ProxyStatus {
     pub identity: String,
     /// The version of its program, in its own words.
     pub version: String,
+    /// How long the certificate that it uses is still valid, in milliseconds; 0 if it has expired.
+    pub certificate_left_ms: u64,
     /// For how long it has been connected, in milliseconds.
     pub connected_ms: u64,
     /// How long ago the newest object was made that it has put in force, in milliseconds, counted

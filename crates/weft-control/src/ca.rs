@@ -409,6 +409,12 @@ impl Ca {
         Turn { ca: self, core: self.core(), _guard: guard }
     }
 
+    /// The last second of the certificate that the holder of the one that `facts` tell of uses by
+    /// now: it may have renewed it.
+    pub(crate) fn in_use_until(&self, facts: &PeerFacts) -> UnixTime {
+        self.records().in_use_until(&facts.serial).unwrap_or(facts.not_after)
+    }
+
     /// Notes that a holder has proved its certificate.
     pub(crate) fn proved(&self, facts: &PeerFacts) {
         self.records().proved(facts);

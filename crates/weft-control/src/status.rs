@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use weft_compile::{Condition, Status};
 use weft_crd::{Finding, Severity};
+use weft_identity::{PeerFacts, Serial};
 use weft_model::{ContentHash, Health};
 use weft_wire::discovery::Receipt;
 use weft_wire::{Object, ObjectKey as WireKey};
-use weft_world::Moment;
+use weft_world::{Moment, UnixTime};
 
 use crate::api::{
     ConditionStatus, Enforced, ObjectKey, ProxyStatus, RefusedObject, RefusingProxy,
@@ -24,7 +25,13 @@ impl Discovery {
     /// What became of the resources, and the proxies that are connected.
     pub fn status(&self) -> StatusResponse {
         let now = self.clock().now();
-        let mut response = of(&self.state(), now);
+        let facts: Vec<_> = self.state().proxies.values().map(|it| it.facts.clone()).collect();
+        let expires = |facts: &PeerFacts| (facts.serial, self.ca().in_use_until(facts));
+        let certificates = Certificates {
+            expiries: facts.iter().map(expires).collect(),
+            wall: self.clock().wall(),
+        };
+        let mut response = of(&self.state(), now, &certificates);
         let addresses = self.addresses();
         for resource in &mut response.resources {
             resource.addresses = addresses_of(&addresses, &resource.key);
@@ -33,7 +40,21 @@ impl Discovery {
     }
 }
 
-fn of(state: &State, now: Moment) -> StatusResponse {
+/// When the certificates end that the proxies use by now, by those that opened their streams.
+struct Certificates {
+    expiries: BTreeMap<Serial, UnixTime>,
+    wall: UnixTime,
+}
+
+impl Certificates {
+    /// How long the one of `proxy` is still valid.
+    fn left(&self, proxy: &Proxy) -> Duration {
+        let until = self.expiries.get(&proxy.facts.serial).unwrap_or(&proxy.facts.not_after);
+        until.0.saturating_sub(self.wall.0)
+    }
+}
+
+fn of(state: &State, now: Moment, certificates: &Certificates) -> StatusResponse {
     let mut resources: Vec<ResourceStatus> = Vec::new();
     // Which resources show the enforcement of an object.
     let mut shown_by: BTreeMap<&WireKey, Vec<usize>> = BTreeMap::new();
@@ -72,7 +93,8 @@ fn of(state: &State, now: Moment) -> StatusResponse {
                 enforced.by += usize::from(is_held);
             }
         }
-        proxies.push(described(state, proxy, &due, &book, now));
+        let left = certificates.left(proxy);
+        proxies.push(described(state, proxy, &due, &book, now, left));
     }
     for (key, reason) in &state.unreadable {
         let key = crate::resources::object_key(key);
@@ -133,6 +155,7 @@ fn described(
     due: &BTreeMap<WireKey, ContentHash>,
     book: &Book,
     now: Moment,
+    left: Duration,
 ) -> ProxyStatus {
     let in_force = due.iter().filter(|(key, version)| book.holds(key, **version));
     let newest = in_force.clone().filter_map(|(key, _)| state.made.get(key)).max();
@@ -144,6 +167,7 @@ fn described(
         workload: proxy.own.as_ref().map(ToString::to_string).unwrap_or_default(),
         identity: proxy.facts.identity.to_string(),
         version: proxy.version.clone(),
+        certificate_left_ms: millis(left),
         connected_ms: millis(now.since(proxy.connected)),
         configuration_age_ms: newest.map(|made| millis(now.since(*made))),
         objects: book.held.len(),

@@ -218,8 +218,8 @@ async fn to_its_end(
         }
     };
     let (mut draining, mut is_drained) = (pin!(draining), false);
-    // Set while it is not told yet that it is to end.
-    let mut held: Option<Moment> = None;
+    // Set while it is not told yet that it is to end: the first time only.
+    let (mut held, mut was_held): (Option<Moment>, bool) = (None, false);
     loop {
         let is_held = held.is_some();
         let until = held.unwrap_or_else(|| world.clock.now());
@@ -228,8 +228,8 @@ async fn to_its_end(
             next = command.next() => match next? {
                 Next::Ended(exit) => return Ok(exit),
                 // Many programs end at once, with answers half given.
-                Next::Signal(weft_net::TERMINATE) if !is_held && !is_drained => {
-                    held = Some(world.clock.now() + HELD_MAX);
+                Next::Signal(weft_net::TERMINATE) if !was_held && !is_drained => {
+                    (held, was_held) = (Some(world.clock.now() + HELD_MAX), true);
                 }
                 Next::Signal(signal) => {
                     held = held.filter(|_| signal != weft_net::TERMINATE);

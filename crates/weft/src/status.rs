@@ -37,6 +37,7 @@ fn text(status: &StatusResponse) -> String {
     let header = [
         "WORKLOAD",
         "IDENTITY",
+        "CERTIFICATE",
         "VERSION",
         "CONNECTED",
         "CONFIGURATION",
@@ -50,6 +51,10 @@ fn text(status: &StatusResponse) -> String {
         [
             or_none(&proxy.workload),
             proxy.identity.clone(),
+            match proxy.certificate_left_ms {
+                0 => "expired".to_owned(),
+                left => ago(left),
+            },
             or_none(&proxy.version),
             ago(proxy.connected_ms),
             proxy.configuration_age_ms.map_or("-".to_owned(), ago),
@@ -81,6 +86,7 @@ mod tests {
             workload: "shop/cart-1".into(),
             identity: "spiffe://weft.local/ns/shop/sa/cart".into(),
             version: "0.1.0".into(),
+            certificate_left_ms: 86_000_000,
             connected_ms: 90_000,
             configuration_age_ms: None,
             objects: 12,
@@ -89,10 +95,10 @@ mod tests {
         };
         let status = StatusResponse { proxies: vec![proxy], resources: vec![] };
         let lines = [
-            "WORKLOAD     IDENTITY                             VERSION  CONNECTED  CONFIGURATION  \
-             OBJECTS  PENDING  REFUSED",
-            "shop/cart-1  spiffe://weft.local/ns/shop/sa/cart  0.1.0    90s        -              \
-             12       1        1",
+            "WORKLOAD     IDENTITY                             CERTIFICATE  VERSION  CONNECTED  \
+             CONFIGURATION  OBJECTS  PENDING  REFUSED",
+            "shop/cart-1  spiffe://weft.local/ns/shop/sa/cart  23h          0.1.0    90s        \
+             -              12       1        1",
             "shop/cart-1 refuses route/http/shop/a: no",
             "",
         ];

@@ -180,6 +180,15 @@ impl Records {
         Some(UnixTime(Duration::from_secs(record.not_after)))
     }
 
+    /// The last second of the certificate that the holder of the certificate `serial` uses by now,
+    /// as far as it was heard of.
+    pub(super) fn in_use_until(&self, serial: &Serial) -> Option<UnixTime> {
+        let holder: Serial = self.records.get(serial)?.holder.parse().ok()?;
+        let number = self.heard.get(&holder)?.number;
+        let (_, newest) = self.holders.get(&holder)?.iter().find(|(found, _)| *found == number)?;
+        self.not_after(newest)
+    }
+
     /// Whether the certificate that `facts` tell of is on record.
     pub(super) fn knows(&self, facts: &PeerFacts) -> bool {
         self.records.get(&facts.serial).is_some_and(|record| {

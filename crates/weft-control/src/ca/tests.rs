@@ -156,6 +156,22 @@ fn revocations_survive_a_restart_and_serial_numbers_end_with_their_certificates(
 }
 
 #[test]
+fn the_certificate_in_use_is_the_newest_that_its_holder_has_proved() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let first = lab.issue(&ca, "shop/cart", None);
+    ca.proved(&first);
+    lab.clock.advance(Duration::from_secs(3600));
+    let second = lab.issue(&ca, "shop/cart", Some(&first));
+    assert!(second.not_after > first.not_after);
+    assert_eq!(ca.in_use_until(&first), first.not_after, "it has not arrived yet");
+    ca.proved(&second);
+    assert_eq!(ca.in_use_until(&first), second.not_after);
+    let other = lab.issue(&ca, "shop/cart", None);
+    assert_eq!(ca.in_use_until(&other), other.not_after, "nothing was heard of it");
+}
+
+#[test]
 fn what_cannot_be_revoked_is_refused_with_the_reason() {
     let lab = Lab::new();
     let ca = lab.open();

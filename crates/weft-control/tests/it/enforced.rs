@@ -67,6 +67,7 @@ fn a_resource_says_how_many_have_it_in_force_and_who_refuses_it() {
         assert_eq!(taking.version, "test");
         assert_eq!(taking.configuration_age_ms, Some(12_000));
         assert_eq!(taking.connected_ms, 12_000);
+        assert!((1..=86_400_000).contains(&taking.certificate_left_ms), "{taking:?}");
         assert!(taking.objects >= 3, "{taking:?}");
 
         // Once it is usable again, the next version is taken by all.
