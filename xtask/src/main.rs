@@ -1,4 +1,4 @@
-//! The contributor's commands: `cargo xtask check`, `test`, `generate`, `sim`, `bench`.
+//! The contributor's commands: `cargo xtask check`, `test`, `generate`, `notices`, `sim`, `bench`.
 //!
 //! The rules about the workspace itself (layers, licences, tidiness) are tests, in
 //! `xtask/tests/workspace/`, so that a plain `cargo test` finds them too.
@@ -8,11 +8,13 @@
 mod check;
 mod generate;
 mod groups;
+mod notices;
 mod packages;
 mod run;
 mod test;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -33,6 +35,11 @@ enum Task {
     Check,
     /// Writes the files that are made from code.
     Generate,
+    /// Writes the licence notices that go with a binary.
+    Notices {
+        /// Where they are written.
+        file: PathBuf,
+    },
     /// Every group of tests, after installing what they need.
     ///
     /// Without CI=true a group may be left out, and is then named with the reason. With CI=true
@@ -72,6 +79,11 @@ fn main() -> Result<ExitCode> {
         Task::Generate => {
             enter_workspace()?;
             generate::write_all()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Notices { file } => {
+            let count = notices::write(&file)?;
+            println!("notices of {count} packages: {}", file.display());
             Ok(ExitCode::SUCCESS)
         }
         Task::Test { list: true, .. } => {

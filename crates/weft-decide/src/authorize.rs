@@ -177,8 +177,8 @@ impl Authorizer {
     /// A deny rule that asks for HTTP where none is seen refuses if all else in it matches; an
     /// allow rule that does so allows nothing. Where a rule on paths holds for the port, a request
     /// whose path contains an encoded slash, a backslash or an empty segment is refused, since the
-    /// application may read it as another path than the rule does. A header with several values,
-    /// one of which is asked for, likewise meets no allow rule and every deny rule.
+    /// application may read it as another path than the rule does. A header on several lines of
+    /// which a rule asks for a value likewise meets no allow rule and every deny rule.
     pub fn judge(&self, attempt: &Attempt<'_>) -> Decision {
         let denied = |by: Option<&Guard>, why| Decision::Denied {
             by: by.map(|guard| guard.source.clone()),

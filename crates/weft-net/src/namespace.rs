@@ -100,6 +100,8 @@ pub struct Opened {
 pub struct ConfinedCommand {
     control: AsyncFd<Channel>,
     signals: Option<Forwarded>,
+    /// How it has ended, while what it has left behind may still be there.
+    ended: Option<Exit>,
     _keeper: Keeper,
 }
 
@@ -192,6 +194,7 @@ impl Confined {
             command: ConfinedCommand {
                 control: control.into_async()?,
                 signals: None,
+                ended: None,
                 _keeper: keeper,
             },
         };
@@ -235,6 +238,11 @@ impl ConfinedCommand {
     /// If the keeper was killed; the command then was killed too.
     pub async fn next(&mut self) -> io::Result<Next> {
         loop {
+            if let Some(exit) = self.ended {
+                // The keeper goes when the last process has gone.
+                while next_report(&self.control).await?.is_some() {}
+                return Ok(Next::Ended(exit));
+            }
             let signals = self.signals.as_mut().ok_or_else(|| {
                 io::Error::new(io::ErrorKind::InvalidInput, "the command was not started")
             })?;
@@ -249,11 +257,7 @@ impl ConfinedCommand {
                     terminal::stop_this_thread(signal);
                     self.order(Order::Continue)?;
                 }
-                Report::Ended(exit) => {
-                    // The keeper goes when the last process has gone.
-                    while next_report(&self.control).await?.is_some() {}
-                    return Ok(Next::Ended(exit));
-                }
+                Report::Ended(exit) => self.ended = Some(exit),
                 other => return Err(unexpected(&other)),
             }
         }

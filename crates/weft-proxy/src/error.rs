@@ -368,13 +368,14 @@ impl ProxyError {
             | E::HandshakeTimeout { .. }
             | E::WrongPeer { .. }
             | E::NotProcessed { .. } => Seen::DialFailed,
+            // What stands still is a stream, most often, with nothing more to say.
+            E::StoodStill { .. } => Seen::Nothing,
             // It works, and does not take this from this caller.
             E::TunnelRefused { reason, .. } if is_of_caller(reason) => Seen::Nothing,
             E::TunnelRefused { .. } => Seen::DialFailed,
             E::UpstreamClosed { was_reused: false, .. }
             | E::UpstreamMalformed { .. }
             | E::UpstreamBroke { .. }
-            | E::StoodStill { .. }
             | E::Timeout { limit: Limit::Request | Limit::Attempt, .. } => Seen::Failure,
             _ => Seen::Nothing,
         }

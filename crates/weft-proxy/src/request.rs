@@ -279,12 +279,7 @@ async fn attempt(
         }
     };
     if let Err(error) = &result {
-        let seen = match error {
-            // Whoever has begun to answer works; a stream may well have nothing more to say.
-            ProxyError::StoodStill { .. } if exchange.has_answered() => Seen::Nothing,
-            error => error.seen(),
-        };
-        attempted.tell(proxy, backend.name(), seen);
+        attempted.tell(proxy, backend.name(), error.seen());
     }
     result
 }

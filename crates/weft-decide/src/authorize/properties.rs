@@ -267,13 +267,10 @@ mod naive {
     fn has(wanted: &HeaderCondition, head: &RequestHead) -> Option<bool> {
         let values: Vec<_> = head.fields.values(wanted.name.as_str()).collect();
         let Some(value) = &wanted.value else { return Some(!values.is_empty()) };
-        let value = value.as_str().as_bytes();
-        let is_among = values.contains(&value) || values.join(&b", "[..]) == value;
-        match values.len() {
-            0 => Some(false),
-            1 => Some(is_among),
-            _ if is_among => None,
-            _ => Some(false),
+        match values[..] {
+            [] => Some(false),
+            [found] => Some(found == value.as_str().as_bytes()),
+            _ => None,
         }
     }
 }

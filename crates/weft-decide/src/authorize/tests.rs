@@ -198,9 +198,6 @@ fn requests_are_told_apart() {
         (header("x-one", Some("12")), false),
         (header("x-none", None), false),
         (header("x-role", None), true),
-        (header("x-role", Some("adm")), false),
-        (header("x-role", Some("admin, guest, x")), false),
-        (header("x-role", Some("admin,guest")), false),
         (Operation { methods: [methods[0].clone()].into(), ..exact("/a/b") }, false),
     ] {
         let allows = judged(&[allowing("a", vec![to(operation.clone())])], Some(&request));
@@ -240,18 +237,16 @@ fn rules_about_http_are_closed_where_none_is_seen() {
 #[test]
 fn a_repeated_header_meets_no_allow_rule_and_every_deny_rule() {
     let request = head("GET", "/", "X-Role: guest\r\nx-role: admin\r\nX-Role: admin\r\n");
-    for value in ["guest", "admin", "guest, admin, admin"] {
+    for value in ["guest", "admin", "guest, admin, admin", "guest,admin,admin", "guest; admin"] {
         let rule = || to(header("x-role", Some(value)));
         assert_eq!(judged(&[allowing("a", vec![rule()])], Some(&request)), "no-allow-rule");
         let denied = judged(&[denying("a", vec![rule()])], Some(&request));
         assert_eq!(denied, "cannot-evaluate a spec.deny[0]", "{value}");
     }
-    // What surely does not match decides: another condition of the rule, or another value.
+    // What surely does not match decides.
     let mut both = header("x-role", Some("admin"));
     both.headers.extend(header("x-none", None).headers);
-    for operation in [both, header("x-role", Some("guest, admin"))] {
-        assert_eq!(judged(&[denying("a", vec![to(operation)])], Some(&request)), "allowed");
-    }
+    assert_eq!(judged(&[denying("a", vec![to(both)])], Some(&request)), "allowed");
 }
 
 #[test]

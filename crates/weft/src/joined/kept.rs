@@ -96,7 +96,8 @@ impl Kept {
     }
 
     /// The generation of an instance that starts now: the time in milliseconds, but later than that
-    /// of the last one here, so that a clock that was set back makes no newer instance an older one.
+    /// of the last one here, so that a clock that was set back makes no newer instance an older
+    /// one.
     pub(super) fn next_generation(&self, world: &World) -> u64 {
         let now = generation_by_clock(world);
         let path = self.directory.join("generation");
