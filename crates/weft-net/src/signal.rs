@@ -32,6 +32,9 @@ pub async fn terminated() -> io::Result<Signal> {
 /// The number of the signal that asks a process to end.
 pub const TERMINATE: i32 = libc::SIGTERM;
 
+/// The number of the signal that somebody at a terminal ends a process by.
+pub const INTERRUPT: i32 = libc::SIGINT;
+
 /// Those that somebody who signals a program may mean its command by.
 const FORWARDED: [i32; 7] = [
     libc::SIGHUP,

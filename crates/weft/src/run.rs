@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::sync::Notify;
 use weft_control::api::RegisterRequest;
 use weft_model::Protocol;
 use weft_net::namespace::{
@@ -18,10 +20,10 @@ use weft_net::namespace::{
 };
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach};
-use weft_proxy::{Excluded, Overload, Parts, Proxy, start};
+use weft_proxy::{Excluded, Overload, Parts, Proxy, Running, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both};
-use weft_world::{ListenerOptions, Moment, World};
+use weft_world::{Listener, ListenerOptions, Moment, World};
 
 use self::inside::Inside;
 pub use self::options::Arguments;
@@ -111,28 +113,13 @@ async fn serve(
         overload: overload.clone(),
     }));
     tokio::task::spawn_local(overload::watch(world.clone(), overload));
-    let excluded =
-        Excluded { cidrs: checked.exclude_cidrs.clone(), ports: checked.exclude_ports.clone() };
-    let captured = captured.into_iter().map(|listener| Outbound {
-        listen: Listen::Open(listener),
-        to: OutboundTo::Original(excluded.clone()),
-    });
-    let published = checked.publish.iter().map(|publish| {
-        let endpoint = EndpointSpec::new(publish.application, Reach::Application);
-        let name = format!("published {}", publish.listen);
-        Outbound::fixed(publish.listen, &name, Protocol::Opaque, vec![endpoint])
-    });
-    let outbound = captured.chain(published).collect();
-    let _running = start(&proxy, outbound, vec![tunnels]).context("the proxy cannot start")?;
-    if let Some(address) = checked.metrics {
-        let shown = crate::admin::Shown {
-            registry,
-            configuration: joined.configuration.clone(),
-            needs_own: true,
-        };
-        let address = crate::admin::start(address, shown)?;
-        eprintln!("weft run: metrics at http://{address}/metrics");
-    }
+    let _running = match open(&checked, &proxy, &joined, registry, captured, tunnels) {
+        Ok(running) => running,
+        Err(error) => {
+            joined.leave(&world).await;
+            return Err(error);
+        }
+    };
     let names = dns::Server::new(&world, proxy.clone(), dns::zones(&checked));
     let answering = names.serve(dns_datagrams, dns_listeners);
     if !joined.ready(&world, true, READY_TIMEOUT).await {
@@ -159,6 +146,37 @@ async fn serve(
         () = world.clock.sleep(LINGER) => {}
     }
     ended.context("the command's end was not seen")
+}
+
+/// Opens what the proxy listens at.
+fn open(
+    checked: &Checked,
+    proxy: &Rc<Proxy>,
+    joined: &Joined,
+    registry: Arc<Registry>,
+    captured: Vec<Box<dyn Listener>>,
+    tunnels: Inbound,
+) -> anyhow::Result<Running> {
+    let excluded =
+        Excluded { cidrs: checked.exclude_cidrs.clone(), ports: checked.exclude_ports.clone() };
+    let captured = captured.into_iter().map(|listener| Outbound {
+        listen: Listen::Open(listener),
+        to: OutboundTo::Original(excluded.clone()),
+    });
+    let published = checked.publish.iter().map(|publish| {
+        let endpoint = EndpointSpec::new(publish.application, Reach::Application);
+        let name = format!("published {}", publish.listen);
+        Outbound::fixed(publish.listen, &name, Protocol::Opaque, vec![endpoint])
+    });
+    let outbound = captured.chain(published).collect();
+    let running = start(proxy, outbound, vec![tunnels]).context("the proxy cannot start")?;
+    if let Some(address) = checked.metrics {
+        let configuration = joined.configuration.clone();
+        let shown = crate::admin::Shown { registry, configuration, needs_own: true };
+        let address = crate::admin::start(address, shown)?;
+        eprintln!("weft run: metrics at http://{address}/metrics");
+    }
+    Ok(running)
 }
 
 /// What is registered, and the listener for tunnels to it.
@@ -202,10 +220,9 @@ async fn to_its_end(
     joined: &Joined,
     proxy: &Proxy,
 ) -> std::io::Result<Exit> {
+    let is_told = Notify::new();
     let draining = async {
-        if weft_net::terminated().await.is_err() {
-            return std::future::pending().await;
-        }
+        is_told.notified().await;
         // Peers are told in answers; that the control plane tells them too is waited for by nobody.
         let telling = async {
             joined.drain(world).await;
@@ -225,17 +242,22 @@ async fn to_its_end(
         let until = held.unwrap_or_else(|| world.clock.now());
         tokio::select! {
             biased;
-            next = command.next() => match next? {
-                Next::Ended(exit) => return Ok(exit),
-                // Many programs end at once, with answers half given.
-                Next::Signal(weft_net::TERMINATE) if !was_held && !is_drained => {
-                    (held, was_held) = (Some(world.clock.now() + HELD_MAX), true);
+            next = command.next() => {
+                let signal = match next? {
+                    Next::Ended(exit) => return Ok(exit),
+                    Next::Signal(signal) => signal,
+                };
+                if [weft_net::TERMINATE, weft_net::INTERRUPT].contains(&signal) {
+                    is_told.notify_one();
                 }
-                Next::Signal(signal) => {
+                if signal == weft_net::TERMINATE && !was_held && !is_drained {
+                    // Many programs end at once, with answers half given.
+                    (held, was_held) = (Some(world.clock.now() + HELD_MAX), true);
+                } else {
                     held = held.filter(|_| signal != weft_net::TERMINATE);
                     command.signal(signal)?;
                 }
-            },
+            }
             () = &mut draining, if !is_drained => {
                 is_drained = true;
                 if held.take().is_some() {

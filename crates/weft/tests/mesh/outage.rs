@@ -13,6 +13,9 @@ const OUTAGE: Duration = Duration::from_secs(60);
 /// Requests a second. There are few, since other tests run beside this one.
 const RATE: u32 = 50;
 
+/// The longest time that an endpoint is left out.
+const LEFT_OUT: Duration = Duration::from_secs(300);
+
 /// How a proxy is ended.
 #[derive(Clone, Copy, Debug)]
 enum End {
@@ -39,7 +42,9 @@ fn restart_replica(caller: &Proxy, name: &str, proxy: &mut Proxy, end: End) {
     assert_eq!(alone.failed, 0, "{name}, {end:?}: {}", load.tally().failures.join("\n"));
     proxy.start_again();
     let before = load.tally();
-    wait_until(&format!("{name}, {end:?}, answers again"), || {
+    // Five requests that were under way when it ended are five failures in a row, for which it is
+    // left out for a while, and for longer the next time.
+    wait_within(LEFT_OUT, &format!("{name}, {end:?}, answers again"), || {
         load.tally().since(&before).by(name) > 0
     });
     load.end_whole();

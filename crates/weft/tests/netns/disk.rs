@@ -97,6 +97,10 @@ impl Disk {
              spec: {{ selector: {{ app: {name} }}, ports: [{{ port: 80 }}] }}\n",
             ".".repeat(bytes)
         );
+        self.apply_text(lab, &text)
+    }
+
+    fn apply_text(&self, lab: &Lab, text: &str) -> Result<(), String> {
         let file = lab.file("applied.yaml", text);
         let output = self.admin(lab, &["apply", "-f", file.to_str().expect("the path is ours")]);
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -126,6 +130,15 @@ fn caller(lab: &Lab, disk: &Disk, name: &str, data: &Path) -> String {
     let path = lab.file(&format!("{name}.yaml"), config);
     path.to_str().expect("the path is ours").to_owned()
 }
+
+/// Something for the proxy to follow.
+const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: cart, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: cart, port: 80 }]
+  rules: [{ backendRefs: [{ name: cart, port: 80 }] }]
+";
 
 #[test]
 fn a_control_plane_on_a_full_disk_refuses_changes_loses_none_and_goes_on() {
@@ -232,6 +245,8 @@ fn a_proxy_whose_disk_is_full_serves_on_and_keeps_all_once_there_is_room() {
     let config = caller(&lab, &disk, "web", &data);
     let proxy = own.start(&lab, "web-1", &["proxy", "--config", &config]);
     proxy.wait_for("weft proxy: ready");
+    // Said by another thread.
+    proxy.wait_for("weft: what is known of the mesh is not kept on disk");
     let log = proxy.log();
     for (what, file) in
         [("the certificate", "identity.pem"), ("what is known of the mesh", "mesh.state")]
@@ -242,12 +257,12 @@ fn a_proxy_whose_disk_is_full_serves_on_and_keeps_all_once_there_is_room() {
         assert!(line.ends_with("make room on its disk"), "{line}");
     }
     // It follows changes all the same, and says it once.
-    disk.apply(&lab, "more", 10).expect("there is room");
-    let of_all = || {
-        let status = disk.admin(&lab, &["get", "services"]);
-        String::from_utf8_lossy(&status.stdout).matches(" 1/1 ").count()
+    disk.apply_text(&lab, ROUTE).expect("there is room");
+    let is_in_force = || {
+        let routes = disk.admin(&lab, &["get", "httproutes"]);
+        String::from_utf8_lossy(&routes.stdout).contains(" 1/1 ")
     };
-    wait_until("the proxy follows", || of_all() > 0);
+    wait_until("the proxy follows", is_in_force);
     assert_eq!(lines(&proxy.log(), &["is not kept on disk"]).len(), 2, "{}", proxy.log());
 
     own.empty();
