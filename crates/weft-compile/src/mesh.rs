@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weft_crd as crd;
-use weft_model::{Cidr, DnsZone, MeshSettings, MtlsMode, OutboundPolicy, UnguardedPolicy};
+use weft_model::{Cidr, DnsZone, MeshSettings, OutboundPolicy, UnguardedPolicy};
 use weft_wire::{Object, ObjectKey};
 
 use crate::compiler::Output;
@@ -25,29 +25,14 @@ pub(crate) fn created(metadata: &crd::Metadata) -> i64 {
     metadata.creation_timestamp.map_or(i64::MAX, |timestamp| timestamp.unix())
 }
 
-/// Which traffic ports take where nothing else says so. Without a Mesh: the safe choice.
-pub(crate) fn mtls(mesh: Option<&crd::Mesh>) -> MtlsMode {
-    match mesh.map(|mesh| mesh.mtls) {
-        Some(crd::MtlsMode::Strict) | None => MtlsMode::Strict,
-        Some(crd::MtlsMode::Permissive) => MtlsMode::Permissive,
-    }
-}
-
 pub(crate) fn compile(reader: &Reader<'_>) -> Output {
     let object = in_force(reader).and_then(|mesh| settings(mesh).ok());
     Output { object: object.map(|mesh| Object::Mesh(Arc::new(mesh))), status: None }
 }
 
 fn settings(mesh: &crd::Mesh) -> Result<MeshSettings, String> {
-    let crd::Mesh {
-        metadata: _,
-        trust_domain,
-        address_range,
-        dns_zone,
-        mtls: _,
-        outbound,
-        unguarded,
-    } = mesh;
+    let crd::Mesh { metadata: _, trust_domain, address_range, dns_zone, outbound, unguarded } =
+        mesh;
     let crd::AddressRange { v4, v6 } = address_range;
     let block = |cidr: &crd::Cidr| Cidr::new(cidr.first(), cidr.prefix());
     let text = |error: &dyn ToString| error.to_string();

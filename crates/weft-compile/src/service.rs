@@ -4,20 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_crd as crd;
-use weft_model::{Address, ObjectName, Port, Protocol, Service, ServicePort};
+use weft_model::{Address, MtlsMode, ObjectName, Port, Protocol, Service, ServicePort};
 use weft_wire::{Object, ObjectKey};
 
+use crate::backend_policy;
 use crate::compiler::Output;
 use crate::findings::Findings;
 use crate::reader::Reader;
 use crate::snapshot::Assignment;
 use crate::status::Condition;
-use crate::{backend_policy, mesh};
 
 pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let Some((object, service)) = reader.service(name) else { return Output::default() };
     let mut findings = Findings::new(object);
-    let mtls = mesh::mtls(mesh::in_force(reader));
     let vips = vips(reader, name, service, &mut findings);
     let mut ports = BTreeMap::new();
     for (index, port) in service.ports.iter().enumerate() {
@@ -27,7 +26,8 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
             continue;
         }
         let protocol = protocol(reader, name, port);
-        ports.insert(to_port(port.port), ServicePort { name: port.name.clone(), protocol, mtls });
+        let (name, mtls) = (port.name.clone(), MtlsMode::Strict);
+        ports.insert(to_port(port.port), ServicePort { name, protocol, mtls });
     }
     let traffic = backend_policy::merged(reader, name);
     let compiled = Service { name: name.clone(), vips, ports, traffic };

@@ -18,15 +18,10 @@ use crate::service::{declared, protocol, to_port};
 use crate::snapshot::Assignment;
 use crate::status::Condition;
 
-/// Where a proxy takes tunnels for ports that also take plaintext: on such a port itself, a client
-/// in plaintext may be waiting for the server to speak first.
-const TUNNEL_PORT: u16 = 15008;
-
 pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let Some((object, workload)) = reader.workload(name) else { return Output::default() };
     let mut findings = Findings::new(object);
     let mesh = mesh::in_force(reader);
-    let mtls = mesh::mtls(mesh);
     let identity = mesh.and_then(|mesh| {
         let account = ObjectName::new(name.namespace(), &workload.service_account).ok()?;
         Some(SpiffeId::new(mesh.trust_domain.parse().ok()?, account))
@@ -54,8 +49,8 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         }
         services.insert(service_name, leads_to);
     }
-    let ports = ports.with_mode(mtls);
-    let tunnel = tunnel(workload, &ports);
+    let ports = ports.settled();
+    let tunnel = tunnel(workload);
     let addresses = addresses(reader, name, workload, &tunnel, &mut findings);
     let compiled = Workload {
         name: name.clone(),
@@ -67,7 +62,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         health: reader.health(name),
         tunnel,
         ports,
-        mtls,
+        mtls: MtlsMode::Strict,
         services,
     };
     let conditions = vec![Condition::accepted(true, "Accepted")];
@@ -120,14 +115,12 @@ fn to_locality(locality: &crd::Locality) -> Option<Locality> {
     Locality::new(region, zone.as_deref()).ok()
 }
 
-fn tunnel(workload: &crd::Workload, ports: &BTreeMap<Port, WorkloadPort>) -> Tunnel {
+fn tunnel(workload: &crd::Workload) -> Tunnel {
     if let (Some(port), Some(address)) = (workload.tunnel_port, workload.addresses.first()) {
         return Tunnel::One(SocketAddr::new(*address, port.get()));
     }
-    let tunnel_port = Port::new(TUNNEL_PORT).expect("it is not 0");
-    let is_permissive = |port: &&WorkloadPort| port.mtls == MtlsMode::Permissive;
-    let permissive = ports.iter().filter(|(_, port)| is_permissive(port));
-    Tunnel::PerPort { elsewhere: permissive.map(|(port, _)| (*port, tunnel_port)).collect() }
+    // No port takes plaintext, so each can take tunnels itself.
+    Tunnel::PerPort { elsewhere: BTreeMap::new() }
 }
 
 /// What is spoken on the ports of a workload, as it and its Services declare it.
@@ -168,8 +161,9 @@ impl Ports {
         self.own.insert(port, Protocol::Detect);
     }
 
-    fn with_mode(self, mtls: MtlsMode) -> BTreeMap<Port, WorkloadPort> {
-        let with_mode = |(port, protocol)| (port, WorkloadPort { protocol, mtls });
-        self.spoken.into_iter().map(with_mode).collect()
+    fn settled(self) -> BTreeMap<Port, WorkloadPort> {
+        let mtls = MtlsMode::Strict;
+        let settled = |(port, protocol)| (port, WorkloadPort { protocol, mtls });
+        self.spoken.into_iter().map(settled).collect()
     }
 }

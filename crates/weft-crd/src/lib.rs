@@ -63,7 +63,7 @@ pub use http_route::{
 };
 pub use identity::{ServiceAccount, SpiffeId};
 pub use kind::{Key, Kind};
-pub use mesh::{AddressRange, Mesh, MtlsMode, OutboundPolicy, UnguardedPolicy};
+pub use mesh::{AddressRange, Mesh, OutboundPolicy, UnguardedPolicy};
 pub use metadata::Metadata;
 pub use node::{Entry, Key as NodeKey, Node, Span, Value};
 pub use object::{Object, Options, Platform};

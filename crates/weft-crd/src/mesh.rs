@@ -1,7 +1,8 @@
 //! `weft.dev/v1alpha1` Mesh: what holds for the whole mesh.
 //!
-//! Deliberately absent: the certificate authority's and the telemetry's settings, refused by name
-//! until they are built; that there is only one Mesh, which takes more than one object to see.
+//! Deliberately absent: the certificate authority's and the telemetry's settings and servers that
+//! take plaintext, refused by name until they are built; that there is only one Mesh, which takes
+//! more than one object to see.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,8 +23,6 @@ pub struct Mesh {
     /// The end of a Service's full name, `cart.shop.svc.ZONE`. Default: `cluster.local`, since that
     /// is what programs written for Kubernetes expect.
     pub dns_zone: String,
-    /// Which traffic workloads take. Default: `Strict`, the safe one.
-    pub mtls: MtlsMode,
     /// What may leave the mesh. Default: `any`, so that joining breaks no program.
     pub outbound: OutboundPolicy,
     /// Who may call what no allow rule guards. Default: `AllowMesh`, so that joining breaks no
@@ -46,15 +45,6 @@ impl AddressRange {
         v4: Cidr::known(IpAddr::V4(Ipv4Addr::new(240, 119, 0, 0)), 16),
         v6: Cidr::known(IpAddr::V6(Ipv6Addr::new(0xfd77, 0x6566, 0x7400, 0, 0, 0, 0, 0)), 64),
     };
-}
-
-/// Which traffic workloads take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MtlsMode {
-    /// Only through mutual TLS.
-    Strict,
-    /// Plaintext too, from and to those without identity.
-    Permissive,
 }
 
 /// What may leave the mesh.
@@ -91,19 +81,15 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<Mesh> {
     let dns_zone = object.or("dnsZone", "cluster.local".to_owned(), |at| {
         at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned()))
     });
-    let defaults = Defaults {
-        mtls: MtlsMode::Strict,
-        outbound: OutboundPolicy::Any,
-        unguarded: UnguardedPolicy::AllowMesh,
-    };
+    let defaults =
+        Defaults { outbound: OutboundPolicy::Any, unguarded: UnguardedPolicy::AllowMesh };
     let defaults = object.or("defaults", defaults, |at| read_defaults(at, defaults));
-    let Defaults { mtls, outbound, unguarded } = defaults?;
+    let Defaults { outbound, unguarded } = defaults?;
     Some(Mesh {
         metadata: header.metadata?,
         trust_domain: trust_domain?,
         address_range: address_range?,
         dns_zone: dns_zone?,
-        mtls,
         outbound,
         unguarded,
     })
@@ -111,16 +97,13 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<Mesh> {
 
 #[derive(Clone, Copy)]
 struct Defaults {
-    mtls: MtlsMode,
     outbound: OutboundPolicy,
     unguarded: UnguardedPolicy,
 }
 
 fn read_defaults(at: &At<'_>, defaults: Defaults) -> Option<Defaults> {
     let object = at.object(fields(&["mtls", "outbound", "authorization"]))?;
-    let mtls = object.or("mtls", defaults.mtls, |at| {
-        at.choice(&[("Strict", MtlsMode::Strict), ("Permissive", MtlsMode::Permissive)], &[])
-    });
+    let mtls = object.or("mtls", (), read_mtls);
     let outbound = object.or("outbound", defaults.outbound, |at| {
         at.choice(&[("any", OutboundPolicy::Any), ("registered", OutboundPolicy::Registered)], &[])
     });
@@ -130,7 +113,19 @@ fn read_defaults(at: &At<'_>, defaults: Defaults) -> Option<Defaults> {
             &[],
         )
     });
-    Some(Defaults { mtls: mtls?, outbound: outbound?, unguarded: unguarded? })
+    mtls?;
+    Some(Defaults { outbound: outbound?, unguarded: unguarded? })
+}
+
+/// Servers take nothing but mutual TLS, so a Mesh that promises more to their clients is refused.
+fn read_mtls(at: &At<'_>) -> Option<()> {
+    if at.text()? == "Permissive" {
+        return at.error_help(
+            "\"Permissive\" is not supported yet by this version",
+            "only `Strict` is, which holds without being written too: servers refuse plaintext",
+        );
+    }
+    at.choice(&[("Strict", ())], &[])
 }
 
 fn read_address_range(at: &At<'_>) -> Option<AddressRange> {

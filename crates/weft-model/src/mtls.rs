@@ -1,4 +1,6 @@
 //! Whether plaintext is let through.
+//!
+//! Servers only have `Strict`, and so no control plane says anything else.
 
 /// Which traffic a port takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -26,8 +26,8 @@ fn resource(which: u8, name: u8, content: u8) -> String {
     match which {
         0 => {
             let spec = format!(
-                "spec: {{ trustDomain: t{a}, defaults: {{ mtls: {} }} }}\n",
-                ["Strict", "Permissive", "Strict",][usize::from(b)]
+                "spec: {{ trustDomain: t{a}, defaults: {{ authorization: {} }} }}\n",
+                ["AllowMesh", "Deny", "AllowMesh"][usize::from(b)]
             );
             head(weft, "Mesh", &format!("m{name}"), &created) + &spec
         }

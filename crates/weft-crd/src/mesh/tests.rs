@@ -20,7 +20,6 @@ fn defaults() {
     assert_eq!(mesh.trust_domain, "weft.local");
     assert_eq!(mesh.address_range, AddressRange::DEFAULT);
     assert_eq!(mesh.dns_zone, "cluster.local");
-    assert_eq!(mesh.mtls, MtlsMode::Strict);
     assert_eq!(mesh.outbound, OutboundPolicy::Any);
     assert_eq!(mesh.unguarded, UnguardedPolicy::AllowMesh);
     // What is known at build time would also be accepted if it were written.
@@ -36,12 +35,11 @@ fn a_whole_one() {
   trustDomain: shop.example
   addressRange: { v4: 10.96.0.0/16, v6: 'fd00:10::/64' }
   dnsZone: mesh.example
-  defaults: { mtls: Permissive, outbound: registered, authorization: Deny }",
+  defaults: { mtls: Strict, outbound: registered, authorization: Deny }",
     );
     assert_eq!(mesh.address_range.v4.to_string(), "10.96.0.0/16");
     assert_eq!(mesh.address_range.v6.to_string(), "fd00:10::/64");
     assert_eq!(mesh.dns_zone, "mesh.example");
-    assert_eq!(mesh.mtls, MtlsMode::Permissive);
     assert_eq!(mesh.outbound, OutboundPolicy::Registered);
     assert_eq!(mesh.unguarded, UnguardedPolicy::Deny);
 }
@@ -81,6 +79,10 @@ fn what_is_wrong() {
                 ],
             ),
             (
+                "{trustDomain: a, defaults: {mtls: Permissive}}",
+                &["error: spec.defaults.mtls: \"Permissive\" is not supported yet by this version"],
+            ),
+            (
                 "{trustDomain: a, defaults: {mtls: strict, outbound: none}}",
                 &[
                     "error: spec.defaults.mtls: \"strict\" is not known here",
@@ -99,4 +101,12 @@ fn it_is_in_no_namespace() {
         parsed(yaml).findings[0].to_string(),
         "metadata.namespace: a Mesh is in no namespace"
     );
+}
+
+#[test]
+fn what_servers_would_not_honour_says_what_can_be_written() {
+    let yaml = format!("{HEAD}\nspec: {{trustDomain: a, defaults: {{mtls: Permissive}}}}");
+    let text = parsed(&yaml).render();
+    assert!(text.contains("\"Permissive\" is not supported yet by this version"), "{text}");
+    assert!(text.contains("only `Strict` is, which holds without being written too"), "{text}");
 }
