@@ -89,7 +89,12 @@ pub enum AuthorityError {
     #[error("peers that trust the root would refuse what the intermediate signs: {0}")]
     Chain(String),
     /// What is in the files of an authority cannot be used.
-    #[error("{}, {}: {source} (a damaged file is restored from a backup)", root.display(), other.display())]
+    #[error(
+        "{}, {}: {source} (if they were given: put others there, as docs/certificates.md says; if \
+         one is damaged: restore it from a backup)",
+        root.display(),
+        other.display()
+    )]
     Content {
         /// The file with the root's certificate.
         root: PathBuf,

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+#[path = "control/given.rs"]
+mod given;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

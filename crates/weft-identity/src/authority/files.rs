@@ -120,8 +120,9 @@ impl AuthorityFiles {
         let root = match key_pem {
             Some(pem) => {
                 let what = check::ROOT;
-                let key = PrivateKey::from_pem(pem)
-                    .map_err(|reason| AuthorityError::Key { what, reason })?;
+                let key = PrivateKey::from_pem(pem).map_err(|reason| {
+                    self.wrong(&self.root_key, AuthorityError::Key { what, reason })
+                })?;
                 Root::with_key(trust_domain.clone(), key, now)?
             }
             None => {
@@ -140,7 +141,8 @@ impl AuthorityFiles {
         root: &Root,
         now: UnixTime,
     ) -> Result<Authority, AuthorityError> {
-        let authority = root.authority(now)?;
+        // A given root may not allow what is to be below it.
+        let authority = root.authority(now).map_err(|error| self.wrong(&self.root_key, error))?;
         let (chain, key) = (authority.chain_pem(), authority.key_pem());
         let mut both = Zeroizing::new(String::with_capacity(chain.len() + key.len()));
         both.push_str(&chain);
