@@ -4,6 +4,8 @@
 
 #[path = "control/given.rs"]
 mod given;
+#[path = "control/watch.rs"]
+mod watch;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
