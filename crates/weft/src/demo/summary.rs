@@ -131,3 +131,80 @@ impl Summary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run of ten requests in which all was in order.
+    fn good() -> Summary {
+        let counts = |served| Counts { served, proved: served, failed: 0 };
+        Summary {
+            requests: 10,
+            failures: 0,
+            p50: Duration::from_millis(2),
+            p99: Duration::from_millis(9),
+            versions: BTreeMap::from([("v1".to_owned(), 10)]),
+            proxies: 3,
+            // One was asked again by a retry.
+            services: vec![("cart", counts(11)), ("motto", counts(10))],
+        }
+    }
+
+    fn refused(summary: &Summary) -> String {
+        summary.check().unwrap_err().to_string()
+    }
+
+    fn is_proved(summary: &Summary) -> bool {
+        let shown: serde_json::Value =
+            serde_json::from_str(&summary.text(Output::Json)).expect("it is JSON");
+        shown["mutual_tls"].as_bool().expect("it is said")
+    }
+
+    #[test]
+    fn a_run_in_order_is_good() {
+        let summary = good();
+        summary.check().unwrap();
+        assert!(is_proved(&summary));
+        let text = summary.text(Output::Text);
+        assert!(text.starts_with("10 requests, 0 failed\n"), "{text}");
+        let end = "\n21 of 21 served requests proved their caller by mutual TLS";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn a_hop_without_mutual_tls_is_a_failure() {
+        let mut summary = good();
+        summary.services[0].1.proved = 10;
+        let error = "10 of 11 requests to cart are known to have come over mutual TLS";
+        assert_eq!(refused(&summary), error);
+        assert!(!is_proved(&summary));
+        let text = summary.text(Output::Text);
+        assert!(text.ends_with("\n20 of 21 served requests proved their caller by mutual TLS"));
+
+        // Answers that came from somewhere else than through the Service's proxies.
+        let mut summary = good();
+        summary.services[1].1 = Counts { served: 4, proved: 4, failed: 0 };
+        let error = "4 of 10 requests to motto are known to have come over mutual TLS";
+        assert_eq!(refused(&summary), error);
+        assert!(!is_proved(&summary));
+    }
+
+    #[test]
+    fn a_failed_request_is_a_failure() {
+        let summary = Summary { failures: 1, ..good() };
+        assert_eq!(refused(&summary), "1 of 10 requests failed");
+        let text = summary.text(Output::Text);
+        assert!(text.starts_with("10 requests, 1 failed\n"), "{text}");
+    }
+
+    #[test]
+    fn no_request_at_all_is_a_failure() {
+        let none = |(name, _): (&'static str, Counts)| (name, Counts::default());
+        let services = good().services.into_iter().map(none).collect();
+        let summary = Summary { requests: 0, versions: BTreeMap::new(), services, ..good() };
+        assert_eq!(refused(&summary), "no request was sent");
+        let text = summary.text(Output::Text);
+        assert!(text.contains("\nthe cart was not seen\n"), "{text}");
+    }
+}
