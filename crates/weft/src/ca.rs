@@ -14,7 +14,8 @@ use weft_identity::{Authority, AuthorityError, AuthorityFiles};
 use weft_model::TrustDomain;
 use weft_world::{Moment, UnixTime, World};
 
-use crate::resources::{Access, block_on};
+use crate::access::Access;
+use crate::resources::block_on;
 
 /// The pause between two looks at a rotation.
 const LOOK: Duration = Duration::from_millis(500);

@@ -30,7 +30,8 @@ use self::ask::{Host, Url};
 use self::mesh::{Known, Mesh};
 use self::print::Question;
 use self::report::{By, Report};
-use crate::resources::{Access, block_on, sources};
+use crate::access::Access;
+use crate::resources::{block_on, sources};
 
 /// The arguments of `weft explain`.
 #[derive(clap::Args)]

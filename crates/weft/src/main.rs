@@ -3,6 +3,7 @@
 //! Deliberately absent: a copy of any rule. Commands read what users write, wire the crates
 //! together, and print.
 
+mod access;
 mod admin;
 mod ca;
 mod control;

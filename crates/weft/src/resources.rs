@@ -7,22 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
-use weft_control::Client;
 use weft_control::api::{
     Action, ApplyRequest, ConditionStatus, Enforced, ListResponse, ObjectKey, RefusingProxy,
     ResourceStatus, SourceFile, StoredObject, TokenRequest, WatchEvent,
 };
 use weft_crd::Finding;
-use weft_identity::AdminCredential;
 use weft_world::UnixTime;
 
-/// How a command reaches the control plane, and as whom.
-#[derive(clap::Args)]
-pub struct Access {
-    /// The file with the admin credential, which also says where the control plane is.
-    #[arg(long, env = "WEFT_CREDENTIAL", value_name = "FILE", default_value = "weft-data/admin")]
-    credential: PathBuf,
-}
+use crate::access::Access;
 
 /// The arguments of `weft apply`.
 #[derive(clap::Args)]
@@ -101,18 +93,6 @@ enum Output {
     Yaml,
     /// The answer of the control plane.
     Json,
-}
-
-impl Access {
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        let world = weft_net::world();
-        let credential =
-            AdminCredential::read(&*world.files, &self.credential).with_context(|| {
-                "no access to the control plane: name the credential that `weft control` wrote by \
-             --credential or WEFT_CREDENTIAL"
-            })?;
-        Ok(Client::new(world, credential))
-    }
 }
 
 /// Runs `future` to its end on this thread.

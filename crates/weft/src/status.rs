@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use weft_control::api::{ProxyStatus, RefusedObject, StatusResponse};
 
-use crate::resources::{Access, aligned, block_on, rounded};
+use crate::access::Access;
+use crate::resources::{aligned, block_on, rounded};
 
 /// The arguments of `weft status`.
 #[derive(clap::Args)]

@@ -199,6 +199,9 @@ fn without_the_credential_nothing_is_told_or_changed() {
     credential.write(&*files, &forged).unwrap();
     let error = refused(weft(&forged, &["get"]));
     assert!(error.contains("not one of this control plane's"), "{error}");
+    let file = directory.file("shop.yaml", SERVICE);
+    let error = refused(weft(&forged, &["apply", "-f", file.to_str().unwrap()]));
+    assert!(error.contains("not one of this control plane's"), "{error}");
 
     // No proof at all, by a client that is not ours.
     let url = format!("https://{}/api/v1/objects", control.address);

@@ -78,9 +78,14 @@ impl Lab {
     /// A command that the ordinary user runs on the host, in the own directory, with the host's
     /// name server being 127.0.0.53, which is asked instead of any real one.
     pub fn user(&self, program: &str) -> Command {
+        self.run_by(USER, USER, program)
+    }
+
+    /// The same for somebody else of this group.
+    pub fn run_by(&self, user: &str, group: &str, program: &str) -> Command {
         let mut command = self.host.command("sh");
         let script = "mount --bind resolv.conf /etc/resolv.conf && exec \"$@\"";
-        command.args(["-c", script, "sh", "setpriv", "--reuid", USER, "--regid", USER]);
+        command.args(["-c", script, "sh", "setpriv", "--reuid", user, "--regid", group]);
         command.args(["--clear-groups", "--", program]);
         command.current_dir(&self.directory).env_clear().env("PATH", PATH).env("LC_ALL", "C");
         command.env("HOME", &self.directory).env("WEFT_CREDENTIAL", "control/admin");

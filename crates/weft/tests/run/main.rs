@@ -16,3 +16,4 @@ mod redis;
 mod rights;
 mod rolling;
 mod signals;
+mod users;
