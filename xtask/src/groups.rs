@@ -122,7 +122,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "run",
-        shows: "unchanged programs, as an ordinary user, each in a network of its own",
+        shows: "unchanged programs, as an ordinary user and as root, each in a network of its own",
         budget: Duration::from_secs(300),
         packages: &[
             "bsdutils",

@@ -1,4 +1,5 @@
-//! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary user.
+//! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary user
+//! and as root.
 //!
 //! Needs root, who makes a host for each test and becomes that user there, and the programs that
 //! `cargo xtask test` installs. Nothing is sent beyond loopback and the hosts made here.

@@ -43,7 +43,7 @@ for name in sys.argv[2:]:
 "#;
 
 /// All ways to write the name of a Service, from within its namespace.
-const NAMES: [&str; 4] = ["cart", "cart.shop", "cart.shop.svc", "cart.shop.svc.cluster.local"];
+pub const NAMES: [&str; 4] = ["cart", "cart.shop", "cart.shop.svc", "cart.shop.svc.cluster.local"];
 
 fn cart(lab: &Lab) -> Running {
     lab.file("hello", "hello\n");

@@ -1,10 +1,11 @@
-//! Who runs it: nobody else in the place of the one who runs the control plane.
+//! Who runs it: root too, and nobody in the place of the one who runs the control plane.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
-use crate::lab::{Lab, must, output};
+use crate::lab::{Lab, USER, descendants, lines, must, output};
+use crate::names::NAMES;
 
 const SERVICE: &str = "
 apiVersion: v1
@@ -62,4 +63,47 @@ fn another_user_can_neither_read_the_credential_nor_apply() {
     assert_eq!(must(lab.user("./weft").args(["get", "services"])), "no objects\n");
     must(lab.user("./weft").args(["apply", "-f"]).arg(&file));
     assert!(must(lab.user("./weft").args(["get", "services"])).contains("mine"));
+}
+
+#[test]
+fn root_runs_programs_in_networks_of_their_own_too() {
+    let lab = Lab::new();
+    lab.file("hello", "hello\n");
+    let root = |account: &str, options: &[&str]| {
+        let arguments = lab.arguments(account, options);
+        let mut command = lab.run_by("root", "root", &arguments[0]);
+        command.args(&arguments[1..]);
+        command
+    };
+    let mut command = root("cart", &["--service", "cart", "--port", "80:8000/http"]);
+    command.args(["python3", "-u", "-m", "http.server", "8000"]);
+    let server = lab.start("cart", command);
+    server.wait_for("Serving HTTP");
+
+    for name in NAMES {
+        let said = must(root("web", &[]).args(["getent", "ahosts", name]));
+        assert!(said.lines().any(|line| line.starts_with("240.119.")), "{said}");
+        let url = format!("http://{name}/hello");
+        assert_eq!(must(root("web", &[]).args(["curl", "-sS", &url])), "hello\n", "{name}");
+    }
+    let log = server.log();
+    let by = ["direction=inbound", "path=/hello", "status=200"];
+    let proved = [&by[..], &["peer=spiffe://weft.local/ns/shop/sa/web"]].concat();
+    assert_eq!(lines(&log, &proved).len(), NAMES.len(), "{log}");
+    assert_eq!(lines(&log, &by).len(), NAMES.len(), "{log}");
+
+    // An ordinary user's programs are in the same mesh.
+    assert_eq!(lab.shell("web", "curl -sS http://cart/hello"), "hello\n");
+    // Its rights are root's own, and need no user namespace; its network is not the host's.
+    let (python, _) =
+        descendants(server.id()).into_iter().find(|(_, name)| name.starts_with("python")).unwrap();
+    let namespace =
+        |process: u32, kind: &str| fs::read_link(format!("/proc/{process}/ns/{kind}")).unwrap();
+    let own = std::process::id();
+    assert_eq!(fs::metadata(format!("/proc/{python}")).unwrap().uid(), 0);
+    assert_eq!(namespace(python, "user"), namespace(own, "user"));
+    let host = must(lab.host.command("readlink").arg("/proc/self/ns/net"));
+    assert_ne!(namespace(python, "net").to_string_lossy(), host.trim());
+    let ordinary = lab.shell("web", "id -un; readlink /proc/self/ns/user");
+    assert!(ordinary.starts_with(&format!("{USER}\n")), "{ordinary}");
 }
