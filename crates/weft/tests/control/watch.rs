@@ -46,7 +46,7 @@ impl Watch {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until it has ended; how, what it showed after all that was looked at, and what it said.
+    /// Waits until it has ended; how, what it showed that nobody looked at, and what it said.
     fn end(mut self) -> (ExitStatus, Vec<String>, String) {
         let mut said = String::new();
         self.errors.read_to_string(&mut said).unwrap();

@@ -55,7 +55,7 @@ fn another_user_can_neither_read_the_credential_nor_apply() {
     let said = must(other("curl").args(call).arg("https://127.0.0.1:15010/api/v1/apply"));
     assert_eq!(said, "401");
 
-    // Where somebody opens the directory, which the next start would refuse, the file is still shut.
+    // Where somebody opens the directory, which no start would accept, the file is still shut.
     fs::set_permissions(&control, fs::Permissions::from_mode(0o755)).unwrap();
     let error = refused(&mut apply());
     assert!(error.contains(credential) && error.contains(remedy), "{error}");
