@@ -531,9 +531,9 @@ fn the_proxies_that_are_connected_are_shown() {
             () = subscriber.run(receiver, &mut quiet) => panic!("it has an end"),
             status = status => {
                 let status = status.unwrap();
-                let row = "shop/cart-1  spiffe://weft.local/ns/shop/sa/cart  7.7";
+                let row = "\nshop/cart-1  spiffe://weft.local/ns/shop/sa/cart  2";
                 assert!(status.starts_with("WORKLOAD     IDENTITY"), "{status}");
-                assert!(status.contains(row), "{status}");
+                assert!(status.contains(row) && status.contains("h          7.7  "), "{status}");
             }
         }
     });
