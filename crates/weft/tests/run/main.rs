@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod addresses;
+#[path = "../python/grpcio.rs"]
+mod grpcio;
 mod http;
 mod lab;
 mod mariadb;
