@@ -1,4 +1,5 @@
-//! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary user.
+//! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary
+//! user. And what README says to try.
 //!
 //! Needs root, who makes a host for each test and becomes that user there, and the programs that
 //! `cargo xtask test` installs. Nothing is sent beyond loopback and the hosts made here.
@@ -14,6 +15,7 @@ mod mariadb;
 mod names;
 mod passing;
 mod postgres;
+mod readme;
 mod redis;
 mod rights;
 mod rolling;
