@@ -134,6 +134,7 @@ pub const GROUPS: &[Group] = &[
             "openssl",
             "postgresql",
             "python3",
+            "python3-venv",
             "redis-server",
             "redis-tools",
             "util-linux",

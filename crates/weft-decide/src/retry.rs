@@ -28,6 +28,8 @@ pub const FREE_RETRIES_MAX: u32 = 3;
 pub enum Outcome {
     /// The server answered with this status.
     Answered(u16),
+    /// The server's own proxy answered with this status, since the server failed before it did.
+    FailedBehind(u16),
     /// It certainly did not reach the application: no connection, or the peer said so.
     Unprocessed,
     /// A connection that had been idle broke before a byte of the answer came.
@@ -48,6 +50,14 @@ impl Outcome {
         match grpc_status {
             Some(grpc::UNAVAILABLE) if status == 200 => Outcome::Answered(503),
             _ => Outcome::Answered(status),
+        }
+    }
+
+    /// The status of the answer, if there is one.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Outcome::Answered(status) | Outcome::FailedBehind(status) => Some(status),
+            Outcome::Unprocessed | Outcome::BrokeWhenReused | Outcome::Unknown => None,
         }
     }
 }
@@ -101,9 +111,9 @@ pub enum Next {
 /// It is sent again without being asked to, [`FREE_RETRIES_MAX`] times at most, if no server can
 /// have processed it, or if it is idempotent and met the end of an idle connection. As `policy`
 /// asks, it is sent again `retries_max` times at most: after the statuses that are listed, whatever
-/// the method, and after failures if it is idempotent. It is never sent again if an earlier part of
-/// it is gone, if a proxy further on did so, if the budget has no room, or if the wait would not
-/// end before the deadline.
+/// the method, and if it is idempotent after failures, those included of which the server's proxy
+/// tells. It is never sent again if an earlier part of it is gone, if a proxy further on did so, if
+/// the budget has no room, or if the wait would not end before the deadline.
 ///
 /// `jitter` is drawn by the caller from `0.0..1.0`, so that this stays a pure function.
 /// Source: GEP-1731 (`attempts` counts retries, 0 means none); full jitter, after the AWS
@@ -115,7 +125,7 @@ pub fn after(policy: Option<&Retry>, tried: &Tried, jitter: f64) -> Next {
     let lists = |status| RetryStatus::new(status).is_ok_and(|status| statuses.contains(&status));
     let asked = Asked {
         retries_max: *retries_max,
-        is_listed: matches!(tried.outcome, Outcome::Answered(status) if lists(status)),
+        is_listed: tried.outcome.status().is_some_and(lists),
         backoff_base: backoff_base.duration(),
         backoff_max: backoff_max.duration(),
     };
@@ -126,7 +136,7 @@ pub fn after(policy: Option<&Retry>, tried: &Tried, jitter: f64) -> Next {
 pub fn next(policy: &RetryPolicy, facts: &Facts, jitter: f64) -> Next {
     let RetryPolicy { retries_max, codes, backoff_base, backoff_max } = policy;
     let Facts { retries, outcome, is_replayable, is_idempotent, left } = *facts;
-    let is_listed = matches!(outcome, Outcome::Answered(status) if codes.contains(&status));
+    let is_listed = outcome.status().is_some_and(|status| codes.contains(&status));
     let (retries_max, backoff_base, backoff_max) = (*retries_max, *backoff_base, *backoff_max);
     let asked = Asked { retries_max, is_listed, backoff_base, backoff_max };
     let (is_marked, has_budget) = (false, true);
@@ -149,12 +159,13 @@ fn decide(asked: &Asked, tried: &Tried, jitter: f64) -> Next {
     debug_assert!((0.0..1.0).contains(&jitter));
     let is_asked_for = match tried.outcome {
         Outcome::Answered(_) => asked.is_listed,
+        Outcome::FailedBehind(_) => asked.is_listed || tried.is_idempotent,
         Outcome::Unprocessed | Outcome::BrokeWhenReused | Outcome::Unknown => tried.is_idempotent,
     };
     let is_free = match tried.outcome {
         Outcome::Unprocessed => true,
         Outcome::BrokeWhenReused => tried.is_idempotent,
-        Outcome::Answered(_) | Outcome::Unknown => false,
+        Outcome::Answered(_) | Outcome::FailedBehind(_) | Outcome::Unknown => false,
     };
     let may_retry = (is_asked_for && tried.retries < asked.retries_max)
         || (is_free && tried.retries < FREE_RETRIES_MAX);

@@ -227,7 +227,7 @@ fn next(
         is_replayable: exchange.is_replayable(),
         is_idempotent: exchange.head.is_idempotent(),
         // Where there is no answer, what stands there is that to an earlier request.
-        is_marked: matches!(outcome, Outcome::Answered(_))
+        is_marked: outcome.status().is_some()
             && exchange.response.fields.values(RETRIED).next().is_some(),
         has_budget: true,
         left: tries.deadline.left(now).map(|bound| bound.left),
@@ -329,7 +329,10 @@ async fn ask(
         attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
     }
     if !tries.is_final && reply != Reply::Upgraded {
-        let outcome = Outcome::of_answer(status, grpc_status);
+        let outcome = match endpoint.says_failed(&exchange.response.fields) {
+            true => Outcome::FailedBehind(status),
+            false => Outcome::of_answer(status, grpc_status),
+        };
         let next = next(proxy, backend, tries, exchange, recording, outcome);
         if let Next::RetryAfter(delay) = next {
             return Ok(Ended::Again(delay));
@@ -379,7 +382,7 @@ async fn fail(
         head
     } else {
         let mut head = ResponseHead::with_status(verdict.status);
-        head.fields.append("Weft-Reason", verdict.reason.as_bytes());
+        head.fields.append(REASON, verdict.reason.as_bytes());
         head
     };
     record.status = head.status;
@@ -404,6 +407,9 @@ async fn answer(proxy: &Proxy, exchange: &mut Exchange<'_>, head: &ResponseHead,
         exchange.end_after_answer();
     }
 }
+
+/// The reason of an answer of Weft's own.
+pub(crate) const REASON: &str = "Weft-Reason";
 
 /// A response of a proxy of the mesh whose application did not see the request.
 pub(crate) const NOT_PROCESSED: &str = "Weft-Not-Processed";

@@ -45,6 +45,7 @@ fn without_a_policy_only_what_is_safe_is_sent_again() {
     assert!(!goes_on(None, post(Outcome::BrokeWhenReused)));
     assert!(!goes_on(None, tried(Outcome::Unknown)));
     assert!(!goes_on(None, tried(Outcome::Answered(503))));
+    assert!(!goes_on(None, tried(Outcome::FailedBehind(502))));
     let thrice = Tried { retries: FREE_RETRIES_MAX, ..tried(Outcome::Unprocessed) };
     assert!(!goes_on(None, thrice));
     assert_eq!(after(None, &tried(Outcome::Unprocessed), 0.9), Next::RetryAfter(Duration::ZERO));
@@ -61,8 +62,12 @@ fn a_policy_is_kept_to() {
     assert!(goes_on(policy, tried(Outcome::Unknown)));
     let post = |outcome| Tried { is_idempotent: false, ..tried(outcome) };
     assert!(!goes_on(policy, post(Outcome::Unknown)));
+    // It is a failure, whoever tells of it.
+    assert!(goes_on(policy, tried(Outcome::FailedBehind(502))));
+    assert!(!goes_on(policy, post(Outcome::FailedBehind(502))));
     // Who lists a status means all methods.
     assert!(goes_on(policy, post(Outcome::Answered(503))));
+    assert!(goes_on(policy, post(Outcome::FailedBehind(503))));
     let never = Retry { retries_max: 0, ..self::policy() };
     assert!(!goes_on(Some(&never), tried(Outcome::Answered(503))));
     assert!(goes_on(Some(&never), tried(Outcome::Unprocessed)));
@@ -111,6 +116,7 @@ fn waits_double_up_to_a_limit_and_end_before_the_deadline() {
 fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         (200..600u16).prop_map(Outcome::Answered),
+        (500..600u16).prop_map(Outcome::FailedBehind),
         Just(Outcome::Answered(503)),
         Just(Outcome::Unprocessed),
         Just(Outcome::BrokeWhenReused),
@@ -168,6 +174,13 @@ proptest! {
             Outcome::BrokeWhenReused => prop_assert!(tried.is_idempotent),
             Outcome::Unknown => {
                 prop_assert!(tried.is_idempotent && tried.retries < retries_max);
+            }
+            Outcome::FailedBehind(status) => {
+                let policy = policy.expect("without one no answer is refused");
+                let mut statuses = policy.statuses.iter();
+                let is_listed = statuses.any(|listed| listed.get() == status);
+                prop_assert!(is_listed || tried.is_idempotent);
+                prop_assert!(tried.retries < retries_max);
             }
             Outcome::Answered(status) => {
                 let policy = policy.expect("without one no answer is refused");

@@ -27,7 +27,7 @@ use crate::exchange::Upstream;
 use crate::h1::Client;
 use crate::h2;
 use crate::live::judge_peer;
-use crate::request::{DRAINING, NOT_PROCESSED};
+use crate::request::{DRAINING, NOT_PROCESSED, REASON};
 use crate::snapshot::{EndpointSpec, Reach, TunnelTarget};
 use crate::time::{APPLICATION_IDLE_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, within};
 use crate::tunnel::{ClientTunnel, refusal};
@@ -264,6 +264,14 @@ impl Endpoint {
             return Err(ProxyError::PeerDraining { workload });
         }
         Err(ProxyError::NotProcessed { workload, reason })
+    }
+
+    /// Whether an answer is its proxy's own, since the application failed before it answered.
+    ///
+    /// Of the application's answers, that proxy has taken out what would say so.
+    pub(crate) fn says_failed(&self, fields: &Fields) -> bool {
+        let is_of_application = |reason: &[u8]| reason.starts_with(b"upstream-");
+        self.is_secured() && fields.values(REASON).any(is_of_application)
     }
 
     /// Whether the one at the other end proved to be of the mesh.

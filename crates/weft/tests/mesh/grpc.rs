@@ -6,29 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::app::{App, Executed};
+use crate::grpcio;
 use crate::lab::{Lab, PortSpec, Proxy, Spec, output, succeeded, wait_until};
-
-/// The Python package that the programs need, and its version.
-const PACKAGE: &str = "grpcio==1.85.1";
-
-/// Python with [`PACKAGE`], which is installed when it is needed for the first time.
-fn python() -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let environment = directory.join(PACKAGE.replace("==", "-"));
-    let python = environment.join("bin/python");
-    let is_complete = environment.join("complete");
-    if is_complete.exists() {
-        return python;
-    }
-    // What was broken off is begun again.
-    let _ = fs::remove_dir_all(&environment);
-    fs::create_dir_all(directory).unwrap();
-    succeeded(output(Command::new("python3").args(["-m", "venv"]).arg(&environment)));
-    let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE];
-    succeeded(output(Command::new(&python).args(arguments)));
-    fs::write(is_complete, "").unwrap();
-    python
-}
 
 /// The server of `python/server.py`. It ends with this value.
 struct Server {
@@ -81,7 +60,7 @@ impl Drop for Server {
 #[test]
 fn grpcio_finds_nothing_changed_declared_or_not() {
     let lab = Lab::new();
-    let python = python();
+    let python = grpcio::environment().join("bin/python");
     let server = Server::start(&lab, &python);
     let application = server.address();
     let port =

@@ -387,7 +387,7 @@ impl Drop for Process {
 }
 
 /// The addresses that `process` says behind `prefix`, once it does.
-fn ready_addresses(process: &Process, prefix: &str) -> Vec<SocketAddr> {
+pub fn ready_addresses(process: &Process, prefix: &str) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     wait_until(&format!("{} says `{prefix}`", process.describe()), || {
         let said = process.said();

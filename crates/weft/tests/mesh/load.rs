@@ -57,6 +57,8 @@ pub struct Tally {
     pub answers: BTreeMap<String, u64>,
     /// How many failed.
     pub failed: u64,
+    /// The numbers of these, from 0. Of [`Kind::Http1`], odd ones are POST.
+    pub failed_numbers: Vec<u32>,
     /// What became of the first ones of these.
     pub failures: Vec<String>,
 }
@@ -226,6 +228,7 @@ impl Caller {
         let wall = self.world.clock.wall();
         let mut tally = self.tally.lock().unwrap();
         tally.failed += 1;
+        tally.failed_numbers.push(number);
         if tally.failures.len() < FAILURES_SHOWN {
             tally.failures.push(format!("{wall} {}-{number} after {took:?}: {why}", self.name));
         }

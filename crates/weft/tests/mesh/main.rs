@@ -7,6 +7,8 @@ mod app;
 mod authorization;
 mod clock;
 mod grpc;
+#[path = "../python/grpcio.rs"]
+mod grpcio;
 mod identity;
 mod killed;
 mod lab;

@@ -17,7 +17,7 @@ const GROUP_ID: u32 = 60;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where programs are.
-const PATH: &str = "/usr/lib/postgresql/17/bin:/usr/lib/postgresql/16/bin:\
+pub const PATH: &str = "/usr/lib/postgresql/17/bin:/usr/lib/postgresql/16/bin:\
                     /usr/lib/postgresql/15/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The address of the host outside of the mesh.
@@ -129,12 +129,9 @@ impl Lab {
         self.start_with_input(name, command)
     }
 
-    fn start_with_input(&self, name: &str, mut command: Command) -> Running {
+    fn start_with_input(&self, name: &str, command: Command) -> Running {
         let [output, errors] = ["out", "err"].map(|kind| self.file(&format!("{name}.{kind}"), ""));
-        let file = |path: &Path| fs::OpenOptions::new().append(true).open(path).unwrap();
-        command.stdout(file(&output)).stderr(file(&errors));
-        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Running { child, output, errors }
+        Running::start(command, output, errors)
     }
 
     /// `weft run` for `account`, to be completed with the command; it serves nothing.
@@ -217,6 +214,15 @@ impl Drop for Host {
 }
 
 impl Running {
+    /// Starts `command` with its output in these files.
+    pub fn start(mut command: Command, output: PathBuf, errors: PathBuf) -> Running {
+        let file =
+            |path: &Path| fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        command.stdout(file(&output)).stderr(file(&errors));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Running { child, output, errors }
+    }
+
     /// Its process.
     pub fn id(&self) -> u32 {
         self.child.id()

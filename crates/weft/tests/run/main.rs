@@ -1,5 +1,7 @@
 //! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary user
 //! and as root.
+//! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary
+//! user. And what README says to try.
 //!
 //! Needs root, who makes a host for each test and becomes that user there, and the programs that
 //! `cargo xtask test` installs. Nothing is sent beyond loopback and the hosts made here.
@@ -7,12 +9,15 @@
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod addresses;
+#[path = "../python/grpcio.rs"]
+mod grpcio;
 mod http;
 mod lab;
 mod mariadb;
 mod names;
 mod passing;
 mod postgres;
+mod readme;
 mod redis;
 mod rights;
 mod rolling;
