@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes what these tests share for no test")]
 
+mod ages;
 mod changes;
 mod codec;
 mod detection;
