@@ -23,7 +23,7 @@ use weft_world::Moment;
 use crate::Proxy;
 use crate::backend::Backend;
 use crate::backend::counts::Place;
-use crate::backend::dialling::{Counted, Dialling, again};
+use crate::backend::dialling::{Counted, DIALLING_MAX, Dialling, Turn, Turns, again};
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::h1::Client;
@@ -44,15 +44,14 @@ const IDLE_MAX: usize = 256;
 /// control plane nobody else would say so.
 const DRAINING_FOR: Duration = Duration::from_secs(5);
 
-/// The most connections that are opened to one endpoint at a time, where they are shared.
-const DIALLING_MAX: usize = 8;
-
 /// One address of a backend.
 pub(crate) struct Endpoint {
     spec: EndpointSpec,
     idle: RefCell<Vec<Idle>>,
     /// Connections that many exchanges share.
     shared: RefCell<Vec<Shared>>,
+    /// Who may open a tunnel, whatever is spoken in it.
+    turns: Turns,
     dialling: Cell<usize>,
     dialled: Notify,
     /// How many wait for a connection that is being opened.
@@ -116,6 +115,7 @@ impl Endpoint {
         let (idle, draining_until, is_ejected) = Default::default();
         let (shared, dialling, dialled) = Default::default();
         let (waiting, failures, failure) = Default::default();
+        let turns = Turns::default();
         let (latency, in_flight) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
         let workload = match &spec.reach {
@@ -127,6 +127,7 @@ impl Endpoint {
             spec,
             idle,
             shared,
+            turns,
             dialling,
             dialled,
             waiting,
@@ -264,7 +265,14 @@ impl Endpoint {
                 backend.connection_freed().await?;
                 continue;
             };
-            let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http1).await?;
+            // A connection that comes back is as good as a new one.
+            let reuse = || self.reuse(proxy, backend, is_idempotent);
+            let permit = match self.turn(proxy, reuse).await? {
+                Turn::Open(permit) => permit,
+                Turn::Instead(idle) => return Ok(idle),
+            };
+            let (timeouts, protocol) = (backend.timeouts(), InnerProtocol::Http1);
+            let dialled = self.open(proxy, timeouts, protocol, permit).await?;
             let mut connected = dialled.map(|s| Box::new(Client::new(s)) as Box<dyn Upstream>);
             connected.place = Some(place);
             return Ok(connected);
@@ -399,6 +407,7 @@ impl Endpoint {
         let is_good = connected.stream.is_reusable() && !connected.is_old(now);
         if is_good && idle.len() < IDLE_MAX {
             idle.push(Idle { connected, since: now });
+            self.turns.gave_back();
         }
     }
 

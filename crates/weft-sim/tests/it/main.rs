@@ -9,6 +9,7 @@ mod detection;
 mod determinism;
 mod draining;
 mod exchanges;
+mod handshakes;
 mod hosts;
 mod idle;
 mod replay;

@@ -1,22 +1,25 @@
 //! New connections to an endpoint.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
 use weft_model::BackendTimeouts;
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::Stream;
 
 use super::{Connected, Endpoint};
 use crate::Proxy;
+use crate::backend::dialling::Turn;
 use crate::error::{ProxyError, StreamError};
 use crate::snapshot::{Reach, TunnelTarget};
 use crate::time::{HANDSHAKE_TIMEOUT, TUNNEL_AGE, within};
 use crate::tunnel::{ClientTunnel, refusal};
 
 impl Endpoint {
-    /// A new connection, through a tunnel where there is one. Nothing of it may be flushed yet.
-    /// `timeouts` are those of its backend.
+    /// A new connection, through a tunnel where there is one, as soon as it is its turn. Nothing of
+    /// it may be flushed yet. `timeouts` are those of its backend.
     ///
     /// # Errors
     /// [`ProxyError`] where none is to be had.
@@ -25,6 +28,38 @@ impl Endpoint {
         proxy: &Proxy,
         timeouts: &BackendTimeouts,
         protocol: InnerProtocol,
+    ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
+        match self.turn(proxy, || None::<Infallible>).await? {
+            Turn::Open(permit) => self.open(proxy, timeouts, protocol, permit).await,
+            Turn::Instead(never) => match never {},
+        }
+    }
+
+    /// Waits until a connection may be opened, or there is something `instead`.
+    ///
+    /// # Errors
+    /// [`ProxyError`] where none is to be had.
+    pub(super) async fn turn<T>(
+        &self,
+        proxy: &Proxy,
+        instead: impl FnMut() -> Option<T>,
+    ) -> Result<Turn<'_, T>, ProxyError> {
+        if !self.is_secured() {
+            return Ok(Turn::Open(None)); // A handshake is what costs.
+        }
+        let (clock, address) = (&*proxy.world.clock, self.spec.address);
+        within(clock, HANDSHAKE_TIMEOUT, self.turns.next(address, instead))
+            .await
+            .ok_or(ProxyError::HandshakeTimeout { address })?
+    }
+
+    /// A new connection, whose turn it is by `permit`.
+    pub(super) async fn open(
+        &self,
+        proxy: &Proxy,
+        timeouts: &BackendTimeouts,
+        protocol: InnerProtocol,
+        permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         let address = self.spec.address;
         let clock = &*proxy.world.clock;
@@ -36,17 +71,25 @@ impl Endpoint {
             Reach::Plain | Reach::Tunnel(_) => &proxy.world.network,
         };
         let limit = timeouts.connect.duration();
-        let socket = within(clock, limit, network.connect(address))
-            .await
-            .ok_or(ProxyError::ConnectTimeout { address, limit })?
-            .map_err(|source| ProxyError::Connect { address, source })?;
-        let Reach::Tunnel(target) = &self.spec.reach else {
-            return Ok(Connected { stream: socket, peer: None, place: None, until: None });
+        let connecting = async {
+            within(clock, limit, network.connect(address))
+                .await
+                .ok_or(ProxyError::ConnectTimeout { address, limit })?
+                .map_err(|source| ProxyError::Connect { address, source })
         };
-        let preface = target.preface(protocol, timeouts);
-        within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, &preface))
-            .await
-            .ok_or(ProxyError::HandshakeTimeout { address })?
+        let Reach::Tunnel(target) = &self.spec.reach else {
+            let stream = connecting.await?;
+            return Ok(Connected { stream, peer: None, place: None, until: None });
+        };
+        let opening = async {
+            let socket = connecting.await?;
+            let preface = target.preface(protocol, timeouts);
+            let opening = self.open_tunnel(proxy, socket, target, &preface, permit);
+            within(clock, HANDSHAKE_TIMEOUT, opening)
+                .await
+                .ok_or(ProxyError::HandshakeTimeout { address })?
+        };
+        opening.await.inspect_err(|error| self.turns.failed(error, address))
     }
 
     async fn open_tunnel(
@@ -55,6 +98,7 @@ impl Endpoint {
         socket: Box<dyn Stream>,
         target: &TunnelTarget,
         preface: &Preface,
+        permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         let address = self.spec.address;
         let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
@@ -65,6 +109,7 @@ impl Endpoint {
             .connect(socket, name.as_deref())
             .await
             .map_err(|source| ProxyError::Handshake { address, source })?;
+        drop(permit); // What follows costs neither side much, and may wait for an application.
         if secured.peer != target.identity {
             let (expected, found) = (Box::new(target.identity.clone()), Box::new(secured.peer));
             return Err(ProxyError::WrongPeer { address, expected, found });
