@@ -12,12 +12,14 @@ mod exchanges;
 mod handshakes;
 mod hosts;
 mod idle;
+mod limits;
 mod replay;
 mod sharing;
 mod shop;
 mod smuggling;
 mod streams;
 mod talk;
+mod traces;
 mod tunnels;
 
 use std::io;
