@@ -171,8 +171,8 @@ pub(crate) async fn detect(
         {
             dialling = None;
             match opened {
-                Ok(Connected { stream, peer, place }) => {
-                    upstream = Some(Connected { stream: Prefixed::new(stream), peer, place });
+                Ok(connected) => {
+                    upstream = Some(connected.map(Prefixed::new));
                     timer.reset(clock.now() + idle);
                 }
                 Err(error @ ProxyError::TunnelRefused { .. }) if spoken.is_none() => {

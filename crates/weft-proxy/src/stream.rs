@@ -49,10 +49,7 @@ pub(crate) async fn serve(
         backend.describe(&mut record);
         let idle = backend.timeouts().stream_idle.duration();
         let connected = match upstream {
-            Some(Connected { stream, peer, place }) => {
-                let stream: Box<dyn Stream> = Box::new(stream);
-                Connected { stream, peer, place }
-            }
+            Some(connected) => connected.map(|stream| Box::new(stream) as Box<dyn Stream>),
             None => dial(proxy, connection.direction, &backend, &mut record).await?,
         };
         Ok((connected, idle))

@@ -1,17 +1,21 @@
 //! Connections that several wait for while they are opened.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 
-use tokio::sync::Notify;
+use tokio::sync::{AcquireError, Notify, Semaphore, SemaphorePermit};
 use weft_identity::HandshakeError;
 
-use crate::error::ProxyError;
+use crate::error::ProxyError::{self, self as E};
+
+/// The most connections that are opened to one endpoint at a time, where they are shared, and the
+/// most tunnels in any case.
+pub(super) const DIALLING_MAX: usize = 8;
 
 /// The same failure as `error`, for somebody else who waited for the same connection to `address`.
 pub(super) fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
-    use ProxyError as E;
     match error {
         E::PeerNotInMesh { workload } => E::PeerNotInMesh { workload: workload.clone() },
         E::ConnectTimeout { address, limit } => {
@@ -67,5 +71,101 @@ impl Drop for Dialling<'_> {
     fn drop(&mut self) {
         drop(self.count.take());
         self.dialled.notify_waiters();
+    }
+}
+
+/// Whose turn it is to open a tunnel to an endpoint.
+///
+/// Those who wait get theirs in the order in which they came.
+pub(super) struct Turns {
+    free: Semaphore,
+    waiting: Cell<usize>,
+    /// Told when a connection comes back, and when one could not be opened.
+    news: Notify,
+    /// How often opening one has failed, and why it did so last.
+    failures: Cell<u64>,
+    failure: RefCell<Option<ProxyError>>,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        let (waiting, news, failures, failure) = Default::default();
+        Turns { free: Semaphore::new(DIALLING_MAX), waiting, news, failures, failure }
+    }
+}
+
+/// What became of waiting for a turn.
+pub(super) enum Turn<'t, T> {
+    /// A tunnel may be opened. It is the next one's turn once this is gone.
+    Open(Option<SemaphorePermit<'t>>),
+    /// There is something that makes another tunnel unnecessary.
+    Instead(T),
+}
+
+impl Turns {
+    /// Waits for a turn to open a tunnel to `address`, or until there is something `instead`.
+    ///
+    /// # Errors
+    /// Why tunnels could not be opened, if so many have failed meanwhile as can be opened at a time:
+    /// were each who waits to find that out in its turn, the last one would wait for as many
+    /// timeouts.
+    pub(super) async fn next<T>(
+        &self,
+        address: SocketAddr,
+        mut instead: impl FnMut() -> Option<T>,
+    ) -> Result<Turn<'_, T>, ProxyError> {
+        if let Ok(permit) = self.free.try_acquire() {
+            return Ok(Turn::Open(Some(permit)));
+        }
+        let hopeless = self.failures.get() + DIALLING_MAX as u64;
+        let _waiting = Counted::new(&self.waiting);
+        let mut permit = pin!(self.free.acquire());
+        loop {
+            tokio::select! {
+                biased;
+                () = self.news.notified() => {}
+                permit = &mut permit => {
+                    let closed = |_: AcquireError| E::Connect {
+                        address,
+                        source: io::Error::other("no tunnel is opened any more"),
+                    };
+                    return permit.map(|permit| Turn::Open(Some(permit))).map_err(closed);
+                }
+            }
+            if let Some(instead) = instead() {
+                return Ok(Turn::Instead(instead));
+            }
+            if self.failures.get() >= hopeless
+                && let Some(failure) = &*self.failure.borrow()
+            {
+                return Err(again(failure, address));
+            }
+        }
+    }
+
+    /// Notes that there may be something instead of a tunnel for one who waits.
+    pub(super) fn gave_back(&self) {
+        if self.waiting.get() > 0 {
+            self.news.notify_one();
+        }
+    }
+
+    /// Notes that a tunnel to `address` could not be opened because of `error`, if it is that.
+    pub(super) fn failed(&self, error: &ProxyError, address: SocketAddr) {
+        // Others say that there was a tunnel, which was not taken.
+        let is_failure = matches!(
+            error,
+            E::Connect { .. }
+                | E::ConnectTimeout { .. }
+                | E::Handshake { .. }
+                | E::HandshakeTimeout { .. }
+                | E::WrongPeer { .. }
+                | E::NoIdentity { .. }
+        );
+        if is_failure {
+            self.failures.set(self.failures.get() + 1);
+            self.failure.replace(Some(again(error, address)));
+            self.news.notify_waiters();
+        }
     }
 }

@@ -1,36 +1,40 @@
 //! One endpoint: the connections to it.
 
+mod attempted;
+mod dial;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use weft_decide::balance::{AtomicEwma, Load};
-use weft_decide::eject::{Change, Ejector, Roster, Seen, Standing, Terms, Ticket};
+use weft_decide::balance::Load;
+use weft_decide::eject::{Ejector, Roster, Standing, Terms};
 use weft_http::{Fields, Known};
 use weft_identity::PeerFacts;
 use weft_model::BackendTimeouts;
-use weft_telemetry::Event;
-use weft_wire::tunnel::{InnerProtocol, Preface};
-use weft_world::{Moment, Stream};
+use weft_wire::tunnel::InnerProtocol;
+use weft_world::Moment;
 
 use crate::Proxy;
 use crate::backend::Backend;
 use crate::backend::counts::Place;
-use crate::backend::dialling::{Counted, Dialling, again};
+use crate::backend::dialling::{Counted, DIALLING_MAX, Dialling, Turn, Turns, again};
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::h1::Client;
 use crate::h2;
 use crate::live::judge_peer;
 use crate::request::{DRAINING, NOT_PROCESSED, REASON};
-use crate::snapshot::{EndpointSpec, Reach, TunnelTarget};
-use crate::time::{APPLICATION_IDLE_TIMEOUT, FRESH_FOR, HANDSHAKE_TIMEOUT, within};
-use crate::tunnel::{ClientTunnel, refusal};
+use crate::snapshot::{EndpointSpec, Reach};
+use crate::time::{APPLICATION_IDLE_TIMEOUT, FRESH_FOR};
+
+pub(crate) use self::attempted::Attempted;
+use self::attempted::State;
 
 /// How many idle connections to one endpoint are kept.
 const IDLE_MAX: usize = 256;
@@ -40,15 +44,14 @@ const IDLE_MAX: usize = 256;
 /// control plane nobody else would say so.
 const DRAINING_FOR: Duration = Duration::from_secs(5);
 
-/// The most connections that are opened to one endpoint at a time, where they are shared.
-const DIALLING_MAX: usize = 8;
-
 /// One address of a backend.
 pub(crate) struct Endpoint {
     spec: EndpointSpec,
     idle: RefCell<Vec<Idle>>,
     /// Connections that many exchanges share.
     shared: RefCell<Vec<Shared>>,
+    /// Who may open a tunnel, whatever is spoken in it.
+    turns: Turns,
     dialling: Cell<usize>,
     dialled: Notify,
     /// How many wait for a connection that is being opened.
@@ -70,64 +73,16 @@ struct Idle {
     since: Moment,
 }
 
-/// What is known of how an endpoint fares. It outlives connections, and workers may share it.
-struct State {
-    latency: AtomicEwma,
-    in_flight: AtomicU32,
-    ejector: Ejector,
-}
-
-/// An attempt that is under way at an endpoint as long as the value lives.
-pub(crate) struct Attempted {
-    endpoint: Rc<Endpoint>,
-    terms: Terms,
-    ticket: Ticket,
-    began: Moment,
-    is_told: bool,
-}
-
-impl Attempted {
-    /// Notes that the endpoint has answered.
-    pub(crate) fn answered(&self, proxy: &Proxy) {
-        let now = proxy.world.clock.now();
-        let latency = &self.endpoint.state.latency;
-        latency.observe(now.since(self.began), proxy.since_start(now));
-    }
-
-    /// Notes what the attempt says about the endpoint. Only the first word counts.
-    pub(crate) fn tell(&mut self, proxy: &Proxy, backend: &str, seen: Seen) {
-        if std::mem::replace(&mut self.is_told, true) {
-            return;
-        }
-        let terms = Terms { now: proxy.now(), ..self.terms };
-        let Endpoint { state, is_ejected, .. } = &*self.endpoint;
-        match state.ejector.observe(self.ticket, seen, &terms) {
-            Change::Ejected { .. } if !is_ejected.replace(true) => {
-                proxy.recorder.note(Event::Ejected(backend));
-            }
-            Change::Returned if is_ejected.replace(false) => {
-                proxy.recorder.note(Event::Readmitted(backend));
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Drop for Attempted {
-    fn drop(&mut self) {
-        self.endpoint.state.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if !self.is_told {
-            self.endpoint.state.ejector.observe(self.ticket, Seen::Nothing, &self.terms);
-        }
-    }
-}
-
 /// A connection that many exchanges share.
 struct Shared {
     connection: h2::client::Connection,
     peer: Option<Rc<PeerFacts>>,
-    /// When it was in use for the last time, as far as it was looked at.
+    /// When it was found in use for the last time.
     used: Moment,
+    /// Whether an exchange has begun since it was last looked over.
+    is_used: bool,
+    /// From when on it takes no new exchange; those that are open then go on.
+    until: Option<Moment>,
     _place: Place,
 }
 
@@ -137,6 +92,21 @@ pub(crate) struct Connected<S> {
     pub(crate) peer: Option<Rc<PeerFacts>>,
     /// Its place among those that the backend may have.
     pub(crate) place: Option<Place>,
+    /// From when on it takes nothing new, where there is such a moment.
+    pub(crate) until: Option<Moment>,
+}
+
+impl<S> Connected<S> {
+    /// The same connection, of which `change` makes something else.
+    pub(crate) fn map<T>(self, change: impl FnOnce(S) -> T) -> Connected<T> {
+        let Connected { stream, peer, place, until } = self;
+        Connected { stream: change(stream), peer, place, until }
+    }
+
+    /// Whether it is so old at `now` that it takes nothing new.
+    fn is_old(&self, now: Moment) -> bool {
+        self.until.is_some_and(|until| now >= until)
+    }
 }
 
 impl Endpoint {
@@ -145,6 +115,7 @@ impl Endpoint {
         let (idle, draining_until, is_ejected) = Default::default();
         let (shared, dialling, dialled) = Default::default();
         let (waiting, failures, failure) = Default::default();
+        let turns = Turns::default();
         let (latency, in_flight) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
         let workload = match &spec.reach {
@@ -156,6 +127,7 @@ impl Endpoint {
             spec,
             idle,
             shared,
+            turns,
             dialling,
             dialled,
             waiting,
@@ -301,10 +273,17 @@ impl Endpoint {
                 backend.connection_freed().await?;
                 continue;
             };
-            let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http1).await?;
-            let Connected { stream, peer, .. } = dialled;
-            let stream = Box::new(Client::new(stream));
-            return Ok(Connected { stream, peer, place: Some(place) });
+            // A connection that comes back is as good as a new one.
+            let reuse = || self.reuse(proxy, backend, is_idempotent);
+            let permit = match self.turn(proxy, reuse).await? {
+                Turn::Open(permit) => permit,
+                Turn::Instead(idle) => return Ok(idle),
+            };
+            let (timeouts, protocol) = (backend.timeouts(), InnerProtocol::Http1);
+            let dialled = self.open(proxy, timeouts, protocol, permit).await?;
+            let mut connected = dialled.map(|s| Box::new(Client::new(s)) as Box<dyn Upstream>);
+            connected.place = Some(place);
+            return Ok(connected);
         }
     }
 
@@ -386,7 +365,7 @@ impl Endpoint {
         place: Place,
     ) -> Result<(), ProxyError> {
         let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http2).await?;
-        let Connected { stream, peer, .. } = dialled;
+        let Connected { stream, peer, until, .. } = dialled;
         let pings =
             if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
         let (address, clock) = (self.spec.address, proxy.world.clock.clone());
@@ -395,7 +374,14 @@ impl Endpoint {
             .map_err(|source| ProxyError::UpstreamClosed { address, was_reused: false, source })?;
         proxy.spawn(driver);
         let used = proxy.world.clock.now();
-        self.shared.borrow_mut().push(Shared { connection, peer, used, _place: place });
+        self.shared.borrow_mut().push(Shared {
+            connection,
+            peer,
+            used,
+            is_used: false,
+            until,
+            _place: place,
+        });
         Ok(())
     }
 
@@ -418,84 +404,19 @@ impl Endpoint {
         let free =
             usable.find_map(|shared| (shared.connection.capacity() > 0).then_some(shared))?;
         let stream: Box<dyn Upstream> = Box::new(free.connection.open().ok()?);
+        free.is_used = true;
         let place = Some(backend.exchange_place());
-        Some(Connected { stream, peer: free.peer.clone(), place })
+        Some(Connected { stream, peer: free.peer.clone(), place, until: None })
     }
 
     /// Keeps a connection for later if it can be used again.
     pub(crate) fn give_back(&self, connected: Connected<Box<dyn Upstream>>, now: Moment) {
         let mut idle = self.idle.borrow_mut();
-        if connected.stream.is_reusable() && idle.len() < IDLE_MAX {
+        let is_good = connected.stream.is_reusable() && !connected.is_old(now);
+        if is_good && idle.len() < IDLE_MAX {
             idle.push(Idle { connected, since: now });
+            self.turns.gave_back();
         }
-    }
-
-    /// A new connection, through a tunnel where there is one. Nothing of it may be flushed yet.
-    /// `timeouts` are those of its backend.
-    ///
-    /// # Errors
-    /// [`ProxyError`] where none is to be had.
-    pub(crate) async fn dial(
-        &self,
-        proxy: &Proxy,
-        timeouts: &BackendTimeouts,
-        protocol: InnerProtocol,
-    ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
-        let address = self.spec.address;
-        let clock = &*proxy.world.clock;
-        let network = match &self.spec.reach {
-            Reach::NotInMesh(workload) => {
-                return Err(ProxyError::PeerNotInMesh { workload: workload.to_string() });
-            }
-            Reach::Application => &proxy.inside,
-            Reach::Plain | Reach::Tunnel(_) => &proxy.world.network,
-        };
-        let limit = timeouts.connect.duration();
-        let socket = within(clock, limit, network.connect(address))
-            .await
-            .ok_or(ProxyError::ConnectTimeout { address, limit })?
-            .map_err(|source| ProxyError::Connect { address, source })?;
-        let Reach::Tunnel(target) = &self.spec.reach else {
-            return Ok(Connected { stream: socket, peer: None, place: None });
-        };
-        let preface = target.preface(protocol, timeouts);
-        within(clock, HANDSHAKE_TIMEOUT, self.open_tunnel(proxy, socket, target, &preface))
-            .await
-            .ok_or(ProxyError::HandshakeTimeout { address })?
-    }
-
-    async fn open_tunnel(
-        &self,
-        proxy: &Proxy,
-        socket: Box<dyn Stream>,
-        target: &TunnelTarget,
-        preface: &Preface,
-    ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
-        let address = self.spec.address;
-        let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
-        let name = target.service.as_ref().map(|service| {
-            format!("{}.{}.{}.svc", target.port, service.name(), service.namespace())
-        });
-        let secured = tls
-            .connect(socket, name.as_deref())
-            .await
-            .map_err(|source| ProxyError::Handshake { address, source })?;
-        if secured.peer != target.identity {
-            let (expected, found) = (Box::new(target.identity.clone()), Box::new(secured.peer));
-            return Err(ProxyError::WrongPeer { address, expected, found });
-        }
-        let mut tunnel = ClientTunnel::open(secured.stream, preface)
-            .await
-            .map_err(|source| ProxyError::Connect { address, source })?;
-        if preface.protocol() == InnerProtocol::Opaque {
-            // Bytes that cannot be sent again must not leave before somebody has taken them.
-            tunnel.opened().await.map_err(|error| {
-                let broke = |source| ProxyError::UpstreamBroke { address, source };
-                self.explain(proxy, refusal(StreamError::Io(error)).unwrap_or_else(broke))
-            })?;
-        }
-        let peer = secured.facts.map(Rc::new);
-        Ok(Connected { stream: Box::new(tunnel), peer, place: None })
     }
 
     /// Closes the connection that is idle for the longest time, and says whether there was one.
@@ -537,18 +458,22 @@ impl Endpoint {
         }
     }
 
-    /// Closes connections that were unused for too long, or that the other side has closed.
+    /// Closes connections that were unused for too long, that are too old, or that the other side
+    /// has closed. A shared one that is too old ends when its exchanges have.
     pub(crate) fn sweep(&self, now: Moment, timeouts: &BackendTimeouts) {
         let mut cx = Context::from_waker(Waker::noop());
         let limit = self.idle_limit(timeouts);
         self.idle.borrow_mut().retain_mut(|idle| {
-            now.since(idle.since) < limit && idle.connected.stream.poll_broken(&mut cx).is_pending()
+            now.since(idle.since) < limit
+                && !idle.connected.is_old(now)
+                && idle.connected.stream.poll_broken(&mut cx).is_pending()
         });
         self.shared.borrow_mut().retain_mut(|shared| {
-            if shared.connection.open_count() > 0 {
+            if std::mem::take(&mut shared.is_used) || shared.connection.open_count() > 0 {
                 shared.used = now;
             }
-            shared.connection.is_usable() && now.since(shared.used) < limit
+            let is_old = shared.until.is_some_and(|until| now >= until);
+            !is_old && shared.connection.is_usable() && now.since(shared.used) < limit
         });
     }
 }

@@ -2,20 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes what these tests share for no test")]
 
+mod ages;
 mod changes;
 mod codec;
 mod detection;
 mod determinism;
 mod draining;
 mod exchanges;
+mod handshakes;
 mod hosts;
 mod idle;
+mod limits;
 mod replay;
 mod sharing;
 mod shop;
 mod smuggling;
 mod streams;
 mod talk;
+mod traces;
 mod tunnels;
 
 use std::io;

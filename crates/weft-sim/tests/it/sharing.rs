@@ -17,18 +17,18 @@ use crate::*;
 
 /// Connections of an application of HTTP/2, and its requests.
 #[derive(Clone, Default)]
-struct Seen {
+pub(crate) struct Seen {
     connections: Rc<Cell<usize>>,
     requests: Rc<Cell<usize>>,
 }
 
 /// An application of HTTP/2 on replica `number` that answers each request after `delay`.
-fn serve(shop: &Shop, number: usize, delay: Duration) -> Seen {
+pub(crate) fn serve(shop: &Shop, number: usize, delay: Duration) -> Seen {
     serve_each(shop, number, move |_| delay)
 }
 
 /// The same with a delay by how many requests have come.
-fn serve_each(
+pub(crate) fn serve_each(
     shop: &Shop,
     number: usize,
     delay: impl Fn(usize) -> Duration + Copy + 'static,
@@ -65,7 +65,7 @@ fn serve_each(
 }
 
 /// What became of one request of HTTP/2 on a connection of its own: its status.
-async fn call(shop: &Shop) -> Option<u16> {
+pub(crate) async fn call(shop: &Shop) -> Option<u16> {
     let world = shop.client.world();
     let stream = loop {
         match world.network.connect(address("10.0.0.2:9001")).await {

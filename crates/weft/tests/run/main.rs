@@ -1,7 +1,5 @@
 //! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary user
-//! and as root.
-//! Programs that nobody changed, each in a network of its own by `weft run`, as an ordinary
-//! user. And what README says to try.
+//! and as root. And what README says to try.
 //!
 //! Needs root, who makes a host for each test and becomes that user there, and the programs that
 //! `cargo xtask test` installs. Nothing is sent beyond loopback and the hosts made here.

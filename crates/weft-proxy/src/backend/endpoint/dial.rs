@@ -1,0 +1,150 @@
+//! New connections to an endpoint.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::SemaphorePermit;
+use weft_model::BackendTimeouts;
+use weft_wire::tunnel::{InnerProtocol, Preface};
+use weft_world::Stream;
+
+use super::{Connected, Endpoint};
+use crate::Proxy;
+use crate::backend::dialling::Turn;
+use crate::error::{ProxyError, StreamError};
+use crate::snapshot::{Reach, TunnelTarget};
+use crate::time::{HANDSHAKE_TIMEOUT, TUNNEL_AGE, within};
+use crate::tunnel::{ClientTunnel, refusal};
+
+impl Endpoint {
+    /// A new connection, through a tunnel where there is one, as soon as it is its turn. Nothing of
+    /// it may be flushed yet. `timeouts` are those of its backend.
+    ///
+    /// # Errors
+    /// [`ProxyError`] where none is to be had.
+    pub(crate) async fn dial(
+        &self,
+        proxy: &Proxy,
+        timeouts: &BackendTimeouts,
+        protocol: InnerProtocol,
+    ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
+        match self.turn(proxy, || None::<Infallible>).await? {
+            Turn::Open(permit) => self.open(proxy, timeouts, protocol, permit).await,
+            Turn::Instead(never) => match never {},
+        }
+    }
+
+    /// Waits until a connection may be opened, or there is something `instead`.
+    ///
+    /// # Errors
+    /// [`ProxyError`] where none is to be had.
+    pub(super) async fn turn<T>(
+        &self,
+        proxy: &Proxy,
+        instead: impl FnMut() -> Option<T>,
+    ) -> Result<Turn<'_, T>, ProxyError> {
+        if !self.is_secured() {
+            return Ok(Turn::Open(None)); // A handshake is what costs.
+        }
+        let (clock, address) = (&*proxy.world.clock, self.spec.address);
+        within(clock, HANDSHAKE_TIMEOUT, self.turns.next(address, instead))
+            .await
+            .ok_or(ProxyError::HandshakeTimeout { address })?
+    }
+
+    /// A new connection, whose turn it is by `permit`.
+    pub(super) async fn open(
+        &self,
+        proxy: &Proxy,
+        timeouts: &BackendTimeouts,
+        protocol: InnerProtocol,
+        permit: Option<SemaphorePermit<'_>>,
+    ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
+        let address = self.spec.address;
+        let clock = &*proxy.world.clock;
+        let network = match &self.spec.reach {
+            Reach::NotInMesh(workload) => {
+                return Err(ProxyError::PeerNotInMesh { workload: workload.to_string() });
+            }
+            Reach::Application => &proxy.inside,
+            Reach::Plain | Reach::Tunnel(_) => &proxy.world.network,
+        };
+        let limit = timeouts.connect.duration();
+        let connecting = async {
+            within(clock, limit, network.connect(address))
+                .await
+                .ok_or(ProxyError::ConnectTimeout { address, limit })?
+                .map_err(|source| ProxyError::Connect { address, source })
+        };
+        let Reach::Tunnel(target) = &self.spec.reach else {
+            let stream = connecting.await?;
+            return Ok(Connected { stream, peer: None, place: None, until: None });
+        };
+        let opening = async {
+            let socket = connecting.await?;
+            let preface = target.preface(protocol, timeouts);
+            let opening = self.open_tunnel(proxy, socket, target, &preface, permit);
+            within(clock, HANDSHAKE_TIMEOUT, opening)
+                .await
+                .ok_or(ProxyError::HandshakeTimeout { address })?
+        };
+        opening.await.inspect_err(|error| self.turns.failed(error, address))
+    }
+
+    async fn open_tunnel(
+        &self,
+        proxy: &Proxy,
+        socket: Box<dyn Stream>,
+        target: &TunnelTarget,
+        preface: &Preface,
+        permit: Option<SemaphorePermit<'_>>,
+    ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
+        let address = self.spec.address;
+        let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
+        let name = target.service.as_ref().map(|service| {
+            format!("{}.{}.{}.svc", target.port, service.name(), service.namespace())
+        });
+        let secured = tls
+            .connect(socket, name.as_deref())
+            .await
+            .map_err(|source| ProxyError::Handshake { address, source })?;
+        drop(permit); // What follows costs neither side much, and may wait for an application.
+        if secured.peer != target.identity {
+            let (expected, found) = (Box::new(target.identity.clone()), Box::new(secured.peer));
+            return Err(ProxyError::WrongPeer { address, expected, found });
+        }
+        let mut tunnel = ClientTunnel::open(secured.stream, preface)
+            .await
+            .map_err(|source| ProxyError::Connect { address, source })?;
+        if preface.protocol() == InnerProtocol::Opaque {
+            // Bytes that cannot be sent again must not leave before somebody has taken them.
+            tunnel.opened().await.map_err(|error| {
+                let broke = |source| ProxyError::UpstreamBroke { address, source };
+                self.explain(proxy, refusal(StreamError::Io(error)).unwrap_or_else(broke))
+            })?;
+        }
+        let peer = secured.facts.map(Rc::new);
+        let until = proxy.world.clock.now() + jittered(proxy.world.entropy.fraction());
+        Ok(Connected { stream: Box::new(tunnel), peer, place: None, until: Some(until) })
+    }
+}
+
+/// The age at which a tunnel takes nothing new, where `fraction` is drawn from `0.0..1.0`: tunnels
+/// that were opened together are not all replaced together.
+fn jittered(fraction: f64) -> Duration {
+    TUNNEL_AGE.mul_f64(0.75 + fraction / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_spread_by_a_quarter_either_way() {
+        let minutes = |count: u64| Duration::from_secs(count * 60);
+        assert_eq!(jittered(0.0), minutes(45));
+        assert_eq!(jittered(0.5), minutes(60));
+        assert!(jittered(0.999_999) <= minutes(75));
+    }
+}

@@ -1,0 +1,125 @@
+//! Tunnels in steady use are replaced when they are old, and nobody notices.
+
+use std::collections::BTreeMap;
+
+use weft_model::{Protocol, TimeBound};
+
+use crate::sharing;
+use crate::shop::{Plan, Shop};
+use crate::talk::Line;
+use crate::*;
+
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const MINUTE: Duration = seconds(60);
+const PAUSE: Duration = seconds(10);
+
+/// How long a tunnel is in steady use: two tunnels cannot do it.
+const STEADY: Duration = seconds(155 * 60);
+
+/// How long the one request takes that is longer than any tunnel's age.
+const LONG: Duration = seconds(3 * 3_600);
+
+/// A replica that speaks `protocol`, whose exchanges may stand still for as long as it takes.
+fn shop(protocol: Protocol) -> Shop {
+    let mut plan = Plan::of(1, protocol);
+    plan.traffic.timeouts.stream_idle = TimeBound::new(LONG * 2).unwrap();
+    Shop::new(1, plan)
+}
+
+/// An application of HTTP/1.1 that takes [`LONG`] for its first request, and no time for others.
+fn serve(shop: &Shop) {
+    let mut listener = shop.application(0);
+    let world = shop.hosts[0].world();
+    drop(shop.hosts[0].spawn(async move {
+        let mut is_first = true;
+        while let Ok(accepted) = listener.accept().await {
+            let (world, is_long) = (world.clone(), std::mem::take(&mut is_first));
+            drop(tokio::task::spawn_local(async move {
+                let mut line = Line::new(world.clone(), accepted.stream);
+                while line.request().await.is_some() {
+                    if is_long {
+                        world.clock.sleep(LONG).await;
+                    }
+                    if line.send(OK).await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+    }));
+}
+
+/// What came through each tunnel: how many requests, and when the first one and the last one began.
+fn tunnels(shop: &Shop) -> Vec<(usize, Duration)> {
+    let (proxy, mut tunnels) = (shop.replica(0), BTreeMap::new());
+    for record in proxy.records.borrow().iter() {
+        assert_eq!((record.status, record.reason), (200, None));
+        let began = record.started.0;
+        let (count, first, last) = tunnels.entry(record.downstream).or_insert((0, began, began));
+        (*count, *first, *last) = (*count + 1, began.min(*first), began.max(*last));
+    }
+    tunnels.into_values().map(|(count, first, last)| (count, last - first)).collect()
+}
+
+/// That nothing failed, none of the tunnels was used for too long, and none was given up early.
+fn expect_renewal(shop: &Shop, of_long_request: usize) {
+    let records = shop.caller.records.borrow();
+    assert!(records.iter().all(|record| record.reason.is_none() && record.attempts == 1));
+    let tunnels = tunnels(shop);
+    assert!((3..=4).contains(&(tunnels.len() - of_long_request)), "{tunnels:?}");
+    let oldest = MINUTE * 75 + PAUSE;
+    let requests: usize = tunnels.iter().map(|(count, _)| count).sum();
+    assert!(tunnels.iter().all(|(_, used)| *used <= oldest), "{tunnels:?}");
+    let full = tunnels.iter().filter(|(_, used)| *used >= MINUTE * 45 - PAUSE).count();
+    assert!(full >= 2, "{tunnels:?}");
+    assert_eq!(records.len(), requests, "each was sent once");
+}
+
+#[test]
+fn a_tunnel_of_http1_is_replaced_between_two_requests() {
+    let shop = shop(Protocol::Http);
+    let done = shop.sim.run(async {
+        serve(&shop);
+        let long = async {
+            let mut line = shop.call().await;
+            line.send(GET).await.unwrap();
+            shop.sim.sleep(LONG - MINUTE).await;
+            assert_eq!(line.answer().await, Some((200, b"ok".to_vec())));
+        };
+        let steady = async {
+            shop.sim.sleep(seconds(1)).await;
+            let mut line = shop.call().await;
+            while shop.sim.now() < STEADY {
+                line.send(GET).await.unwrap();
+                assert_eq!(line.answer().await, Some((200, b"ok".to_vec())));
+                shop.sim.sleep(PAUSE).await;
+            }
+        };
+        tokio::join!(biased; long, steady);
+    });
+    done.unwrap();
+    expect_renewal(&shop, 1);
+}
+
+#[test]
+fn a_tunnel_of_http2_takes_no_more_requests_and_ends_with_its_last_one() {
+    let shop = shop(Protocol::Http2);
+    let done = shop.sim.run(async {
+        let take = |count| if count == 1 { LONG } else { Duration::ZERO };
+        let seen = sharing::serve_each(&shop, 0, take);
+        let steady = async {
+            shop.sim.sleep(seconds(1)).await;
+            while shop.sim.now() < STEADY {
+                assert_eq!(sharing::call(&shop).await, Some(200));
+                shop.sim.sleep(PAUSE).await;
+            }
+        };
+        let (long, ()) = tokio::join!(biased; sharing::call(&shop), steady);
+        assert_eq!(long, Some(200), "it went on");
+        seen
+    });
+    done.unwrap();
+    // The long one shares the first tunnel with others.
+    expect_renewal(&shop, 0);
+}

@@ -1,0 +1,107 @@
+//! What bounds a caller: its budget for retries, and its limits.
+
+use std::num::NonZeroU32;
+
+use weft_model::{Limits, Percent, Retry, RetryBudget, RetryStatus};
+use weft_telemetry::Record;
+
+use crate::shop::{Plan, Shop, route};
+use crate::talk::Line;
+use crate::*;
+
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+
+/// An application on replica 0 that gives `answer` to everything, after `delay`.
+fn serve(shop: &Shop, answer: &'static [u8], delay: Duration) {
+    let (mut listener, world) = (shop.application(0), shop.hosts[0].world());
+    drop(shop.hosts[0].spawn(async move {
+        while let Ok(accepted) = listener.accept().await {
+            let world = world.clone();
+            drop(tokio::task::spawn_local(async move {
+                let mut line = Line::new(world.clone(), accepted.stream);
+                while line.request().await.is_some() {
+                    world.clock.sleep(delay).await;
+                    if line.send(answer).await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+    }));
+}
+
+/// The records of the caller's proxy, in the order in which the requests came.
+fn records(shop: &Shop) -> Vec<Record> {
+    let mut records = shop.caller.records.borrow().clone();
+    records.sort_by_key(|record| record.started);
+    records
+}
+
+#[test]
+fn retries_end_with_their_budget_and_the_record_says_so() {
+    let mut plan = Plan::http(1);
+    // One retry a second, whatever the share is.
+    plan.traffic.retry_budget =
+        RetryBudget { percent: Percent::new(0).unwrap(), per_second_min: 1 };
+    let shop = Shop::new(1, plan);
+    let retry = Retry { statuses: [RetryStatus::new(503).unwrap()].into(), ..Retry::default() };
+    shop.registry.apply([route(|rule| rule.retry = Some(retry))], []);
+    let done = shop.sim.run(async {
+        serve(&shop, BUSY, Duration::ZERO);
+        let mut line = shop.call().await;
+        for second in 0..3 {
+            // Well within one second, as seconds are counted from the start.
+            shop.sim.sleep(seconds(second + 1) + Duration::from_millis(100) - shop.sim.now()).await;
+            for _ in 0..3 {
+                line.send(GET).await.unwrap();
+                assert_eq!(line.answer().await.unwrap().0, 503);
+            }
+        }
+    });
+    done.unwrap();
+    let records = records(&shop);
+    let seen: Vec<_> = records.iter().map(|one| (one.attempts, one.retry_denied)).collect();
+    let second = [(2, None), (1, Some("budget")), (1, Some("budget"))];
+    assert_eq!(seen, [second, second, second].concat());
+}
+
+/// Asks thrice, with 10 ms between, where each answer takes a second, and `limits` hold. The
+/// statuses of the answers, and the reasons that were recorded.
+fn ask_thrice(limits: Limits) -> (Vec<u16>, Vec<Option<&'static str>>) {
+    let mut plan = Plan::http(1);
+    plan.traffic.limits = limits;
+    let shop = Shop::new(1, plan);
+    let statuses = shop.sim.run(async {
+        serve(&shop, OK, seconds(1));
+        let mut lines = Vec::new();
+        for _ in 0..3 {
+            let mut line = shop.call().await;
+            line.send(GET).await.unwrap();
+            lines.push(line);
+            shop.sim.sleep(Duration::from_millis(10)).await;
+        }
+        let mut statuses = Vec::new();
+        for line in &mut lines {
+            statuses.push(line.answer().await.unwrap().0);
+        }
+        statuses
+    });
+    (statuses.unwrap(), records(&shop).iter().map(|record| record.reason).collect())
+}
+
+#[test]
+fn requests_beyond_a_limit_are_refused_with_its_name() {
+    let one = NonZeroU32::MIN;
+    let two = NonZeroU32::new(2).unwrap();
+    let (statuses, reasons) = ask_thrice(Limits { requests: two, ..Limits::default() });
+    assert_eq!(statuses, [200, 200, 503]);
+    assert_eq!(reasons, [None, None, Some("limit-requests")]);
+
+    // One is answered, one waits for its connection, and a third may not wait.
+    let limits = Limits { connections: one, pending: one, ..Limits::default() };
+    let (statuses, reasons) = ask_thrice(limits);
+    assert_eq!(statuses, [200, 200, 503]);
+    assert_eq!(reasons, [None, None, Some("limit-pending")]);
+}
