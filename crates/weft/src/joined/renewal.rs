@@ -4,27 +4,23 @@
 //! Whether a certificate still proves something is for the control plane to say, by its own clock:
 //! so it is asked with the certificate first, whatever the clock here says.
 
-use std::cell::Cell;
+mod schedule;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use weft_control::{ClientError, JoinError, Joiner};
-use weft_identity::{Credentials, MutualTls, Svid, SvidSlot, Validity, renew_at};
+use weft_identity::{Credentials, MutualTls, Svid, SvidSlot};
 use weft_telemetry::metrics::Registry;
-use weft_world::{UnixTime, World};
+use weft_world::World;
 
+use self::schedule::{Schedule, Wake, dates};
 use super::saver::Saver;
 
 /// The longest wait before a certificate is renewed whose root is to go.
 const EARLY_RENEWAL: Duration = Duration::from_secs(5);
-
-/// The pause before the control plane is told again of a new certificate.
-const TELL_AGAIN: Duration = Duration::from_secs(5);
-
-/// The longest pause between two looks at civil time, which may jump.
-const LOOK_AT_TIME: Duration = Duration::from_secs(5);
 
 /// Renews the certificate.
 pub(super) struct Renewal {
@@ -45,8 +41,8 @@ impl Renewal {
     pub(super) async fn run(mut self) {
         let world = self.world.clone();
         let clock = &*world.clock;
+        let mut schedule = Schedule::new(world.clock.clone(), world.entropy.clone());
         let mut failures = 0;
-        let holds = Cell::new(true);
         loop {
             tokio::select! {
                 biased;
@@ -58,10 +54,12 @@ impl Renewal {
                     self.tried_under = Some(self.tls.trust().load().bundle().sequence());
                     eprintln!("weft: the root of the certificate is being replaced, renewing it");
                 }
-                () = self.due(failures, &holds) => {}
-                () = clock.sleep(TELL_AGAIN), if !self.is_known => {
-                    self.tell().await;
-                    continue;
+                wake = schedule.wake(self.svid.validity(), !self.is_known) => match wake {
+                    Wake::Renew => {}
+                    Wake::Tell => {
+                        self.tell().await;
+                        continue;
+                    }
                 }
             }
             match self.renew().await {
@@ -78,34 +76,7 @@ impl Renewal {
                     eprintln!("weft: the certificate is not renewed, attempt {failures}: {error}");
                 }
             }
-        }
-    }
-
-    /// Ready when it is time to renew, after `failures` in a row. Says when the certificate stops
-    /// to hold by this machine's clock, and when it holds again; `holds` is what was said.
-    ///
-    /// After a failure the wait is one of passing time: the clock may be set back meanwhile.
-    async fn due(&self, failures: u32, holds: &Cell<bool>) {
-        let (clock, fraction) = (&*self.world.clock, self.world.entropy.fraction());
-        let validity = self.svid.validity();
-        let began = clock.wall();
-        let again = (failures > 0).then(|| {
-            let at = renew_at(validity, failures, began, fraction);
-            clock.now() + at.0.saturating_sub(began.0)
-        });
-        loop {
-            let wall = clock.wall();
-            if holds.replace(validity.contains(wall)) != validity.contains(wall) {
-                say(validity, wall);
-            }
-            let left = match again {
-                Some(again) => again.since(clock.now()),
-                None => renew_at(validity, 0, wall, fraction).0.saturating_sub(wall.0),
-            };
-            if left.is_zero() {
-                return;
-            }
-            clock.sleep(left.min(LOOK_AT_TIME)).await;
+            schedule.plan(self.svid.validity(), failures);
         }
     }
 
@@ -190,25 +161,4 @@ pub(super) async fn renewed_or_joined(
             "the certificate proves nothing any more ({unproved}), and by the token: {error}"
         )),
     }
-}
-
-/// Says that the certificate stopped to hold, or holds again.
-fn say(validity: Validity, wall: UnixTime) {
-    if validity.contains(wall) {
-        eprintln!("weft: by this machine's clock, {wall}, the certificate holds again");
-        return;
-    }
-    eprintln!(
-        "weft: {}: a new one is asked for; if the clock is wrong, set it right, since until then \
-         the certificates of others are refused here",
-        dates(validity, wall)
-    );
-}
-
-fn dates(validity: Validity, wall: UnixTime) -> String {
-    let Validity { not_before, not_after } = validity;
-    format!(
-        "the certificate holds from {not_before} to {not_after}, and by this machine's clock it is \
-         {wall}"
-    )
 }
