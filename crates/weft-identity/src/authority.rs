@@ -40,7 +40,7 @@ const ROOT_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
 const INTERMEDIATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 
 /// How far back certificates reach, for peers whose clocks are behind.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// An authority that cannot be made or used.
 #[derive(Debug, Error)]

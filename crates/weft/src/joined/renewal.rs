@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use weft_control::{ClientError, JoinError, Joiner};
-use weft_identity::{Credentials, MutualTls, Svid, SvidSlot};
+use weft_identity::{Credentials, MutualTls, Svid, SvidSlot, Validity};
 use weft_telemetry::metrics::Registry;
 use weft_world::World;
 
-use self::schedule::{Schedule, Wake, dates};
+use self::schedule::{Schedule, Wake, dates, is_taken};
 use super::saver::Saver;
 
 /// The longest wait before a certificate is renewed whose root is to go.
@@ -35,14 +35,26 @@ pub(super) struct Renewal {
     pub(super) tried_under: Option<u64>,
     /// Whether the control plane knows that the certificate is in use.
     pub(super) is_known: bool,
+    /// The next credentials, where the certificate does not hold by this machine's clock yet.
+    pub(super) aside: Option<Credentials>,
+}
+
+/// What became of new credentials.
+enum Renewed {
+    /// They are in use.
+    Taken,
+    /// Their certificate has these dates and does not hold here, and the one of before does.
+    Kept(Validity),
 }
 
 impl Renewal {
     pub(super) async fn run(mut self) {
         let world = self.world.clone();
         let clock = &*world.clock;
-        let mut schedule = Schedule::new(world.clock.clone(), world.entropy.clone());
-        let mut failures = 0;
+        let (dating, entropy) = (world.clock.clone(), world.entropy.clone());
+        let mut schedule = Schedule::new(dating, entropy, self.svid.validity());
+        // In a row: attempts that failed, and those that brought what does not hold here.
+        let (mut failures, mut unheld) = (0, 0);
         loop {
             tokio::select! {
                 biased;
@@ -51,6 +63,7 @@ impl Renewal {
                         // Not all proxies of a mesh at the same moment.
                         clock.sleep(EARLY_RENEWAL.mul_f64(world.entropy.fraction())).await;
                     }
+                    self.aside = None;
                     self.tried_under = Some(self.tls.trust().load().bundle().sequence());
                     eprintln!("weft: the root of the certificate is being replaced, renewing it");
                 }
@@ -62,21 +75,35 @@ impl Renewal {
                     }
                 }
             }
-            match self.renew().await {
-                Ok(()) if self.svid.validity().contains(clock.wall()) => failures = 0,
-                // It is of use to others, whose clocks are right. Here it is asked for no faster
-                // than after a failure.
-                Ok(()) => {
-                    failures += 1;
+            let renewed = self.renew().await;
+            failures = if renewed.is_err() { failures + 1 } else { 0 };
+            let (validity, wall) = (self.svid.validity(), clock.wall());
+            match renewed {
+                Ok(Renewed::Taken) if validity.contains(wall) => {
+                    unheld = 0;
+                    schedule.plan(validity, 0);
+                }
+                // It is of use to others, whose clocks are right.
+                Ok(Renewed::Taken) => {
+                    unheld += 1;
                     let of_both = "the clock of this machine or of the control plane is wrong";
-                    eprintln!("weft: {}: {of_both}", dates(self.svid.validity(), clock.wall()));
+                    eprintln!("weft: {}: {of_both}", dates(validity, wall));
+                    schedule.plan_unheld(unheld);
+                }
+                Ok(Renewed::Kept(new)) => {
+                    unheld += 1;
+                    eprintln!(
+                        "weft: the new certificate is not used yet, {}: set the clocks of this \
+                         machine and of the control plane right",
+                        dates(new, wall)
+                    );
+                    schedule.plan_kept(validity, new, unheld);
                 }
                 Err(error) => {
-                    failures += 1;
                     eprintln!("weft: the certificate is not renewed, attempt {failures}: {error}");
+                    schedule.plan(validity, failures);
                 }
             }
-            schedule.plan(self.svid.validity(), failures);
         }
     }
 
@@ -104,17 +131,34 @@ impl Renewal {
         }
     }
 
-    async fn renew(&mut self) -> Result<(), String> {
+    async fn renew(&mut self) -> Result<Renewed, String> {
         let clock = self.world.clock.clone();
-        let before = self.svid.validity();
-        let holds = before.contains(clock.wall());
-        let credentials = renewed_or_joined(&mut self.joiner, self.tls.svid(), holds).await?;
-        let validity = credentials.svid.validity();
-        let wall = clock.wall();
-        if before.contains(wall) && !validity.contains(wall) {
-            let dates = dates(validity, wall);
-            return Err(format!("{dates}: set the clocks of both machines right"));
-        }
+        let present = self.svid.validity();
+        let holds = present.contains(clock.wall());
+        let aside = self.aside.take();
+        let credentials = match aside {
+            Some(aside) if aside.svid.validity().contains(clock.wall()) => aside,
+            aside => {
+                let asked = renewed_or_joined(&mut self.joiner, self.tls.svid(), holds).await;
+                match (asked, aside) {
+                    (Ok(new), _) if !is_taken(present, new.svid.validity(), clock.wall()) => {
+                        let validity = new.svid.validity();
+                        self.aside = (clock.wall() < validity.not_before).then_some(new);
+                        return Ok(Renewed::Kept(validity));
+                    }
+                    (Ok(new), _) => new,
+                    // By the clock of the control plane, the one in use is about to end.
+                    (Err(_), Some(aside)) => aside,
+                    (Err(error), None) => return Err(error),
+                }
+            }
+        };
+        self.take(credentials).await?;
+        Ok(Renewed::Taken)
+    }
+
+    /// Puts `credentials` to use.
+    async fn take(&mut self, credentials: Credentials) -> Result<(), String> {
         // Whoever is below a new root is to be believed by whom this side calls, and the other way.
         if credentials.bundle.sequence() > self.tls.trust().load().bundle().sequence() {
             let taken = self.tls.replace_trust(credentials.bundle.clone());
