@@ -254,7 +254,7 @@ impl Ca {
                 self.check_serial(serial, undo)?;
                 let on_record = self.records().not_after(&serial);
                 // No leaf lives longer than one that is signed now.
-                let until = UnixTime(self.0.clock.wall().0 + LEAF_LIFETIME);
+                let until = UnixTime(self.at_latest().0 + LEAF_LIFETIME);
                 let note = (on_record.is_none() && !undo).then(|| {
                     "no certificate with this serial number is on record: if it is a typing \
                      error, take it back with --undo"

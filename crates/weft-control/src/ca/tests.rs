@@ -19,6 +19,8 @@ struct TestClock {
     passed: Mutex<Duration>,
     /// By how much civil time was set ahead.
     ahead: Mutex<Duration>,
+    /// By how much it was set back.
+    behind: Mutex<Duration>,
 }
 
 impl TestClock {
@@ -29,6 +31,10 @@ impl TestClock {
     fn set_ahead(&self, duration: Duration) {
         *self.ahead.lock().unwrap() = duration;
     }
+
+    fn set_behind(&self, duration: Duration) {
+        *self.behind.lock().unwrap() = duration;
+    }
 }
 
 impl Clock for TestClock {
@@ -38,7 +44,7 @@ impl Clock for TestClock {
 
     fn wall(&self) -> UnixTime {
         let since = *self.passed.lock().unwrap() + *self.ahead.lock().unwrap();
-        UnixTime(Duration::from_secs(START) + since)
+        UnixTime(Duration::from_secs(START) + since - *self.behind.lock().unwrap())
     }
 
     fn timer(&self, _: Moment) -> Box<dyn Timer> {
@@ -405,4 +411,31 @@ fn a_clock_that_jumps_ahead_and_back_leaves_an_intermediate_that_signs() {
     let ca = lab.open();
     lab.clock.advance(244 * DAY);
     assert!(ca.until_renewal().is_zero());
+}
+
+#[test]
+fn what_is_revoked_or_withdrawn_while_the_clock_is_behind_is_remembered_when_it_is_right() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    lab.clock.advance(2 * LEAF_LIFETIME);
+    let old = ca.authority().root_key();
+    lab.clock.set_behind(2 * LEAF_LIFETIME);
+    // One of which there is no record, so that it is not known when it ends.
+    ca.revoke(&revoke(None, Some("0123456789abcdef0123456789abcdef".to_owned()), false)).unwrap();
+    ca.rotate().unwrap();
+    for _ in 0..3 {
+        lab.step(&ca, &[]);
+    }
+    assert!(ca.core().kept.rotation.trusted().iter().all(|root| *root != old));
+
+    lab.clock.set_behind(Duration::ZERO);
+    let remembered = |ca: &Ca| {
+        ca.change(|kept| Ok((kept.prune(ca.passed()), ()))).unwrap();
+        (ca.status(&BTreeSet::new()).revoked_serials.len(), ca.core().kept.withdrawn().count())
+    };
+    for ca in [&ca, &lab.open()] {
+        assert_eq!(remembered(ca), (1, 1));
+    }
+    lab.clock.advance(LEAF_LIFETIME + Duration::from_secs(1));
+    assert_eq!(remembered(&lab.open()), (0, 0));
 }

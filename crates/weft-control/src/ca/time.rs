@@ -11,6 +11,12 @@ impl Ca {
         self.since_opened().min(self.0.clock.wall())
     }
 
+    /// Civil time, and no less than if no clock had been set back since the start. For how long
+    /// something is to be remembered: certificates were signed by the time that was right.
+    pub(super) fn at_latest(&self) -> UnixTime {
+        self.since_opened().max(self.0.clock.wall())
+    }
+
     /// Civil time, had no clock been set since the start.
     fn since_opened(&self) -> UnixTime {
         let (then, wall) = self.0.opened;

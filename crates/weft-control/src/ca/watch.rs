@@ -199,7 +199,7 @@ impl Ca {
         if let Rotation::Withdrawing { withdrawn, .. } = kept.rotation
             && let Some(authority) = core.authorities.get(&withdrawn)
         {
-            kept.withdraw(authority, self.0.clock.wall());
+            kept.withdraw(authority, self.at_latest());
         }
         let said = match &kept.rotation {
             Rotation::Steady { root } => format!("the root {root} is the only one"),
