@@ -4,27 +4,30 @@
 //! All of it is kept in the store: [`kept`] has the state, which changes as one, [`records`] what
 //! was issued. A change is written first; then it is in force. Keys are files, see [`Keys`].
 
+mod error;
 mod kept;
 mod records;
 mod report;
+mod time;
+mod turn;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use thiserror::Error;
 use tokio::sync::Notify;
 use weft_identity::{
-    Authority, AuthorityError, CertificateDer, CredentialsError, Issued, KeyHash, LEAF_LIFETIME,
-    PeerFacts, Reason, Rotation, RotationError, Serial, SerialError, SignError, TrustBundle,
-    TrustError, TrustSlot,
+    Authority, AuthorityError, CertificateDer, KeyHash, LEAF_LIFETIME, PeerFacts, Reason, Rotation,
+    Serial, SerialError, TrustBundle, TrustSlot,
 };
 use weft_model::{ContentHash, SpiffeId, TrustDomain};
-use weft_store::{Batch, Expectation, Item, Store, StoreError, Version};
+use weft_store::{Batch, Expectation, Item, Store, Version};
 use weft_world::{Clock, Moment, UnixTime};
 
+pub use self::error::CaError;
 use self::kept::{Kept, REVOCATIONS_MAX};
-use self::records::{Record, Records};
+use self::records::Records;
+use self::turn::Turn;
 pub(crate) use self::watch::{described, tell};
 use crate::api::{RevokeRequest, RevokeResponse};
 
@@ -48,87 +51,6 @@ pub trait Keys: Send + Sync {
     /// # Errors
     /// [`AuthorityError::File`].
     fn destroy(&self, generation: u32) -> Result<(), AuthorityError>;
-}
-
-/// What the authority cannot do, and why.
-#[derive(Debug, Error)]
-pub enum CaError {
-    /// The store refused or failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The store holds what this version cannot read.
-    #[error("the store's value {name} is malformed, restore the store from a backup: {reason}")]
-    Value {
-        /// Which value.
-        name: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// An authority cannot be made or opened.
-    #[error("the authority of generation {generation}: {source}")]
-    Authority {
-        /// Which one.
-        generation: u32,
-        /// Why.
-        source: AuthorityError,
-    },
-    /// The files are of another root than the store says.
-    #[error(
-        "the root of generation {generation} has the key {found}, and {recorded} is on record: \
-         bring the files of before back"
-    )]
-    Root {
-        /// Which one.
-        generation: u32,
-        /// What is in its file.
-        found: KeyHash,
-        /// What was there.
-        recorded: KeyHash,
-    },
-    /// The roots make no bundle.
-    #[error("the roots cannot be trusted: {0}")]
-    Bundle(#[from] CredentialsError),
-    /// The bundle cannot be put in force.
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    /// The bundle is in force here, and cannot be told to proxies.
-    #[error("done, but proxies cannot be told of it: {0}")]
-    Told(String),
-    /// The rotation cannot do that now.
-    #[error(transparent)]
-    Rotation(#[from] RotationError),
-    /// The request names something that is not one.
-    #[error("{field}: {reason}")]
-    Invalid {
-        /// Which field.
-        field: &'static str,
-        /// What is wrong with it, and what to give.
-        reason: String,
-    },
-    /// So much cannot be revoked.
-    #[error(
-        "{REVOCATIONS_MAX} revocations are in force, which is the most: let some in again with \
-         --undo, or replace the root"
-    )]
-    Full,
-}
-
-impl CaError {
-    /// The stable code of the reason, and the HTTP status that goes with it.
-    pub fn reason(&self) -> (&'static str, u16) {
-        match self {
-            CaError::Rotation(_) => ("rotation-state", 409),
-            CaError::Invalid { .. } => ("invalid", 422),
-            CaError::Full => ("too-many-revocations", 422),
-            CaError::Store(_)
-            | CaError::Value { .. }
-            | CaError::Authority { .. }
-            | CaError::Root { .. }
-            | CaError::Bundle(_)
-            | CaError::Trust(_)
-            | CaError::Told(_) => ("authority-failed", 503),
-        }
-    }
 }
 
 /// The certificate authority at work. Cheap to clone.
@@ -250,14 +172,6 @@ impl Ca {
         })))
     }
 
-    /// Civil time as far as time has passed since the start: a clock that jumps ahead does not take
-    /// it along. For what cannot be taken back, as to forget who is revoked.
-    fn passed(&self) -> UnixTime {
-        let (then, wall) = self.0.opened;
-        let passed = UnixTime(wall.0 + self.0.clock.now().since(then));
-        passed.min(self.0.clock.wall())
-    }
-
     /// What is trusted in the mesh.
     pub fn trust(&self) -> &TrustSlot {
         &self.0.trust
@@ -340,7 +254,7 @@ impl Ca {
                 self.check_serial(serial, undo)?;
                 let on_record = self.records().not_after(&serial);
                 // No leaf lives longer than one that is signed now.
-                let until = UnixTime(self.0.clock.wall().0 + LEAF_LIFETIME);
+                let until = UnixTime(self.at_latest().0 + LEAF_LIFETIME);
                 let note = (on_record.is_none() && !undo).then(|| {
                     "no certificate with this serial number is on record: if it is a typing \
                      error, take it back with --undo"
@@ -547,54 +461,6 @@ fn open_all(
         authorities.insert(root, authority);
     }
     Ok(authorities)
-}
-
-/// A turn at signing.
-pub(crate) struct Turn<'a> {
-    ca: &'a Ca,
-    core: Arc<Core>,
-    _guard: RwLockReadGuard<'a, ()>,
-}
-
-/// A certificate that is signed, to be handed out once it is on record.
-pub(crate) struct Drafted {
-    pub(crate) issued: Issued,
-    serial: Serial,
-    record: Record,
-}
-
-impl Turn<'_> {
-    /// Whether `identity` is revoked.
-    pub(crate) fn is_revoked(&self, identity: &SpiffeId) -> bool {
-        self.ca.0.trust.load().bundle().revocations().identities.contains(identity)
-    }
-
-    /// Signs a certificate, which renews `before` if it does, and says how the store is to put it
-    /// on record.
-    ///
-    /// # Errors
-    /// [`SignError`].
-    pub(crate) fn sign(
-        &self,
-        csr: &[u8],
-        identity: &SpiffeId,
-        wall: UnixTime,
-        before: Option<Serial>,
-    ) -> Result<(Drafted, Vec<Item>), SignError> {
-        let authority = self.core.signing();
-        let issued = authority.sign(csr, identity, wall, LEAF_LIFETIME)?;
-        let mut records = self.ca.records();
-        let (serial, record) = records.draft(&issued, identity, authority.root_key(), before);
-        let items = records.items(serial, &record);
-        Ok((Drafted { issued, serial, record }, items))
-    }
-
-    /// Notes that the store has put a certificate on record, and gives it.
-    pub(crate) fn recorded(&self, drafted: Drafted) -> Issued {
-        let Drafted { issued, serial, record } = drafted;
-        self.ca.records().take(serial, record);
-        issued
-    }
 }
 
 #[cfg(test)]

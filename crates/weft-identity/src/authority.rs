@@ -40,7 +40,7 @@ const ROOT_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
 const INTERMEDIATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 
 /// How far back certificates reach, for peers whose clocks are behind.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// An authority that cannot be made or used.
 #[derive(Debug, Error)]
@@ -63,6 +63,20 @@ pub enum AuthorityError {
         what: &'static str,
         /// What is wrong with it, and what to do.
         reason: String,
+    },
+    /// A certificate does not hold now.
+    #[error(
+        "{what} cannot be used: it holds from {} to {}, and by this machine's clock it is {now}: \
+         set the clock right if it is wrong, or give another",
+        validity.not_before, validity.not_after
+    )]
+    Dates {
+        /// Which one.
+        what: &'static str,
+        /// When it holds.
+        validity: Validity,
+        /// The time by this machine's clock.
+        now: UnixTime,
     },
     /// A key is not PEM, or of a kind that is not known.
     #[error("the key of {what} cannot be used: {reason}")]
@@ -125,6 +139,17 @@ pub enum AuthorityError {
     },
 }
 
+impl AuthorityError {
+    /// Whether all there is against an intermediate is that it does not hold now.
+    fn is_of_dates(&self) -> bool {
+        match self {
+            AuthorityError::Dates { what, .. } => *what == check::INTERMEDIATE,
+            AuthorityError::Content { source, .. } => source.is_of_dates(),
+            _ => false,
+        }
+    }
+}
+
 /// A root with its key.
 #[derive(Debug)]
 pub struct Root {
@@ -179,7 +204,7 @@ impl Root {
     /// A new intermediate below this root, for a year from `now` and never longer than the root.
     ///
     /// # Errors
-    /// [`AuthorityError::Make`], [`AuthorityError::Randomness`]; [`AuthorityError::Certificate`] if
+    /// [`AuthorityError::Make`], [`AuthorityError::Randomness`]; [`AuthorityError::Dates`] if
     /// the root has expired, [`AuthorityError::Chain`] if peers would not accept what comes of it.
     pub fn authority(&self, now: UnixTime) -> Result<Authority, AuthorityError> {
         let what = "the intermediate";

@@ -45,7 +45,7 @@ pub use control::{ControlKey, ControlKeyError, control_client_config};
 pub use control_stream::{ControlStream, accept_control, connect_control};
 pub use credentials::{Credentials, CredentialsError, SavedCredentialsError, Svid, SvidSlot};
 pub use key_hash::{KeyHash, KeyHashError};
-pub use renewal::renew_at;
+pub use renewal::{issued_at, renew_at};
 pub use request::{Request, RequestError};
 pub use rotation::{Acknowledged, Fleet, Missing, Rotation, RotationError, Waiting};
 pub use secret::{Bearer, RandomnessError, Secret, SecretHash, SecretId, TextError};

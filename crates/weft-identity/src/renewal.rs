@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weft_world::UnixTime;
 
+use crate::authority::CLOCK_SKEW;
 use crate::certificate::Validity;
 
 /// The wait after a first failure.
@@ -41,6 +42,11 @@ pub fn renew_at(validity: Validity, failures: u32, now: UnixTime, jitter: f64) -
     let next = UnixTime(now.0 + wait);
     let latest = at(0.8);
     if now < latest { next.min(latest) } else { next }
+}
+
+/// When an authority, by its own clock, has signed a certificate with `validity`.
+pub fn issued_at(validity: Validity) -> UnixTime {
+    UnixTime(validity.not_before.0 + CLOCK_SKEW)
 }
 
 #[cfg(test)]

@@ -292,7 +292,15 @@ impl KeyFiles {
 impl Keys for KeyFiles {
     fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
         let files = weft_net::world().files;
-        AuthorityFiles::new(&self.directory, generation).open(&*files, &self.trust_domain, now)
+        let authority = AuthorityFiles::new(&self.directory, generation);
+        let (opened, against) = authority.open_or_renew(&*files, &self.trust_domain, now)?;
+        if let Some(against) = against {
+            eprintln!(
+                "weft control: a new intermediate is made below the same root, since the one that \
+                 is there does not hold now: {against}"
+            );
+        }
+        Ok(opened)
     }
 
     fn renew(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {

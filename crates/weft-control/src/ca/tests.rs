@@ -1,10 +1,12 @@
 //! The authority over a store in memory, with time that passes when a test says so.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use weft_identity::{PeerFacts, Request, Root};
+use weft_identity::{AuthorityFiles, PeerFacts, Request, RotationError};
 use weft_store::{LocalStore, Options};
-use weft_world::{Moment, Timer};
+use weft_world::{Files, Moment, Timer};
 
 use super::records::Seen;
 use super::*;
@@ -17,6 +19,8 @@ struct TestClock {
     passed: Mutex<Duration>,
     /// By how much civil time was set ahead.
     ahead: Mutex<Duration>,
+    /// By how much it was set back.
+    behind: Mutex<Duration>,
 }
 
 impl TestClock {
@@ -27,6 +31,10 @@ impl TestClock {
     fn set_ahead(&self, duration: Duration) {
         *self.ahead.lock().unwrap() = duration;
     }
+
+    fn set_behind(&self, duration: Duration) {
+        *self.behind.lock().unwrap() = duration;
+    }
 }
 
 impl Clock for TestClock {
@@ -36,7 +44,7 @@ impl Clock for TestClock {
 
     fn wall(&self) -> UnixTime {
         let since = *self.passed.lock().unwrap() + *self.ahead.lock().unwrap();
-        UnixTime(Duration::from_secs(START) + since)
+        UnixTime(Duration::from_secs(START) + since - *self.behind.lock().unwrap())
     }
 
     fn timer(&self, _: Moment) -> Box<dyn Timer> {
@@ -44,29 +52,42 @@ impl Clock for TestClock {
     }
 }
 
-/// Root, chain and key of each generation, PEM.
+/// The files of all generations, in memory.
 #[derive(Default)]
-struct MemoryKeys(Mutex<BTreeMap<u32, [String; 3]>>);
+struct MemoryKeys(Mutex<BTreeMap<PathBuf, Vec<u8>>>);
+
+impl MemoryKeys {
+    fn files(generation: u32) -> AuthorityFiles {
+        AuthorityFiles::new(Path::new(""), generation)
+    }
+}
+
+impl Files for MemoryKeys {
+    fn read(&self, path: &Path, _: usize) -> io::Result<Vec<u8>> {
+        let files = self.0.lock().unwrap();
+        files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap().insert(path.to_owned(), content.to_owned());
+        Ok(())
+    }
+}
 
 impl Keys for MemoryKeys {
     fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
-        let mut files = self.0.lock().unwrap();
-        if let Some([root, chain, key]) = files.get(&generation) {
-            let (root, chain, key) = (root.as_bytes(), chain.as_bytes(), key.as_bytes());
-            return Authority::from_pem(domain(), root, chain, key, now);
-        }
-        let authority = Root::generate(domain(), now)?.authority(now)?;
-        let texts = [authority.root_pem(), authority.chain_pem(), authority.key_pem().to_string()];
-        files.insert(generation, texts);
-        Ok(authority)
+        let opened = MemoryKeys::files(generation).open_or_renew(self, &domain(), now);
+        opened.map(|(authority, _)| authority)
     }
 
     fn renew(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
-        self.open(generation, now)
+        MemoryKeys::files(generation).renew(self, &domain(), now)
     }
 
     fn destroy(&self, generation: u32) -> Result<(), AuthorityError> {
-        self.0.lock().unwrap().remove(&generation);
+        for path in MemoryKeys::files(generation).secrets() {
+            self.0.lock().unwrap().remove(path);
+        }
         Ok(())
     }
 }
@@ -242,7 +263,9 @@ fn a_rotation_goes_on_from_the_store_in_every_state() {
     assert!(lab.step(&ca, &[seen(1, &after, "shop/cart-1", sequence)]).is_empty());
     let status = ca.status(&BTreeSet::new());
     assert_eq!(status.rotation.phase, crate::api::Phase::Steady);
-    assert_eq!(lab.keys.0.lock().unwrap().keys().copied().collect::<Vec<_>>(), [2]);
+    let files: Vec<_> =
+        lab.keys.0.lock().unwrap().keys().map(|path| path.display().to_string()).collect();
+    assert_eq!(files, ["intermediate-2.pem", "root-1.pem", "root-2-key.pem", "root-2.pem"]);
     assert_eq!(status.holders[0].serial, after.serial.to_string());
     assert_eq!(status.holders.len(), 1);
     lab.open();
@@ -351,4 +374,68 @@ fn a_clock_that_jumps_ahead_forgets_nobody() {
     lab.clock.advance(LEAF_LIFETIME + Duration::from_secs(1));
     ca.change(|kept| Ok((kept.prune(ca.passed()), ()))).unwrap();
     assert_eq!(ca.status(&BTreeSet::new()).revoked_serials.len(), 0);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_and_back_leaves_an_intermediate_that_signs() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let lab = Lab::new();
+    let ca = lab.open();
+    let first = ca.authority().intermediate().0;
+    let due = ca.until_renewal();
+    assert!(due > 243 * DAY && due < 244 * DAY, "{due:?}");
+
+    // As far as the present one holds, nothing is to be done.
+    lab.clock.set_ahead(300 * DAY);
+    assert_eq!(ca.until_renewal(), due);
+    // Farther, nothing can be signed by it. What is made then does not hold at the right time.
+    lab.clock.set_ahead(500 * DAY);
+    assert!(ca.until_renewal().is_zero());
+    ca.renew().unwrap();
+    assert!(!ca.until_renewal().is_zero());
+    lab.issue(&ca, "shop/cart", None);
+    lab.clock.set_ahead(Duration::ZERO);
+    assert!(ca.until_renewal().is_zero());
+
+    // A start makes another as well as the running authority does.
+    let early = lab.keys.0.lock().unwrap().clone();
+    ca.renew().unwrap();
+    *lab.keys.0.lock().unwrap() = early;
+    for ca in [ca, lab.open()] {
+        assert!(ca.until_renewal() > 243 * DAY);
+        assert_ne!(ca.authority().intermediate().0, first);
+        lab.issue(&ca, "shop/cart", None);
+    }
+
+    // It is by the time that passes that one is renewed.
+    let ca = lab.open();
+    lab.clock.advance(244 * DAY);
+    assert!(ca.until_renewal().is_zero());
+}
+
+#[test]
+fn what_is_revoked_or_withdrawn_while_the_clock_is_behind_is_remembered_when_it_is_right() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    lab.clock.advance(2 * LEAF_LIFETIME);
+    let old = ca.authority().root_key();
+    lab.clock.set_behind(2 * LEAF_LIFETIME);
+    // One of which there is no record, so that it is not known when it ends.
+    ca.revoke(&revoke(None, Some("0123456789abcdef0123456789abcdef".to_owned()), false)).unwrap();
+    ca.rotate().unwrap();
+    for _ in 0..3 {
+        lab.step(&ca, &[]);
+    }
+    assert!(ca.core().kept.rotation.trusted().iter().all(|root| *root != old));
+
+    lab.clock.set_behind(Duration::ZERO);
+    let remembered = |ca: &Ca| {
+        ca.change(|kept| Ok((kept.prune(ca.passed()), ()))).unwrap();
+        (ca.status(&BTreeSet::new()).revoked_serials.len(), ca.core().kept.withdrawn().count())
+    };
+    for ca in [&ca, &lab.open()] {
+        assert_eq!(remembered(ca), (1, 1));
+    }
+    lab.clock.advance(LEAF_LIFETIME + Duration::from_secs(1));
+    assert_eq!(remembered(&lab.open()), (0, 0));
 }

@@ -30,7 +30,10 @@ const WRITES_MAX: usize = 256;
 const PUBLISHED_MAX: usize = 64;
 
 /// The longest pause between two looks at civil time, which may jump.
-const LOOK_AT_TIME: Duration = Duration::from_secs(3600);
+const LOOK_AT_TIME: Duration = Duration::from_secs(60);
+
+/// The pause before an intermediate is renewed that could not be.
+const RENEW_AGAIN: Duration = Duration::from_secs(3600);
 
 /// The shortest life of an intermediate before the next, should its root be about to end.
 const RENEW_PAUSE: Duration = Duration::from_secs(60);
@@ -40,13 +43,12 @@ impl Ca {
     /// once, beside [`crate::serve()`], which does.
     pub(crate) async fn keep_renewed(&self, world: &World) {
         loop {
-            let (now, present) = (world.clock.wall(), self.authority());
-            let wait = present.renew_at().0.saturating_sub(now.0);
+            let wait = self.until_renewal();
             if !wait.is_zero() {
                 world.clock.sleep(wait.min(LOOK_AT_TIME)).await;
                 continue;
             }
-            let end = present.validity().not_after;
+            let end = self.authority().validity().not_after;
             let ca = self.clone();
             match blocking(move || ca.renew()).await {
                 Ok(()) => {
@@ -62,10 +64,22 @@ impl Ca {
                         "weft control: the intermediate, which holds until {end}, is not renewed, \
                          and this is tried again in an hour: {error}"
                     );
-                    world.clock.sleep(LOOK_AT_TIME).await;
+                    world.clock.sleep(RENEW_AGAIN).await;
                 }
             }
         }
+    }
+
+    /// How long it is until the intermediate that signs is to be renewed.
+    ///
+    /// A clock that jumps ahead does not bring that on, since the next one would hold by the wrong
+    /// time only. But one that does not hold is of no use: it may have been made at such a time.
+    pub(super) fn until_renewal(&self) -> Duration {
+        let present = self.authority();
+        if !present.validity().contains(self.0.clock.wall()) {
+            return Duration::ZERO;
+        }
+        present.renew_at().0.saturating_sub(self.passed().0)
     }
 
     /// Sees to it for ever that a rotation goes on. To be run once, beside [`crate::serve()`],
@@ -185,7 +199,7 @@ impl Ca {
         if let Rotation::Withdrawing { withdrawn, .. } = kept.rotation
             && let Some(authority) = core.authorities.get(&withdrawn)
         {
-            kept.withdraw(authority, self.0.clock.wall());
+            kept.withdraw(authority, self.at_latest());
         }
         let said = match &kept.rotation {
             Rotation::Steady { root } => format!("the root {root} is the only one"),

@@ -59,12 +59,7 @@ pub(super) fn authority(
     }
     let validity = certificate::validity(&parsed);
     if !validity.contains(now) {
-        let Validity { not_before, not_after } = validity;
-        let dates = format!(
-            "it holds from {not_before} to {not_after}, and by this machine's clock it is {now}: \
-             set the clock right if it is wrong, or give another"
-        );
-        return Err(wrong(what, dates));
+        return Err(AuthorityError::Dates { what, validity, now });
     }
     Ok(validity)
 }

@@ -84,6 +84,33 @@ impl AuthorityFiles {
         self.make_intermediate(files, &root, now)
     }
 
+    /// As [`open`](Self::open); but where the intermediate does not hold now and the root's key is
+    /// there, with a new intermediate in its place. Then also what was against the one of before.
+    ///
+    /// It may have been made while this machine's clock was wrong, and no other would be in its
+    /// place before that time comes. If it is now that the clock is wrong, the next start, or the
+    /// next renewal, makes another in the same way.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub fn open_or_renew(
+        &self,
+        files: &dyn Files,
+        trust_domain: &TrustDomain,
+        now: UnixTime,
+    ) -> Result<(Authority, Option<AuthorityError>), AuthorityError> {
+        let against = match self.open(files, trust_domain, now) {
+            Err(error) if error.is_of_dates() => error,
+            opened => return opened.map(|authority| (authority, None)),
+        };
+        match self.renew(files, trust_domain, now) {
+            Ok(authority) => Ok((authority, Some(against))),
+            // The dates say more: perhaps only the clock is to be set right.
+            Err(AuthorityError::Missing { .. }) => Err(against),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A new intermediate below the same root, in the place of the old one. Needs the root's key.
     ///
     /// # Errors

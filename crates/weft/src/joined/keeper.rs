@@ -67,6 +67,7 @@ impl Work {
             trusted: trusted.clone(),
             tried_under: None,
             is_known: true,
+            aside: None,
         };
         let watcher = Watcher { keeper, world: world.clone(), saver: saver.clone(), trusted };
         let saving = world.clone();

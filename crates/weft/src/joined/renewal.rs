@@ -4,27 +4,23 @@
 //! Whether a certificate still proves something is for the control plane to say, by its own clock:
 //! so it is asked with the certificate first, whatever the clock here says.
 
-use std::cell::Cell;
+mod schedule;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use weft_control::{ClientError, JoinError, Joiner};
-use weft_identity::{Credentials, MutualTls, Svid, SvidSlot, Validity, renew_at};
+use weft_identity::{Credentials, MutualTls, Svid, SvidSlot, Validity};
 use weft_telemetry::metrics::Registry;
-use weft_world::{UnixTime, World};
+use weft_world::World;
 
+use self::schedule::{Schedule, Wake, dates, is_taken};
 use super::saver::Saver;
 
 /// The longest wait before a certificate is renewed whose root is to go.
 const EARLY_RENEWAL: Duration = Duration::from_secs(5);
-
-/// The pause before the control plane is told again of a new certificate.
-const TELL_AGAIN: Duration = Duration::from_secs(5);
-
-/// The longest pause between two looks at civil time, which may jump.
-const LOOK_AT_TIME: Duration = Duration::from_secs(5);
 
 /// Renews the certificate.
 pub(super) struct Renewal {
@@ -39,14 +35,26 @@ pub(super) struct Renewal {
     pub(super) tried_under: Option<u64>,
     /// Whether the control plane knows that the certificate is in use.
     pub(super) is_known: bool,
+    /// The next credentials, where the certificate does not hold by this machine's clock yet.
+    pub(super) aside: Option<Credentials>,
+}
+
+/// What became of new credentials.
+enum Renewed {
+    /// They are in use.
+    Taken,
+    /// Their certificate has these dates and does not hold here, and the one of before does.
+    Kept(Validity),
 }
 
 impl Renewal {
     pub(super) async fn run(mut self) {
         let world = self.world.clone();
         let clock = &*world.clock;
-        let mut failures = 0;
-        let holds = Cell::new(true);
+        let (dating, entropy) = (world.clock.clone(), world.entropy.clone());
+        let mut schedule = Schedule::new(dating, entropy, self.svid.validity());
+        // In a row: attempts that failed, and those that brought what does not hold here.
+        let (mut failures, mut unheld) = (0, 0);
         loop {
             tokio::select! {
                 biased;
@@ -55,57 +63,47 @@ impl Renewal {
                         // Not all proxies of a mesh at the same moment.
                         clock.sleep(EARLY_RENEWAL.mul_f64(world.entropy.fraction())).await;
                     }
+                    self.aside = None;
                     self.tried_under = Some(self.tls.trust().load().bundle().sequence());
                     eprintln!("weft: the root of the certificate is being replaced, renewing it");
                 }
-                () = self.due(failures, &holds) => {}
-                () = clock.sleep(TELL_AGAIN), if !self.is_known => {
-                    self.tell().await;
-                    continue;
+                wake = schedule.wake(self.svid.validity(), !self.is_known) => match wake {
+                    Wake::Renew => {}
+                    Wake::Tell => {
+                        self.tell().await;
+                        continue;
+                    }
                 }
             }
-            match self.renew().await {
-                Ok(()) if self.svid.validity().contains(clock.wall()) => failures = 0,
-                // It is of use to others, whose clocks are right. Here it is asked for no faster
-                // than after a failure.
-                Ok(()) => {
-                    failures += 1;
+            let renewed = self.renew().await;
+            failures = if renewed.is_err() { failures + 1 } else { 0 };
+            let (validity, wall) = (self.svid.validity(), clock.wall());
+            match renewed {
+                Ok(Renewed::Taken) if validity.contains(wall) => {
+                    unheld = 0;
+                    schedule.plan(validity, 0);
+                }
+                // It is of use to others, whose clocks are right.
+                Ok(Renewed::Taken) => {
+                    unheld += 1;
                     let of_both = "the clock of this machine or of the control plane is wrong";
-                    eprintln!("weft: {}: {of_both}", dates(self.svid.validity(), clock.wall()));
+                    eprintln!("weft: {}: {of_both}", dates(validity, wall));
+                    schedule.plan_unheld(unheld);
+                }
+                Ok(Renewed::Kept(new)) => {
+                    unheld += 1;
+                    eprintln!(
+                        "weft: the new certificate is not used yet, {}: set the clocks of this \
+                         machine and of the control plane right",
+                        dates(new, wall)
+                    );
+                    schedule.plan_kept(validity, new, unheld);
                 }
                 Err(error) => {
-                    failures += 1;
                     eprintln!("weft: the certificate is not renewed, attempt {failures}: {error}");
+                    schedule.plan(validity, failures);
                 }
             }
-        }
-    }
-
-    /// Ready when it is time to renew, after `failures` in a row. Says when the certificate stops
-    /// to hold by this machine's clock, and when it holds again; `holds` is what was said.
-    ///
-    /// After a failure the wait is one of passing time: the clock may be set back meanwhile.
-    async fn due(&self, failures: u32, holds: &Cell<bool>) {
-        let (clock, fraction) = (&*self.world.clock, self.world.entropy.fraction());
-        let validity = self.svid.validity();
-        let began = clock.wall();
-        let again = (failures > 0).then(|| {
-            let at = renew_at(validity, failures, began, fraction);
-            clock.now() + at.0.saturating_sub(began.0)
-        });
-        loop {
-            let wall = clock.wall();
-            if holds.replace(validity.contains(wall)) != validity.contains(wall) {
-                say(validity, wall);
-            }
-            let left = match again {
-                Some(again) => again.since(clock.now()),
-                None => renew_at(validity, 0, wall, fraction).0.saturating_sub(wall.0),
-            };
-            if left.is_zero() {
-                return;
-            }
-            clock.sleep(left.min(LOOK_AT_TIME)).await;
         }
     }
 
@@ -133,17 +131,34 @@ impl Renewal {
         }
     }
 
-    async fn renew(&mut self) -> Result<(), String> {
+    async fn renew(&mut self) -> Result<Renewed, String> {
         let clock = self.world.clock.clone();
-        let before = self.svid.validity();
-        let holds = before.contains(clock.wall());
-        let credentials = renewed_or_joined(&mut self.joiner, self.tls.svid(), holds).await?;
-        let validity = credentials.svid.validity();
-        let wall = clock.wall();
-        if before.contains(wall) && !validity.contains(wall) {
-            let dates = dates(validity, wall);
-            return Err(format!("{dates}: set the clocks of both machines right"));
-        }
+        let present = self.svid.validity();
+        let holds = present.contains(clock.wall());
+        let aside = self.aside.take();
+        let credentials = match aside {
+            Some(aside) if aside.svid.validity().contains(clock.wall()) => aside,
+            aside => {
+                let asked = renewed_or_joined(&mut self.joiner, self.tls.svid(), holds).await;
+                match (asked, aside) {
+                    (Ok(new), _) if !is_taken(present, new.svid.validity(), clock.wall()) => {
+                        let validity = new.svid.validity();
+                        self.aside = (clock.wall() < validity.not_before).then_some(new);
+                        return Ok(Renewed::Kept(validity));
+                    }
+                    (Ok(new), _) => new,
+                    // By the clock of the control plane, the one in use is about to end.
+                    (Err(_), Some(aside)) => aside,
+                    (Err(error), None) => return Err(error),
+                }
+            }
+        };
+        self.take(credentials).await?;
+        Ok(Renewed::Taken)
+    }
+
+    /// Puts `credentials` to use.
+    async fn take(&mut self, credentials: Credentials) -> Result<(), String> {
         // Whoever is below a new root is to be believed by whom this side calls, and the other way.
         if credentials.bundle.sequence() > self.tls.trust().load().bundle().sequence() {
             let taken = self.tls.replace_trust(credentials.bundle.clone());
@@ -190,25 +205,4 @@ pub(super) async fn renewed_or_joined(
             "the certificate proves nothing any more ({unproved}), and by the token: {error}"
         )),
     }
-}
-
-/// Says that the certificate stopped to hold, or holds again.
-fn say(validity: Validity, wall: UnixTime) {
-    if validity.contains(wall) {
-        eprintln!("weft: by this machine's clock, {wall}, the certificate holds again");
-        return;
-    }
-    eprintln!(
-        "weft: {}: a new one is asked for; if the clock is wrong, set it right, since until then \
-         the certificates of others are refused here",
-        dates(validity, wall)
-    );
-}
-
-fn dates(validity: Validity, wall: UnixTime) -> String {
-    let Validity { not_before, not_after } = validity;
-    format!(
-        "the certificate holds from {not_before} to {not_after}, and by this machine's clock it is \
-         {wall}"
-    )
 }

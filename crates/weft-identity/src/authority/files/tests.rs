@@ -106,3 +106,31 @@ fn a_given_intermediate_is_read_from_one_file_with_its_key() {
     files.replace(Path::new("state/intermediate-1.pem"), both.as_bytes()).unwrap();
     assert_eq!(open(&files).unwrap().root_key(), authority.root_key());
 }
+
+#[test]
+fn an_intermediate_that_does_not_hold_now_is_replaced_where_the_roots_key_is_there() {
+    let files = MemoryFiles::default();
+    let first = open(&files).unwrap();
+    let open = |now| here().open_or_renew(&files, &domain(), now);
+    assert!(open(at(DAY)).unwrap().1.is_none());
+    // Made while the clock was far ahead; and then it was set right.
+    let early = here().renew(&files, &domain(), at(500 * DAY)).unwrap();
+    let (now, against) = open(at(DAY)).unwrap();
+    assert_eq!((now.root_key(), now.renew_at()), (first.root_key(), at(DAY + 243 * DAY + 28_700)));
+    let against = against.unwrap().to_string();
+    assert!(against.contains("the intermediate certificate cannot be used: it holds"), "{against}");
+    assert!(open(at(DAY)).unwrap().1.is_none());
+    let (late, against) = open(at(500 * DAY)).unwrap();
+    assert!(against.is_some() && late.chain_pem() != early.chain_pem());
+
+    // Nothing is made without the root's key, and none below a root that does not hold.
+    let key = remove(&files, "root-1-key.pem");
+    let error = open(at(DAY)).unwrap_err().to_string();
+    assert!(error.contains("set the clock right if it is wrong, or give another"), "{error}");
+    files.replace(Path::new("state/root-1-key.pem"), &key).unwrap();
+    let before = UnixTime(at(0).0 - std::time::Duration::from_secs(DAY));
+    let error = open(before).unwrap_err().to_string();
+    assert!(error.contains("the root certificate cannot be used: it holds from"), "{error}");
+    let there = here().open(&files, &domain(), at(500 * DAY)).unwrap();
+    assert_eq!(there.chain_pem(), late.chain_pem());
+}
