@@ -21,6 +21,8 @@ mod line;
 mod registration;
 mod resources;
 mod routes;
+#[macro_use]
+mod say;
 mod serve;
 mod status;
 mod subscriber;

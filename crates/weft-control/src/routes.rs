@@ -369,7 +369,7 @@ fn refusal(error: ApplyError) -> Response {
 /// Says in the log what went wrong here, and not with the request: a full disk, say.
 fn log(status: StatusCode, what: &impl Display) {
     if status.is_server_error() {
-        eprintln!("weft control: {what}");
+        crate::say!("weft control: {what}");
     }
 }
 

@@ -184,5 +184,5 @@ fn is_broken(error: &hyper::Error) -> bool {
 }
 
 fn say(peer: std::net::SocketAddr, what: &str) {
-    eprintln!("weft control: {peer}: {what}");
+    crate::say!("weft control: {peer}: {what}");
 }

@@ -13,9 +13,9 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How old a tunnel becomes that is used again and again, give or take a quarter.
 ///
-/// The ends of a tunnel prove themselves once, when it is opened: without a limit, one in steady use
-/// would outlive their certificates and the root above them. A certificate is renewed when half of
-/// its 24 h are left, so that this is rarely more than what is left.
+/// The ends of a tunnel prove themselves once, when it is opened: without a limit, one in steady
+/// use would outlive their certificates and the root above them. A certificate is renewed when half
+/// of its 24 h are left, so that this is rarely more than what is left.
 pub(crate) const TUNNEL_AGE: Duration = Duration::from_secs(3_600);
 
 /// The longest time that a caller may take for the head of a request once it has begun.

@@ -118,7 +118,7 @@ fn revoke(arguments: &Revoke) -> anyhow::Result<()> {
     };
     println!("{} {said} (trust bundle {})", response.what, response.sequence);
     if let Some(note) = response.note {
-        eprintln!("weft ca revoke: {note}");
+        weft_control::say!("weft ca revoke: {note}");
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ fn rotate(arguments: &Rotate) -> anyhow::Result<()> {
         match begun {
             Ok(_) => {}
             Err(ClientError::Refused(refusal)) if !abort && refusal.reason == "rotation-state" => {
-                eprintln!("weft ca rotate: {}; waiting for its end", refusal.message);
+                weft_control::say!("weft ca rotate: {}; waiting for its end", refusal.message);
             }
             Err(error) => return Err(error.into()),
         }
@@ -295,7 +295,7 @@ impl Keys for KeyFiles {
         let authority = AuthorityFiles::new(&self.directory, generation);
         let (opened, against) = authority.open_or_renew(&*files, &self.trust_domain, now)?;
         if let Some(against) = against {
-            eprintln!(
+            weft_control::say!(
                 "weft control: a new intermediate is made below the same root, since the one that \
                  is there does not hold now: {against}"
             );

@@ -81,14 +81,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             admins: admins.into(),
             clock,
         };
-        eprintln!("weft control: ready at {address}, trust domain {}", arguments.trust_domain);
+        weft_control::say!(
+            "weft control: ready at {address}, trust domain {}",
+            arguments.trust_domain
+        );
         let credential = credential.display();
-        eprintln!("weft control: for `weft apply` and others: export WEFT_CREDENTIAL={credential}");
+        weft_control::say!(
+            "weft control: for `weft apply` and others: export WEFT_CREDENTIAL={credential}"
+        );
         tokio::select! {
             biased;
             signal = weft_net::terminated() => {
                 let signal = signal.context("cannot wait for signals")?;
-                eprintln!("weft control: ended by {signal:?}");
+                weft_control::say!("weft control: ended by {signal:?}");
                 Ok(())
             }
             served = serve(world.clone(), &kept.key, api, listener) => {

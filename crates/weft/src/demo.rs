@@ -132,7 +132,9 @@ async fn play(
     mesh: &Mesh,
     tally: &Tally,
 ) -> anyhow::Result<()> {
-    eprintln!("weft demo: starting a control plane, the services of a shop, and their proxies");
+    weft_control::say!(
+        "weft demo: starting a control plane, the services of a shop, and their proxies"
+    );
     let started = mesh.start(world).await?;
     let showing = show(world, mesh, tally, &started);
     let calling = caller::call(world, started.entry, arguments.rate, arguments.duration, tally);
@@ -181,9 +183,9 @@ async fn show_lines(world: &World, mesh: &Mesh, tally: &Tally, page: &str) {
     let clock = &world.clock;
     let directory = quoted(&mesh.directory.path);
     let mut tries = tries::tries(mesh);
-    eprintln!("weft demo: {} processes; the shop's page is {page}", mesh.processes().0);
+    weft_control::say!("weft demo: {} processes; the shop's page is {page}", mesh.processes().0);
     for line in tries::lines(&directory, &tries) {
-        eprintln!("weft demo: {line}");
+        weft_control::say!("weft demo: {line}");
     }
     loop {
         clock.sleep(LINE_INTERVAL).await;
@@ -200,12 +202,12 @@ async fn show_lines(world: &World, mesh: &Mesh, tally: &Tally, page: &str) {
         if let Some((_, why)) = last {
             line.push_str(&format!("; last failure: {why}"));
         }
-        eprintln!("weft demo: {line}");
+        weft_control::say!("weft demo: {line}");
         // A program that was started anew has another id.
         let before = std::mem::replace(&mut tries, tries::tries(mesh));
         for (index, (one, before)) in tries.iter().zip(&before).enumerate() {
             if one.command != before.command {
-                eprintln!("weft demo: {}", tries::command_line(index, one));
+                weft_control::say!("weft demo: {}", tries::command_line(index, one));
             }
         }
     }

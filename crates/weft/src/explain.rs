@@ -237,7 +237,7 @@ fn own_workload(workload: &Workload) -> OwnWorkload {
 /// Says on standard error what proxies refuse to take.
 fn complain(refused: &[(ObjectKey, String)]) {
     for (key, why) in refused {
-        eprintln!("weft explain: proxies do not take {key}: {why}");
+        weft_control::say!("weft explain: proxies do not take {key}: {why}");
     }
 }
 

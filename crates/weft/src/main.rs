@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint!("{}", explained(&error));
+            weft_control::say!("{}", explained(&error).trim_end());
             ExitCode::FAILURE
         }
     }

@@ -38,7 +38,9 @@ pub async fn watch(world: World, overload: Overload) {
         if now > Pressure::None && is_time(said, SAY_INTERVAL) {
             said = Some(moment);
             let (used, most) = (used >> 20, limit.bytes() >> 20);
-            eprintln!("weft: {used} of {most} MiB of memory are used: new requests are refused");
+            weft_control::say!(
+                "weft: {used} of {most} MiB of memory are used: new requests are refused"
+            );
         }
     }
 }

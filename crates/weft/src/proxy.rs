@@ -195,10 +195,10 @@ async fn serve(
         .with_context(|| format!("the proxy of {} cannot start", path.display()))?;
     if let Some(metrics) = metrics {
         // Before the word that it is ready, after which nothing is waited for.
-        eprintln!("weft proxy: metrics at http://{metrics}/metrics");
+        weft_control::say!("weft proxy: metrics at http://{metrics}/metrics");
     }
     let addresses: Vec<_> = running.addresses.iter().map(ToString::to_string).collect();
-    eprintln!(
+    weft_control::say!(
         "weft proxy: ready, as {}, listening at {}",
         identity.as_deref().unwrap_or("nobody (no identity given)"),
         addresses.join(", "),
@@ -206,7 +206,7 @@ async fn serve(
     tokio::select! {
         biased;
         signal = weft_net::terminated() => {
-            eprintln!("weft proxy: ended by {:?}", signal.context("cannot wait for signals")?);
+            weft_control::say!("weft proxy: ended by {:?}", signal.context("cannot wait for signals")?);
         }
         () = running.wait() => anyhow::bail!("all listeners have ended"),
     }
@@ -217,7 +217,7 @@ async fn serve(
         biased;
         () = proxy.drain() => {}
         () = world.clock.sleep(grace) => {
-            eprintln!("weft proxy: ended with work still under way after {grace:?}");
+            weft_control::say!("weft proxy: ended with work still under way after {grace:?}");
         }
         // Who asks twice does not want to wait.
         _ = weft_net::terminated() => {}
@@ -241,7 +241,7 @@ async fn warm(world: &World, joined: &Joined, needs_own: bool, outbound: &[Outbo
     }
     if !joined.ready(world, needs_own, READY_TIMEOUT).await {
         let why = joined.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());
-        eprintln!(
+        weft_control::say!(
             "weft proxy: starting without all that the control plane has to say; until then, what \
              is not known is refused: {why}"
         );

@@ -154,7 +154,10 @@ pub fn token(arguments: &Token) -> anyhow::Result<()> {
     };
     let client = access.client()?;
     let made = block_on(async { Ok(client.token(&request).await?) })?;
-    eprintln!("weft token: {} for {service_account}, {uses} uses, {lifetime} minutes", made.id);
+    weft_control::say!(
+        "weft token: {} for {service_account}, {uses} uses, {lifetime} minutes",
+        made.id
+    );
     println!("{}", made.token);
     Ok(())
 }

@@ -124,7 +124,7 @@ async fn serve(
     let answering = names.serve(dns_datagrams, dns_listeners);
     if !joined.ready(&world, true, READY_TIMEOUT).await {
         let why = joined.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());
-        eprintln!(
+        weft_control::say!(
             "weft run: starting without all that the control plane has to say; until then, what is \
              not known is refused: {why}"
         );
@@ -174,7 +174,7 @@ fn open(
         let configuration = joined.configuration.clone();
         let shown = crate::admin::Shown { registry, configuration, needs_own: true };
         let address = crate::admin::start(address, shown)?;
-        eprintln!("weft run: metrics at http://{address}/metrics");
+        weft_control::say!("weft run: metrics at http://{address}/metrics");
     }
     Ok(running)
 }
@@ -209,7 +209,7 @@ fn not_started(checked: &Checked, error: std::io::Error) -> Exit {
     let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
     let program = checked.program.to_string_lossy();
     let error = anyhow::Error::new(error).context(format!("cannot run {program}"));
-    eprint!("{}", crate::explained(&error));
+    weft_control::say!("{}", crate::explained(&error).trim_end());
     Exit::Code(code)
 }
 

@@ -29,6 +29,13 @@ const BANNED_CODE: &[(&str, &str)] = &[
     ("#[ignore", "let the test run, or put it into a group of its own in xtask/src/groups.rs"),
 ];
 
+/// Code that may not be in the programs that users run, and what to do about it.
+const BANNED_IN_PROGRAMS: &[(&str, &str)] =
+    &[("eprintln", "say it by `weft_control::say!`: this panics where a log cannot be written")];
+
+/// Where their code is.
+const PROGRAMS: [&str; 2] = ["crates/weft/src/", "crates/weft-control/src/"];
+
 /// Words in comments that may not be committed, and what to do about them.
 const BANNED_IN_COMMENTS: &[(&str, &str)] = &[
     ("FIXME", "mend it, or open an issue and give its number"),
@@ -137,6 +144,9 @@ fn words(path: &str, number: usize, line: &Line) -> Vec<String> {
         here.map(|(word, remedy)| format!("{path}:{number}: `{word}`: {remedy}")).collect()
     };
     let mut findings: Vec<String> = found(&line.code, BANNED_CODE);
+    if PROGRAMS.iter().any(|program| path.starts_with(program)) {
+        findings.extend::<Vec<String>>(found(&line.code, BANNED_IN_PROGRAMS));
+    }
     findings.extend::<Vec<String>>(found(&line.comment, BANNED_IN_COMMENTS));
     findings
 }

@@ -53,14 +53,14 @@ impl Ca {
             match blocking(move || ca.renew()).await {
                 Ok(()) => {
                     let next_end = self.authority().validity().not_after;
-                    eprintln!(
+                    crate::say!(
                         "weft control: a new intermediate signs from now on, which holds until \
                          {next_end}; the last one holds until {end}"
                     );
                     world.clock.sleep(RENEW_PAUSE).await;
                 }
                 Err(error) => {
-                    eprintln!(
+                    crate::say!(
                         "weft control: the intermediate, which holds until {end}, is not renewed, \
                          and this is tried again in an hour: {error}"
                     );
@@ -99,7 +99,7 @@ impl Ca {
                 Err(error) => error.to_string(),
             };
             if !error.is_empty() && error != complaint {
-                eprintln!("weft control: the authority does not go on, trying again: {error}");
+                crate::say!("weft control: the authority does not go on, trying again: {error}");
             }
             complaint = error;
         }
@@ -212,7 +212,7 @@ impl Ca {
             }
         };
         self.put(&core, kept)?;
-        eprintln!("weft control: {said}");
+        crate::say!("weft control: {said}");
         Ok(())
     }
 }

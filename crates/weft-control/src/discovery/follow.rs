@@ -50,7 +50,7 @@ impl Discovery {
             // A watch that fell behind is told so, and begins again with a listing.
             let Err(error) = self.follow(world, &mut follower).await;
             if !matches!(error, StoreError::Compacted { .. }) {
-                eprintln!("weft control: the store cannot be followed, trying again: {error}");
+                crate::say!("weft control: the store cannot be followed, trying again: {error}");
                 world.clock.sleep(RETRY).await;
             }
         }
@@ -121,7 +121,7 @@ impl Discovery {
             Ok(object) => object,
             Err(reason) => {
                 // What it said before stays in force: to take it away might open something.
-                eprintln!("weft control: {key} cannot be read, and is not in force: {reason}");
+                crate::say!("weft control: {key} cannot be read, and is not in force: {reason}");
                 follower.unreadable.insert(key.clone(), reason);
                 return None;
             }
@@ -281,7 +281,7 @@ impl Discovery {
 
 fn complain(follower: &mut Follower, what: &str, error: &StoreError) {
     if !std::mem::replace(&mut follower.has_complained, true) {
-        eprintln!("weft control: {what}, trying again: {error}");
+        crate::say!("weft control: {what}, trying again: {error}");
     }
 }
 

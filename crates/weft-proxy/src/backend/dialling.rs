@@ -106,8 +106,8 @@ impl Turns {
     /// Waits for a turn to open a tunnel to `address`, or until there is something `instead`.
     ///
     /// # Errors
-    /// Why tunnels could not be opened, if so many have failed meanwhile as can be opened at a time:
-    /// were each who waits to find that out in its turn, the last one would wait for as many
+    /// Why tunnels could not be opened, if so many have failed meanwhile as can be opened at a
+    /// time: were each who waits to find that out in its turn, the last one would wait for as many
     /// timeouts.
     pub(super) async fn next<T>(
         &self,

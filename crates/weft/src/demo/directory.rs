@@ -57,7 +57,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.path) {
-            eprintln!("weft demo: cannot remove {}: {error}", self.path.display());
+            weft_control::say!("weft demo: cannot remove {}: {error}", self.path.display());
         }
     }
 }

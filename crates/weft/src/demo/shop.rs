@@ -129,7 +129,7 @@ impl Shop {
 
     /// Writes a line to the log.
     fn say(&self, what: impl std::fmt::Display) {
-        eprintln!("weft demo-service: {} {}: {what}", self.name.text(), self.instance);
+        weft_control::say!("weft demo-service: {} {}: {what}", self.name.text(), self.instance);
     }
 }
 

@@ -87,7 +87,7 @@ impl Mesh {
                 weft_crd::parse(STORED, yaml.as_bytes(), &weft_crd::Options::default());
             let [object] = parsed.objects.as_mut_slice() else {
                 let name = format!("{} {}/{}", key.kind, key.namespace, key.name);
-                eprintln!("weft explain: {name} cannot be read, and is left out");
+                weft_control::say!("weft explain: {name} cannot be read, and is left out");
                 continue;
             };
             if let Some(status) = status {

@@ -48,7 +48,7 @@ impl Work {
             .build_local(tokio::runtime::LocalOptions::default());
         let runtime = match runtime {
             Ok(runtime) => runtime,
-            Err(error) => return eprintln!("weft: discovery cannot start: {error}"),
+            Err(error) => return weft_control::say!("weft: discovery cannot start: {error}"),
         };
         let world = weft_net::world();
         let joiner = Joiner::new(world.clone(), token, service_account, services);
@@ -110,7 +110,7 @@ impl Observer for Watcher {
         configuration.replace(builder.update(client, outcome));
         registry.config_changed(self.world.clock.wall());
         for refusal in &outcome.refused {
-            eprintln!("weft: {} is not put to work: {}", refusal.name, refusal.reason);
+            weft_control::say!("weft: {} is not put to work: {}", refusal.name, refusal.reason);
         }
         self.saver.mesh(&self.world, client);
     }
@@ -124,14 +124,20 @@ impl Observer for Watcher {
             return;
         }
         match &state {
-            ConnectionState::Connected => eprintln!("weft: connected to the control plane"),
+            ConnectionState::Connected => {
+                weft_control::say!("weft: connected to the control plane")
+            }
             ConnectionState::Unregistered { reason } => {
-                eprintln!("weft: connected to the control plane, but not registered: {reason}");
+                weft_control::say!(
+                    "weft: connected to the control plane, but not registered: {reason}"
+                );
             }
             ConnectionState::Disconnected { reason }
                 if !matches!(before, ConnectionState::Disconnected { .. }) =>
             {
-                eprintln!("weft: the control plane is away, serving by what is known: {reason}");
+                weft_control::say!(
+                    "weft: the control plane is away, serving by what is known: {reason}"
+                );
             }
             ConnectionState::Disconnected { .. } => {}
         }
@@ -154,7 +160,7 @@ pub(super) fn take_trust(tls: &MutualTls, client: &Client) {
         if sequence > tls.trust().load().bundle().sequence()
             && let Err(error) = tls.replace_trust(bundle)
         {
-            eprintln!("weft: the trusted roots, set {sequence}, are not taken: {error}");
+            weft_control::say!("weft: the trusted roots, set {sequence}, are not taken: {error}");
         }
     }
 }

@@ -47,7 +47,9 @@ impl Kept {
                 credentials.svid.identity().service_account() == service_account
             }),
             Err(error) => {
-                eprintln!("weft: the certificate of before cannot be used, joining anew: {error}");
+                weft_control::say!(
+                    "weft: the certificate of before cannot be used, joining anew: {error}"
+                );
                 None
             }
         }
@@ -73,19 +75,19 @@ impl Kept {
             Ok(saved) => saved,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
             Err(error) => {
-                eprintln!("weft: {}: {error}", path.display());
+                weft_control::say!("weft: {}: {error}", path.display());
                 return false;
             }
         };
         match client.restore(&saved, world.clock.now()) {
             Ok(lost) => {
                 for error in lost {
-                    eprintln!("weft: {}: {error}", path.display());
+                    weft_control::say!("weft: {}: {error}", path.display());
                 }
                 true
             }
             Err(error) => {
-                eprintln!(
+                weft_control::say!(
                     "weft: {} is not used, and written anew once discovery has brought what it \
                      holds: {error}",
                     path.display()

@@ -65,7 +65,7 @@ impl Renewal {
                     }
                     self.aside = None;
                     self.tried_under = Some(self.tls.trust().load().bundle().sequence());
-                    eprintln!("weft: the root of the certificate is being replaced, renewing it");
+                    weft_control::say!("weft: the root of the certificate is being replaced, renewing it");
                 }
                 wake = schedule.wake(self.svid.validity(), !self.is_known) => match wake {
                     Wake::Renew => {}
@@ -87,12 +87,12 @@ impl Renewal {
                 Ok(Renewed::Taken) => {
                     unheld += 1;
                     let of_both = "the clock of this machine or of the control plane is wrong";
-                    eprintln!("weft: {}: {of_both}", dates(validity, wall));
+                    weft_control::say!("weft: {}: {of_both}", dates(validity, wall));
                     schedule.plan_unheld(unheld);
                 }
                 Ok(Renewed::Kept(new)) => {
                     unheld += 1;
-                    eprintln!(
+                    weft_control::say!(
                         "weft: the new certificate is not used yet, {}: set the clocks of this \
                          machine and of the control plane right",
                         dates(new, wall)
@@ -100,7 +100,9 @@ impl Renewal {
                     schedule.plan_kept(validity, new, unheld);
                 }
                 Err(error) => {
-                    eprintln!("weft: the certificate is not renewed, attempt {failures}: {error}");
+                    weft_control::say!(
+                        "weft: the certificate is not renewed, attempt {failures}: {error}"
+                    );
                     schedule.plan(validity, failures);
                 }
             }
@@ -179,7 +181,9 @@ impl Renewal {
         match self.joiner.installed(self.tls.svid()).await {
             Ok(()) => self.is_known = true,
             Err(error) => {
-                eprintln!("weft: the control plane is not told of the new certificate: {error}");
+                weft_control::say!(
+                    "weft: the control plane is not told of the new certificate: {error}"
+                );
             }
         }
     }

@@ -67,11 +67,11 @@ impl Saver {
     /// Says what changed.
     fn say(&self, what: &str, was_unsaved: bool, saved: Result<(), String>) {
         match saved {
-            Ok(()) if was_unsaved => eprintln!("weft: {what} is kept on disk again"),
+            Ok(()) if was_unsaved => weft_control::say!("weft: {what} is kept on disk again"),
             Ok(()) => {}
             Err(error) => {
                 if !was_unsaved {
-                    eprintln!(
+                    weft_control::say!(
                         "weft: {what} is not kept on disk, so that a restart does not find it; \
                          this is tried again every {} s: {error}",
                         SAVE_AGAIN.as_secs()

@@ -175,10 +175,10 @@ fn rarely(times: u32, fraction: f64) -> Duration {
 /// Says that the certificate stopped to hold, or holds again.
 fn say(validity: Validity, wall: UnixTime) {
     if validity.contains(wall) {
-        eprintln!("weft: by this machine's clock, {wall}, the certificate holds again");
+        weft_control::say!("weft: by this machine's clock, {wall}, the certificate holds again");
         return;
     }
-    eprintln!(
+    weft_control::say!(
         "weft: {}: a new one is asked for; if the clock is wrong, set it right, since until then \
          the certificates of others are refused here",
         dates(validity, wall)
