@@ -187,6 +187,7 @@ fn register(world: &World, checked: &Checked) -> anyhow::Result<(Workload, Inbou
         .listen(listen, ListenerOptions::default())
         .with_context(|| format!("cannot listen for tunnels at {listen}"))?;
     let generation = joined::generation(world, Some(&checked.data));
+    let (region, zone) = checked.locality.clone();
     let registration = RegisterRequest {
         workload: checked.name.to_string(),
         generation,
@@ -194,8 +195,8 @@ fn register(world: &World, checked: &Checked) -> anyhow::Result<(Workload, Inbou
         ports: checked.ports.clone(),
         addresses: vec![listen.ip()],
         tunnel_port: listener.local_address().port(),
-        region: None,
-        zone: None,
+        region,
+        zone,
         labels: BTreeMap::new(),
     };
     let applications = BTreeMap::new();

@@ -56,6 +56,10 @@ pub struct Arguments {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     tunnel_port: u16,
 
+    /// Where this runs, as REGION or REGION/ZONE: what is near is called rather than what is not.
+    #[arg(long, value_name = "PLACE")]
+    locality: Option<String>,
+
     /// A port of the command that is reached from outside of the mesh, without encryption and
     /// without policies, as PORT, OUTSIDE:PORT or IP:OUTSIDE:PORT; may be repeated.
     #[arg(long, value_name = "PORT")]
@@ -96,6 +100,8 @@ pub(super) struct Checked {
     pub(super) ports: Vec<RegisteredPort>,
     pub(super) data: PathBuf,
     pub(super) tunnels: SocketAddr,
+    /// The region, and the zone in it.
+    pub(super) locality: (Option<String>, Option<String>),
     pub(super) publish: Vec<Publish>,
     pub(super) exclude_ports: Vec<Port>,
     pub(super) exclude_cidrs: Vec<Cidr>,
@@ -156,6 +162,7 @@ pub(super) fn check(files: &dyn Files, arguments: &Arguments) -> anyhow::Result<
         ports,
         data,
         tunnels: SocketAddr::new(arguments.address, arguments.tunnel_port),
+        locality: arguments.locality.as_deref().map(locality).unwrap_or_default(),
         publish: each("--publish", &arguments.publish, |text| publish(text))?,
         exclude_ports: each("--exclude-port", &arguments.exclude_ports, |port| {
             Ok(Port::new(*port)?)
@@ -228,6 +235,14 @@ fn publish(text: &str) -> anyhow::Result<Publish> {
         },
     };
     Ok(Publish { listen, application: SocketAddr::new(localhost, port) })
+}
+
+/// `REGION[/ZONE]`. Whether these are names is the control plane's to say.
+fn locality(text: &str) -> (Option<String>, Option<String>) {
+    match text.split_once('/') {
+        Some((region, zone)) => (Some(region.to_owned()), Some(zone.to_owned())),
+        None => (Some(text.to_owned()), None),
+    }
 }
 
 fn cidr(text: &str) -> anyhow::Result<Cidr> {

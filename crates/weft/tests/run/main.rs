@@ -11,6 +11,7 @@ mod addresses;
 mod grpcio;
 mod http;
 mod lab;
+mod locality;
 mod mariadb;
 mod names;
 mod passing;
