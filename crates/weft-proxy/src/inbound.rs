@@ -1,6 +1,7 @@
 //! A connection that a peer opened to the workload: who it is, what it wants, whether it may.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,13 +54,13 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
     let to = To::Nowhere;
     let mut connection = Connection::new(Direction::Inbound, downstream, destination, to);
     let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
-    let opening = open(&proxy, &own, &mut connection, stream);
+    let opening = Box::pin(open(&proxy, &own, &mut connection, stream));
     let opened = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, opening).await;
     match opened.unwrap_or_else(|| Err(ProxyError::InboundTimeout.into())) {
         Ok(Opened { tunnel, port, protocol, idle }) => {
             connection.to = To::Own((*own).clone(), port);
             let connection = Rc::new(connection);
-            let serving = async {
+            let serving = pin!(async {
                 match protocol {
                     InnerProtocol::Http1 => {
                         if let Ok(stream) = tunnel.accept().await {
@@ -73,7 +74,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
                     }
                     _ => opaque(&proxy, &connection, tunnel, idle).await,
                 }
-            };
+            });
             let judge = || judge_peer(&proxy, connection.facts.as_ref());
             // What was under way is recorded as it is dropped.
             if let Err(error) = proxy.live.watch().over(judge, serving).await {

@@ -1,6 +1,7 @@
 //! The life of a request, from its head to its record.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,8 +198,10 @@ async fn inbound(
     let tries = Tries { policy: None, deadline, idle, is_final: true };
     loop {
         recording.record.attempts += 1;
-        let trying = attempt(proxy, &backend, exchange, recording, &tries, &mut tried);
-        let tried = watch.over(judge, trying).await.flatten();
+        let tried = {
+            let trying = pin!(attempt(proxy, &backend, exchange, recording, &tries, &mut tried));
+            watch.over(judge, trying).await.flatten()
+        };
         let Err(error) = tried else { return Ok(()) };
         let outcome = error.verdict().outcome;
         let was_idle = outcome == Outcome::BrokeWhenReused;
@@ -270,12 +273,14 @@ async fn attempt(
     }
     let is_unbounded = Cell::new(false);
     let at = At { backend, endpoint, attempted: &mut attempted, is_unbounded: &is_unbounded };
-    let asking = ask(proxy, at, exchange, recording, tries);
-    let result = match bound {
-        None => asking.await,
-        Some(Bound { left, whole, limit }) => {
-            let asked = within_unless(&*proxy.world.clock, left, &is_unbounded, asking).await;
-            asked.unwrap_or(Err(ProxyError::Timeout { limit, whole }))
+    let result = {
+        let asking = pin!(ask(proxy, at, exchange, recording, tries));
+        match bound {
+            None => asking.await,
+            Some(Bound { left, whole, limit }) => {
+                let asked = within_unless(&*proxy.world.clock, left, &is_unbounded, asking).await;
+                asked.unwrap_or(Err(ProxyError::Timeout { limit, whole }))
+            }
         }
     };
     if let Err(error) = &result {
@@ -312,8 +317,10 @@ async fn ask(
     let judge = || judge_peer(proxy, peer.as_deref());
     let (mut watch, moved) = (proxy.live.watch_moving(tries.idle), Cell::new(0));
     let upstream = &mut *connected.stream;
-    let asking = exchange.ask(upstream, address, &moved);
-    let asked = watch.over_moving(judge, &moved, asking).await.flatten();
+    let asked = {
+        let asking = pin!(exchange.ask(upstream, address, &moved));
+        watch.over_moving(judge, &moved, asking).await.flatten()
+    };
     let reply = asked.map_err(|error| match error {
         ProxyError::StoodStill { limit } if exchange.awaits_caller() => {
             ProxyError::RequestStoodStill { limit }
@@ -349,8 +356,10 @@ async fn ask(
 
     // The answer to a wish to change protocols is complete; what is spoken then has no end known.
     is_unbounded.set(reply == Reply::Upgraded);
-    let relaying = exchange.relay(upstream, reply, address, &moved);
-    watch.over_moving(judge, &moved, relaying).await??;
+    {
+        let relaying = pin!(exchange.relay(upstream, reply, address, &moved));
+        watch.over_moving(judge, &moved, relaying).await??;
+    }
     if is_grpc {
         grpc_status = grpc_status.or_else(|| grpc_status_of(connected.stream.trailers()));
         attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
@@ -403,7 +412,8 @@ async fn fail(
 async fn answer(proxy: &Proxy, exchange: &mut Exchange<'_>, head: &ResponseHead, body: &[u8]) {
     let mut watch = proxy.live.watch_moving(ANSWER_TIMEOUT);
     // If the caller went away meanwhile, the record says all there is to say.
-    if watch.over(|| Ok(()), exchange.answer(head, body)).await.is_err() {
+    let answering = Box::pin(exchange.answer(head, body));
+    if watch.over(|| Ok(()), answering).await.is_err() {
         exchange.end_after_answer();
     }
 }

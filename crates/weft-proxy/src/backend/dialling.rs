@@ -103,6 +103,11 @@ pub(super) enum Turn<'t, T> {
 }
 
 impl Turns {
+    /// A turn to open a tunnel, if it need not be waited for.
+    pub(super) fn at_once(&self) -> Option<SemaphorePermit<'_>> {
+        self.free.try_acquire().ok()
+    }
+
     /// Waits for a turn to open a tunnel to `address`, or until there is something `instead`.
     ///
     /// # Errors
@@ -114,9 +119,6 @@ impl Turns {
         address: SocketAddr,
         mut instead: impl FnMut() -> Option<T>,
     ) -> Result<Turn<'_, T>, ProxyError> {
-        if let Ok(permit) = self.free.try_acquire() {
-            return Ok(Turn::Open(Some(permit)));
-        }
         let hopeless = self.failures.get() + DIALLING_MAX as u64;
         let _waiting = Counted::new(&self.waiting);
         let mut permit = pin!(self.free.acquire());

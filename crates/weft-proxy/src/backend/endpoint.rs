@@ -349,7 +349,7 @@ impl Endpoint {
                 backend.connection_freed().await?;
                 continue;
             };
-            if let Err(error) = self.share(proxy, backend, place).await {
+            if let Err(error) = Box::pin(self.share(proxy, backend, place)).await {
                 self.failures.set(self.failures.get() + 1);
                 self.failure.replace(Some(again(&error, self.spec.address)));
                 return Err(error);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 use weft_model::BackendTimeouts;
 use weft_wire::tunnel::{InnerProtocol, Preface};
-use weft_world::Stream;
+use weft_world::{BoxFuture, Stream};
 
 use super::{Connected, Endpoint};
 use crate::Proxy;
@@ -47,14 +47,28 @@ impl Endpoint {
         if !self.is_secured() {
             return Ok(Turn::Open(None)); // A handshake is what costs.
         }
+        if let Some(permit) = self.turns.at_once() {
+            return Ok(Turn::Open(Some(permit)));
+        }
         let (clock, address) = (&*proxy.world.clock, self.spec.address);
-        within(clock, HANDSHAKE_TIMEOUT, self.turns.next(address, instead))
-            .await
-            .ok_or(ProxyError::HandshakeTimeout { address })?
+        let waiting = Box::pin(self.turns.next(address, instead));
+        let turn = within(clock, HANDSHAKE_TIMEOUT, waiting).await;
+        turn.ok_or(ProxyError::HandshakeTimeout { address })?
     }
 
-    /// A new connection, whose turn it is by `permit`.
-    pub(super) async fn open(
+    /// A new connection, whose turn it is by `permit`. What is large and rare is not a part of the
+    /// exchange that waits for it.
+    pub(super) fn open<'a>(
+        &'a self,
+        proxy: &'a Proxy,
+        timeouts: &'a BackendTimeouts,
+        protocol: InnerProtocol,
+        permit: Option<SemaphorePermit<'a>>,
+    ) -> BoxFuture<'a, Result<Connected<Box<dyn Stream>>, ProxyError>> {
+        Box::pin(self.open_in_place(proxy, timeouts, protocol, permit))
+    }
+
+    async fn open_in_place(
         &self,
         proxy: &Proxy,
         timeouts: &BackendTimeouts,
