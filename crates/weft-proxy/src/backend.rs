@@ -3,6 +3,7 @@
 mod counts;
 mod dialling;
 mod endpoint;
+mod sharing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::snapshot::{Destination, DestinationName, EndpointSpec};
 use crate::time::BACKEND_IDLE_TIMEOUT;
 
 use self::counts::{Counts, Place};
+pub(crate) use self::dialling::Counted;
 pub(crate) use self::endpoint::{Attempted, Connected, Endpoint};
 
 /// The endpoints of a destination, with what this worker knows of them.

@@ -95,6 +95,11 @@ pub trait Sink {
     fn kept(&self) -> usize {
         0
     }
+
+    /// Whether nothing more is taken before the peer's proxy has room for it, as that one says.
+    fn awaits_room(&self) -> bool {
+        false
+    }
 }
 
 /// The caller's side of an exchange.
@@ -461,7 +466,10 @@ impl<'c> Exchange<'c> {
 
     /// A number that changes with all that moves: what is passed on counts twice, and what comes
     /// and leaves once, so that one does not hide the other.
-    fn movement(&self, upstream: &dyn Upstream) -> u64 {
+    fn movement(&mut self, upstream: &dyn Upstream) -> u64 {
+        // How long its caller may take to read is for the caller's proxy to judge, which knows
+        // about each byte; here only that many were read is known.
+        self.steps += u64::from(self.downstream.awaits_room());
         let kept = upstream.kept() as u64 + self.downstream.kept() as u64;
         let passed_on = self.bytes_received + self.bytes_sent + self.steps;
         (2 * passed_on).wrapping_sub(kept)
@@ -547,7 +555,7 @@ fn answer_error(error: StreamError, address: SocketAddr, was_reused: bool) -> Pr
         StreamError::Grammar(weft_http::GrammarError::Truncated)
         | StreamError::Io(_)
         | StreamError::Closed => crate::tunnel::refusal(error)
-            .or_else(crate::h2::refusal)
+            .or_else(crate::failure::refusal)
             .unwrap_or_else(|source| ProxyError::UpstreamClosed { address, was_reused, source }),
         StreamError::Grammar(source) => ProxyError::UpstreamMalformed { address, source },
     }

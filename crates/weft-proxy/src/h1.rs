@@ -289,6 +289,10 @@ impl<S: Side> Sink for S {
     fn kept(&self) -> usize {
         self.core().outgoing.len() + self.core().incoming.len()
     }
+
+    fn awaits_room(&self) -> bool {
+        self.core().stream.awaits_room()
+    }
 }
 
 #[cfg(test)]

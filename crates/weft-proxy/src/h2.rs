@@ -25,8 +25,6 @@ pub mod server;
 
 use std::time::Duration;
 
-pub(crate) use errors::refusal;
-
 /// How much of one body may have come and not been passed on, in bytes.
 ///
 /// At 1 Gbit/s it covers a round trip of 2 ms, as within a data centre.

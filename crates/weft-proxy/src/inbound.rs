@@ -1,6 +1,7 @@
 //! A connection that a peer opened to the workload: who it is, what it wants, whether it may.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{Accepted, Moment, Stream};
 
-use crate::backend::Connected;
+use crate::backend::{Connected, Counted};
 use crate::config::InboundOwn;
 use crate::connection::{Connection, To, http1, http2};
 use crate::error::ProxyError;
 use crate::live::judge_peer;
+use crate::mux::{self, MuxStream};
 use crate::overload::Pressure;
+use crate::prefixed::Prefixed;
 use crate::snapshot::{Own, OwnPort};
 use crate::time::{HANDSHAKE_TIMEOUT, within};
 use crate::tunnel::{ServerTunnel, protocol_name};
@@ -64,7 +67,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
                 match protocol {
                     InnerProtocol::Http1 => {
                         if let Ok(stream) = tunnel.accept().await {
-                            http1(&proxy, &connection, stream).await;
+                            many(&proxy, &connection, stream).await;
                         }
                     }
                     InnerProtocol::Http2 => {
@@ -90,6 +93,24 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
             }
         }
     }
+}
+
+/// Serves the connections of HTTP/1.1 that a tunnel carries, each in a task of its own.
+async fn many(proxy: &Rc<Proxy>, connection: &Rc<Connection>, mut tunnel: Prefixed) {
+    // The caller waits for the word that it was accepted.
+    if poll_fn(|cx| tunnel.poll_flush(cx)).await.is_err() {
+        return;
+    }
+    let handle = |stream: MuxStream| {
+        let (proxy, connection) = (proxy.clone(), connection.clone());
+        async move {
+            // It takes as much memory as a connection does, but for the socket.
+            let _held = Counted::new(&proxy.connections);
+            http1(&proxy, &connection, Prefixed::new(Box::new(stream))).await;
+        }
+    };
+    let drain = proxy.drain.started();
+    mux::server::serve(Box::new(tunnel), &*proxy.world.clock, drain, handle).await;
 }
 
 /// Waits for the caller to read why its tunnel was refused, and to end it.

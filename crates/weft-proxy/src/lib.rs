@@ -16,12 +16,14 @@ mod drain;
 pub mod error;
 pub mod exchange;
 pub mod explain;
+mod failure;
 pub mod guard;
 mod h1;
 pub mod h2;
 mod inbound;
 mod listener;
 mod live;
+pub mod mux;
 mod names;
 mod outbound;
 mod overload;
@@ -30,6 +32,8 @@ mod replay;
 mod request;
 pub mod snapshot;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod time;
 mod tunnel;
 

@@ -17,6 +17,7 @@ mod objects;
 mod testing;
 
 pub mod discovery;
+pub mod mux;
 pub mod tunnel;
 
 pub use envelope::{FEATURES, OBJECT_BYTES_MAX, SCHEMA, SourceVersion, WireObject};

@@ -126,6 +126,13 @@ pub trait Stream: Unpin {
     /// As `send(2)`.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Whether nothing more is taken before the peer, whose word that is, has room for it.
+    ///
+    /// Only of streams that share a connection whose peer is known to be there.
+    fn awaits_room(&self) -> bool {
+        false
+    }
+
     /// The stream itself, where it is nothing but a socket, for a [`Splicer`] of its own network.
     fn as_any(&mut self) -> Option<&mut dyn Any> {
         None
@@ -151,6 +158,10 @@ impl<S: Stream + ?Sized> Stream for Box<S> {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         (**self).poll_close(cx)
+    }
+
+    fn awaits_room(&self) -> bool {
+        (**self).awaits_room()
     }
 
     fn as_any(&mut self) -> Option<&mut dyn Any> {

@@ -23,12 +23,14 @@ use weft_world::Moment;
 use crate::Proxy;
 use crate::backend::Backend;
 use crate::backend::counts::Place;
-use crate::backend::dialling::{Counted, DIALLING_MAX, Dialling, Turn, Turns, again};
+use crate::backend::dialling::{Counted, DIALLING_MAX, Dialling, Turns, again};
+use crate::backend::sharing::{self, Carries, Sharing};
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::h1::Client;
 use crate::h2;
 use crate::live::judge_peer;
+use crate::mux;
 use crate::request::{DRAINING, NOT_PROCESSED, REASON};
 use crate::snapshot::{EndpointSpec, Reach};
 use crate::time::{APPLICATION_IDLE_TIMEOUT, FRESH_FOR};
@@ -48,6 +50,8 @@ const DRAINING_FOR: Duration = Duration::from_secs(5);
 pub(crate) struct Endpoint {
     spec: EndpointSpec,
     idle: RefCell<Vec<Idle>>,
+    /// Tunnels that carry many connections of HTTP/1.1.
+    tunnels: Sharing<mux::client::Connection>,
     /// Connections that many exchanges share.
     shared: RefCell<Vec<Shared>>,
     /// Who may open a tunnel, whatever is spoken in it.
@@ -115,7 +119,7 @@ impl Endpoint {
         let (idle, draining_until, is_ejected) = Default::default();
         let (shared, dialling, dialled) = Default::default();
         let (waiting, failures, failure) = Default::default();
-        let turns = Turns::default();
+        let (turns, tunnels) = (Turns::default(), Sharing::default());
         let (latency, in_flight) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
         let workload = match &spec.reach {
@@ -126,6 +130,7 @@ impl Endpoint {
         Endpoint {
             spec,
             idle,
+            tunnels,
             shared,
             turns,
             dialling,
@@ -273,18 +278,58 @@ impl Endpoint {
                 backend.connection_freed().await?;
                 continue;
             };
-            // A connection that comes back is as good as a new one.
-            let reuse = || self.reuse(proxy, backend, is_idempotent);
-            let permit = match self.turn(proxy, reuse).await? {
-                Turn::Open(permit) => permit,
-                Turn::Instead(idle) => return Ok(idle),
+            let mut connected = if self.is_secured() {
+                self.in_tunnel(proxy, backend).await?
+            } else {
+                let (timeouts, protocol) = (backend.timeouts(), InnerProtocol::Http1);
+                let dialled = self.dial(proxy, timeouts, protocol).await?;
+                dialled.map(|stream| Box::new(Client::new(stream)) as Box<dyn Upstream>)
             };
-            let (timeouts, protocol) = (backend.timeouts(), InnerProtocol::Http1);
-            let dialled = self.open(proxy, timeouts, protocol, permit).await?;
-            let mut connected = dialled.map(|s| Box::new(Client::new(s)) as Box<dyn Upstream>);
             connected.place = Some(place);
             return Ok(connected);
         }
+    }
+
+    /// A new connection of HTTP/1.1 in one of the tunnels that carry many.
+    async fn in_tunnel(
+        &self,
+        proxy: &Proxy,
+        backend: &Backend,
+    ) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
+        let mut hopeless = None;
+        loop {
+            let opened = self.tunnels.on_free(|tunnel| {
+                let (stream, is_kept) = tunnel.connection.open();
+                let client = Client::in_tunnel(Box::new(stream), is_kept);
+                let (peer, until) = (tunnel.peer.clone(), tunnel.until);
+                Connected {
+                    stream: Box::new(client) as Box<dyn Upstream>,
+                    peer,
+                    place: None,
+                    until,
+                }
+            });
+            if let Some(connected) = opened {
+                return Ok(connected);
+            }
+            let more =
+                self.tunnels.more(self.spec.address, &mut hopeless, self.open_many(proxy, backend));
+            Box::pin(more).await?;
+        }
+    }
+
+    /// Opens a tunnel that carries many connections of HTTP/1.1.
+    async fn open_many(
+        &self,
+        proxy: &Proxy,
+        backend: &Backend,
+    ) -> Result<sharing::Shared<mux::client::Connection>, ProxyError> {
+        let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http1).await?;
+        let Connected { stream, peer, until, .. } = dialled;
+        let (connection, driver) = mux::client::connect(stream);
+        proxy.spawn(driver);
+        let used = proxy.world.clock.now();
+        Ok(sharing::Shared { connection, peer, used, is_used: true, until })
     }
 
     /// An idle connection for a request, if there is one that is good for it.
@@ -297,6 +342,7 @@ impl Endpoint {
         let needs_fresh = !is_idempotent && !self.is_secured();
         let now = proxy.world.clock.now();
         let limit = self.idle_limit(backend.timeouts());
+        self.tunnels.look();
         while let Some(mut idle) = self.take_idle() {
             if now.since(idle.since) >= limit {
                 continue; // It is closed: the limit may have been another one a moment ago.
@@ -426,6 +472,9 @@ impl Endpoint {
             idle.remove(0);
             return true;
         }
+        if self.tunnels.close_unused() {
+            return true;
+        }
         let mut shared = self.shared.borrow_mut();
         let unused = shared.iter().position(|shared| shared.connection.open_count() == 0);
         unused.map(|index| shared.remove(index)).is_some()
@@ -440,6 +489,7 @@ impl Endpoint {
     pub(crate) fn judge(&self, proxy: &Proxy) {
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| judge_peer(proxy, idle.connected.peer.as_deref()).is_ok());
+        self.tunnels.judge(proxy);
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| judge_peer(proxy, shared.peer.as_deref()).is_ok());
     }
@@ -447,6 +497,7 @@ impl Endpoint {
     /// Closes all idle connections, and those that are shared once nobody uses them any more.
     pub(crate) fn close_all(&self) {
         self.idle.borrow_mut().clear();
+        self.tunnels.close_all();
         self.shared.borrow_mut().clear();
     }
 
@@ -468,6 +519,7 @@ impl Endpoint {
                 && !idle.connected.is_old(now)
                 && idle.connected.stream.poll_broken(&mut cx).is_pending()
         });
+        self.tunnels.sweep(now, limit);
         self.shared.borrow_mut().retain_mut(|shared| {
             if std::mem::take(&mut shared.is_used) || shared.connection.open_count() > 0 {
                 shared.used = now;
@@ -475,5 +527,29 @@ impl Endpoint {
             let is_old = shared.until.is_some_and(|until| now >= until);
             !is_old && shared.connection.is_usable() && now.since(shared.used) < limit
         });
+    }
+}
+
+impl Carries for mux::client::Connection {
+    const EXCHANGES_MAX: usize = weft_wire::mux::STREAMS_MAX;
+
+    fn is_usable(&mut self) -> bool {
+        mux::client::Connection::is_usable(self)
+    }
+
+    fn capacity(&mut self) -> usize {
+        mux::client::Connection::capacity(self)
+    }
+
+    fn open_count(&self) -> usize {
+        mux::client::Connection::open_count(self)
+    }
+
+    fn was_used(&mut self) -> bool {
+        mux::client::Connection::was_used(self)
+    }
+
+    fn look(&self) {
+        mux::client::Connection::look(self);
     }
 }

@@ -23,9 +23,15 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(stream: Box<dyn Stream>) -> Client {
+        Client::in_tunnel(stream, false)
+    }
+
+    /// The server's side of `stream`, which is one of those that a tunnel carries. If that was kept
+    /// for it, it may have ended meanwhile, as any kept connection.
+    pub(crate) fn in_tunnel(stream: Box<dyn Stream>, is_kept: bool) -> Client {
         Client {
             core: Core::new(stream),
-            exchanges: 0,
+            exchanges: u32::from(is_kept),
             is_to_head: false,
             asked_to_upgrade: false,
             keep_alive: true,

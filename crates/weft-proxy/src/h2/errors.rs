@@ -3,67 +3,10 @@
 use std::io;
 
 use ::h2::{Error, Reason};
-use thiserror::Error as ThisError;
 use weft_http::GrammarError;
 
 use super::io::Link;
-use crate::error::{ProvenUnprocessed, ProxyError, StreamError};
-use crate::tunnel;
-
-/// Why a connection has ended, in a form that each of its streams can be told.
-pub(super) enum Failure {
-    Broke { kind: io::ErrorKind, text: String },
-    Refused(TunnelRefusal),
-}
-
-/// A tunnel that the peer did not open, on its way through [`io::Error`] to each stream.
-#[derive(Clone, Debug, ThisError)]
-pub(super) enum TunnelRefusal {
-    #[error("refused by the proxy of {workload}: {reason}: {detail}")]
-    Refused { workload: String, reason: String, detail: String },
-    #[error("the proxy of {workload} is draining")]
-    Draining { workload: String },
-}
-
-impl Failure {
-    pub(super) fn of(error: io::Error) -> Failure {
-        let kind = error.kind();
-        match tunnel::refusal(StreamError::Io(error)) {
-            Ok(ProxyError::TunnelRefused { workload, reason, detail }) => {
-                Failure::Refused(TunnelRefusal::Refused { workload, reason, detail })
-            }
-            Ok(ProxyError::PeerDraining { workload }) => {
-                Failure::Refused(TunnelRefusal::Draining { workload })
-            }
-            Ok(other) => Failure::Broke { kind, text: other.to_string() },
-            Err(StreamError::Io(error)) => Failure::Broke { kind, text: error.to_string() },
-            Err(other) => Failure::Broke { kind, text: other.to_string() },
-        }
-    }
-
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Failure::Refused(_))
-    }
-
-    pub(super) fn to_error(&self) -> io::Error {
-        match self {
-            Failure::Broke { kind, text } => io::Error::new(*kind, text.clone()),
-            Failure::Refused(refusal) => io::Error::other(refusal.clone()),
-        }
-    }
-}
-
-/// The refusal of a tunnel that `error` carries, or the error again.
-pub(crate) fn refusal(error: StreamError) -> Result<ProxyError, StreamError> {
-    let StreamError::Io(io_error) = error else { return Err(error) };
-    match io_error.downcast::<TunnelRefusal>() {
-        Ok(TunnelRefusal::Refused { workload, reason, detail }) => {
-            Ok(ProxyError::TunnelRefused { workload, reason, detail })
-        }
-        Ok(TunnelRefusal::Draining { workload }) => Ok(ProxyError::PeerDraining { workload }),
-        Err(io_error) => Err(StreamError::Io(io_error)),
-    }
-}
+use crate::error::{ProvenUnprocessed, StreamError};
 
 /// What `error`, met on a stream of the connection of `link`, means for its exchange.
 ///

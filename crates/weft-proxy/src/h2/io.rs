@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weft_world::Stream;
 
-use super::errors::Failure;
+use crate::failure::Failure;
 
 /// What is known of a connection, for all of its streams.
 #[derive(Default)]

@@ -1,6 +1,11 @@
 //! What changes while requests are under way: endpoints, policies, trust.
 
+use std::future::{pending, ready};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use weft_model::Health;
+use weft_proxy::mux;
 use weft_sim::seal_server;
 use weft_wire::ObjectKey;
 use weft_wire::tunnel::{Answer, Verdict, encode};
@@ -50,8 +55,7 @@ fn a_port_that_vanishes_is_answered_in_proper_http() {
         workload.ports.clear();
         shop.registry.add_workload(workload);
         line.send(POST).await.unwrap();
-        // It is tried anew, and then the tunnel itself is refused.
-        line.expect_answer(503, "tunnel-refused", Last::No).await.unwrap();
+        line.expect_answer(503, "not-processed", Last::No).await.unwrap();
         let records = shop.replica(0).records;
         let told: Vec<_> = records.borrow().iter().map(|one| (one.status, one.reason)).collect();
         assert!(told.contains(&(503, Some("unknown-port"))), "{told:?}");
@@ -143,22 +147,45 @@ fn requests_under_way_outlive_what_they_were_sent_to() {
     }
 }
 
+/// A tunnel that a test has taken in place of a proxy, and the first stream in it.
+pub(crate) struct Taken {
+    pub(crate) line: Line,
+    serving: JoinHandle<()>,
+}
+
+impl Taken {
+    /// Waits for the end of the tunnel.
+    pub(crate) async fn ended(&mut self) {
+        self.line.ended().await;
+        (&mut self.serving).await.unwrap();
+    }
+}
+
 /// Takes a tunnel in place of a proxy, and answers its first request.
-pub(crate) async fn answer_tunnel(shop: &Shop, listener: &mut dyn Listener, host: &Host) -> Line {
+pub(crate) async fn answer_tunnel(listener: &mut dyn Listener, host: &Host) -> Taken {
     let socket = listener.accept().await.unwrap().stream;
     let hello = identity("web").to_string().into_bytes();
     let sealed = seal_server(socket, |_| Ok(hello)).await.unwrap();
-    let mut line = Line::new(host.world(), Box::new(sealed));
+    let (world, (opened, mut streams)) = (host.world(), mpsc::channel(1));
+    let mut line = Line::new(world.clone(), Box::new(sealed));
     let mut length = [0; 2];
     line.take(&mut length).await.unwrap();
     let mut preface = vec![0; usize::from(u16::from_be_bytes(length))];
     line.take(&mut preface).await.unwrap();
     let accepted = Answer { verdict: Verdict::Accepted.into(), ..Answer::default() };
     line.send(&encode(&accepted).unwrap()).await.unwrap();
+    let clock = world.clock.clone();
+    let serving = tokio::task::spawn_local(async move {
+        let hand_on = |stream| {
+            opened.try_send(stream).unwrap_or_else(|_| panic!("more than one stream"));
+            ready(())
+        };
+        mux::server::serve(line.into_stream(), &*clock, pending(), hand_on).await;
+    });
+    let mut line = Line::new(world, Box::new(streams.recv().await.unwrap()));
     line.request().await.unwrap();
     line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-    let _ = shop;
-    line
+    Taken { line, serving }
 }
 
 #[test]
@@ -176,7 +203,7 @@ fn connections_to_an_endpoint_that_is_gone_are_closed_though_nobody_calls() {
                 network.listen(shop.at(0, 15008), ListenerOptions::default()).unwrap();
             let mut caller = shop.call().await;
             caller.send(GET).await.unwrap();
-            let mut tunnel = answer_tunnel(&shop, &mut *listener, host).await;
+            let mut tunnel = answer_tunnel(&mut *listener, host).await;
             assert_eq!(caller.answer().await.unwrap().0, 200);
             if is_replaced {
                 // The same address, but another instance.

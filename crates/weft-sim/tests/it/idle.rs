@@ -282,7 +282,7 @@ fn unused_connections_are_kept_as_long_as_the_policy_of_the_moment_says() {
             let mut listener = host.world().network.listen(at, ListenerOptions::default()).unwrap();
             let mut line = shop.call().await;
             line.send(GET).await.unwrap();
-            let mut tunnel = answer_tunnel(&shop, &mut *listener, host).await;
+            let mut tunnel = answer_tunnel(&mut *listener, host).await;
             assert_eq!(line.answer().await.unwrap().0, 200);
             let mut began = shop.sim.now();
             if let Some(later) = later {
@@ -292,8 +292,11 @@ fn unused_connections_are_kept_as_long_as_the_policy_of_the_moment_says() {
             if later == Some(300) {
                 shop.sim.sleep(seconds(200)).await;
                 line.send(GET).await.unwrap();
-                assert!(within(&shop.sim, seconds(1), tunnel.request()).await.is_some(), "kept");
-                tunnel.send(OK).await.unwrap();
+                assert!(
+                    within(&shop.sim, seconds(1), tunnel.line.request()).await.is_some(),
+                    "kept"
+                );
+                tunnel.line.send(OK).await.unwrap();
                 assert_eq!(line.answer().await.unwrap().0, 200);
                 began = shop.sim.now();
             }

@@ -333,6 +333,12 @@ impl Line {
         Line { world, stream, rest: Vec::new() }
     }
 
+    /// The tunnel's stream, once all that came before was taken.
+    pub(crate) fn into_stream(self) -> Box<dyn Stream> {
+        assert!(self.rest.is_empty(), "{:?}", shown(&self.rest));
+        self.stream
+    }
+
     /// What comes next: some bytes, none at the end, or none within `limit`.
     async fn read(&mut self, limit: Duration) -> Option<io::Result<usize>> {
         let mut buffer = [0; 5_000];

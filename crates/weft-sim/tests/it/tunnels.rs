@@ -1,7 +1,8 @@
 //! Bytes that are not looked into, and the tunnel's own opening, in raw bytes.
 
 use weft_model::Protocol;
-use weft_sim::{seal_client, seal_server};
+use weft_sim::{Sealed, seal_client, seal_server};
+use weft_wire::mux::{Frame, HEADER_BYTES};
 use weft_wire::tunnel::{Answer, InnerProtocol, Preface, Verdict, decode, encode};
 
 use crate::talk::{Hops, Last, Line, Mesh, Talk, address, play, play_through};
@@ -86,6 +87,11 @@ fn answer(verdict: Verdict, reason: &str) -> Vec<u8> {
     encode(&Answer { verdict: verdict.into(), reason, detail }).unwrap()
 }
 
+/// `bytes` as data of the first stream.
+fn framed(bytes: &[u8]) -> Vec<u8> {
+    [&Frame::Data(bytes.len()).encode(1), bytes].concat()
+}
+
 /// A connection to the server's proxy, as far as mutual TLS.
 async fn dial(mesh: &Mesh) -> Line {
     let world = mesh.client.world();
@@ -107,7 +113,8 @@ fn a_preface_is_understood_wherever_it_is_cut() {
         let served = mesh.sim.run(async {
             let mut application = mesh.application();
             let mut line = dial(&mesh).await;
-            for byte in [encode(&preface()).unwrap(), GET.to_vec()].concat() {
+            let said = [encode(&preface()).unwrap(), framed(GET)];
+            for byte in said.concat() {
                 line.send(&[byte]).await.unwrap();
                 mesh.sim.sleep(Duration::from_millis(20)).await;
             }
@@ -115,11 +122,20 @@ fn a_preface_is_understood_wherever_it_is_cut() {
             let mut application = Line::new(mesh.server.world(), accepted);
             application.expect(GET).await.unwrap();
             application.send(OK).await.unwrap();
-            line.expect(
-                &[&encode(&Answer { verdict: 1, ..Answer::default() }).unwrap(), OK].concat(),
-            )
-            .await
-            .unwrap();
+            let accepted = encode(&Answer { verdict: 1, ..Answer::default() }).unwrap();
+            line.expect(&accepted).await.unwrap();
+            let mut answer = Vec::new();
+            while answer.len() < OK.len() {
+                let mut frame = [0; HEADER_BYTES];
+                line.take(&mut frame).await.unwrap();
+                let Ok(Some((Frame::Data(length), 1))) = Frame::decode(&frame) else {
+                    panic!("{frame:?}");
+                };
+                let mut data = vec![0; length];
+                line.take(&mut data).await.unwrap();
+                answer.extend(data);
+            }
+            assert_eq!(answer, OK);
         });
         served.unwrap();
     }
@@ -176,21 +192,30 @@ fn prefaces_that_mean_others_are_refused_with_a_reason() {
 fn answers_to_a_preface_are_understood_or_refused() {
     let accepted = || answer(Verdict::Accepted, "");
     let cases = [
-        ([accepted(), OK.to_vec()].concat(), None),
-        (answer(Verdict::Refused, "not-me"), Some("tunnel-refused")),
-        (answer(Verdict::Draining, "draining"), Some("peer-draining")),
-        (answer(Verdict::Unspecified, ""), Some("tunnel-refused")),
-        ([answer(Verdict::Refused, "not-me"), OK.to_vec()].concat(), Some("tunnel-refused")),
-        (OK.to_vec(), Some("upstream-closed")),
-        (b"\0\0".to_vec(), Some("upstream-closed")),
-        (b"\0\x03\xff\xff\xff".to_vec(), Some("upstream-closed")),
-        (b"\0".to_vec(), Some("upstream-closed")),
-        (vec![], Some("upstream-closed")),
-        (accepted(), Some("tunnel-ended")),
+        (accepted(), framed(OK), None),
+        (answer(Verdict::Refused, "not-me"), vec![], Some("tunnel-refused")),
+        (answer(Verdict::Draining, "draining"), vec![], Some("peer-draining")),
+        (answer(Verdict::Unspecified, ""), vec![], Some("tunnel-refused")),
+        ([answer(Verdict::Refused, "not-me"), framed(OK)].concat(), vec![], Some("tunnel-refused")),
+        (OK.to_vec(), vec![], Some("connect-failed")),
+        (b"\0\0".to_vec(), vec![], Some("connect-failed")),
+        (b"\0\x03\xff\xff\xff".to_vec(), vec![], Some("connect-failed")),
+        (b"\0".to_vec(), vec![], Some("connect-failed")),
+        (vec![], vec![], Some("connect-failed")),
+        (accepted(), vec![], Some("upstream-closed")),
+        (accepted(), OK.to_vec(), Some("upstream-closed")),
+        (
+            accepted(),
+            [Frame::GoAway.encode(1), Frame::End.encode(1)].concat(),
+            Some("tunnel-ended"),
+        ),
+        (accepted(), Frame::Reset.encode(1).to_vec(), Some("upstream-closed")),
+        (accepted(), Frame::End.encode(2).to_vec(), Some("upstream-closed")),
+        (accepted(), Frame::GoAway.encode(0).to_vec(), Some("upstream-closed")),
     ];
-    for (number, (bytes, reason)) in cases.into_iter().enumerate() {
+    for (number, (answer, said, reason)) in cases.into_iter().enumerate() {
         let mesh = Mesh::new(number as u64, Hops::Tunnel, Protocol::Http);
-        let (world, said) = (mesh.server.world(), bytes.clone());
+        let world = mesh.server.world();
         drop(mesh.server.spawn(async move {
             let mut listener =
                 world.network.listen(address("10.0.0.1:15008"), Default::default()).unwrap();
@@ -200,13 +225,19 @@ fn answers_to_a_preface_are_understood_or_refused() {
                 let hello = b"spiffe://weft.test/ns/shop/sa/web".to_vec();
                 let mut sealed = seal_server(socket, |_| Ok(hello)).await.unwrap();
                 let mut came = Vec::new();
-                while !came.ends_with(GET) {
-                    let mut buffer = [0; 1_000];
-                    let count = sealed.read(&mut buffer).await.unwrap();
-                    came.extend_from_slice(&buffer[..count]);
+                let mut read = async |sealed: &mut Sealed, end: &[u8]| {
+                    while !came.ends_with(end) {
+                        let mut buffer = [0; 1_000];
+                        let count = sealed.read(&mut buffer).await.unwrap();
+                        came.extend_from_slice(&buffer[..count]);
+                    }
+                };
+                read(&mut sealed, &encode(&preface()).unwrap()).await;
+                sealed.write_all(&answer).await.unwrap();
+                if !said.is_empty() {
+                    read(&mut sealed, &framed(GET)).await;
+                    sealed.write_all(&said).await.unwrap();
                 }
-                assert_eq!(decode::<Preface>(&came).unwrap().unwrap().0, preface());
-                sealed.write_all(&said).await.unwrap();
                 sealed.close().await.unwrap();
             }
         }));
@@ -215,9 +246,10 @@ fn answers_to_a_preface_are_understood_or_refused() {
             line.send(GET).await.unwrap();
             match reason {
                 None => line.expect(OK).await,
-                Some(reason @ ("tunnel-refused" | "peer-draining" | "tunnel-ended")) => {
-                    line.expect_answer(503, reason, Last::No).await
-                }
+                Some(
+                    reason @ ("tunnel-refused" | "peer-draining" | "tunnel-ended"
+                    | "connect-failed"),
+                ) => line.expect_answer(503, reason, Last::No).await,
                 Some(reason) => line.expect_answer(502, reason, Last::No).await,
             }
         });
@@ -242,7 +274,11 @@ fn a_peer_that_stalls_is_not_waited_for_by_the_servers_proxy_either() {
         let passed = mesh.sim.run(async {
             let mut application = mesh.application();
             let mut line = dial(&mesh).await;
-            line.send(&[&encode(&preface).unwrap(), said.as_bytes()].concat()).await.unwrap();
+            let said = match protocol {
+                Protocol::Opaque => said.into_bytes(),
+                _ => framed(said.as_bytes()),
+            };
+            line.send(&[encode(&preface).unwrap(), said].concat()).await.unwrap();
             let accepted = application.accept().await.unwrap().stream;
             let mut application = Line::new(mesh.server.world(), accepted);
             let began = mesh.sim.now();

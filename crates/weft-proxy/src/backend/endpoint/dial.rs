@@ -1,6 +1,7 @@
 //! New connections to an endpoint.
 
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -131,11 +132,16 @@ impl Endpoint {
         let mut tunnel = ClientTunnel::open(secured.stream, preface)
             .await
             .map_err(|source| ProxyError::Connect { address, source })?;
-        if preface.protocol() == InnerProtocol::Opaque {
-            // Bytes that cannot be sent again must not leave before somebody has taken them.
+        if preface.protocol() != InnerProtocol::Http2 {
+            // Opaque bytes, which cannot be sent again, must not leave before somebody has taken
+            // them; and that a tunnel for many requests was refused is better known to all at once.
             tunnel.opened().await.map_err(|error| {
-                let broke = |source| ProxyError::UpstreamBroke { address, source };
-                self.explain(proxy, refusal(StreamError::Io(error)).unwrap_or_else(broke))
+                let refused = refusal(StreamError::Io(error));
+                let failed = |error: StreamError| {
+                    let source = io::Error::other(error.to_string());
+                    ProxyError::Connect { address, source }
+                };
+                self.explain(proxy, refused.unwrap_or_else(failed))
             })?;
         }
         let peer = secured.facts.map(Rc::new);

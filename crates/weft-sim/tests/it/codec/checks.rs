@@ -30,7 +30,7 @@ pub use identity::{certificate_request, identity_text, join_token};
 pub use requests::{protocol, request_target, timeout_field, trace_context};
 pub use resources::resources;
 pub use wire::{
-    discovered_object, discovery_request, discovery_response, grpc_frames, saved_state,
+    discovered_object, discovery_request, discovery_response, grpc_frames, mux_frames, saved_state,
 };
 
 /// A check of one parser.
@@ -42,6 +42,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("response_head", response_head),
     ("chunked_body", chunked_body),
     ("tunnel_frames", tunnel_frames),
+    ("mux_frames", mux_frames),
     ("http2_head", http2_head),
     ("protocol", protocol),
     ("request_target", request_target),

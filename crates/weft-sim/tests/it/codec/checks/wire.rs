@@ -1,15 +1,19 @@
 //! What proxies and the control plane say to each other, and what a proxy keeps of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use prost::Message;
 use weft_control::Framer;
 use weft_model::{Address, MtlsMode, Network, Port, Protocol, Service, ServicePort, TrafficPolicy};
+use weft_proxy::mux;
 use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, OBJECT_TYPE};
 use weft_wire::discovery::{Client, ServerStream, World, sealed};
+use weft_wire::mux::{Frame, HEADER_BYTES};
 use weft_wire::{Object, SourceVersion, WireObject};
-use weft_world::Moment;
+use weft_world::{Buffer, Moment, Stream};
 
 use super::cuts;
 
@@ -140,4 +144,63 @@ fn messages(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), String>) {
         }
     }
     (found, framer.finish().map_err(|error| error.to_string()))
+}
+
+/// Whatever a peer says in a tunnel that carries many streams, on either side, each stream gets
+/// what was said on it and no more than its window allows, and nothing is kept of it.
+pub fn mux_frames(input: &[u8]) {
+    if let Ok(Some((frame, stream))) = Frame::decode(input) {
+        assert_eq!(frame.encode(stream), input[..HEADER_BYTES]);
+    }
+    let lent = Buffer::lent_bytes();
+    for is_client in [false, true] {
+        for cut in [1, 7, 5_000] {
+            // Small pieces of much take long, and say nothing new.
+            if input.len() / cut > 2_000 {
+                continue;
+            }
+            let pieces = input.chunks(cut).map(<[u8]>::to_vec).collect();
+            mux::hear(Box::new(Said { pieces }), is_client);
+            assert_eq!(Buffer::lent_bytes(), lent, "a buffer was kept");
+        }
+    }
+}
+
+/// A peer that says these pieces, each after a pause, takes whatever it is told, and goes.
+struct Said {
+    pieces: VecDeque<Vec<u8>>,
+}
+
+impl Stream for Said {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(mut piece) = self.pieces.pop_front() else { return Poll::Ready(Ok(0)) };
+        if piece.is_empty() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let rest = piece.split_off(piece.len().min(buffer.len()));
+        if !rest.is_empty() {
+            self.pieces.push_front(rest);
+        }
+        // The streams get their turn before the next piece comes.
+        self.pieces.push_front(Vec::new());
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    fn poll_write(
+        &mut self,
+        _: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }

@@ -1,0 +1,165 @@
+//! Connections that carry many exchanges at a time, and who opens one more.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use weft_identity::PeerFacts;
+use weft_world::Moment;
+
+use super::dialling::{Counted, DIALLING_MAX, Dialling, again};
+use crate::Proxy;
+use crate::error::ProxyError;
+use crate::live::judge_peer;
+
+/// A connection that carries many exchanges at a time.
+pub(super) trait Carries {
+    /// How many it carries at most.
+    const EXCHANGES_MAX: usize;
+
+    /// Whether it stands and takes exchanges.
+    fn is_usable(&mut self) -> bool;
+
+    /// How many more it takes now.
+    fn capacity(&mut self) -> usize;
+
+    /// How many are open.
+    fn open_count(&self) -> usize;
+
+    /// Whether anything was under way since this was last asked.
+    fn was_used(&mut self) -> bool;
+
+    /// Takes note of what has come.
+    fn look(&self) {}
+}
+
+/// A connection that many exchanges share.
+pub(super) struct Shared<C> {
+    pub(super) connection: C,
+    /// What its peer can be judged by.
+    pub(super) peer: Option<Rc<PeerFacts>>,
+    /// When it was found in use for the last time.
+    pub(super) used: Moment,
+    /// Whether an exchange has begun since it was last looked over.
+    pub(super) is_used: bool,
+    /// From when on it takes no new exchange; those that are open then go on.
+    pub(super) until: Option<Moment>,
+}
+
+/// Those to one endpoint.
+pub(super) struct Sharing<C> {
+    open: RefCell<Vec<Shared<C>>>,
+    dialling: Cell<usize>,
+    dialled: Notify,
+    /// How many wait for a connection that is being opened.
+    waiting: Cell<usize>,
+    /// How often opening one has failed, and why it did so last.
+    failures: Cell<u64>,
+    failure: RefCell<Option<ProxyError>>,
+}
+
+impl<C> Default for Sharing<C> {
+    fn default() -> Sharing<C> {
+        let (open, dialling, dialled) = Default::default();
+        let (waiting, failures, failure) = Default::default();
+        Sharing { open, dialling, dialled, waiting, failures, failure }
+    }
+}
+
+impl<C: Carries> Sharing<C> {
+    /// Takes note of what has come on each.
+    pub(super) fn look(&self) {
+        self.open.borrow().iter().for_each(|shared| shared.connection.look());
+    }
+
+    /// What `take` takes of the first connection that carries one more exchange.
+    pub(super) fn on_free<T>(&self, take: impl FnOnce(&mut Shared<C>) -> T) -> Option<T> {
+        let mut open = self.open.borrow_mut();
+        open.retain_mut(|shared| shared.connection.is_usable());
+        let mut usable = open.iter_mut();
+        let free =
+            usable.find_map(|shared| (shared.connection.capacity() > 0).then_some(shared))?;
+        free.is_used = true;
+        Some(take(free))
+    }
+
+    /// Waits until there may be a free one at `address`: opens it by `open`, or waits for others
+    /// who do. `hopeless` is of one who waits, and begins as `None`.
+    ///
+    /// # Errors
+    /// Why none is to be had.
+    pub(super) async fn more(
+        &self,
+        address: SocketAddr,
+        hopeless: &mut Option<u64>,
+        open: impl Future<Output = Result<Shared<C>, ProxyError>>,
+    ) -> Result<(), ProxyError> {
+        if self.dialling.get() < self.dials_wanted() {
+            let _dialling = Dialling::new(&self.dialled, &self.dialling);
+            return match open.await {
+                Ok(shared) => {
+                    self.open.borrow_mut().push(shared);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.failures.set(self.failures.get() + 1);
+                    self.failure.replace(Some(again(&error, address)));
+                    Err(error)
+                }
+            };
+        }
+        let under_way = self.failures.get() + self.dialling.get() as u64;
+        let hopeless = *hopeless.get_or_insert(under_way);
+        let _waiting = Counted::new(&self.waiting);
+        self.dialled.notified().await;
+        // Who waited for dials that have all failed has failed as well: were each to dial in its
+        // turn, the last one would wait for as many timeouts.
+        let has_failed = self.failures.get() >= hopeless;
+        match &*self.failure.borrow() {
+            Some(failure) if has_failed && !self.has_free() => Err(again(failure, address)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many connections are to be opened at a time: one, and one more for each full one that
+    /// those who wait would make.
+    fn dials_wanted(&self) -> usize {
+        (1 + self.waiting.get() / C::EXCHANGES_MAX).min(DIALLING_MAX)
+    }
+
+    fn has_free(&self) -> bool {
+        self.open.borrow_mut().iter_mut().any(|shared| shared.connection.capacity() > 0)
+    }
+
+    /// Closes one that nobody uses, and says whether there was one.
+    pub(super) fn close_unused(&self) -> bool {
+        let mut open = self.open.borrow_mut();
+        let unused = open.iter().position(|shared| shared.connection.open_count() == 0);
+        unused.map(|index| open.remove(index)).is_some()
+    }
+
+    /// Closes those to peers that are not to be trusted any more.
+    pub(super) fn judge(&self, proxy: &Proxy) {
+        let mut open = self.open.borrow_mut();
+        open.retain(|shared| judge_peer(proxy, shared.peer.as_deref()).is_ok());
+    }
+
+    /// Closes all, each as soon as its exchanges have ended.
+    pub(super) fn close_all(&self) {
+        self.open.borrow_mut().clear();
+    }
+
+    /// Closes those that were unused for `limit`, that are too old, or that the other side has
+    /// closed, each as soon as its exchanges have ended.
+    pub(super) fn sweep(&self, now: Moment, limit: Duration) {
+        self.open.borrow_mut().retain_mut(|shared| {
+            if shared.connection.was_used() || std::mem::take(&mut shared.is_used) {
+                shared.used = now;
+            }
+            let is_old = shared.until.is_some_and(|until| now >= until);
+            !is_old && shared.connection.is_usable() && now.since(shared.used) < limit
+        });
+    }
+}

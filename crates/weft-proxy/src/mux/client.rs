@@ -1,0 +1,96 @@
+//! The client's side: it opens streams.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use weft_wire::mux::STREAMS_MAX;
+use weft_world::Stream;
+
+use super::{Driver as Moving, MuxStream, Shared};
+
+/// A connection to a server, for many streams at a time.
+///
+/// When it and its streams are gone, the connection is ended in order.
+pub struct Connection {
+    shared: Rc<Shared>,
+    moving: Rc<RefCell<Moving>>,
+    has_served: bool,
+    /// How often bytes had come when that was last asked.
+    reads: u64,
+}
+
+/// Moves the bytes of a connection, until it ends.
+pub struct Driver {
+    moving: Rc<RefCell<Moving>>,
+}
+
+/// Opens streams over `stream`, a tunnel that its server has accepted.
+pub fn connect(stream: Box<dyn Stream>) -> (Connection, Driver) {
+    let shared = Shared::new(true);
+    let moving = Rc::new(RefCell::new(Moving::new(stream, Rc::clone(&shared))));
+    let driver = Driver { moving: Rc::clone(&moving) };
+    (Connection { shared, moving, has_served: false, reads: 0 }, driver)
+}
+
+impl Connection {
+    /// Whether it takes new streams, if not too many are open.
+    pub fn is_usable(&self) -> bool {
+        let Shared { goes_away, is_suspect, .. } = &*self.shared;
+        !self.shared.has_failed() && !goes_away.get() && !is_suspect.get()
+    }
+
+    /// How many streams are open.
+    pub fn open_count(&self) -> usize {
+        self.shared.held.get()
+    }
+
+    /// How many more streams it takes.
+    pub fn capacity(&self) -> usize {
+        if self.is_usable() { STREAMS_MAX.saturating_sub(self.open_count()) } else { 0 }
+    }
+
+    /// Takes note of what has come: that the server has gone away may be known to nobody yet.
+    pub fn look(&self) {
+        self.moving.borrow_mut().look();
+    }
+
+    /// Whether bytes have come since this was last asked.
+    pub fn was_used(&mut self) -> bool {
+        let reads = self.shared.reads.get();
+        std::mem::replace(&mut self.reads, reads) != reads
+    }
+
+    /// A new stream, and whether it is not the first.
+    pub fn open(&mut self) -> (MuxStream, bool) {
+        let has_served = std::mem::replace(&mut self.has_served, true);
+        (MuxStream::open(&self.shared), has_served)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.is_released.set(true);
+        self.shared.wake();
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut moving = self.moving.borrow_mut();
+        if moving.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Shared { is_released, held, outgoing, .. } = &*moving.shared;
+        let is_over = is_released.get() && held.get() == 0 && outgoing.borrow().is_empty();
+        if !is_over {
+            return Poll::Pending;
+        }
+        // Nobody is left who could be told whether that went well.
+        moving.stream.poll_close(cx).map(|_| ())
+    }
+}

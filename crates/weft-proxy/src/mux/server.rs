@@ -1,0 +1,116 @@
+//! The server's side: it takes the streams that a client opens.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use weft_wire::mux::STREAMS_MAX;
+use weft_world::{Clock, Stream, Timer};
+
+use super::{Driver, MuxStream, Shared};
+use crate::time::DOWNSTREAM_IDLE_TIMEOUT;
+
+/// How many streams are at work before no further ones are taken: a client counts a stream that it
+/// has given up no more, while here its end may still be under way.
+const WORKING_MAX: usize = 2 * STREAMS_MAX;
+
+/// How long a client that was told to open no more streams has to end the connection, once none is
+/// open any more.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The server's side of a connection.
+struct Server {
+    driver: Driver,
+}
+
+impl Server {
+    /// The next stream, or none once the connection has ended.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<MuxStream>> {
+        if let Some(stream) = self.driver.opened.pop_front() {
+            return Poll::Ready(Some(stream));
+        }
+        let ended = self.driver.poll(cx);
+        match self.driver.opened.pop_front() {
+            Some(stream) => Poll::Ready(Some(stream)),
+            None => ended.map(|()| None),
+        }
+    }
+
+    /// Tells the client to open no more streams: those it opens now are not looked at.
+    fn go_away(&self) {
+        let Shared { goes_away, farewell, last, .. } = &*self.driver.shared;
+        if !goes_away.replace(true) {
+            farewell.set(Some(last.get()));
+            self.driver.shared.wake();
+        }
+    }
+}
+
+/// Serves a connection to its end: `handle` makes the task for each stream.
+///
+/// Once `drain` is ready, the client is told to open no further streams. Dropping this breaks off
+/// all tasks.
+pub async fn serve<F>(
+    stream: Box<dyn Stream>,
+    clock: &dyn Clock,
+    drain: impl Future<Output = ()>,
+    mut handle: impl FnMut(MuxStream) -> F,
+) where
+    F: Future<Output = ()> + 'static,
+{
+    let mut server = Server { driver: Driver::new(stream, Shared::new(false)) };
+    let mut working = JoinSet::new();
+    let mut drain = pin!(drain);
+    let idle = Idle { since: clock.now(), timer: None };
+    let (mut idle, is_idle) = (idle, Cell::new(false));
+    loop {
+        server.driver.is_paused = working.len() >= WORKING_MAX;
+        is_idle.set(working.is_empty());
+        let goes_away = server.driver.shared.goes_away.get();
+        let limit = if goes_away { FAREWELL_TIMEOUT } else { DOWNSTREAM_IDLE_TIMEOUT };
+        tokio::select! {
+            biased;
+            () = &mut drain, if !goes_away => server.go_away(),
+            Some(_) = working.join_next() => idle.since = clock.now(),
+            stream = poll_fn(|cx| server.poll_accept(cx)) => match stream {
+                Some(stream) => drop(working.spawn_local(handle(stream))),
+                None => break,
+            },
+            () = poll_fn(|cx| idle.poll(cx, clock, limit)), if is_idle.get() => {
+                if goes_away {
+                    break;
+                }
+                server.go_away();
+                idle.since = clock.now();
+            }
+        }
+    }
+    // Their streams have ended with the connection, which they notice by themselves.
+    while working.join_next().await.is_some() {}
+}
+
+/// How long no stream was open. The timer is moved only when it ends.
+struct Idle {
+    since: weft_world::Moment,
+    timer: Option<Box<dyn Timer>>,
+}
+
+impl Idle {
+    /// Ready once it was for `limit`.
+    fn poll(&mut self, cx: &mut Context<'_>, clock: &dyn Clock, limit: Duration) -> Poll<()> {
+        let due = self.since + limit;
+        loop {
+            let timer = self.timer.get_or_insert_with(|| clock.timer(due));
+            if Pin::new(&mut *timer).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if clock.now() >= due {
+                return Poll::Ready(());
+            }
+            timer.reset(due);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! One stream of a connection.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use weft_wire::mux::{DATA_BYTES_MAX, Frame, HEADER_BYTES, MuxError, WINDOW_BYTES};
+use weft_world::{Buffer, Stream};
+
+use super::{OUTGOING_BYTES_MAX, Shared};
+use crate::error::ProvenUnprocessed;
+use crate::failure::Failure;
+
+/// The least room for which a large piece is divided, in bytes.
+const PIECE_BYTES_MIN: usize = 1024;
+
+/// With less room than this a peer is about to wait, in bytes.
+const WINDOW_BYTES_LOW: u32 = 16 * 1024;
+
+/// What a stream and the driver of its connection know of it.
+pub(super) struct State {
+    /// 0 before its first byte is written.
+    pub(super) number: Cell<u32>,
+    /// What came and was not read.
+    incoming: RefCell<Buffer>,
+    reader: RefCell<Option<Waker>>,
+    writer: RefCell<Option<Waker>>,
+    /// What the peer may still send.
+    window: Cell<u32>,
+    /// What was read and the peer was not told of.
+    read: Cell<u32>,
+    /// What may still be sent.
+    credit: Cell<u32>,
+    /// Whether it is among those that have something to say beside data, and what that is.
+    pub(super) is_due: Cell<bool>,
+    credit_due: Cell<u32>,
+    end_due: Cell<bool>,
+    reset_due: Cell<bool>,
+    has_ended: Cell<bool>,
+    has_peer_ended: Cell<bool>,
+    /// Whether nobody reads it any more.
+    is_dropped: Cell<bool>,
+    /// Why it is over.
+    end: RefCell<Option<End>>,
+}
+
+/// Why a stream is over.
+#[derive(Clone)]
+enum End {
+    /// Its peer has given it up.
+    Reset,
+    /// Its server has not seen it, and will not.
+    NotSeen,
+    /// Its connection is over.
+    Failure(Failure),
+}
+
+impl End {
+    fn to_error(&self) -> io::Error {
+        match self {
+            End::Reset => io::ErrorKind::ConnectionReset.into(),
+            End::NotSeen => {
+                let unprocessed = ProvenUnprocessed("the tunnel takes no more".to_owned());
+                io::Error::new(io::ErrorKind::ConnectionReset, unprocessed)
+            }
+            End::Failure(failure) => failure.to_error(),
+        }
+    }
+}
+
+impl State {
+    fn new(number: u32) -> Rc<State> {
+        let (incoming, reader, writer, read, end) = Default::default();
+        let (is_due, credit_due, end_due, reset_due) = Default::default();
+        let (has_ended, has_peer_ended, is_dropped) = Default::default();
+        Rc::new(State {
+            number: Cell::new(number),
+            incoming,
+            reader,
+            writer,
+            window: Cell::new(WINDOW_BYTES),
+            read,
+            credit: Cell::new(WINDOW_BYTES),
+            is_due,
+            credit_due,
+            end_due,
+            reset_due,
+            has_ended,
+            has_peer_ended,
+            is_dropped,
+            end,
+        })
+    }
+
+    /// What it has to say beside data, in this order.
+    pub(super) fn frames_due(&self) -> [Option<Frame>; 3] {
+        if self.number.get() == 0 {
+            return [None; 3]; // Nobody has heard of it.
+        }
+        let credit = self.credit_due.take();
+        [
+            (credit > 0).then_some(Frame::Credit(credit)),
+            self.end_due.take().then_some(Frame::End),
+            self.reset_due.take().then_some(Frame::Reset),
+        ]
+    }
+
+    fn wake_reader(&self) {
+        if let Some(waker) = self.reader.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn wake_writer(&self) {
+        if let Some(waker) = self.writer.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn end(&self, end: End) {
+        self.end.borrow_mut().get_or_insert(end);
+        self.wake_reader();
+        self.wake_writer();
+    }
+
+    /// `length` bytes of data are coming.
+    pub(super) fn expect(&self, length: usize) -> Result<(), MuxError> {
+        if self.has_peer_ended.get() {
+            return Err(MuxError::Stream(self.number.get()));
+        }
+        let left = u32::try_from(length).ok().and_then(|l| self.window.get().checked_sub(l));
+        self.window.set(left.ok_or(MuxError::Window(self.number.get()))?);
+        Ok(())
+    }
+
+    /// These bytes, which were expected, have come.
+    pub(super) fn take(&self, bytes: &[u8]) {
+        if !self.is_dropped.get() {
+            self.incoming.borrow_mut().push(bytes);
+            self.wake_reader();
+        }
+    }
+
+    pub(super) fn peer_ends(&self) {
+        self.has_peer_ended.set(true);
+        self.wake_reader();
+    }
+
+    pub(super) fn peer_resets(&self) {
+        self.end(End::Reset);
+    }
+
+    pub(super) fn was_not_seen(&self) {
+        self.end(End::NotSeen);
+    }
+
+    pub(super) fn fail(&self, failure: &Failure) {
+        self.end(End::Failure(failure.clone()));
+    }
+
+    pub(super) fn peer_credits(&self, bytes: u32) -> Result<(), MuxError> {
+        let credit = self.credit.get() + bytes;
+        if credit > WINDOW_BYTES {
+            return Err(MuxError::Window(self.number.get()));
+        }
+        self.credit.set(credit);
+        self.wake_writer();
+        Ok(())
+    }
+}
+
+/// One stream of a connection. Dropped before both directions have ended, it is given up.
+pub struct MuxStream {
+    state: Rc<State>,
+    shared: Rc<Shared>,
+    /// How often anything had come when it last wrote.
+    reads: u64,
+}
+
+impl MuxStream {
+    /// A new stream of a client. Its server hears of it with its first bytes.
+    pub(super) fn open(shared: &Rc<Shared>) -> MuxStream {
+        MuxStream::new(shared, State::new(0))
+    }
+
+    /// The stream that the client has opened as `number`.
+    pub(super) fn accepted(shared: &Rc<Shared>, number: u32) -> MuxStream {
+        let state = State::new(number);
+        shared.streams.borrow_mut().insert(number, Rc::clone(&state));
+        MuxStream::new(shared, state)
+    }
+
+    fn new(shared: &Rc<Shared>, state: Rc<State>) -> MuxStream {
+        shared.held.set(shared.held.get() + 1);
+        MuxStream { state, shared: Rc::clone(shared), reads: 0 }
+    }
+
+    pub(super) fn state(&self) -> &Rc<State> {
+        &self.state
+    }
+
+    /// Gives a number to a stream that has none yet.
+    fn begin(&self) -> io::Result<()> {
+        let Shared { streams, last, goes_away, failure, .. } = &*self.shared;
+        if let Some(failure) = &*failure.borrow() {
+            return Err(failure.to_error());
+        }
+        // The numbers of four thousand million requests: who has come so far opens another tunnel.
+        let number = last.get().checked_add(1).filter(|_| !goes_away.get());
+        let number = number.ok_or_else(|| End::NotSeen.to_error())?;
+        last.set(number);
+        self.state.number.set(number);
+        streams.borrow_mut().insert(number, Rc::clone(&self.state));
+        Ok(())
+    }
+
+    /// Notes that `count` bytes were read.
+    fn has_read(&self, count: usize) {
+        let State { read, window, credit_due, has_peer_ended, .. } = &*self.state;
+        read.set(read.get() + u32::try_from(count).unwrap_or(u32::MAX));
+        // A peer that waits is told at once: by what it may send it sees that something moves.
+        let is_due = read.get() >= WINDOW_BYTES / 2 || window.get() < WINDOW_BYTES_LOW;
+        if is_due && !has_peer_ended.get() {
+            let count = read.take();
+            window.set(window.get() + count);
+            credit_due.set(credit_due.get() + count);
+            self.shared.is_due(&self.state);
+        }
+    }
+}
+
+impl Stream for MuxStream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut incoming = self.state.incoming.borrow_mut();
+        if !incoming.is_empty() {
+            let count = incoming.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&incoming.filled()[..count]);
+            incoming.consume(count);
+            drop(incoming);
+            self.has_read(count);
+            return Poll::Ready(Ok(count));
+        }
+        if self.state.has_peer_ended.get() {
+            return Poll::Ready(Ok(0));
+        }
+        if let Some(end) = &*self.state.end.borrow() {
+            return Poll::Ready(Err(end.to_error()));
+        }
+        keep(&self.state.reader, cx);
+        Poll::Pending
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(end) = &*self.state.end.borrow() {
+            return Poll::Ready(Err(end.to_error()));
+        }
+        if self.state.has_ended.get() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let wanted: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        if wanted == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        if self.state.number.get() == 0 {
+            self.begin()?;
+        }
+        let credit = self.state.credit.get() as usize;
+        if credit == 0 {
+            keep(&self.state.writer, cx);
+            return Poll::Pending;
+        }
+        let mut outgoing = self.shared.outgoing.borrow_mut();
+        let room = OUTGOING_BYTES_MAX.saturating_sub(outgoing.len() + HEADER_BYTES);
+        let count = wanted.min(credit).min(DATA_BYTES_MAX);
+        if room < count.min(PIECE_BYTES_MIN) {
+            keep(&self.state.writer, cx);
+            self.shared.blocked.borrow_mut().push_back(Rc::clone(&self.state));
+            return Poll::Pending;
+        }
+        let count = count.min(room);
+        outgoing.push(&Frame::Data(count).encode(self.state.number.get()));
+        let mut left = count;
+        for buffer in buffers {
+            let piece = &buffer[..buffer.len().min(left)];
+            outgoing.push(piece);
+            left -= piece.len();
+        }
+        drop(outgoing);
+        self.state.credit.set(self.state.credit.get() - u32::try_from(count).unwrap_or(0));
+        self.reads = self.shared.reads.get();
+        self.shared.wake();
+        Poll::Ready(Ok(count))
+    }
+
+    /// What was written leaves when all that is ready has had its turn. Whether it does, who reads
+    /// learns: what has come before the end is not lost.
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.state.has_ended.replace(true) {
+            self.state.end_due.set(true);
+            self.shared.is_due(&self.state);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn awaits_room(&self) -> bool {
+        self.state.credit.get() == 0 && self.state.end.borrow().is_none()
+    }
+}
+
+impl Drop for MuxStream {
+    fn drop(&mut self) {
+        let State { number, has_ended, has_peer_ended, is_dropped, end, .. } = &*self.state;
+        is_dropped.set(true);
+        let shared = &self.shared;
+        shared.streams.borrow_mut().remove(&number.get());
+        shared.held.set(shared.held.get() - 1);
+        let is_whole = has_ended.get() && has_peer_ended.get();
+        if !is_whole && end.borrow().is_none() {
+            self.state.reset_due.set(true);
+            if number.get() > 0 && self.reads == shared.reads.get() {
+                // It was given up while nobody said anything: perhaps nobody is there any more.
+                shared.is_suspect.set(true);
+            }
+            shared.is_due(&self.state);
+        }
+        shared.wake(); // It may have been the last.
+    }
+}
+
+/// Keeps the waker of `cx` in `place`.
+fn keep(place: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+    let mut place = place.borrow_mut();
+    if !place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *place = Some(cx.waker().clone());
+    }
+}
