@@ -279,8 +279,7 @@ impl Endpoint {
                 Turn::Open(permit) => permit,
                 Turn::Instead(idle) => return Ok(idle),
             };
-            let (timeouts, protocol) = (backend.timeouts(), InnerProtocol::Http1);
-            let dialled = self.open(proxy, timeouts, protocol, permit).await?;
+            let dialled = self.open(proxy, backend, InnerProtocol::Http1, permit).await?;
             let mut connected = dialled.map(|s| Box::new(Client::new(s)) as Box<dyn Upstream>);
             connected.place = Some(place);
             return Ok(connected);
@@ -364,7 +363,7 @@ impl Endpoint {
         backend: &Backend,
         place: Place,
     ) -> Result<(), ProxyError> {
-        let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http2).await?;
+        let dialled = self.dial(proxy, backend, InnerProtocol::Http2).await?;
         let Connected { stream, peer, until, .. } = dialled;
         let pings =
             if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
