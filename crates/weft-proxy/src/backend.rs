@@ -16,7 +16,8 @@ use weft_decide::eject::{self, Roster, Terms};
 use weft_decide::limits::LimitReached;
 use weft_decide::locality::{self, Tally};
 use weft_model::{BackendTimeouts, Balance, Locality, LocalityPreference, Port};
-use weft_telemetry::Record;
+use weft_telemetry::metrics::Locality as At;
+use weft_telemetry::{Event, Record};
 use weft_world::Moment;
 
 use crate::Proxy;
@@ -41,6 +42,8 @@ pub(crate) struct Backend {
     budget: Arc<Budget>,
     /// How far away each of them is.
     distances: Vec<locality::Reach>,
+    /// The same for people, who are also told whether it is known.
+    places: Vec<At>,
     /// Whether any is known to be nearer than anywhere.
     has_near: bool,
     turn: Cell<usize>,
@@ -71,10 +74,18 @@ impl Backend {
         let specs = &destination.endpoints;
         let distances: Vec<_> =
             specs.iter().map(|spec| locality::distance(own, spec.locality.as_ref())).collect();
+        let place = |(spec, distance): (&EndpointSpec, &locality::Reach)| match distance {
+            locality::Reach::Zone => At::Zone,
+            locality::Reach::Region => At::Region,
+            locality::Reach::All if own.is_some() && spec.locality.is_some() => At::Elsewhere,
+            locality::Reach::All => At::Unknown,
+        };
+        let places = specs.iter().zip(&distances).map(place).collect();
         let has_near = distances.iter().any(|distance| *distance != locality::Reach::All);
         let is_used = Cell::new(before.is_none_or(|before| before.is_used.get()));
         let used = Cell::new(before.map_or(now, |before| before.used.get()));
         let counts = before.map(|before| before.counts.clone()).unwrap_or_default();
+        counts.limited(&destination.traffic.limits, !destination.name.is_own());
         let budget = before.map(|before| before.budget.clone()).unwrap_or_default();
         Backend {
             name,
@@ -84,6 +95,7 @@ impl Backend {
             counts,
             budget,
             distances,
+            places,
             has_near,
             turn,
             is_used,
@@ -168,7 +180,13 @@ impl Backend {
         Terms { policy, endpoints, now: proxy.now() }
     }
 
-    /// The endpoint to try next, if one can be one that is not among `tried`.
+    /// A connection to one of its endpoints was opened.
+    fn opened(&self) {
+        self.counts.opened();
+    }
+
+    /// The endpoint to try next, if one can be one that is not among `tried`. It is counted as an
+    /// attempt.
     ///
     /// # Errors
     /// [`ProxyError::NoEndpoint`].
@@ -186,6 +204,11 @@ impl Backend {
         // The draining ones most likely refuse, and that costs nothing.
         callable
             .or_else(|| self.choose(proxy, |index| !is_open(index) && is_new(index)))
+            .inspect(|index| {
+                if !self.destination.name.is_own() {
+                    self.counts.attempted(self.places[*index]);
+                }
+            })
             .map(|index| &self.endpoints[index])
             .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })
     }
@@ -280,10 +303,11 @@ impl Backends {
     /// The backend for `destination`.
     pub(crate) fn of(
         &self,
+        proxy: &Proxy,
         destination: &Arc<Destination>,
         own: Option<&Locality>,
-        now: Moment,
     ) -> Rc<Backend> {
+        let now = proxy.world.clock.now();
         let mut known = self.known.borrow_mut();
         let before = known.get(&destination.name);
         if let Some(backend) = before
@@ -296,8 +320,13 @@ impl Backends {
         if matches!(destination.name, DestinationName::Outside(_)) {
             return backend; // There is no end to these.
         }
-        if let Some(before) = known.insert(destination.name.clone(), backend.clone()) {
-            self.retire(&before, &backend.endpoints);
+        match known.insert(destination.name.clone(), backend.clone()) {
+            Some(before) => self.retire(&before, &backend.endpoints),
+            None => {
+                let port = destination.name.port().map(Port::get);
+                let (service, used) = (&*backend.name, backend.counts.used());
+                proxy.recorder.note(Event::Backend { service, port, used });
+            }
         }
         backend
     }
@@ -322,7 +351,7 @@ impl Backends {
         for name in names {
             let DestinationName::Service(service, port) = &name else { continue };
             match of_service(&snapshot, service, *port) {
-                Ok(destination) => drop(self.of(&destination, own, proxy.world.clock.now())),
+                Ok(destination) => drop(self.of(proxy, &destination, own)),
                 Err(_) => {
                     let before = self.known.borrow_mut().remove(&name);
                     before.iter().for_each(|before| self.retire(before, &[]));

@@ -171,7 +171,7 @@ impl Connection {
             _ => {
                 let snapshot = proxy.configuration.load();
                 let own = snapshot.own.as_ref().and_then(|own| own.locality.as_ref());
-                let backend = proxy.backends.of(destination, own, proxy.world.clock.now());
+                let backend = proxy.backends.of(proxy, destination, own);
                 last.insert(backend).clone()
             }
         }

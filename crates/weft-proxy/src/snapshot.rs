@@ -87,6 +87,11 @@ impl DestinationName {
         }
     }
 
+    /// Whether it is the own application.
+    pub fn is_own(&self) -> bool {
+        matches!(self, DestinationName::Application(_))
+    }
+
     /// The port for records.
     pub fn port(&self) -> Option<Port> {
         match self {

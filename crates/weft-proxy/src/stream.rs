@@ -87,7 +87,7 @@ pub(crate) async fn dial(
         record.upstream = Some(endpoint.address());
         record.workload = endpoint.workload();
         let mut attempted = endpoint.attempt(backend.terms(proxy), proxy.world.clock.now());
-        let error = match endpoint.dial(proxy, backend.timeouts(), InnerProtocol::Opaque).await {
+        let error = match endpoint.dial(proxy, backend, InnerProtocol::Opaque).await {
             Ok(stream) => {
                 attempted.tell(proxy, backend.name(), Seen::Success);
                 return Ok(stream);

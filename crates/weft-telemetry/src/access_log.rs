@@ -39,6 +39,7 @@ pub struct AccessLog {
     format: Format,
     select: Select,
     queue: SyncSender<String>,
+    given: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -56,7 +57,8 @@ impl AccessLog {
         let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_lines(&lines, output))?;
-        Ok((AccessLog { format, select, queue, dropped: Arc::default() }, thread))
+        let (given, dropped) = Default::default();
+        Ok((AccessLog { format, select, queue, given, dropped }, thread))
     }
 
     /// How many lines were dropped since the queue was full.
@@ -64,9 +66,10 @@ impl AccessLog {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// The counter behind [`AccessLog::dropped`], which does not keep the thread alive.
-    pub(crate) fn dropped_counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.dropped)
+    /// What counts the lines that were given to be written, and those that were dropped. It does
+    /// not keep the thread alive.
+    pub(crate) fn counters(&self) -> [Arc<AtomicU64>; 2] {
+        [&self.given, &self.dropped].map(Arc::clone)
     }
 }
 
@@ -77,8 +80,10 @@ impl Recorder for AccessLog {
             Select::Failures => record.is_failure(),
             Select::All => true,
         };
-        if is_selected && self.queue.try_send(line(record, self.format)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if is_selected {
+            let is_given = self.queue.try_send(line(record, self.format)).is_ok();
+            let counter = if is_given { &self.given } else { &self.dropped };
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

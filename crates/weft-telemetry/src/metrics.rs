@@ -5,8 +5,10 @@
 //! microseconds and a lock that workers and scrapes share. Labels come from the configuration, from
 //! proved identities and from fixed sets, never from what a caller writes; and there is a limit.
 
+mod backends;
 mod cell;
 pub(crate) mod family;
+mod hash;
 pub(crate) mod histogram;
 pub(crate) mod labels;
 mod process;
@@ -15,7 +17,7 @@ mod table;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,12 +26,14 @@ use weft_world::UnixTime;
 
 use self::cell::Counter;
 use self::family::Counted;
+use self::hash::{Hashed, hash};
 use self::histogram::{Exemplar, Histogram};
 use self::labels::{Label, Labels};
 use crate::record::{Direction, Event, Protocol, Record, Recorder};
 
+pub use self::backends::{BackendUse, Limited, Locality};
 pub use self::process::Process;
-pub use self::registry::{Options, Registry, Scrape};
+pub use self::registry::{Memory, Options, Registry, Scrape};
 pub(crate) use self::registry::{Scraped, Value};
 
 /// The most lines that a worker keeps. One more, and it begins anew: what is in use comes back.
@@ -80,6 +84,8 @@ struct Kept {
     durations: BTreeMap<Labels, Arc<Histogram>>,
     /// Taken and gone, by direction.
     connections: [Option<[Arc<Counter>; 2]>; 2],
+    /// Queries for names, by their answer.
+    queries: Vec<(&'static str, Arc<Counter>)>,
 }
 
 /// What requests between the same two have in common.
@@ -150,6 +156,8 @@ impl Worker {
                 let mut cells = kept.cells(registry);
                 cells.counter(Counted::EndpointsEjected, [owned(service)]).subtract_one();
             }
+            Event::Backend { service, port, used } => registry.watch_backend(service, port, used),
+            Event::Named(answer) => kept.queries(registry, answer).add(1),
         }
     }
 
@@ -175,6 +183,18 @@ impl Kept {
             [Counted::Connections, Counted::ConnectionsOpen]
                 .map(|counted| cells.counter(counted, [direction.name().into()]))
         })
+    }
+
+    fn queries(&mut self, registry: &Registry, answer: &'static str) -> &Counter {
+        let place = match self.queries.iter().position(|(known, _)| *known == answer) {
+            Some(place) => place,
+            None => {
+                let counter = self.cells(registry).counter(Counted::DnsQueries, [answer.into()]);
+                self.queries.push((answer, counter));
+                self.queries.len() - 1
+            }
+        };
+        &self.queries[place].1
     }
 
     /// A line for what is like `record`.
@@ -345,64 +365,6 @@ impl Cells<'_> {
         let labels = table.admit(labels.into(), self.registry.series_max());
         let kept = self.durations.entry(Arc::clone(&labels));
         Arc::clone(kept.or_insert_with(|| table.cell(labels)))
-    }
-}
-
-/// The hash of what makes a line. Nobody outside the mesh chooses what goes into it, and those
-/// inside only names that the limit counts: it need not resist them.
-fn hash(record: &Record) -> u64 {
-    let mut hash = Mix(record.direction as u64 * 8 + record.protocol as u64);
-    hash.text(record.backend.as_deref().unwrap_or_default());
-    hash.text(record.route.as_deref().unwrap_or_default());
-    if let Some(peer) = &record.peer {
-        hash.text(peer.trust_domain().as_str());
-        hash.text(peer.namespace());
-        hash.text(peer.service_account().name());
-    }
-    hash.0 ^ hash.0 >> 32
-}
-
-struct Mix(u64);
-
-impl Mix {
-    fn text(&mut self, text: &str) {
-        let bytes = text.as_bytes();
-        match bytes.last_chunk::<8>() {
-            // The last word overlaps the one before, so that nothing needs to be filled up.
-            Some(last) => {
-                for word in bytes.as_chunks::<8>().0 {
-                    self.word(u64::from_le_bytes(*word));
-                }
-                self.word(u64::from_le_bytes(*last));
-            }
-            None => {
-                self.word(bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
-            }
-        }
-        self.word(bytes.len() as u64);
-    }
-
-    fn word(&mut self, word: u64) {
-        // An odd number without pattern: the golden ratio's digits.
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-/// Takes keys that are hashes already.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        debug_assert!(false, "keys are of type u64");
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
     }
 }
 

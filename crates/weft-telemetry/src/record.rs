@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_model::SpiffeId;
 use weft_world::UnixTime;
 
+use crate::metrics::BackendUse;
 use crate::trace::TraceContext;
 
 /// The direction as seen from the workload.
@@ -175,7 +177,7 @@ impl Record {
 }
 
 /// Something to be counted that is no request and ends no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A connection was taken from a caller.
     Opened(Direction),
@@ -185,6 +187,18 @@ pub enum Event<'a> {
     Ejected(&'a str),
     /// An endpoint of which [`Event::Ejected`] was told gets requests again, or is gone.
     Readmitted(&'a str),
+    /// A backend has come into use. What is under way towards it is told by `used`, for as long as
+    /// that is kept.
+    Backend {
+        /// Its name, as in [`Record::backend`].
+        service: &'a str,
+        /// Its port, as in [`Record::backend_port`].
+        port: Option<u16>,
+        /// What counts it.
+        used: &'a Arc<BackendUse>,
+    },
+    /// The command asked for a name, and this is who answered, or how: one of few words.
+    Named(&'static str),
 }
 
 /// Takes finished records. Called on the data path: it must neither block nor fail.

@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(
         long,
         value_name = "NUMBER",
-        default_value_t = 20,
+        default_value_t = RATE,
         value_parser = clap::value_parser!(u64).range(1..=1_000)
     )]
     rate: u64,
@@ -67,6 +67,9 @@ enum Output {
     /// One JSON object.
     Json,
 }
+
+/// How many times in a second the shop's page is asked for where nobody says so.
+const RATE: u64 = 20;
 
 /// How often the table is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(500);

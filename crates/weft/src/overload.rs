@@ -1,9 +1,11 @@
 //! Watches how much memory there is left, so that a proxy refuses work before it is killed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_net::MemoryLimit;
 use weft_proxy::{Overload, Pressure};
+use weft_telemetry::metrics::{Memory, Registry};
 use weft_world::{Moment, World};
 
 /// How often it is looked. At 1 GiB a second, 64 MiB are filled from 75 % on in 16 ms; at what a
@@ -16,8 +18,9 @@ const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(1);
 /// How far apart two lines about it are at least.
 const SAY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Tells `overload` for ever how short of memory this process is; never, if it has no limit.
-pub async fn watch(world: World, overload: Overload) {
+/// Tells `overload` for ever how short of memory this process is, and `registry` how much it uses;
+/// never, if it has no limit.
+pub async fn watch(world: World, overload: Overload, registry: Arc<Registry>) {
     let Some(limit) = MemoryLimit::find() else { return };
     overload.set_limit(limit.bytes());
     let (mut said, mut gave_back): (Option<Moment>, Option<Moment>) = (None, None);
@@ -27,6 +30,7 @@ pub async fn watch(world: World, overload: Overload) {
         let Ok(used) = limit.used() else { continue };
         let now = Pressure::of(used, limit.bytes());
         overload.set(now);
+        registry.memory(Memory { used, limit: limit.bytes(), pressure: now as u8 });
         let moment = world.clock.now();
         let is_time =
             |last: Option<Moment>, interval| last.is_none_or(|last| moment.since(last) >= interval);

@@ -27,6 +27,9 @@ use crate::overload;
 /// How long the start waits for what the control plane has to say.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long what is under way may take after SIGTERM where nobody says so, in seconds.
+const DRAIN_SECONDS: u64 = 30;
+
 /// The most bytes of a configuration file, a certificate or a key.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
@@ -45,7 +48,7 @@ pub struct Arguments {
     metrics: Option<SocketAddr>,
 
     /// How long what is under way may take to come to its end after SIGTERM, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECONDS)]
     drain_timeout: u64,
 }
 
@@ -155,7 +158,8 @@ async fn serve(
         discovery: None,
         overload: Overload::default(),
     };
-    tokio::task::spawn_local(overload::watch(world.clone(), parts.overload.clone()));
+    let watching = overload::watch(world.clone(), parts.overload.clone(), registry.clone());
+    tokio::task::spawn_local(watching);
     let mut listeners: Vec<Inbound> = Vec::new();
     let mut joined = None;
     let needs_own = workload.is_some();

@@ -16,6 +16,12 @@ use weft_world::UnixTime;
 
 use crate::access::Access;
 
+/// How often a token may be used where nobody says so: it is a secret that is copied around.
+const TOKEN_USES: u32 = 1;
+
+/// How long, in minutes.
+const TOKEN_MINUTES: u64 = 60;
+
 /// The arguments of `weft apply`.
 #[derive(clap::Args)]
 pub struct Apply {
@@ -78,10 +84,10 @@ pub struct Token {
     #[arg(long = "service", value_name = "NAMESPACE/NAME")]
     services: Vec<String>,
     /// How often it may be used.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = TOKEN_USES)]
     uses: u32,
     /// How long it may be used, in minutes.
-    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    #[arg(long, value_name = "MINUTES", default_value_t = TOKEN_MINUTES)]
     lifetime: u64,
 }
 

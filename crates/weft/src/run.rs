@@ -22,7 +22,7 @@ use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach};
 use weft_proxy::{Excluded, Overload, Parts, Proxy, Running, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
-use weft_telemetry::{AccessLog, Both};
+use weft_telemetry::{AccessLog, Both, Recorder};
 use weft_world::{Listener, ListenerOptions, Moment, World};
 
 use self::inside::Inside;
@@ -103,16 +103,17 @@ async fn serve(
     };
     let joined = joined::join(&world, joining).await?;
     let overload = Overload::default();
+    let recorder: Rc<dyn Recorder> = Rc::new(Both(Metrics::new(&registry), access_log));
     let proxy = Rc::new(Proxy::new(Parts {
         inside: Rc::new(Inside::new(Rc::new(inside))),
         world: world.clone(),
         tls: Some(Rc::new(joined.tls.clone())),
-        recorder: Rc::new(Both(Metrics::new(&registry), access_log)),
+        recorder: recorder.clone(),
         configuration: joined.configuration.clone(),
         discovery: Some(joined.discovery()),
         overload: overload.clone(),
     }));
-    tokio::task::spawn_local(overload::watch(world.clone(), overload));
+    tokio::task::spawn_local(overload::watch(world.clone(), overload, registry.clone()));
     let _running = match open(&checked, &proxy, &joined, registry, captured, tunnels) {
         Ok(running) => running,
         Err(error) => {
@@ -120,7 +121,7 @@ async fn serve(
             return Err(error);
         }
     };
-    let names = dns::Server::new(&world, proxy.clone(), dns::zones(&checked));
+    let names = dns::Server::new(&world, proxy.clone(), dns::zones(&checked), recorder);
     let answering = names.serve(dns_datagrams, dns_listeners);
     if !joined.ready(&world, true, READY_TIMEOUT).await {
         let why = joined.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());

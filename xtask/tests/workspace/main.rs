@@ -3,6 +3,7 @@
 //! Each rule is a function from plain data to findings, so that it is shown on made-up input to
 //! find what it should; the tests in this file apply the rules to the real workspace.
 
+mod defaults;
 mod duplicates;
 mod foreign;
 mod layers;
@@ -155,4 +156,16 @@ fn paths_in_architecture_md_exist() {
         Ok(text) => expect_none(paths::findings(&text, &tree::files(&root()))),
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "ARCHITECTURE.md"),
     }
+}
+
+#[test]
+fn the_page_of_defaults_says_what_the_code_says() {
+    let root = root();
+    let text = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+    let page = |path: &str| text(path).unwrap_or_else(|| panic!("{path} cannot be read"));
+    let [page, metrics, reasons] =
+        ["docs/defaults.md", "docs/metrics.md", "docs/reasons.md"].map(page);
+    let (page, metrics, reasons) = (&*page, &*metrics, &*reasons);
+    let files = defaults::Files { page, metrics, reasons, read: &text };
+    expect_none(defaults::findings(defaults::rows::ROWS, &files));
 }

@@ -1,11 +1,12 @@
 //! What a worker has under way towards a backend, and the limits on it.
 
-use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 use weft_decide::limits::{self, LimitReached, UnderWay};
 use weft_model::Limits;
+use weft_telemetry::metrics::{BackendUse, Limited, Locality};
 
 /// What a worker has under way towards a backend. It outlives changes of the backend.
 #[derive(Clone, Default)]
@@ -13,11 +14,8 @@ pub(crate) struct Counts(Rc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    requests: Cell<u32>,
-    pending: Cell<u32>,
-    connections: Cell<u32>,
-    /// On connections that several share.
-    exchanges: Cell<u32>,
+    /// Kept where scrapes see it.
+    used: Arc<BackendUse>,
     /// Told when a connection is given back or ends.
     freed: Notify,
 }
@@ -25,34 +23,70 @@ struct Shared {
 /// One of the things that are counted, as long as the value lives.
 pub(crate) struct Place {
     shared: Rc<Shared>,
-    count: fn(&Shared) -> &Cell<u32>,
-    is_connection: bool,
+    /// What it is one of; none of them for an exchange on a connection that others share.
+    of: Option<Limited>,
 }
 
 impl Place {
-    fn new(shared: &Rc<Shared>, count: fn(&Shared) -> &Cell<u32>) -> Place {
-        let cell = count(shared);
-        cell.set(cell.get() + 1);
-        Place { shared: shared.clone(), count, is_connection: false }
+    fn new(shared: &Rc<Shared>, of: Limited) -> Place {
+        shared.used.take(of);
+        Place { shared: shared.clone(), of: Some(of) }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let cell = (self.count)(&self.shared);
-        cell.set(cell.get() - 1);
+        if let Some(of) = self.of {
+            self.shared.used.give(of);
+        }
         // Whoever waits, waits for a connection.
-        if self.is_connection && self.shared.pending.get() > 0 {
-            self.shared.freed.notify_one();
+        if matches!(self.of, None | Some(Limited::Connections)) {
+            self.shared.tell_one();
+        }
+    }
+}
+
+impl Shared {
+    /// Tells one that waits for a connection to look again.
+    fn tell_one(&self) {
+        if self.used.in_use(Limited::Pending) > 0 {
+            self.freed.notify_one();
         }
     }
 }
 
 impl Counts {
+    /// What counts it.
+    pub(crate) fn used(&self) -> &Arc<BackendUse> {
+        &self.0.used
+    }
+
+    /// From now on, these are the limits, of which that on requests holds if `has_requests`.
+    pub(crate) fn limited(&self, limits: &Limits, has_requests: bool) {
+        let Limits { requests, pending, connections } = limits;
+        let requests = if has_requests { requests.get() } else { 0 };
+        self.0.used.set_limit(Limited::Requests, requests);
+        self.0.used.set_limit(Limited::Pending, pending.get());
+        self.0.used.set_limit(Limited::Connections, connections.get());
+    }
+
+    /// An attempt is made at an endpoint that is there.
+    pub(crate) fn attempted(&self, at: Locality) {
+        self.0.used.attempted(at);
+    }
+
+    /// A connection was opened.
+    pub(crate) fn opened(&self) {
+        self.0.used.opened();
+    }
+
     fn under_way(&self) -> UnderWay {
-        let Shared { requests, pending, connections, .. } = &*self.0;
-        let (requests, pending, connections) = (requests.get(), pending.get(), connections.get());
-        UnderWay { requests, pending, connections }
+        let in_use = |of| self.0.used.in_use(of);
+        UnderWay {
+            requests: in_use(Limited::Requests),
+            pending: in_use(Limited::Pending),
+            connections: in_use(Limited::Connections),
+        }
     }
 
     /// A place for one more request.
@@ -61,22 +95,18 @@ impl Counts {
     /// [`LimitReached`].
     pub(crate) fn request(&self, limits: &Limits) -> Result<Place, LimitReached> {
         limits::request(limits, &self.under_way())?;
-        Ok(Place::new(&self.0, |shared| &shared.requests))
+        Ok(Place::new(&self.0, Limited::Requests))
     }
 
     /// A place for one more connection, if there is one now.
     pub(crate) fn connection(&self, limits: &Limits) -> Option<Place> {
         limits::connection(limits, &self.under_way()).ok()?;
-        let mut place = Place::new(&self.0, |shared| &shared.connections);
-        place.is_connection = true;
-        Some(place)
+        Some(Place::new(&self.0, Limited::Connections))
     }
 
     /// A place for an exchange on a connection that others share.
     pub(crate) fn exchange(&self) -> Place {
-        let mut place = Place::new(&self.0, |shared| &shared.exchanges);
-        place.is_connection = true;
-        place
+        Place { shared: self.0.clone(), of: None }
     }
 
     /// Waits until a connection is given back or ends, whereupon another look is worth it.
@@ -85,15 +115,13 @@ impl Counts {
     /// [`LimitReached`] if too many wait already.
     pub(crate) async fn freed(&self, limits: &Limits) -> Result<(), LimitReached> {
         limits::pending(limits, &self.under_way())?;
-        let _waiting = Place::new(&self.0, |shared| &shared.pending);
+        let _waiting = Place::new(&self.0, Limited::Pending);
         self.0.freed.notified().await;
         Ok(())
     }
 
     /// Tells one that waits that a connection was given back.
     pub(crate) fn gave_back(&self) {
-        if self.0.pending.get() > 0 {
-            self.0.freed.notify_one();
-        }
+        self.0.tell_one();
     }
 }

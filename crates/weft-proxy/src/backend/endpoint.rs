@@ -281,8 +281,7 @@ impl Endpoint {
             let mut connected = if self.is_secured() {
                 self.in_tunnel(proxy, backend).await?
             } else {
-                let (timeouts, protocol) = (backend.timeouts(), InnerProtocol::Http1);
-                let dialled = self.dial(proxy, timeouts, protocol).await?;
+                let dialled = self.dial(proxy, backend, InnerProtocol::Http1).await?;
                 dialled.map(|stream| Box::new(Client::new(stream)) as Box<dyn Upstream>)
             };
             connected.place = Some(place);
@@ -324,7 +323,7 @@ impl Endpoint {
         proxy: &Proxy,
         backend: &Backend,
     ) -> Result<sharing::Shared<mux::client::Connection>, ProxyError> {
-        let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http1).await?;
+        let dialled = self.dial(proxy, backend, InnerProtocol::Http1).await?;
         let Connected { stream, peer, until, .. } = dialled;
         let (connection, driver) = mux::client::connect(stream);
         proxy.spawn(driver);
@@ -410,7 +409,7 @@ impl Endpoint {
         backend: &Backend,
         place: Place,
     ) -> Result<(), ProxyError> {
-        let dialled = self.dial(proxy, backend.timeouts(), InnerProtocol::Http2).await?;
+        let dialled = self.dial(proxy, backend, InnerProtocol::Http2).await?;
         let Connected { stream, peer, until, .. } = dialled;
         let pings =
             if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };

@@ -11,7 +11,7 @@ use weft_world::{Moment, UnixTime};
 
 use super::protobuf::{BucketSpan, Histogram, MetricFamily};
 use super::*;
-use crate::metrics::{Metrics, Options, Process, Value};
+use crate::metrics::{BackendUse, Limited, Locality, Memory, Metrics, Options, Process, Value};
 use crate::trace::TraceContext;
 use crate::{AccessLog, Direction, Event, Protocol, Record, Recorder, Select};
 
@@ -30,8 +30,8 @@ fn record(duration: Duration) -> Record {
     record
 }
 
-/// A registry with a little of everything.
-fn registry() -> Arc<Registry> {
+/// A registry with a little of everything, a backend as long as `used` is kept.
+fn registry(used: &Arc<BackendUse>) -> Arc<Registry> {
     let registry =
         Registry::new(Options { version: "1.2.3", revision: "abc", ..Options::default() });
     let metrics = Metrics::new(&registry);
@@ -49,6 +49,12 @@ fn registry() -> Arc<Registry> {
     tcp.reason = Some("client-gone");
     metrics.finish(&tcp);
     metrics.note(Event::Opened(Direction::Inbound));
+    metrics.note(Event::Named("mesh"));
+    metrics.note(Event::Backend { service: "shop/cart", port: Some(80), used });
+    used.set_limit(Limited::Requests, 1024);
+    used.take(Limited::Requests);
+    used.attempted(Locality::Zone);
+    registry.memory(Memory { used: 50 << 20, limit: 64 << 20, pressure: 1 });
     let at = |seconds| UnixTime(Duration::from_secs(seconds));
     registry.certificate_expires(at(1_795_500_000));
     registry.config_changed(at(1_795_413_000));
@@ -76,7 +82,7 @@ fn scrape() -> Scrape {
 }
 
 fn text(format: Format) -> String {
-    String::from_utf8(encode(&registry(), format, &scrape())).unwrap()
+    String::from_utf8(encode(&registry(&Arc::default()), format, &scrape())).unwrap()
 }
 
 /// Compares with a file beside this one; `UPDATE_EXPECT=1` rewrites it.
@@ -127,7 +133,7 @@ fn buckets(histogram: &Histogram) -> Vec<(i32, i64)> {
 
 #[test]
 fn protobuf_says_the_same_and_has_native_histograms() {
-    let families = families(&encode(&registry(), Format::Protobuf, &scrape()));
+    let families = families(&encode(&registry(&Arc::default()), Format::Protobuf, &scrape()));
     let names: Vec<_> = families.iter().map(|family| family.name.as_str()).collect();
     let text = text(Format::Text);
     let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -60,10 +60,11 @@ pub(crate) enum Counted {
     ConnectionsOpen,
     Ejections,
     EndpointsEjected,
+    DnsQueries,
 }
 
 /// How many of them there are.
-pub(crate) const COUNTED_LEN: usize = 10;
+pub(crate) const COUNTED_LEN: usize = 11;
 
 /// What [`Counted`] names, in its order.
 static COUNTED: [Family; COUNTED_LEN] = [
@@ -147,6 +148,13 @@ static COUNTED: [Family; COUNTED_LEN] = [
         &["service"],
         "Endpoints that are ejected now.",
     ),
+    family(
+        "weft_dns_queries_total",
+        Kind::Counter,
+        "",
+        &["answer"],
+        "Queries of the own command for names, by who answered them, and how.",
+    ),
 ];
 
 impl Counted {
@@ -162,6 +170,7 @@ impl Counted {
         Counted::ConnectionsOpen,
         Counted::Ejections,
         Counted::EndpointsEjected,
+        Counted::DnsQueries,
     ];
 
     /// Its row in the table.
@@ -184,6 +193,70 @@ pub(crate) static SERIES_CAPPED: Family = family(
     "",
     &["metric"],
     "Label sets that were counted under the labels other, since the metric has its most series.",
+);
+
+pub(crate) static BACKEND_IN_USE: Family = family(
+    "weft_backend_in_use",
+    Kind::Gauge,
+    "",
+    &["service", "port", "limit"],
+    "Requests, requests that wait and connections that are under way towards a backend.",
+);
+
+pub(crate) static BACKEND_LIMIT: Family = family(
+    "weft_backend_limit",
+    Kind::Gauge,
+    "",
+    &["service", "port", "limit"],
+    "How many of these may be under way.",
+);
+
+pub(crate) static BACKEND_ATTEMPTS: Family = family(
+    "weft_backend_attempts_total",
+    Kind::Counter,
+    "",
+    &["service", "port", "locality"],
+    "Attempts at the endpoints of a backend, by where they are as seen from here.",
+);
+
+pub(crate) static BACKEND_CONNECTIONS: Family = family(
+    "weft_backend_connections_total",
+    Kind::Counter,
+    "",
+    &["service", "port"],
+    "Connections that were opened to the endpoints of a backend.",
+);
+
+pub(crate) static MEMORY_USED: Family = family(
+    "weft_memory_used_bytes",
+    Kind::Gauge,
+    "bytes",
+    &[],
+    "Memory that counts towards the limit of the control group.",
+);
+
+pub(crate) static MEMORY_LIMIT: Family = family(
+    "weft_memory_limit_bytes",
+    Kind::Gauge,
+    "bytes",
+    &[],
+    "The limit of the control group on memory.",
+);
+
+pub(crate) static MEMORY_PRESSURE: Family = family(
+    "weft_memory_pressure",
+    Kind::Gauge,
+    "",
+    &[],
+    "0 while all is taken, 1 while new requests are refused, 2 while new connections wait as well.",
+);
+
+pub(crate) static ACCESS_LOG_LINES: Family = family(
+    "weft_access_log_lines_total",
+    Kind::Counter,
+    "",
+    &[],
+    "Lines of the access log that were given to be written.",
 );
 
 pub(crate) static CERTIFICATE_EXPIRY: Family = family(
@@ -270,6 +343,14 @@ mod tests {
         let others = [
             &DURATIONS,
             &SERIES_CAPPED,
+            &BACKEND_IN_USE,
+            &BACKEND_LIMIT,
+            &BACKEND_ATTEMPTS,
+            &BACKEND_CONNECTIONS,
+            &MEMORY_USED,
+            &MEMORY_LIMIT,
+            &MEMORY_PRESSURE,
+            &ACCESS_LOG_LINES,
             &CERTIFICATE_EXPIRY,
             &CONFIG_AGE,
             &CONFIG_LAST_CHANGE,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use weft_world::{Moment, UnixTime};
 
 use crate::AccessLog;
+use crate::metrics::backends::{BackendUse, Backends};
 use crate::metrics::cell::{Cell, Counter};
 use crate::metrics::family::{self, COUNTED_LEN, Counted, DURATIONS, Family, Kind};
 use crate::metrics::histogram::{Histogram, HistogramSum};
@@ -58,6 +59,7 @@ pub struct Scrape {
 pub struct Registry {
     options: Options,
     tables: Mutex<Tables>,
+    backends: Mutex<Backends>,
     facts: Mutex<Facts>,
     /// Grows when workers must ask anew for their cells.
     generation: AtomicU64,
@@ -76,7 +78,23 @@ struct Facts {
     config_changed: Option<UnixTime>,
     config_confirmed: Option<UnixTime>,
     is_control_connected: Option<bool>,
-    access_log_dropped: Option<Arc<AtomicU64>>,
+    memory: Option<Memory>,
+    access_log: Option<LinesOfLog>,
+}
+
+/// Lines that were given to be written, and those that were dropped.
+type LinesOfLog = [Arc<AtomicU64>; 2];
+
+/// How much memory is used of what may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// What counts towards the limit, in bytes.
+    pub used: u64,
+    /// The limit, in bytes.
+    pub limit: u64,
+    /// How short of memory the proxy is: 0 not at all, 1 if it refuses new requests, 2 if it lets
+    /// new connections wait as well.
+    pub pressure: u8,
 }
 
 /// A metric with its series, as a scrape sees it.
@@ -101,6 +119,7 @@ impl Registry {
         Arc::new(Registry {
             options,
             tables: Mutex::default(),
+            backends: Mutex::default(),
             facts: Mutex::default(),
             generation: AtomicU64::new(0),
         })
@@ -127,9 +146,23 @@ impl Registry {
         self.facts().is_control_connected = Some(is_connected);
     }
 
-    /// Shows how many lines `log` drops.
+    /// This much memory is used, from now on. Not told where there is no limit.
+    pub fn memory(&self, memory: Memory) {
+        self.facts().memory = Some(memory);
+    }
+
+    /// Shows how many lines `log` writes and drops.
     pub fn watch_access_log(&self, log: &AccessLog) {
-        self.facts().access_log_dropped = Some(log.dropped_counter());
+        self.facts().access_log = Some(log.counters());
+    }
+
+    /// A worker has begun to use a backend.
+    pub(crate) fn watch_backend(&self, service: &str, port: Option<u16>, used: &Arc<BackendUse>) {
+        self.backends().told(service, port, used);
+    }
+
+    fn backends(&self) -> MutexGuard<'_, Backends> {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -170,7 +203,12 @@ impl Registry {
             (labels, Value::Histogram(sum))
         });
         scraped.push(Scraped { family: &DURATIONS, series: durations.collect() });
-        let capped = collected.capped.into_iter().map(|(metric, count)| {
+        let capped = {
+            let mut backends = self.backends();
+            backends.show(self.options.series_max, &mut scraped);
+            collected.capped.into_iter().chain(backends.capped()).collect::<Vec<_>>()
+        };
+        let capped = capped.into_iter().map(|(metric, count)| {
             (Labels::from([Label::Borrowed(metric)]), Value::Integer(count))
         });
         scraped.push(Scraped { family: &family::SERIES_CAPPED, series: capped.collect() });
@@ -217,8 +255,16 @@ impl Registry {
         show(&family::CONFIG_LAST_CHANGE, facts.config_changed.map(seconds));
         let connected = |is| Value::Integer(u64::from(is));
         show(&family::CONTROL_CONNECTED, facts.is_control_connected.map(connected));
-        let dropped = |count: Arc<AtomicU64>| Value::Integer(count.load(Ordering::Relaxed));
-        show(&family::ACCESS_LOG_DROPPED, facts.access_log_dropped.map(dropped));
+        let memory = |part: fn(Memory) -> u64| facts.memory.map(part).map(Value::Integer);
+        show(&family::MEMORY_USED, memory(|memory| memory.used));
+        show(&family::MEMORY_LIMIT, memory(|memory| memory.limit));
+        show(&family::MEMORY_PRESSURE, memory(|memory| memory.pressure.into()));
+        let lines = |counter: usize| {
+            let counters = facts.access_log.as_ref()?;
+            Some(Value::Integer(counters[counter].load(Ordering::Relaxed)))
+        };
+        show(&family::ACCESS_LOG_LINES, lines(0));
+        show(&family::ACCESS_LOG_DROPPED, lines(1));
         let labels = [self.options.version, self.options.revision].map(Label::Borrowed);
         let series = vec![(Labels::from(labels), Value::Integer(1))];
         scraped.push(Scraped { family: &family::BUILD_INFO, series });

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use weft_http::Fields;
 use weft_telemetry::expose::{Format, encode};
-use weft_telemetry::metrics::{Metrics, Options, Process, Registry, Scrape};
+use weft_telemetry::metrics::{
+    BackendUse, Limited, Locality, Memory, Metrics, Options, Process, Registry, Scrape,
+};
 use weft_telemetry::trace::TraceContext;
 use weft_telemetry::{Direction, Event, Protocol, Record, Recorder};
 use weft_world::{Moment, UnixTime};
@@ -170,7 +172,13 @@ fn common(prometheus: &Prometheus) {
 #[test]
 fn promtool_finds_nothing_to_complain_of() {
     let registry = registry();
-    count_batch(&Metrics::new(&registry));
+    let (metrics, used) = (Metrics::new(&registry), Arc::new(BackendUse::default()));
+    count_batch(&metrics);
+    metrics.note(Event::Named("mesh"));
+    metrics.note(Event::Backend { service: "shop/cart", port: Some(80), used: &used });
+    used.set_limit(Limited::Requests, 1024);
+    used.attempted(Locality::Zone);
+    registry.memory(Memory { used: 1, limit: 2, pressure: 0 });
     let scrape = Scrape {
         now: Moment::default(),
         wall: UnixTime(Duration::from_secs(1_795_413_900)),

@@ -14,6 +14,7 @@ use weft_dns::{
 use weft_model::Namespace;
 use weft_net::Datagrams;
 use weft_proxy::{Meaning, Proxy};
+use weft_telemetry::{Event, Recorder};
 use weft_world::{Clock, Listener, Stream, StreamExt as _, World};
 
 use super::options::Checked;
@@ -52,16 +53,23 @@ pub(super) struct Server {
     zones: Zones,
     /// The host's servers, in the order to be asked.
     servers: Vec<SocketAddr>,
+    recorder: Rc<dyn Recorder>,
     under_way: Cell<usize>,
 }
 
 impl Server {
-    pub(super) fn new(world: &World, proxy: Rc<Proxy>, zones: Zones) -> Server {
+    pub(super) fn new(
+        world: &World,
+        proxy: Rc<Proxy>,
+        zones: Zones,
+        recorder: Rc<dyn Recorder>,
+    ) -> Server {
         // As the host's own programs would ask, read before the command runs.
         let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let servers = name_servers(&text).into_iter().take(NAME_SERVERS_MAX);
         let servers = servers.map(|ip: IpAddr| SocketAddr::new(ip, 53)).collect();
-        Server { world: world.clone(), proxy, zones, servers, under_way: Cell::default() }
+        let (world, under_way) = (world.clone(), Cell::default());
+        Server { world, proxy, zones, servers, recorder, under_way }
     }
 
     /// Answers for ever.
@@ -87,6 +95,7 @@ impl Server {
                 continue;
             };
             if self.under_way.get() >= QUERIES_MAX {
+                self.count("dropped");
                 continue;
             }
             let (server, socket, message) =
@@ -113,10 +122,15 @@ impl Server {
                         let _ended = server.connection(accepted.stream).await;
                     });
                 }
-                Ok(_) => {}
+                Ok(_) => self.count("dropped"),
                 Err(_) => self.world.clock.sleep(ACCEPT_PAUSE).await,
             }
         }
+    }
+
+    /// Counts a query by who answered it, or how.
+    fn count(&self, answer: &'static str) {
+        self.recorder.note(Event::Named(answer));
     }
 
     /// Answers the queries of a connection, one after the other (RFC 7766).
@@ -136,22 +150,37 @@ impl Server {
     async fn answer(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let query = match Query::parse(message) {
             Ok(query) => query,
-            Err(Malformed::Answered(reply)) => return Some(reply),
-            Err(Malformed::Ignored) => return None,
+            Err(malformed) => {
+                self.count("refused");
+                return match malformed {
+                    Malformed::Answered(reply) => Some(reply),
+                    Malformed::Ignored => None,
+                };
+            }
         };
         let answer = match self.zones.subject(&query) {
             Subject::Known(answer) => answer,
-            Subject::Refused => return Some(query.refused()),
+            Subject::Refused => {
+                self.count("refused");
+                return Some(query.refused());
+            }
             Subject::Outside => return Some(self.ask_outside(&query, transport).await),
             Subject::Service { name, maybe_outside } => {
                 match self.proxy.addresses_of(&name, maybe_outside).await {
                     Meaning::Addresses(addresses) => answer_of(&addresses),
                     Meaning::Nothing => Answer::NoSuchName,
                     Meaning::NotOurs => return Some(self.ask_outside(&query, transport).await),
-                    Meaning::Unknown => return Some(query.failed()),
+                    Meaning::Unknown => {
+                        self.count("failed");
+                        return Some(query.failed());
+                    }
                 }
             }
         };
+        self.count(match answer {
+            Answer::Addresses { .. } => "mesh",
+            Answer::NoSuchName | Answer::NotOurs => "absent",
+        });
         Some(query.answered(&answer, &self.zones, transport))
     }
 
@@ -166,9 +195,11 @@ impl Server {
             };
             let asked = within(&*self.world.clock, SERVER_TIMEOUT, asking).await;
             if let Some(Ok(answer)) = asked {
+                self.count("outside");
                 return query.relayed(answer, transport);
             }
         }
+        self.count("failed");
         query.failed()
     }
 

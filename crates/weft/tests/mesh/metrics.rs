@@ -1,6 +1,8 @@
 //! The metrics after traffic that is known to the request.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 
 use crate::app::{App, Executed};
 use crate::lab::{Lab, Proxy, ask, wait_until};
@@ -32,12 +34,28 @@ spec:
   deny: [{ to: [{ paths: [/things/secret] }] }]
 ";
 
+/// How much may be under way towards `shop/cart`.
+const LIMITS: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: BackendPolicy
+metadata: { name: cart, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: cart }]
+  limits: { requests: 7, pending: 5 }
+";
+
 /// The sum of `weft_requests_total` over the series with all of `labels`.
 fn requests(proxy: &Proxy, labels: &[(&str, &str)]) -> u64 {
+    sum(proxy, "weft_requests_total", labels)
+}
+
+/// The sum of `metric` over the series with all of `labels`.
+fn sum(proxy: &Proxy, metric: &str, labels: &[(&str, &str)]) -> u64 {
     let text = proxy.shown("/metrics");
     let mut sum = 0;
     for line in text.lines() {
-        let Some(rest) = line.strip_prefix("weft_requests_total{") else { continue };
+        let rest = line.strip_prefix(metric).and_then(|rest| rest.strip_prefix('{'));
+        let Some(rest) = rest else { continue };
         let (inside, value) = rest.split_once('}').unwrap();
         let found: BTreeMap<_, _> = inside
             .split("\",")
@@ -112,4 +130,60 @@ fn metrics_count_each_request_by_route_and_peer() {
         found == expected
     });
     assert!(web.shown("/metrics").contains("weft_control_connected 1"));
+}
+
+#[test]
+fn what_is_under_way_is_shown_beside_its_limit() {
+    let lab = Lab::new();
+    let app = App::start("cart-1", &Executed::default());
+    let server = lab.replica("cart-1", Some("http"), &app);
+    let web = lab.caller("web");
+    lab.apply(LIMITS);
+    let of = |proxy: &Proxy, metric: &str, service: &str, port: &str| {
+        ["requests", "pending", "connections"].map(|limit| {
+            let labels = [("service", service), ("port", port), ("limit", limit)];
+            sum(proxy, metric, &labels)
+        })
+    };
+    let cart = |metric: &str| of(&web, metric, "shop/cart", "80");
+    wait_until("the limits are in force, and those that were not set are the defaults", || {
+        assert_eq!(ask(web.addresses[0], "GET", "/", &[]).status, 200);
+        cart("weft_backend_limit") == [7, 5, 1024]
+    });
+    // What has ended may be known as such a moment after its answer was read.
+    wait_until("nothing is under way", || cart("weft_backend_in_use")[..2] == [0, 0]);
+    let kept = cart("weft_backend_in_use")[2];
+
+    // Answers that go on until nobody listens.
+    let streams: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = TcpStream::connect(web.addresses[0]).unwrap();
+            stream.write_all(b"GET /stream HTTP/1.1\r\nHost: cart\r\n\r\n").unwrap();
+            let mut reader = BufReader::new(stream);
+            reader.read_line(&mut String::new()).unwrap();
+            reader
+        })
+        .collect();
+    // Each takes a connection for itself: one that was kept, or a new one.
+    let connections = kept.max(2);
+    wait_until("two are under way", || cart("weft_backend_in_use") == [2, 0, connections]);
+    let opened = sum(&web, "weft_backend_connections_total", &[("service", "shop/cart")]);
+    assert_eq!(opened, connections);
+    // The server's proxy limits only the connections to its application.
+    let application = |metric: &str| of(&server, metric, "application", "8080");
+    assert!(application("weft_backend_in_use")[2] >= 2);
+    assert_eq!(application("weft_backend_limit"), [0, 256, 1024]);
+    drop(streams);
+    wait_until("they have ended", || cart("weft_backend_in_use")[0] == 0);
+
+    // Neither proxy was told where it is.
+    let attempts = |locality| {
+        let labels = [("service", "shop/cart"), ("locality", locality)];
+        sum(&web, "weft_backend_attempts_total", &labels)
+    };
+    assert!(attempts("unknown") >= 3);
+    assert_eq!(["zone", "region", "elsewhere"].map(attempts), [0, 0, 0]);
+    wait_until("that their caller went away is in the log", || {
+        web.shown("/metrics").contains("\nweft_access_log_lines_total 2\n")
+    });
 }

@@ -146,6 +146,14 @@ fn call(address: &str, tally: &Tally) {
     std::thread::sleep(SLOWNESS); // It is a slow reader.
 }
 
+/// The value of `metric` at `url`, which has no labels; 0 where it is not there.
+fn shown(url: &str, metric: &str) -> u64 {
+    let output = Command::new("curl").args(["-sS", "--fail", url]).output().expect("curl is there");
+    let text = String::from_utf8(output.stdout).expect("metrics are text");
+    let value = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+    value.map_or(0, |value| value.parse().expect("a value is a number"))
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the test plays the application and its callers")]
 fn a_proxy_short_of_memory_refuses_work_and_lives_on() {
@@ -169,7 +177,8 @@ fn a_proxy_short_of_memory_refuses_work_and_lives_on() {
     let text = format!("outbound:\n{}", listener.repeat(LISTENERS));
     fs::write(&config, text).expect("the own directory is writable");
     let script = format!(
-        "echo $$ > {}/cgroup.procs && ulimit -n 20000 && exec {} proxy --config {} --access-log off",
+        "echo $$ > {}/cgroup.procs && ulimit -n 20000 && exec {} proxy --config {} --access-log off \
+         --metrics 127.0.0.1:0",
         group.0.display(),
         env!("CARGO_BIN_EXE_weft"),
         config.display()
@@ -181,12 +190,21 @@ fn a_proxy_short_of_memory_refuses_work_and_lives_on() {
         .expect("there is a shell");
     let mut errors = BufReader::new(child.stderr.take().expect("it is piped"));
     let mut proxy = Proxy(child);
-    let mut line = String::new();
-    errors.read_line(&mut line).expect("the proxy says that it is ready");
-    let (_, addresses) = line.trim_end().split_once("listening at ").expect("it says where");
-    let addresses: Vec<_> = addresses.split(", ").map(str::to_owned).collect();
+    let mut said = |before: &str| {
+        let mut line = String::new();
+        errors.read_line(&mut line).expect("the proxy says where it is");
+        let (_, after) = line.trim_end().split_once(before).expect("it says where");
+        after.to_owned()
+    };
+    let metrics = said("metrics at ");
+    let addresses: Vec<_> = said("listening at ").split(", ").map(str::to_owned).collect();
     // What it says later must be read, or it would wait.
     std::thread::spawn(move || io::copy(&mut errors, &mut io::sink()));
+
+    let shown = |metric: &str| shown(&metrics, metric);
+    wait_until("the memory was looked at", || shown("weft_memory_used_bytes") > 0);
+    assert_eq!(shown("weft_memory_limit_bytes"), LIMIT_BYTES);
+    assert_eq!(shown("weft_memory_pressure"), 0);
 
     let tally = Arc::new(Tally::default());
     let callers: Vec<_> = (0..CALLERS)

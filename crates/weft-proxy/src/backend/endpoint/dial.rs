@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
-use weft_model::BackendTimeouts;
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{BoxFuture, Stream};
 
 use super::{Connected, Endpoint};
 use crate::Proxy;
+use crate::backend::Backend;
 use crate::backend::dialling::Turn;
 use crate::error::{ProxyError, StreamError};
 use crate::snapshot::{Reach, TunnelTarget};
@@ -20,18 +20,18 @@ use crate::tunnel::{ClientTunnel, refusal};
 
 impl Endpoint {
     /// A new connection, through a tunnel where there is one, as soon as it is its turn. Nothing of
-    /// it may be flushed yet. `timeouts` are those of its backend.
+    /// it may be flushed yet.
     ///
     /// # Errors
     /// [`ProxyError`] where none is to be had.
     pub(crate) async fn dial(
         &self,
         proxy: &Proxy,
-        timeouts: &BackendTimeouts,
+        backend: &Backend,
         protocol: InnerProtocol,
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         match self.turn(proxy, || None::<Infallible>).await? {
-            Turn::Open(permit) => self.open(proxy, timeouts, protocol, permit).await,
+            Turn::Open(permit) => self.open(proxy, backend, protocol, permit).await,
             Turn::Instead(never) => match never {},
         }
     }
@@ -62,17 +62,17 @@ impl Endpoint {
     pub(super) fn open<'a>(
         &'a self,
         proxy: &'a Proxy,
-        timeouts: &'a BackendTimeouts,
+        backend: &'a Backend,
         protocol: InnerProtocol,
         permit: Option<SemaphorePermit<'a>>,
     ) -> BoxFuture<'a, Result<Connected<Box<dyn Stream>>, ProxyError>> {
-        Box::pin(self.open_in_place(proxy, timeouts, protocol, permit))
+        Box::pin(self.open_in_place(proxy, backend, protocol, permit))
     }
 
     async fn open_in_place(
         &self,
         proxy: &Proxy,
-        timeouts: &BackendTimeouts,
+        backend: &Backend,
         protocol: InnerProtocol,
         permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
@@ -85,6 +85,7 @@ impl Endpoint {
             Reach::Application => &proxy.inside,
             Reach::Plain | Reach::Tunnel(_) => &proxy.world.network,
         };
+        let timeouts = backend.timeouts();
         let limit = timeouts.connect.duration();
         let connecting = async {
             within(clock, limit, network.connect(address))
@@ -94,6 +95,7 @@ impl Endpoint {
         };
         let Reach::Tunnel(target) = &self.spec.reach else {
             let stream = connecting.await?;
+            backend.opened();
             return Ok(Connected { stream, peer: None, place: None, until: None });
         };
         let opening = async {
@@ -104,7 +106,9 @@ impl Endpoint {
                 .await
                 .ok_or(ProxyError::HandshakeTimeout { address })?
         };
-        opening.await.inspect_err(|error| self.turns.failed(error, address))
+        let opened = opening.await.inspect_err(|error| self.turns.failed(error, address))?;
+        backend.opened();
+        Ok(opened)
     }
 
     async fn open_tunnel(
