@@ -106,7 +106,9 @@ async fn many(proxy: &Rc<Proxy>, connection: &Rc<Connection>, mut tunnel: Prefix
         async move {
             // It takes as much memory as a connection does, but for the socket.
             let _held = Counted::new(&proxy.connections);
-            http1(&proxy, &connection, Prefixed::new(Box::new(stream))).await;
+            let serving = pin!(http1(&proxy, &connection, Prefixed::new(Box::new(stream))));
+            // Whether the tunnel may go on is judged for all. But each looks whether to drain.
+            let _ = proxy.live.watch().over(|| Ok(()), serving).await;
         }
     };
     let drain = proxy.drain.started();
