@@ -71,7 +71,7 @@ pub const GROUPS: &[Group] = &[
         name: "unit",
         shows: "all that needs no root, cluster or network, and the rules about the workspace",
         budget: Duration::from_secs(1200),
-        packages: &["curl", "openssl", "prometheus", "python3-venv"],
+        packages: &["bsdutils", "curl", "openssl", "prometheus", "python3-venv"],
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: None,
@@ -84,7 +84,7 @@ pub const GROUPS: &[Group] = &[
         name: "netns",
         shows: "real clients and servers through real proxies, what goes over the wire, full disks",
         budget: Duration::from_secs(180),
-        packages: &["curl", "iproute2", "nginx-light", "openssl", "tshark", "util-linux"],
+        packages: &["curl", "iproute2", "nginx-light", "openssl", "procps", "tshark", "util-linux"],
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "netns")),
@@ -97,7 +97,7 @@ pub const GROUPS: &[Group] = &[
         name: "confined",
         shows: "commands in networks of their own, as root and as an ordinary user",
         budget: Duration::from_secs(240),
-        packages: &["bsdutils", "curl", "iproute2", "nftables", "util-linux"],
+        packages: &["bsdutils", "curl", "iproute2", "nftables", "procps", "util-linux"],
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft-net", "confined")),
@@ -133,6 +133,7 @@ pub const GROUPS: &[Group] = &[
             "nginx-light",
             "openssl",
             "postgresql",
+            "procps",
             "python3",
             "python3-venv",
             "redis-server",

@@ -94,6 +94,7 @@ pub fn install(names: &[&str], root: Root) -> Result<()> {
     install.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes"]);
     install.arg("--no-install-recommends").args(&missing);
     println!("installing them now with:\n  {}\n  {}", words(&update), words(&install));
+    println!("(Debian may start services of theirs; no test uses those, and you may stop them)");
     for mut command in [update, install] {
         let status = command.stdin(Stdio::null()).status().with_context(|| words(&command))?;
         if !status.success() {
