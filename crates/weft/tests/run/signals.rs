@@ -103,6 +103,13 @@ fn the_command_ends_with_weft_and_nobody_calls_it_any_more() {
         server.wait_for("listening");
         server
     });
+    // They take turns, so that the one that ends is soon called, however long it took before.
+    lab.apply(
+        "apiVersion: weft.dev/v1alpha1\nkind: BackendPolicy\n\
+         metadata: { name: cart, namespace: shop }\n\
+         spec:\n  targetRefs: [{ group: '', kind: Service, name: cart }]\n  \
+         loadBalancing: { algorithm: RoundRobin }\n",
+    );
     // Requests without pause, in a log of the proxy's.
     let mut command = lab.client("web");
     let forever = "while :; do curl -sS -o /dev/null 'http://cart/?[1-50]' || echo failed; done";
