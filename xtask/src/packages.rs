@@ -40,7 +40,10 @@ impl Root {
     /// If this process cannot become root.
     pub fn command(self, program: &str) -> Result<Command> {
         let Some(prefix) = self.prefix() else {
-            bail!("{program} needs root: run as root, or let sudo -n work without a password");
+            bail!(
+                "{program} needs root: run as root, or let sudo -n work, as it does for a while \
+                 after sudo -v"
+            );
         };
         let mut words = prefix.iter().copied().chain([program]);
         let mut command = Command::new(words.next().expect("the program is a word"));
