@@ -20,7 +20,7 @@ use weft_identity::{
     Authority, AuthorityError, CertificateDer, KeyHash, LEAF_LIFETIME, PeerFacts, Reason, Rotation,
     Serial, SerialError, TrustBundle, TrustSlot,
 };
-use weft_model::{ContentHash, SpiffeId, TrustDomain};
+use weft_model::{ContentHash, ObjectName, SpiffeId, TrustDomain};
 use weft_store::{Batch, Expectation, Item, Store, Version};
 use weft_world::{Clock, Moment, UnixTime};
 
@@ -335,9 +335,16 @@ impl Ca {
         self.0.stirred.notify_one();
     }
 
-    /// Notes that a holder ends; `seats` is the number of streams that there were.
-    pub(crate) fn left(&self, facts: &PeerFacts, seats: u64) {
-        self.records().leave(facts, seats);
+    /// Notes that a holder has registered `workload`.
+    pub(crate) fn registered(&self, facts: &PeerFacts, workload: &ObjectName) {
+        self.records().register(facts, workload);
+        self.0.stirred.notify_one();
+    }
+
+    /// Notes that a holder ends; `seats` is the number of streams that there were, and `streams`
+    /// has the certificates of those that there are.
+    pub(crate) fn left(&self, facts: &PeerFacts, seats: u64, streams: &[Serial]) {
+        self.records().leave(facts, seats, streams);
         self.0.stirred.notify_one();
     }
 
@@ -422,10 +429,6 @@ impl Ca {
     fn records(&self) -> MutexGuard<'_, Records> {
         self.0.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_withdrawing(rotation: &Rotation) -> bool {
-    matches!(rotation, Rotation::Withdrawing { .. })
 }
 
 /// What a revocation is called.
