@@ -11,7 +11,8 @@ use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
 use weft_model::{ObjectName, Port, Protocol, SpiffeId, TrustDomain};
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach, TunnelTarget};
-use weft_world::{Files, ListenerOptions, World};
+use weft_proxy::StartError;
+use weft_world::{Files, World};
 
 use crate::joined::{self, Workload};
 
@@ -131,7 +132,7 @@ pub(super) struct Checked {
 
 /// A listener for tunnels to a workload that the file describes.
 pub(super) struct FixedInbound {
-    listen: SocketAddr,
+    listen: Listen,
     workload: ObjectName,
     generation: u64,
     ports: BTreeMap<Port, (Protocol, SocketAddr)>,
@@ -140,6 +141,12 @@ pub(super) struct FixedInbound {
 impl FixedInbound {
     /// The listener of the proxy whose identity is of `trust_domain`.
     pub(super) fn of(self, trust_domain: &TrustDomain) -> Inbound {
+    /// The same, open.
+    pub(super) fn open(self, world: &World) -> Result<FixedInbound, StartError> {
+        let listen = Listen::Open(weft_proxy::open(&*world.network, self.listen)?);
+        Ok(FixedInbound { listen, ..self })
+    }
+
         let FixedInbound { listen, workload, generation, ports } = self;
         let ports = ports.into_iter().map(|(port, (protocol, at))| (port, protocol, at));
         Inbound::fixed(listen, workload, generation, trust_domain, ports)
@@ -167,10 +174,8 @@ impl Registered {
         data: Option<&Path>,
     ) -> anyhow::Result<(Workload, Inbound)> {
         let Registered { name, services, listen, address, ports, locality } = self;
-        let listener = world
-            .network
-            .listen(listen, ListenerOptions::default())
-            .with_context(|| format!("workload.listen: cannot listen at {listen}"))?;
+        let listener =
+            weft_proxy::open(&*world.network, listen.into()).context("workload.listen")?;
         let tunnel_port = listener.local_address().port();
         let generation = joined::generation(world, data);
         let entry = |(port, entry): (&Port, &RegisteredPort)| api::RegisteredPort {
@@ -373,7 +378,7 @@ fn check_inbound(raw: RawInbound, identity: Option<&Identity>) -> anyhow::Result
         let entry = (protocol(raw_protocol), application);
         ensure!(checked.insert(port, entry).is_none(), "ports: {port} is given twice");
     }
-    Ok(FixedInbound { listen, workload, generation, ports: checked })
+    Ok(FixedInbound { listen: listen.into(), workload, generation, ports: checked })
 }
 
 /// Checks what is to be registered, with the listener for its tunnels.
