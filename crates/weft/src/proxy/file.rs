@@ -1,5 +1,7 @@
 //! The file of `weft proxy`: as it is written, and as it may be relied on.
 
+mod fields;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,9 +11,9 @@ use serde::Deserialize;
 use weft_control::api::{self, RegisterRequest, RegisteredProtocol};
 use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
 use weft_model::{ObjectName, Port, Protocol, SpiffeId, TrustDomain};
+use weft_proxy::StartError;
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach, TunnelTarget};
-use weft_proxy::StartError;
 use weft_world::{Files, World};
 
 use crate::joined::{self, Workload};
@@ -139,14 +141,14 @@ pub(super) struct FixedInbound {
 }
 
 impl FixedInbound {
-    /// The listener of the proxy whose identity is of `trust_domain`.
-    pub(super) fn of(self, trust_domain: &TrustDomain) -> Inbound {
     /// The same, open.
     pub(super) fn open(self, world: &World) -> Result<FixedInbound, StartError> {
         let listen = Listen::Open(weft_proxy::open(&*world.network, self.listen)?);
         Ok(FixedInbound { listen, ..self })
     }
 
+    /// The listener of the proxy whose identity is of `trust_domain`.
+    pub(super) fn of(self, trust_domain: &TrustDomain) -> Inbound {
         let FixedInbound { listen, workload, generation, ports } = self;
         let ports = ports.into_iter().map(|(port, (protocol, at))| (port, protocol, at));
         Inbound::fixed(listen, workload, generation, trust_domain, ports)
@@ -229,24 +231,55 @@ pub(super) struct Joining {
 pub(super) fn load(files: &dyn Files, path: &Path) -> anyhow::Result<Checked> {
     let text = String::from_utf8(super::read(files, path)?)
         .with_context(|| format!("{} is not UTF-8", path.display()))?;
-    let RawFile { identity, outbound, inbound, workload, data } = serde_saphyr::from_str(&text)
-        .map_err(|error| anyhow::anyhow!("{} is malformed: {error}", path.display()))?;
-    let check = || -> anyhow::Result<Checked> {
-        ensure!(
-            !outbound.is_empty() || !inbound.is_empty() || workload.is_some(),
-            "none of `outbound`, `inbound` and `workload` names a listener"
-        );
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let identity = identity.map(|raw| check_identity(files, directory, raw)).transpose()?;
-        let own = identity.as_ref();
-        let outbound = each("outbound", outbound, |raw| check_outbound(raw, own))?;
-        let inbound = each("inbound", inbound, |raw| check_inbound(raw, own))?;
-        let workload = workload.map(|raw| check_workload(raw, own)).transpose();
-        let workload = workload.context("workload")?;
-        let data = data.map(|path| directory.join(path));
-        Ok(Checked { identity, outbound, inbound, workload, data })
-    };
-    check().with_context(|| format!("{} cannot be used", path.display()))
+    let raw = serde_saphyr::from_str(&text).map_err(|error| fields::malformed(path, &text, &error));
+    let directory = path.parent().unwrap_or(Path::new("."));
+    check(files, directory, raw?).with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// Checks what was read, all of it.
+fn check(files: &dyn Files, directory: &Path, raw: RawFile) -> anyhow::Result<Checked> {
+    let RawFile { identity, outbound, inbound, workload, data } = raw;
+    ensure!(
+        !outbound.is_empty() || !inbound.is_empty() || workload.is_some(),
+        "none of `outbound`, `inbound` and `workload` names a listener"
+    );
+    // What else is right depends on it.
+    let identity = identity.map(|raw| check_identity(files, directory, raw)).transpose()?;
+    let own = identity.as_ref();
+    let mut wrong = Vec::new();
+    let outbound = all("outbound", outbound, &mut wrong, |raw| check_outbound(raw, own));
+    let inbound = all("inbound", inbound, &mut wrong, |raw| check_inbound(raw, own));
+    let workload = workload.map(|raw| check_workload(raw, own)).transpose();
+    let workload = workload.context("workload").unwrap_or_else(|error| {
+        wrong.push(error);
+        None
+    });
+    if wrong.len() > 1 {
+        let lines: Vec<_> = wrong.iter().map(|error| format!("{error:#}")).collect();
+        bail!("{} things are wrong:\n  {}", lines.len(), lines.join("\n  "));
+    }
+    if let Some(error) = wrong.pop() {
+        return Err(error);
+    }
+    let data = data.map(|path| directory.join(path));
+    Ok(Checked { identity, outbound, inbound, workload, data })
+}
+
+/// Checks each item of a list; adds to `wrong` what is wrong, and says with which.
+fn all<R, C>(
+    name: &str,
+    list: Vec<R>,
+    wrong: &mut Vec<anyhow::Error>,
+    check: impl Fn(R) -> anyhow::Result<C>,
+) -> Vec<C> {
+    let mut checked = Vec::new();
+    for (index, raw) in list.into_iter().enumerate() {
+        match check(raw).with_context(|| format!("{name}[{index}]")) {
+            Ok(item) => checked.push(item),
+            Err(error) => wrong.push(error),
+        }
+    }
+    checked
 }
 
 /// Checks each item of a list, with errors that say which.
