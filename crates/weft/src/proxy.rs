@@ -148,6 +148,28 @@ struct Opened {
     workload: Option<(Workload, Inbound)>,
 }
 
+/// Opens what is listened at. What somebody else may have taken comes before what is given once
+/// only: a start that fails costs no use of a join token.
+fn open(
+    world: &World,
+    metrics: Option<SocketAddr>,
+    outbound: Vec<Outbound>,
+    inbound: Vec<FixedInbound>,
+    workload: Option<file::Registered>,
+    data: Option<&Path>,
+) -> anyhow::Result<Opened> {
+    let outbound = outbound.into_iter().map(|Outbound { listen, to }| {
+        let listen = Listen::Open(weft_proxy::open(&*world.network, listen)?);
+        Ok(Outbound { listen, to })
+    });
+    Ok(Opened {
+        metrics: metrics.map(admin::open).transpose()?,
+        outbound: outbound.collect::<Result<_, StartError>>()?,
+        inbound: inbound.into_iter().map(|it| it.open(world)).collect::<Result<_, _>>()?,
+        workload: workload.map(|it| it.open(world, data)).transpose()?,
+    })
+}
+
 /// Serves as the file says until a signal ends it.
 async fn serve(
     world: World,
@@ -158,21 +180,8 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let Checked { identity, outbound, inbound, workload, data } = checked;
     let Telemetry { recorder, registry, listen: metrics } = telemetry;
-    // What somebody else may have taken comes before what is given once only: a start that fails
-    // costs no use of a join token.
-    let open = || -> anyhow::Result<Opened> {
-        let outbound = outbound.into_iter().map(|Outbound { listen, to }| {
-            let listen = Listen::Open(weft_proxy::open(&*world.network, listen)?);
-            Ok(Outbound { listen, to })
-        });
-        Ok(Opened {
-            metrics: metrics.map(admin::open).transpose()?,
-            outbound: outbound.collect::<Result<_, StartError>>()?,
-            inbound: inbound.into_iter().map(|it| it.open(&world)).collect::<Result<_, _>>()?,
-            workload: workload.map(|it| it.open(&world, data.as_deref())).transpose()?,
-        })
-    };
-    let opened = open().with_context(|| format!("the proxy of {} cannot start", path.display()))?;
+    let opened = open(&world, metrics, outbound, inbound, workload, data.as_deref());
+    let opened = opened.with_context(|| format!("the proxy of {} cannot start", path.display()))?;
     let Opened { metrics, outbound, inbound, workload } = opened;
     let mut parts = Parts {
         inside: world.network.clone(),

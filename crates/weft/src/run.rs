@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -94,21 +95,9 @@ async fn serve(
     });
     registry.watch_access_log(&access_log);
 
-    // What somebody else may have taken comes before what is given once only: a start that fails
-    // costs no use of the join token.
-    let published = published(&world, &checked)?;
-    let metrics = checked.metrics.map(admin::open).transpose()?;
-    let place = Place::find(&world, &checked)?;
-    let (workload, tunnels) = register(&world, &checked, &place)?;
-    let joining = Joining {
-        token: checked.token.clone(),
-        service_account: checked.service_account.clone(),
-        services: checked.services.clone(),
-        data: Some(place.data.clone()),
-        workload: Some(workload),
-        registry: registry.clone(),
-    };
-    let joined = joined::join(&world, joining).await?;
+    let beginning = begin(&world, &checked, registry.clone()).await?;
+    // The place is held to the end.
+    let Beginning { published, metrics, tunnels, joined, place: _place } = beginning;
     let overload = Overload::default();
     let recorder: Rc<dyn Recorder> = Rc::new(Both(Metrics::new(&registry), access_log));
     let proxy = Rc::new(Proxy::new(Parts {
@@ -162,6 +151,39 @@ async fn serve(
         () = world.clock.sleep(LINGER) => {}
     }
     ended
+}
+
+/// What is there before the proxy.
+struct Beginning {
+    published: Vec<Outbound>,
+    metrics: Option<admin::Opened>,
+    tunnels: Inbound,
+    joined: Joined,
+    place: Place,
+}
+
+/// Opens what is listened at, and joins.
+async fn begin(
+    world: &World,
+    checked: &Checked,
+    registry: Arc<Registry>,
+) -> anyhow::Result<Beginning> {
+    // What somebody else may have taken comes before what is given once only: a start that fails
+    // costs no use of the join token.
+    let published = published(world, checked)?;
+    let metrics = checked.metrics.map(admin::open).transpose()?;
+    let place = Place::find(world, checked)?;
+    let (workload, tunnels) = register(world, checked, &place)?;
+    let joining = Joining {
+        token: checked.token.clone(),
+        service_account: checked.service_account.clone(),
+        services: checked.services.clone(),
+        data: Some(place.data.clone()),
+        workload: Some(workload),
+        registry,
+    };
+    let joined = joined::join(world, joining).await?;
+    Ok(Beginning { published, metrics, tunnels, joined, place })
 }
 
 /// Where what the command calls arrives.

@@ -1,13 +1,13 @@
 //! The file of `weft proxy`: as it is written, and as it may be relied on.
 
 mod fields;
+mod raw;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use serde::Deserialize;
 use weft_control::api::{self, RegisterRequest, RegisteredProtocol};
 use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
 use weft_model::{ObjectName, Port, Protocol, SpiffeId, TrustDomain};
@@ -16,111 +16,11 @@ use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach, TunnelTarget};
 use weft_world::{Files, World};
 
+use self::raw::{
+    RawEndpoint, RawFile, RawIdentity, RawInbound, RawLocality, RawOutbound, RawPort, RawProtocol,
+    RawWorkload, RawWorkloadPort,
+};
 use crate::joined::{self, Workload};
-
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    identity: Option<RawIdentity>,
-    #[serde(default)]
-    outbound: Vec<RawOutbound>,
-    #[serde(default)]
-    inbound: Vec<RawInbound>,
-    workload: Option<RawWorkload>,
-    data: Option<PathBuf>,
-}
-
-/// What the control plane is to know of the workload. Its `listen` takes the tunnels to it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWorkload {
-    name: String,
-    #[serde(default)]
-    services: Vec<String>,
-    listen: SocketAddr,
-    address: Option<IpAddr>,
-    ports: Vec<RawWorkloadPort>,
-    locality: Option<RawLocality>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct RawWorkloadPort {
-    port: u16,
-    service_port: Option<u16>,
-    protocol: Option<RegisteredProtocol>,
-    application: Option<SocketAddr>,
-}
-
-/// Where a workload runs.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawLocality {
-    pub(super) region: String,
-    pub(super) zone: Option<String>,
-}
-
-/// Either where the own certificate, its key and the trusted roots are, or how to get them from a
-/// control plane. Paths are relative to the file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct RawIdentity {
-    certificates: Option<PathBuf>,
-    key: Option<PathBuf>,
-    roots: Option<PathBuf>,
-    join_token: Option<PathBuf>,
-    service_account: Option<String>,
-    #[serde(default)]
-    services: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOutbound {
-    listen: SocketAddr,
-    protocol: Option<RawProtocol>,
-    service: Option<String>,
-    port: Option<u16>,
-    endpoints: Option<Vec<RawEndpoint>>,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
-enum RawProtocol {
-    Http,
-    Tcp,
-    Detect,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawEndpoint {
-    address: Option<SocketAddr>,
-    tunnel: Option<SocketAddr>,
-    identity: Option<String>,
-    workload: Option<String>,
-    generation: Option<u64>,
-    port: Option<u16>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawInbound {
-    listen: SocketAddr,
-    workload: String,
-    #[serde(default)]
-    generation: u64,
-    ports: Vec<RawPort>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPort {
-    port: u16,
-    protocol: RawProtocol,
-    application: SocketAddr,
-}
 
 /// The file as it may be relied on.
 pub(super) struct Checked {
