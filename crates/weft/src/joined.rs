@@ -24,7 +24,7 @@ use weft_wire::discovery::{Client, Lookup, Subscription};
 use weft_world::{BoxFuture, World};
 
 use self::keeper::{Keeper, Work, take_trust};
-pub(crate) use self::kept::make_private;
+pub(crate) use self::kept::{IDENTITY, make_private};
 use self::kept::{Kept, generation_by_clock};
 use self::renewal::renewed_or_joined;
 use self::saver::Saver;

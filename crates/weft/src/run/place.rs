@@ -5,6 +5,7 @@
 //! failed costs no other use of the token, and nobody waits for a certificate that is in use no
 //! more.
 
+use std::cmp::Reverse;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,7 +16,7 @@ use weft_model::ObjectName;
 use weft_world::World;
 
 use super::options::{Checked, Data};
-use crate::joined::make_private;
+use crate::joined::{IDENTITY, make_private};
 
 /// The file in a directory of a run without a name that says what it is for.
 const PURPOSE: &str = "unnamed";
@@ -69,10 +70,14 @@ fn left(world: &World, base: &Path, checked: &Checked) -> Option<Place> {
     let is_of_it = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(&start));
     // What cannot be read has no place for this run.
     let entries = fs::read_dir(base).ok()?.filter_map(Result::ok);
-    let mut found: Vec<_> = entries.filter(|entry| is_of_it(&entry.file_name())).collect();
-    found.sort_by_key(fs::DirEntry::file_name);
-    found.into_iter().find_map(|entry| {
-        let data = entry.path();
+    let found = entries.filter(|entry| is_of_it(&entry.file_name()));
+    let mut found: Vec<_> = found.map(|entry| entry.path()).collect();
+    // The newest certificate first, and last where a run ended before it had one.
+    found.sort_by_key(|data| {
+        let certificate = fs::metadata(data.join(IDENTITY));
+        Reverse(certificate.and_then(|certificate| certificate.modified()).ok())
+    });
+    found.into_iter().find_map(|data| {
         // Before and after it is locked: no directory of another purpose is touched.
         kept(world, &data, checked)?;
         let lock = take(&data).ok()??;

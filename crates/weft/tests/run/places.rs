@@ -128,7 +128,7 @@ fn a_run_without_a_name_starts_while_the_control_plane_is_away() {
 #[test]
 fn what_was_revoked_or_is_of_another_control_plane_is_replaced_by_the_token() {
     let mut lab = Lab::new();
-    let mut run = |lab: &mut Lab, words: &str, anew: bool| {
+    let run = |lab: &mut Lab, words: &str, anew: bool| {
         if anew {
             token(lab, "web");
         }
