@@ -28,6 +28,8 @@ enum State {
     Renewed,
     /// It said that the control plane was elsewhere, and says now where it is.
     Moved { before: ControlAddress, now: ControlAddress },
+    /// It still says that the control plane is elsewhere.
+    Stale { before: ControlAddress, why: String },
     /// It is of no use.
     Useless { why: String },
 }
@@ -46,12 +48,16 @@ impl Credential {
                 "weft control: {path} said {before}, and says {now} now; copies of it, join tokens \
                  and proxies that joined by these still look for this control plane at {before}"
             ),
+            State::Stale { before, why } => weft_control::say!(
+                "weft control: {path} says {before}, where this control plane is no longer, and \
+                 cannot be changed: {why}: see to that and start again"
+            ),
             State::Useless { why } => weft_control::say!(
                 "weft control: {why}: to get another, remove {path} and start again; the one \
                  before is refused then"
             ),
         }
-        if !matches!(self.state, State::Useless { .. }) {
+        if !matches!(self.state, State::Useless { .. } | State::Stale { .. }) {
             weft_control::say!(
                 "weft control: for `weft apply` and others: export WEFT_CREDENTIAL={path}"
             );
@@ -82,8 +88,14 @@ pub(super) fn open(
         }
         Err(AdminFileError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
             let before: Vec<_> = values.iter().map(|value| value.name.as_str()).collect();
-            records = vec![issue(world, kept, path, address, &before)?];
-            State::Renewed
+            // What is served does not depend on it.
+            match issue(world, kept, path, address, &before) {
+                Ok(record) => {
+                    records = vec![record];
+                    State::Renewed
+                }
+                Err(error) => State::Useless { why: format!("{error:#}") },
+            }
         }
         Err(error) => State::Useless { why: error.to_string() },
         Ok(found) if !records.iter().any(|record| record.admits(&found.bearer)) => {
@@ -93,8 +105,10 @@ pub(super) fn open(
         Ok(found) if found.address != address => {
             let before = found.address.clone();
             let moved = AdminCredential { address: address.clone(), ..found };
-            moved.write(&*world.files, path)?;
-            State::Moved { before, now: address }
+            match moved.write(&*world.files, path) {
+                Ok(()) => State::Moved { before, now: address },
+                Err(error) => State::Stale { before, why: error.to_string() },
+            }
         }
         Ok(_) => State::Usable,
     };
