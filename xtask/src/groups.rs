@@ -13,6 +13,8 @@ pub struct Group {
     pub budget: Duration,
     /// Debian packages that must be installed.
     pub packages: &'static [&'static str],
+    /// Python packages, which are installed from PyPI into the target folder.
+    pub python: &'static [&'static str],
     /// What it may do that an ordinary user may not.
     pub rights: Rights,
     /// How it is run.
@@ -57,6 +59,12 @@ pub enum Proof {
     Output,
 }
 
+/// gRPC's own library for Python, with clients and servers.
+pub const GRPC: &[&str] = &["grpcio==1.85.1"];
+
+/// The same with the messages of discovery, as Envoy publishes them.
+pub const DISCOVERY_CLIENT: &[&str] = &["grpcio==1.85.1", "xds-protos==1.85.0", "protobuf==7.36.2"];
+
 /// Every group, in the order they run.
 pub const GROUPS: &[Group] = &[
     Group {
@@ -64,6 +72,7 @@ pub const GROUPS: &[Group] = &[
         shows: "formatting, lints, docs, generated files",
         budget: Duration::from_secs(600),
         packages: &[],
+        python: &[],
         rights: Rights::None,
         work: Work::Check,
     },
@@ -72,6 +81,7 @@ pub const GROUPS: &[Group] = &[
         shows: "all that needs no root, cluster or network, and the rules about the workspace",
         budget: Duration::from_secs(1200),
         packages: &["bsdutils", "curl", "openssl", "prometheus", "python3-venv"],
+        python: DISCOVERY_CLIENT,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: None,
@@ -85,6 +95,7 @@ pub const GROUPS: &[Group] = &[
         shows: "real clients and servers through real proxies, what goes over the wire, full disks",
         budget: Duration::from_secs(180),
         packages: &["curl", "iproute2", "nginx-light", "openssl", "procps", "tshark", "util-linux"],
+        python: &[],
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "netns")),
@@ -98,6 +109,7 @@ pub const GROUPS: &[Group] = &[
         shows: "commands in networks of their own, as root and as an ordinary user",
         budget: Duration::from_secs(240),
         packages: &["bsdutils", "curl", "iproute2", "nftables", "procps", "util-linux"],
+        python: &[],
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft-net", "confined")),
@@ -111,6 +123,7 @@ pub const GROUPS: &[Group] = &[
         shows: "whole meshes of real processes under load, restarts, kills and foreign programs",
         budget: Duration::from_secs(420),
         packages: &["curl", "faketime", "python3", "python3-venv"],
+        python: GRPC,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "mesh")),
@@ -140,6 +153,7 @@ pub const GROUPS: &[Group] = &[
             "redis-tools",
             "util-linux",
         ],
+        python: GRPC,
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "run")),
@@ -153,6 +167,7 @@ pub const GROUPS: &[Group] = &[
         shows: "the mesh in one process, under faults drawn from seeds",
         budget: Duration::from_secs(480),
         packages: &[],
+        python: &[],
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft-sim", "weft-sim")),
@@ -166,6 +181,7 @@ pub const GROUPS: &[Group] = &[
         shows: "that the measurements can be taken; the numbers mean nothing",
         budget: Duration::from_secs(600),
         packages: &["nginx-light"],
+        python: &[],
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft-bench", "weft-bench")),
@@ -188,6 +204,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     GROUPS.iter().map(|group| group.name)
 }
 
+const TAKES_ALL: &str = "a string takes all that is written to it";
+
 /// The groups as a text for people.
 pub fn list() -> String {
     let mut text = String::new();
@@ -199,12 +217,13 @@ pub fn list() -> String {
                 env.collect::<String>() + "cargo " + &cargo.arguments.join(" ")
             }
         };
-        let needs = match group.rights {
-            Rights::None => group.packages.join(" "),
-            Rights::NetworkNamespaces => {
-                format!("{} and root, for network namespaces", group.packages.join(" "))
-            }
-        };
+        let mut needs = group.packages.join(" ");
+        if !group.python.is_empty() {
+            write!(needs, "; from PyPI {}", group.python.join(" ")).expect(TAKES_ALL);
+        }
+        if group.rights == Rights::NetworkNamespaces {
+            needs.push_str("; root, for network namespaces");
+        }
         let needs = if needs.is_empty() { "nothing but Rust" } else { &needs };
         writeln!(
             text,
@@ -213,7 +232,7 @@ pub fn list() -> String {
             group.shows,
             group.budget.as_secs()
         )
-        .expect("a string takes all that is written to it");
+        .expect(TAKES_ALL);
     }
     text
 }

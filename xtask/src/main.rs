@@ -10,6 +10,7 @@ mod generate;
 mod groups;
 mod notices;
 mod packages;
+mod python;
 mod run;
 mod test;
 

@@ -10,6 +10,7 @@ use cargo_metadata::{Metadata, MetadataCommand};
 use crate::check;
 use crate::groups::{Cargo, GROUPS, Group, Proof, Rights, Work};
 use crate::packages::{self, Root};
+use crate::python;
 use crate::run::{self, Stopwatch, Tally};
 
 /// What became of a group.
@@ -62,6 +63,10 @@ fn obstacle(group: &Group, root: Root, metadata: &Metadata) -> Option<String> {
         return Some(format!("there is no target `{target}` in a package `{package}` yet"));
     }
     if let Err(error) = packages::install(group.packages, root) {
+        return Some(format!("{error:#}"));
+    }
+    let target = metadata.target_directory.as_std_path();
+    if let Err(error) = python::install(group.python, target) {
         return Some(format!("{error:#}"));
     }
     match group.rights {
@@ -223,7 +228,15 @@ mod tests {
     fn group(arguments: &'static [&'static str], proof: Proof) -> Group {
         let work = Work::Cargo(Cargo { target: None, arguments, env: &[], proof });
         let budget = Duration::from_secs(1);
-        Group { name: "made-up", shows: "", budget, packages: &[], rights: Rights::None, work }
+        Group {
+            name: "made-up",
+            shows: "",
+            budget,
+            packages: &[],
+            python: &[],
+            rights: Rights::None,
+            work,
+        }
     }
 
     #[test]

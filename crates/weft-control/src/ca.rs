@@ -20,7 +20,7 @@ use weft_identity::{
     Authority, AuthorityError, CertificateDer, KeyHash, LEAF_LIFETIME, PeerFacts, Reason, Rotation,
     Serial, SerialError, TrustBundle, TrustSlot,
 };
-use weft_model::{ContentHash, SpiffeId, TrustDomain};
+use weft_model::{ContentHash, ObjectName, SpiffeId, TrustDomain};
 use weft_store::{Batch, Expectation, Item, Store, Version};
 use weft_world::{Clock, Moment, UnixTime};
 
@@ -122,6 +122,16 @@ impl Core {
 }
 
 impl Ca {
+    /// The trust domain of the authority that `store` has, if it has one that says so.
+    ///
+    /// # Errors
+    /// [`CaError`].
+    pub fn trust_domain_of(store: &dyn Store) -> Result<Option<TrustDomain>, CaError> {
+        let Some(value) = store.get_value(kept::NAME)? else { return Ok(None) };
+        let kept = Kept::read(&value.bytes)?;
+        Ok(kept.trust_domain.and_then(|text| text.parse().ok()))
+    }
+
     /// The authority of `trust_domain` that `store` and `keys` have; on the first start, a new one.
     ///
     /// # Errors
@@ -137,7 +147,8 @@ impl Ca {
         let records = Records::load(&store.list_values(records::PREFIX)?)?;
         let core = match store.get_value(kept::NAME)? {
             Some(value) => {
-                let kept = Kept::read(&value.bytes)?;
+                let mut kept = Kept::read(&value.bytes)?;
+                kept.trust_domain = Some(trust_domain.to_string());
                 let authorities = open_all(&*keys, &kept, &BTreeMap::new(), wall)?;
                 Core { kept, version: value.version, authorities }
             }
@@ -145,7 +156,7 @@ impl Ca {
                 let authority = keys.open(1, wall);
                 let authority =
                     authority.map_err(|source| CaError::Authority { generation: 1, source })?;
-                let kept = Kept::first(authority.root_key());
+                let kept = Kept::first(&trust_domain, authority.root_key());
                 let item = Item::put_value(kept::NAME, kept.bytes());
                 let items = vec![item.expecting(Expectation::Absent)];
                 let applied = store.apply(Batch { now: clock.now(), wall, items })?;
@@ -335,9 +346,16 @@ impl Ca {
         self.0.stirred.notify_one();
     }
 
-    /// Notes that a holder ends; `seats` is the number of streams that there were.
-    pub(crate) fn left(&self, facts: &PeerFacts, seats: u64) {
-        self.records().leave(facts, seats);
+    /// Notes that a holder has registered `workload`.
+    pub(crate) fn registered(&self, facts: &PeerFacts, workload: &ObjectName) {
+        self.records().register(facts, workload);
+        self.0.stirred.notify_one();
+    }
+
+    /// Notes that a holder ends; `seats` is the number of streams that there were, and `streams`
+    /// has the certificates of those that there are.
+    pub(crate) fn left(&self, facts: &PeerFacts, seats: u64, streams: &[Serial]) {
+        self.records().leave(facts, seats, streams);
         self.0.stirred.notify_one();
     }
 
@@ -422,10 +440,6 @@ impl Ca {
     fn records(&self) -> MutexGuard<'_, Records> {
         self.0.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_withdrawing(rotation: &Rotation) -> bool {
-    matches!(rotation, Rotation::Withdrawing { .. })
 }
 
 /// What a revocation is called.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
-use weft_identity::TrustSlot;
+use weft_identity::{Serial, TrustSlot};
 use weft_store::{Batch, DocumentKey, Expectation, Filter, Item, Store, StoreError};
 use weft_wire::Object;
 use weft_world::{Clock, World};
@@ -121,9 +121,10 @@ impl Discovery {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many streams there have been.
-    pub(crate) fn seats(&self) -> u64 {
-        self.state().seats
+    /// How many streams there have been, and the certificates of those that there are.
+    pub(crate) fn seats(&self) -> (u64, Vec<Serial>) {
+        let state = self.state();
+        (state.seats, state.proxies.values().map(|proxy| proxy.facts.serial).collect())
     }
 
     pub(crate) fn addresses(&self) -> MutexGuard<'_, Addresses> {

@@ -16,6 +16,7 @@ use weft_world::{Moment, UnixTime};
 
 use crate::api::{IssueRequest, IssueResponse, TokenRequest, TokenResponse};
 use crate::ca::Ca;
+use crate::discovery::Discovery;
 use crate::grants;
 
 /// The name of a join token's record among the values of the store.
@@ -225,16 +226,20 @@ impl Issuer {
         Ok(())
     }
 
-    /// Notes that the holder of a certificate ends; `seats` is how many streams there were.
+    /// Notes that the holder of a certificate ends, unless `discovery` has another stream of it.
+    ///
+    /// # Errors
+    /// [`IssueError::Unproved`].
     pub(crate) fn ended(
         &self,
         certificates: &[CertificateDer<'static>],
         wall: UnixTime,
-        seats: u64,
-    ) {
-        if let Ok(facts) = self.prove(certificates, wall) {
-            self.ca.left(&facts, seats);
-        }
+        discovery: &Discovery,
+    ) -> Result<(), IssueError> {
+        let facts = self.prove(certificates, wall)?;
+        let (seats, streams) = discovery.seats();
+        self.ca.left(&facts, seats, &streams);
+        Ok(())
     }
 
     /// Who the peer is.

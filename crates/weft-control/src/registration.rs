@@ -136,7 +136,10 @@ impl Discovery {
             match self.apply(items) {
                 Err(StoreError::Conflict(_)) if tries > 0 => tries -= 1,
                 Err(error) => return Err(error.into()),
-                Ok(version) => return Ok(version),
+                Ok(version) => {
+                    self.ca().registered(&claim.facts, &claim.workload);
+                    return Ok(version);
+                }
             }
         }
     }

@@ -37,6 +37,12 @@ pub enum ApplyError {
     /// There is no such kind.
     #[error("there is no kind `{0}`; there are {1}")]
     Kind(String, String),
+    /// Without a Mesh, all traffic would be refused.
+    #[error(
+        "{0} is the only Mesh, and without one all traffic is refused: change it with `weft apply`, \
+         or apply another before you delete it"
+    )]
+    OnlyMesh(String),
     /// There is no such object.
     #[error("{0} does not exist")]
     Missing(String),
@@ -53,6 +59,7 @@ impl ApplyError {
             ApplyError::Version { .. } => ("invalid-version", 400),
             ApplyError::Kind(..) => ("unknown-kind", 404),
             ApplyError::Missing(_) => ("not-found", 404),
+            ApplyError::OnlyMesh(_) => ("only-mesh", 409),
             ApplyError::Store(error) => match error {
                 StoreError::Conflict(_) => ("conflict", 409),
                 StoreError::NamedTwice { .. }
@@ -187,7 +194,8 @@ impl Resources {
     /// Deletes one object, if `version` is still its own where it is given.
     ///
     /// # Errors
-    /// [`ApplyError::Kind`], [`ApplyError::Missing`], [`ApplyError::Store`].
+    /// [`ApplyError::Kind`], [`ApplyError::Missing`], [`ApplyError::OnlyMesh`],
+    /// [`ApplyError::Store`].
     pub fn delete(
         &self,
         key: &ObjectKey,
@@ -196,6 +204,7 @@ impl Resources {
         wall: UnixTime,
     ) -> Result<AppliedObject, ApplyError> {
         let document_key = known_key(key)?;
+        self.keep_a_mesh(&document_key)?;
         let expected =
             version.map_or(Expectation::Any, |version| Expectation::Version(Version::new(version)));
         let item = Item::delete(document_key.clone()).expecting(expected);
@@ -206,6 +215,18 @@ impl Resources {
         let key = object_key(&document_key);
         let resource_version = applied.version.number();
         Ok(AppliedObject { key, action: Action::Deleted, resource_version })
+    }
+
+    /// Refuses to delete the only Mesh.
+    fn keep_a_mesh(&self, key: &DocumentKey) -> Result<(), ApplyError> {
+        if key.kind != Kind::Mesh.name() {
+            return Ok(());
+        }
+        let filter = Filter { kind: Some(key.kind.clone()), namespace: None };
+        match &self.store.list(&filter)?.documents[..] {
+            [only] if only.key == *key => Err(ApplyError::OnlyMesh(key.to_string())),
+            _ => Ok(()),
+        }
     }
 
     /// The changes after a version, as they come.

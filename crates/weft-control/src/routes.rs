@@ -57,8 +57,8 @@ pub struct Api {
 
 impl Api {
     /// The API as a service. Every route asks for an admin credential, but for those of workloads:
-    /// to get a certificate, which asks for a join token, and to renew it and to register, which
-    /// ask for a certificate.
+    /// to get a certificate, which asks for a join token, and to renew it, to give it back and to
+    /// register, which ask for a certificate.
     pub fn router(self) -> Router {
         let object = get(get_object).delete(delete_object);
         let open = Router::new()
@@ -67,6 +67,7 @@ impl Api {
             .route("/api/v1/installed", post(installed))
             .route("/api/v1/register", post(register))
             .route("/api/v1/leave", post(leave))
+            .route("/api/v1/ended", post(ended))
             .route("/api/v1/drain", post(drain))
             .layer(axum::extract::DefaultBodyLimit::max(ISSUE_BYTES_MAX))
             .with_state(self.clone());
@@ -212,10 +213,22 @@ async fn leave(
 ) -> Response {
     let (discovery, proof) = (api.discovery.clone(), certificates.clone());
     let left = blocking(move || discovery.leave(&proof, &request)).await;
-    if left.is_ok() {
-        api.issuer.ended(&certificates, api.clock.wall(), api.discovery.seats());
+    // One that ends before it has registered ends as well; if a newer instance has the name, the
+    // certificate may be in use there.
+    if matches!(left, Ok(_) | Err(RegistrationError::Unknown(_))) {
+        // That it is proved was seen already.
+        let _ = api.issuer.ended(&certificates, api.clock.wall(), &api.discovery);
     }
     changed(&api, left).await
+}
+
+/// Who has registered nothing gives back its certificate.
+async fn ended(
+    State(api): State<Api>,
+    Extension(Proof(certificates)): Extension<Proof>,
+) -> Response {
+    let noted = api.issuer.ended(&certificates, api.clock.wall(), &api.discovery);
+    issued(noted.map(|()| serde_json::json!({})))
 }
 
 async fn drain(

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use hyper::body::Bytes;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use weft_identity::SvidSlot;
@@ -45,7 +46,8 @@ pub enum Ask {
         /// Takes the answer.
         reply: oneshot::Sender<Lookup>,
     },
-    /// To take the registration away, and not to register again.
+    /// To take the registration away, not to register again, and to have it known that the
+    /// certificate is in use no more.
     Leave {
         /// Told when the control plane has done so, or why it has not.
         done: oneshot::Sender<Result<(), String>>,
@@ -145,11 +147,23 @@ impl Subscriber {
                 ask = asks.recv(), if may_ask => match ask {
                     Some(Ask::Look { subscription, reply }) => core.look(subscription, reply),
                     Some(Ask::Leave { done }) => {
-                        let instance = registration.take().map(instance);
-                        tasks.spawn_local(call(line.clone(), "/api/v1/leave", instance, done));
+                        let line = line.clone();
+                        match registration.take().map(instance) {
+                            Some(instance) => {
+                                tasks.spawn_local(call(line, "/api/v1/leave", instance, done));
+                            }
+                            None => {
+                                tasks.spawn_local(call(line, "/api/v1/ended", (), done));
+                            }
+                        }
                     }
                     Some(Ask::Drain { done }) => {
                         let instance = registration.borrow().clone().map(instance);
+                        let Some(instance) = instance else {
+                            // Of none there is nothing to say.
+                            drop(done.send(Ok(())));
+                            continue;
+                        };
                         tasks.spawn_local(call(line.clone(), "/api/v1/drain", instance, done));
                     }
                     None => may_ask = false,
@@ -170,16 +184,15 @@ fn instance(request: RegisterRequest) -> InstanceRequest {
     InstanceRequest { workload, generation }
 }
 
-/// Says something of `instance` on a connection of its own; of none there is nothing to say.
+/// Says something of `whom` on a connection of its own.
 async fn call(
     line: Line,
     path: &'static str,
-    instance: Option<InstanceRequest>,
+    whom: impl Serialize,
     done: oneshot::Sender<Result<(), String>>,
 ) {
-    let Some(instance) = instance else { return drop(done.send(Ok(()))) };
     let called = async {
-        let body = serde_json::to_vec(&instance).map_err(|error| line.broken(&error))?;
+        let body = serde_json::to_vec(&whom).map_err(|error| line.broken(&error))?;
         line.call::<serde_json::Value>(Method::POST, path, body).await
     };
     let called = called.await.map(drop).map_err(|error| error.to_string());

@@ -25,6 +25,12 @@ pub enum Listen {
     Open(Box<dyn weft_world::Listener>),
 }
 
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Listen {
+        Listen::At(address)
+    }
+}
+
 /// Where what the workload calls leads.
 #[derive(Clone)]
 pub enum OutboundTo {
@@ -63,7 +69,7 @@ impl Inbound {
     /// A listener at `listen` for tunnels to `name`, whatever discovery says: each of its ports
     /// with what is spoken there and where the application is. Any identity of the mesh may call.
     pub fn fixed(
-        listen: SocketAddr,
+        listen: impl Into<Listen>,
         name: ObjectName,
         generation: u64,
         trust_domain: &TrustDomain,
@@ -78,7 +84,7 @@ impl Inbound {
         };
         let ports = ports.into_iter().map(port).collect();
         let own = Own { name: name.clone(), generation, before: None, locality: None, ports };
-        Inbound { listen: Listen::At(listen), own: InboundOwn::Fixed(Arc::new(own)) }
+        Inbound { listen: listen.into(), own: InboundOwn::Fixed(Arc::new(own)) }
     }
 }
 

@@ -53,7 +53,7 @@ use crate::drain::Drain;
 use crate::live::Live;
 use crate::snapshot::Configuration;
 
-pub use listener::{Running, StartError, start};
+pub use listener::{Running, StartError, open, start};
 pub use names::Meaning;
 pub use outbound::Excluded;
 pub use overload::{Overload, Pressure};

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weft_telemetry::{Direction, Event};
 use weft_wire::discovery::Subscription;
-use weft_world::{Accepted, Listener, ListenerOptions};
+use weft_world::{Accepted, Listener, ListenerOptions, Network};
 
 use crate::config::{Inbound, Listen, Outbound};
 use crate::drain::Busy;
@@ -60,6 +60,20 @@ impl Running {
     }
 }
 
+/// Opens what is not open yet.
+///
+/// # Errors
+/// [`StartError`].
+pub fn open(network: &dyn Network, listen: Listen) -> Result<Box<dyn Listener>, StartError> {
+    match listen {
+        Listen::Open(listener) => Ok(listener),
+        Listen::At(address) => {
+            let listened = network.listen(address, ListenerOptions::default());
+            listened.map_err(|source| StartError::Listen { address, source })
+        }
+    }
+}
+
 /// Starts listening, all or nothing, within the current `LocalRuntime` or `LocalSet`.
 ///
 /// # Errors
@@ -69,13 +83,7 @@ pub fn start(
     outbound: Vec<Outbound>,
     inbound: Vec<Inbound>,
 ) -> Result<Running, StartError> {
-    let open = |listen: Listen| match listen {
-        Listen::Open(listener) => Ok(listener),
-        Listen::At(address) => {
-            let listened = proxy.world.network.listen(address, ListenerOptions::default());
-            listened.map_err(|source| StartError::Listen { address, source })
-        }
-    };
+    let open = |listen: Listen| open(&*proxy.world.network, listen);
     let mut running = Running { tasks: JoinSet::new(), addresses: Vec::new() };
     for Outbound { listen, to } in outbound {
         let listener = open(listen)?;

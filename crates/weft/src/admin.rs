@@ -14,8 +14,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use weft_control::HyperIo;
+use weft_proxy::StartError;
 use weft_proxy::snapshot::Configuration;
 use weft_telemetry::expose::{encode, negotiate};
 use weft_telemetry::metrics::{Process, Registry, Scrape};
@@ -41,19 +43,39 @@ pub struct Shown {
     pub needs_own: bool,
 }
 
-/// Serves what is `shown` at `address`, and returns the address with the port that it really got.
-pub fn start(address: SocketAddr, shown: Shown) -> anyhow::Result<SocketAddr> {
-    let (tell, told) = mpsc::sync_channel(1);
-    std::thread::Builder::new()
-        .name("admin".to_owned())
-        .spawn(move || run(address, &shown, &tell))
-        .context("cannot start the thread for metrics")?;
-    told.recv()
-        .unwrap_or_else(|_| Err(io::Error::other("its thread has ended")))
-        .with_context(|| format!("cannot listen for scrapes at {address}"))
+/// A place that is open, where nobody is answered yet.
+pub struct Opened {
+    /// Its address, with the port that it really got.
+    pub address: SocketAddr,
+    show: oneshot::Sender<Shown>,
 }
 
-fn run(address: SocketAddr, shown: &Shown, tell: &mpsc::SyncSender<io::Result<SocketAddr>>) {
+impl Opened {
+    /// Answers those who ask with what is `shown`.
+    pub fn show(self, shown: Shown) {
+        // Its thread waits for nothing else.
+        let _ = self.show.send(shown);
+    }
+}
+
+/// Listens at `address`.
+pub fn open(address: SocketAddr) -> anyhow::Result<Opened> {
+    let (tell, told) = mpsc::sync_channel(1);
+    let (show, shown) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || run(address, shown, &tell))
+        .context("cannot start the thread for metrics")?;
+    let told = told.recv().unwrap_or_else(|_| Err(io::Error::other("its thread has ended")));
+    let listened = told.map_err(|source| StartError::Listen { address, source });
+    Ok(Opened { address: listened.context("metrics cannot be shown (--metrics)")?, show })
+}
+
+fn run(
+    address: SocketAddr,
+    shown: oneshot::Receiver<Shown>,
+    tell: &mpsc::SyncSender<io::Result<SocketAddr>>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
@@ -66,7 +88,9 @@ fn run(address: SocketAddr, shown: &Shown, tell: &mpsc::SyncSender<io::Result<So
         match world.network.listen(address, ListenerOptions::default()) {
             Ok(listener) => {
                 let _ = tell.send(Ok(listener.local_address()));
-                accept(&world, listener, shown).await;
+                if let Ok(shown) = shown.await {
+                    accept(&world, listener, &shown).await;
+                }
             }
             Err(error) => drop(tell.send(Err(error))),
         }

@@ -204,7 +204,15 @@ fn listed(waiting: &[String]) -> String {
         let words = line.split(' ').map(|word| if is_hash(&word) { short(word) } else { word });
         format!("  {}\n", words.collect::<Vec<_>>().join(" "))
     };
-    waiting.iter().map(line).collect()
+    let mut text: String = waiting.iter().map(line).collect();
+    // Those who are not connected are named by what somebody can do something about.
+    if waiting.iter().any(|line| line.contains("(certificate ")) {
+        text.push_str(
+            "  one that has ended for good is not waited for once its certificate is revoked: \
+             `weft ca revoke --serial`\n",
+        );
+    }
+    text
 }
 
 /// The first digits of a hash, by which people tell two of them apart.

@@ -1,5 +1,7 @@
 //! `weft control`: the control plane of a mesh outside Kubernetes.
 
+mod admins;
+
 use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -7,15 +9,18 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use weft_control::{Api, Ca, Discovery, Issuer, Resources, serve};
-use weft_identity::{AdminCredential, AdminRecord, ControlAddress, ControlKey};
+use weft_identity::{ControlAddress, ControlKey};
 use weft_model::TrustDomain;
 use weft_net::SystemClock;
-use weft_store::{Batch, Expectation, Item, LocalStore, Store};
+use weft_store::LocalStore;
 use weft_world::{Clock, ListenerOptions, Moment, Timer, UnixTime, World};
 
 use crate::ca::KeyFiles;
+
+/// The trust domain where none is given.
+const TRUST_DOMAIN: &str = "weft.local";
 
 /// The arguments of `weft control`.
 #[derive(clap::Args)]
@@ -32,13 +37,15 @@ pub struct Arguments {
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<ControlAddress>,
 
-    /// The trust domain of the identities that it issues.
-    #[arg(long, value_name = "NAME", default_value = "weft.local")]
-    trust_domain: TrustDomain,
+    /// The trust domain of the identities that it issues; it stays what it was on the first start.
+    /// Default: weft.local.
+    #[arg(long, value_name = "NAME")]
+    trust_domain: Option<TrustDomain>,
 }
 
 /// What a control plane keeps in its directory.
 struct Kept {
+    trust_domain: TrustDomain,
     key: ControlKey,
     ca: Ca,
     store: Arc<LocalStore>,
@@ -49,6 +56,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock::new());
     let world = World { clock: Rc::new(Shared(clock.clone())), ..weft_net::world() };
     let data = &arguments.data;
+    check_reachable(arguments)?;
     let kept = open(&world, &clock, arguments)
         .with_context(|| format!("the control plane of {} cannot start", data.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -65,7 +73,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Some(advertised) => advertised.clone(),
             None => address.to_string().parse().context("the address of the listener")?,
         };
-        let (admins, credential) = admins(&world, &kept, &data.join("admin"), advertised.clone())?;
+        let (admins, credential) =
+            admins::open(&world, &kept, &data.join("admin"), advertised.clone())?;
         let issuer = Issuer {
             store: kept.store.clone(),
             ca: kept.ca.clone(),
@@ -81,14 +90,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             admins: admins.into(),
             clock,
         };
-        weft_control::say!(
-            "weft control: ready at {address}, trust domain {}",
-            arguments.trust_domain
-        );
-        let credential = credential.display();
-        weft_control::say!(
-            "weft control: for `weft apply` and others: export WEFT_CREDENTIAL={credential}"
-        );
+        weft_control::say!("weft control: ready at {address}, trust domain {}", kept.trust_domain);
+        credential.say();
         tokio::select! {
             biased;
             signal = weft_net::terminated() => {
@@ -129,10 +132,45 @@ fn open(world: &World, clock: &Arc<SystemClock>, arguments: &Arguments) -> anyho
     // The store first: its lock keeps a second control plane from touching the rest.
     let store = Arc::new(LocalStore::open(data.join("store.redb"), &options)?);
     let key = ControlKey::open(files, &data.join("control-key.pem"))?;
-    let trust_domain = arguments.trust_domain.clone();
+    let trust_domain = trust_domain(arguments, Ca::trust_domain_of(&*store)?)?;
     let keys = Arc::new(KeyFiles::new(data.clone(), trust_domain.clone()));
-    let ca = Ca::open(store.clone(), keys, clock.clone(), trust_domain)?;
-    Ok(Kept { key, ca, store })
+    let ca = Ca::open(store.clone(), keys, clock.clone(), trust_domain.clone())?;
+    Ok(Kept { trust_domain, key, ca, store })
+}
+
+/// The trust domain, of which nothing can be changed once identities were issued.
+fn trust_domain(arguments: &Arguments, before: Option<TrustDomain>) -> anyhow::Result<TrustDomain> {
+    match (&arguments.trust_domain, before) {
+        (Some(given), Some(before)) if *given != before => bail!(
+            "--trust-domain says {given}, and the identities of this control plane are of \
+             {before}, which does not change: leave --trust-domain away, or make another control \
+             plane with another --data"
+        ),
+        (_, Some(before)) => Ok(before),
+        (Some(given), None) => Ok(given.clone()),
+        (None, None) => TRUST_DOMAIN.parse().context("the default of --trust-domain"),
+    }
+}
+
+/// Whether what is written into credentials and tokens leads to this control plane.
+fn check_reachable(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { listen, advertise, .. } = arguments;
+    let is_nowhere = |address: &SocketAddr| address.ip().is_unspecified();
+    match advertise {
+        None => ensure!(
+            !is_nowhere(listen),
+            "--advertise is needed where --listen is {listen}: credentials and join tokens say how \
+             this control plane is reached, and nobody reaches {}. Give a name or an address of \
+             this machine, as in `--advertise control.example.com:{}`",
+            listen.ip(),
+            if listen.port() == 0 { 15010 } else { listen.port() }
+        ),
+        Some(advertise) => ensure!(
+            !advertise.as_str().parse::<SocketAddr>().is_ok_and(|address| is_nowhere(&address)),
+            "--advertise: nobody reaches {advertise}: give a name or an address of this machine"
+        ),
+    }
+    Ok(())
 }
 
 /// Makes `directory` for its owner only, or checks that it is.
@@ -150,36 +188,4 @@ fn make_private(directory: &Path) -> anyhow::Result<()> {
         directory.display()
     );
     Ok(())
-}
-
-/// The name of an admin's record among the values of the store.
-const ADMINS: &str = "admins/";
-
-/// Who may use the API, and where the first one's credential is. It is made on the first start.
-fn admins(
-    world: &World,
-    kept: &Kept,
-    path: &Path,
-    address: ControlAddress,
-) -> anyhow::Result<(Vec<AdminRecord>, PathBuf)> {
-    let values = kept.store.list_values(ADMINS)?;
-    let mut records = Vec::new();
-    for value in &values {
-        let record = serde_json::from_slice(&value.bytes);
-        records.push(
-            record.with_context(|| format!("the store's value {} is malformed", value.name))?,
-        );
-    }
-    if records.is_empty() {
-        let (credential, record) = AdminCredential::issue(address, kept.key.hash())?;
-        // The file before the record: a credential that nothing knows of is of no use to anybody.
-        credential.write(&*world.files, path)?;
-        let name = format!("{ADMINS}{}", record.id);
-        let item =
-            Item::put_value(name, serde_json::to_vec(&record)?).expecting(Expectation::Absent);
-        let (now, wall) = (world.clock.now(), world.clock.wall());
-        kept.store.apply(Batch { now, wall, items: vec![item] })?;
-        records.push(record);
-    }
-    Ok((records, fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())))
 }

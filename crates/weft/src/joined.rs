@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use weft_control::api::RegisterRequest;
-use weft_control::{Ask, ConnectionState, Joiner};
+use weft_control::{Ask, ClientError, ConnectionState, JoinError, Joiner};
 use weft_identity::{Credentials, JoinToken, MutualTls, SvidSlot};
 use weft_model::ObjectName;
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload};
@@ -24,6 +24,7 @@ use weft_wire::discovery::{Client, Lookup, Subscription};
 use weft_world::{BoxFuture, World};
 
 use self::keeper::{Keeper, Work, take_trust};
+pub(crate) use self::kept::{IDENTITY, make_private};
 use self::kept::{Kept, generation_by_clock};
 use self::renewal::renewed_or_joined;
 use self::saver::Saver;
@@ -33,6 +34,9 @@ const ASKS_MAX: usize = 1024;
 
 /// The longest wait for the control plane to take a registration away.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest wait for the control plane to say whether a certificate of before still counts.
+const PROVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a proxy joins with.
 pub struct Joining {
@@ -146,7 +150,7 @@ impl Joined {
         }
     }
 
-    /// Takes the registration away, and ends the thread.
+    /// Takes the registration away, gives the certificate back, and ends the thread.
     pub async fn leave(self, world: &World) {
         let Joined { link, thread, .. } = self;
         let (done, left) = oneshot::channel();
@@ -171,7 +175,7 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let saver = Saver::new(kept);
     let mut joiner =
         Joiner::new(world.clone(), token.clone(), service_account.clone(), services.clone());
-    let credentials = credentials(world, &mut joiner, before, &saver).await?;
+    let (credentials, is_anew) = credentials(world, &mut joiner, before, &saver).await?;
     registry.certificate_expires(credentials.svid.validity().not_after);
     let tls = Arc::new(MutualTls::new(&credentials).context("cannot set up TLS")?);
     let trust_domain = credentials.svid.identity().trust_domain().clone();
@@ -181,7 +185,8 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let mut client = Client::new(&name.unwrap_or_default(), env!("CARGO_PKG_VERSION"));
     let mut builder = Builder::new(trust_domain, own);
     let configuration = Arc::new(Configuration::default());
-    if saver.restore(world, &mut client) {
+    // What is known of the mesh may be of another one, by the same name: then nothing of it counts.
+    if !is_anew && saver.restore(world, &mut client) {
         take_trust(&tls, &client);
         configuration.replace(builder.rebuild(&client));
     }
@@ -201,15 +206,25 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
 }
 
 /// The credentials to begin with: those of `before`, or new ones if those have expired by the clock
-/// here, which may be wrong.
+/// here, which may be wrong, or prove nothing to the control plane. Says whether they are new
+/// although the clock here has nothing against those of before.
 async fn credentials(
     world: &World,
     joiner: &mut Joiner,
     before: Option<Credentials>,
     saver: &Saver,
-) -> anyhow::Result<Credentials> {
+) -> anyhow::Result<(Credentials, bool)> {
+    let mut is_anew = false;
     let credentials = match before {
-        Some(before) if world.clock.wall() < before.svid.validity().not_after => return Ok(before),
+        Some(before) if world.clock.wall() < before.svid.validity().not_after => {
+            match instead(world, joiner, &before).await {
+                Some(credentials) => {
+                    is_anew = true;
+                    credentials
+                }
+                None => return Ok((before, false)),
+            }
+        }
         Some(before) => {
             let renewed = renewed_or_joined(joiner, &SvidSlot::with(&before.svid), false).await;
             renewed.map_err(anyhow::Error::msg).context("cannot join the mesh")?
@@ -218,5 +233,39 @@ async fn credentials(
     };
     // The token may be good for one use only: what it gave is of use also where it cannot be kept.
     saver.credentials(world, &credentials);
-    Ok(credentials)
+    Ok((credentials, is_anew))
+}
+
+/// New credentials where the control plane has something against `before`: it was revoked, say, or
+/// is of a mesh that is no more. None if `before` is the best that there is.
+async fn instead(world: &World, joiner: &mut Joiner, before: &Credentials) -> Option<Credentials> {
+    let slot = SvidSlot::with(&before.svid);
+    let against = tokio::select! {
+        biased;
+        asked = joiner.installed(&slot) => asked.err(),
+        () = world.clock.sleep(PROVE_TIMEOUT) => None,
+    };
+    let against = match against? {
+        // It is away, and a proxy starts without it.
+        JoinError::Client(ClientError::Connect { .. }) => return None,
+        against => against,
+    };
+    match joiner.join().await {
+        Ok(new) if new.svid.validity().contains(world.clock.wall()) => {
+            weft_control::say!(
+                "weft: joined anew, since the certificate of before proves nothing any more: \
+                 {against}"
+            );
+            Some(new)
+        }
+        // The clock here is wrong, or that of the control plane.
+        Ok(_) => None,
+        Err(error) => {
+            weft_control::say!(
+                "weft: the certificate of before is used, though it proves nothing to the control \
+                 plane ({against}), since the token gets no other: {error}"
+            );
+            None
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod file;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,16 +13,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use weft_identity::MutualTls;
-use weft_proxy::config::{Inbound, Outbound, OutboundTo};
-use weft_proxy::{Overload, Parts, Proxy, start};
+use weft_proxy::config::{Inbound, Listen, Outbound, OutboundTo};
+use weft_proxy::{Overload, Parts, Proxy, StartError, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both, Format, Recorder, Select};
 use weft_wire::discovery::Subscription;
 use weft_world::{Files, World};
 
-use self::file::{Checked, Identity};
+use self::file::{Checked, FixedInbound, Identity};
 use crate::admin::{self, Shown};
-use crate::joined::{self, Joined, Joining};
+use crate::joined::{self, Joined, Joining, Workload};
 use crate::overload;
 
 /// How long the start waits for what the control plane has to say.
@@ -138,6 +139,37 @@ struct Telemetry {
     listen: Option<SocketAddr>,
 }
 
+/// All that the file has listened at.
+struct Opened {
+    metrics: Option<admin::Opened>,
+    outbound: Vec<Outbound>,
+    inbound: Vec<FixedInbound>,
+    /// The workload that is registered, and where tunnels to it are taken.
+    workload: Option<(Workload, Inbound)>,
+}
+
+/// Opens what is listened at. What somebody else may have taken comes before what is given once
+/// only: a start that fails costs no use of a join token.
+fn open(
+    world: &World,
+    metrics: Option<SocketAddr>,
+    outbound: Vec<Outbound>,
+    inbound: Vec<FixedInbound>,
+    workload: Option<file::Registered>,
+    data: Option<&Path>,
+) -> anyhow::Result<Opened> {
+    let outbound = outbound.into_iter().map(|Outbound { listen, to }| {
+        let listen = Listen::Open(weft_proxy::open(&*world.network, listen)?);
+        Ok(Outbound { listen, to })
+    });
+    Ok(Opened {
+        metrics: metrics.map(admin::open).transpose()?,
+        outbound: outbound.collect::<Result<_, StartError>>()?,
+        inbound: inbound.into_iter().map(|it| it.open(world)).collect::<Result<_, _>>()?,
+        workload: workload.map(|it| it.open(world, data)).transpose()?,
+    })
+}
+
 /// Serves as the file says until a signal ends it.
 async fn serve(
     world: World,
@@ -146,11 +178,13 @@ async fn serve(
     grace: Duration,
     path: &Path,
 ) -> anyhow::Result<()> {
-    let Checked { identity, mut outbound, inbound, workload, data } = checked;
-    let inside = world.network.clone();
+    let Checked { identity, outbound, inbound, workload, data } = checked;
     let Telemetry { recorder, registry, listen: metrics } = telemetry;
+    let opened = open(&world, metrics, outbound, inbound, workload, data.as_deref());
+    let opened = opened.with_context(|| format!("the proxy of {} cannot start", path.display()))?;
+    let Opened { metrics, outbound, inbound, workload } = opened;
     let mut parts = Parts {
-        inside,
+        inside: world.network.clone(),
         world: world.clone(),
         tls: None,
         recorder,
@@ -160,19 +194,15 @@ async fn serve(
     };
     let watching = overload::watch(world.clone(), parts.overload.clone(), registry.clone());
     tokio::task::spawn_local(watching);
-    let mut listeners: Vec<Inbound> = Vec::new();
-    let mut joined = None;
+    let (workload, tunnels) = workload.unzip();
     let needs_own = workload.is_some();
+    let mut joined = None;
     match identity {
         Some(Identity::Given(credentials)) => {
             let tls = MutualTls::new(&credentials).context("cannot set up TLS")?;
             parts.tls = Some(Rc::new(tls));
         }
         Some(Identity::Joined(joining)) => {
-            let registered =
-                workload.map(|workload| workload.open(&world, data.as_deref())).transpose()?;
-            let (workload, tunnels) = registered.unzip();
-            listeners.extend(tunnels);
             let file::Joining { token, service_account, services } = *joining;
             let registry = registry.clone();
             let joining = Joining { token, service_account, services, data, workload, registry };
@@ -184,22 +214,53 @@ async fn serve(
         }
         None => {}
     }
+    let mut listeners: Vec<Inbound> = tunnels.into_iter().collect();
     if let Some(tls) = &parts.tls {
         let trust_domain = tls.identity().trust_domain();
         listeners.extend(inbound.into_iter().map(|inbound| inbound.of(trust_domain)));
     }
-    let identity = parts.tls.as_ref().map(|tls| tls.identity().to_string());
-    if let Some(joined) = &joined {
-        warm(&world, joined, needs_own, &outbound).await;
-    }
     let shown = Shown { registry, configuration: parts.configuration.clone(), needs_own };
-    let metrics = metrics.map(|address| admin::start(address, shown)).transpose()?;
+    let ready = Ready { parts, outbound, listeners, metrics, shown };
+    let served = until_told(&world, ready, joined.as_ref(), grace).await;
+    // However it ended: what was given out is given back.
+    if let Some(joined) = joined {
+        joined.leave(&world).await;
+    }
+    served
+}
+
+/// What a proxy is put together from.
+struct Ready {
+    parts: Parts,
+    outbound: Vec<Outbound>,
+    listeners: Vec<Inbound>,
+    metrics: Option<admin::Opened>,
+    shown: Shown,
+}
+
+/// Serves until a signal ends it, and what is under way has come to its end.
+async fn until_told(
+    world: &World,
+    ready: Ready,
+    joined: Option<&Joined>,
+    grace: Duration,
+) -> anyhow::Result<()> {
+    let Ready { parts, outbound, listeners, metrics, shown } = ready;
+    let mut told = pin!(weft_net::terminated());
+    if let Some(joined) = joined {
+        tokio::select! {
+            biased;
+            signal = &mut told => return ended_by(signal),
+            () = warm(world, joined, shown.needs_own, &outbound) => {}
+        }
+    }
+    let identity = parts.tls.as_ref().map(|tls| tls.identity().to_string());
     let proxy = Rc::new(Proxy::new(parts));
-    let mut running = start(&proxy, std::mem::take(&mut outbound), listeners)
-        .with_context(|| format!("the proxy of {} cannot start", path.display()))?;
+    let mut running = start(&proxy, outbound, listeners).context("the proxy cannot start")?;
     if let Some(metrics) = metrics {
         // Before the word that it is ready, after which nothing is waited for.
-        weft_control::say!("weft proxy: metrics at http://{metrics}/metrics");
+        weft_control::say!("weft proxy: metrics at http://{}/metrics", metrics.address);
+        metrics.show(shown);
     }
     let addresses: Vec<_> = running.addresses.iter().map(ToString::to_string).collect();
     weft_control::say!(
@@ -209,13 +270,11 @@ async fn serve(
     );
     tokio::select! {
         biased;
-        signal = weft_net::terminated() => {
-            weft_control::say!("weft proxy: ended by {:?}", signal.context("cannot wait for signals")?);
-        }
+        signal = told => ended_by(signal)?,
         () = running.wait() => anyhow::bail!("all listeners have ended"),
     }
-    if let Some(joined) = &joined {
-        joined.drain(&world).await;
+    if let Some(joined) = joined {
+        joined.drain(world).await;
     }
     tokio::select! {
         biased;
@@ -228,9 +287,11 @@ async fn serve(
     }
     // What is accepted from now on would be cut off in its midst; what is not fails to connect.
     drop(running);
-    if let Some(joined) = joined {
-        joined.leave(&world).await;
-    }
+    Ok(())
+}
+
+fn ended_by(signal: io::Result<weft_net::Signal>) -> anyhow::Result<()> {
+    weft_control::say!("weft proxy: ended by {:?}", signal.context("cannot wait for signals")?);
     Ok(())
 }
 

@@ -113,11 +113,16 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
 /// `weft apply`.
 pub fn apply(arguments: &Apply) -> anyhow::Result<()> {
     let Apply { access, files, namespace, dry_run } = arguments;
-    let files = sources(files)?;
-    let request = ApplyRequest { files, namespace: namespace.clone(), dry_run: *dry_run };
+    let request =
+        ApplyRequest { files: sources(files)?, namespace: namespace.clone(), dry_run: *dry_run };
     let client = access.client()?;
     let response = block_on(async { Ok(client.apply(&request).await?) })?;
     eprint!("{}", response.rendered);
+    ensure!(
+        !response.objects.is_empty(),
+        "there is no object in {}: nothing was applied",
+        files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    );
     for object in response.objects {
         let suffix = if *dry_run { " (dry run)" } else { "" };
         println!("{} {}{suffix}", title(&object.key), action(object.action));

@@ -3,6 +3,7 @@
 mod dns;
 mod inside;
 mod options;
+mod place;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use tokio::sync::Notify;
 use weft_control::api::RegisterRequest;
 use weft_model::Protocol;
@@ -20,14 +21,16 @@ use weft_net::namespace::{
 };
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach};
-use weft_proxy::{Excluded, Overload, Parts, Proxy, Running, start};
+use weft_proxy::{Excluded, Overload, Parts, Proxy, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both, Recorder};
-use weft_world::{Listener, ListenerOptions, Moment, World};
+use weft_world::{Listener, Moment, World};
 
 use self::inside::Inside;
 pub use self::options::Arguments;
 use self::options::Checked;
+use self::place::Place;
+use crate::admin::{self, Shown};
 use crate::joined::{self, Joined, Joining, Workload};
 use crate::overload;
 
@@ -84,7 +87,7 @@ async fn serve(
     confined: Confined,
     access_log: AccessLog,
 ) -> anyhow::Result<Exit> {
-    let Opened { captured, dns_datagrams, dns_listeners, inside, mut command } =
+    let Opened { captured: listeners, dns_datagrams, dns_listeners, inside, mut command } =
         confined.open().context("the command's network cannot be used")?;
     let registry = Registry::new(metrics::Options {
         version: env!("CARGO_PKG_VERSION"),
@@ -92,16 +95,9 @@ async fn serve(
     });
     registry.watch_access_log(&access_log);
 
-    let (workload, tunnels) = register(&world, &checked)?;
-    let joining = Joining {
-        token: checked.token.clone(),
-        service_account: checked.service_account.clone(),
-        services: checked.services.clone(),
-        data: Some(checked.data.clone()),
-        workload: Some(workload),
-        registry: registry.clone(),
-    };
-    let joined = joined::join(&world, joining).await?;
+    let beginning = begin(&world, &checked, registry.clone()).await?;
+    // The place is held to the end.
+    let Beginning { published, metrics, tunnels, joined, place: _place } = beginning;
     let overload = Overload::default();
     let recorder: Rc<dyn Recorder> = Rc::new(Both(Metrics::new(&registry), access_log));
     let proxy = Rc::new(Proxy::new(Parts {
@@ -114,13 +110,19 @@ async fn serve(
         overload: overload.clone(),
     }));
     tokio::task::spawn_local(overload::watch(world.clone(), overload, registry.clone()));
-    let _running = match open(&checked, &proxy, &joined, registry, captured, tunnels) {
+    let outbound = captured(&checked, listeners).chain(published).collect();
+    let _running = match start(&proxy, outbound, vec![tunnels]) {
         Ok(running) => running,
         Err(error) => {
             joined.leave(&world).await;
-            return Err(error);
+            return Err(error).context("the proxy cannot start");
         }
     };
+    if let Some(metrics) = metrics {
+        weft_control::say!("weft run: metrics at http://{}/metrics", metrics.address);
+        let configuration = joined.configuration.clone();
+        metrics.show(Shown { registry, configuration, needs_own: true });
+    }
     let names = dns::Server::new(&world, proxy.clone(), dns::zones(&checked), recorder);
     let answering = names.serve(dns_datagrams, dns_listeners);
     if !joined.ready(&world, true, READY_TIMEOUT).await {
@@ -136,8 +138,10 @@ async fn serve(
     }
     let ended = tokio::select! {
         biased;
-        ended = to_its_end(&world, &mut command, &joined, &proxy) => ended,
-        () = answering => bail!("the DNS server has ended"),
+        ended = to_its_end(&world, &mut command, &joined, &proxy) => {
+            ended.context("the command's end was not seen")
+        }
+        () = answering => Err(anyhow!("the DNS server has ended")),
     };
     joined.leave(&world).await;
     // The last words of the command are still on their way, as after the end of any process.
@@ -146,51 +150,81 @@ async fn serve(
         () = async { tokio::join!(proxy.drain(), proxy.hung_up()); } => {}
         () = world.clock.sleep(LINGER) => {}
     }
-    ended.context("the command's end was not seen")
+    ended
 }
 
-/// Opens what the proxy listens at.
-fn open(
-    checked: &Checked,
-    proxy: &Rc<Proxy>,
-    joined: &Joined,
-    registry: Arc<Registry>,
-    captured: Vec<Box<dyn Listener>>,
+/// What is there before the proxy.
+struct Beginning {
+    published: Vec<Outbound>,
+    metrics: Option<admin::Opened>,
     tunnels: Inbound,
-) -> anyhow::Result<Running> {
+    joined: Joined,
+    place: Place,
+}
+
+/// Opens what is listened at, and joins.
+async fn begin(
+    world: &World,
+    checked: &Checked,
+    registry: Arc<Registry>,
+) -> anyhow::Result<Beginning> {
+    // What somebody else may have taken comes before what is given once only: a start that fails
+    // costs no use of the join token.
+    let published = published(world, checked)?;
+    let metrics = checked.metrics.map(admin::open).transpose()?;
+    let place = Place::find(world, checked)?;
+    let (workload, tunnels) = register(world, checked, &place)?;
+    let joining = Joining {
+        token: checked.token.clone(),
+        service_account: checked.service_account.clone(),
+        services: checked.services.clone(),
+        data: Some(place.data.clone()),
+        workload: Some(workload),
+        registry,
+    };
+    let joined = joined::join(world, joining).await?;
+    Ok(Beginning { published, metrics, tunnels, joined, place })
+}
+
+/// Where what the command calls arrives.
+fn captured(
+    checked: &Checked,
+    listeners: Vec<Box<dyn Listener>>,
+) -> impl Iterator<Item = Outbound> {
     let excluded =
         Excluded { cidrs: checked.exclude_cidrs.clone(), ports: checked.exclude_ports.clone() };
-    let captured = captured.into_iter().map(|listener| Outbound {
+    listeners.into_iter().map(move |listener| Outbound {
         listen: Listen::Open(listener),
         to: OutboundTo::Original(excluded.clone()),
-    });
+    })
+}
+
+/// The ports of the command that are reached from outside, open.
+fn published(world: &World, checked: &Checked) -> anyhow::Result<Vec<Outbound>> {
     let published = checked.publish.iter().map(|publish| {
         let endpoint = EndpointSpec::new(publish.application, Reach::Application);
         let name = format!("published {}", publish.listen);
-        Outbound::fixed(publish.listen, &name, Protocol::Opaque, vec![endpoint])
+        let outbound = Outbound::fixed(publish.listen, &name, Protocol::Opaque, vec![endpoint]);
+        let listener = weft_proxy::open(&*world.network, outbound.listen)
+            .context("a port of the command cannot be published (--publish)")?;
+        Ok(Outbound { listen: Listen::Open(listener), to: outbound.to })
     });
-    let outbound = captured.chain(published).collect();
-    let running = start(proxy, outbound, vec![tunnels]).context("the proxy cannot start")?;
-    if let Some(address) = checked.metrics {
-        let configuration = joined.configuration.clone();
-        let shown = crate::admin::Shown { registry, configuration, needs_own: true };
-        let address = crate::admin::start(address, shown)?;
-        weft_control::say!("weft run: metrics at http://{address}/metrics");
-    }
-    Ok(running)
+    published.collect()
 }
 
 /// What is registered, and the listener for tunnels to it.
-fn register(world: &World, checked: &Checked) -> anyhow::Result<(Workload, Inbound)> {
+fn register(
+    world: &World,
+    checked: &Checked,
+    place: &Place,
+) -> anyhow::Result<(Workload, Inbound)> {
     let listen = checked.tunnels;
-    let listener = world
-        .network
-        .listen(listen, ListenerOptions::default())
-        .with_context(|| format!("cannot listen for tunnels at {listen}"))?;
-    let generation = joined::generation(world, Some(&checked.data));
+    let listener = weft_proxy::open(&*world.network, listen.into())
+        .context("the proxies of others cannot be let in (--address, --tunnel-port)")?;
+    let generation = joined::generation(world, Some(&place.data));
     let (region, zone) = checked.locality.clone();
     let registration = RegisterRequest {
-        workload: checked.name.to_string(),
+        workload: place.name.to_string(),
         generation,
         services: checked.services.iter().map(ToString::to_string).collect(),
         ports: checked.ports.clone(),
@@ -201,7 +235,7 @@ fn register(world: &World, checked: &Checked) -> anyhow::Result<(Workload, Inbou
         labels: BTreeMap::new(),
     };
     let applications = BTreeMap::new();
-    let own = OwnWorkload { name: checked.name.clone(), generation, applications };
+    let own = OwnWorkload { name: place.name.clone(), generation, applications };
     let inbound = Inbound { listen: Listen::Open(listener), own: InboundOwn::Discovered };
     Ok((Workload { registration, own }, inbound))
 }

@@ -233,3 +233,58 @@ fn a_proxy_that_was_away_is_waited_for_or_renews_when_it_is_back() {
     assert_eq!(held.root, status.roots[0].key);
     drop(cart);
 }
+
+#[test]
+fn a_rotation_waits_for_nobody_who_is_revoked() {
+    let mesh = Mesh::start();
+    let (cart, web) = (mesh.cart(), mesh.web());
+    web.tcp().exchange().unwrap();
+    let lost = mesh.join("shop/lost");
+    cart.kill();
+    let rotate = |seconds: &str| mesh.weft(&["ca", "rotate", "--timeout", seconds]);
+    let waits = rotate("1");
+    assert!(!waits.status.success());
+    let errors = String::from_utf8(waits.stderr).unwrap();
+    assert!(errors.contains("`weft ca revoke --serial`"), "{errors}");
+    // As the message names it, so it is revoked: a registered workload that was killed.
+    let named = errors.lines().find(|line| line.contains("shop/cart-1 (certificate ")).unwrap();
+    let (_, serial) = named.split_once("(certificate ").unwrap();
+    let (serial, _) = serial.split_once(')').unwrap();
+    assert_eq!(errors.lines().filter(|line| line.contains("cart-1")).count(), 1, "{errors}");
+    assert!(errors.contains(&lost.serial()), "{errors}");
+    must(mesh.weft(&["ca", "revoke", "--serial", serial]));
+    must(mesh.weft(&["ca", "revoke", "--identity", "shop/lost"]));
+    must(rotate("100"));
+
+    // Who was revoked by its number joins anew by its token when it starts again.
+    mesh.new_token("shop/cart");
+    let cart = mesh.cart_again();
+    cart.says("joined anew, since the certificate of before proves nothing any more");
+    mesh.until("it is served", || web.tcp().exchange().is_ok());
+}
+
+#[test]
+fn a_start_that_fails_uses_up_no_token_and_holds_no_certificate() {
+    let mesh = Mesh::start();
+    let (taken, address) = Mesh::listener();
+    let errors = mesh.fails("web", address);
+    assert!(errors.contains("web.yaml cannot start"), "{errors}");
+    let advice = "end what listens there, or give another address";
+    assert!(errors.contains(&format!("cannot listen at {address}: ")), "{errors}");
+    assert!(errors.contains(advice), "{errors}");
+    let config = mesh.path("web.yaml");
+    let metrics = address.to_string();
+    let shown = mesh.weft(&["proxy", "--config", config.to_str().unwrap(), "--metrics", &metrics]);
+    let errors = String::from_utf8(shown.stderr).unwrap();
+    assert!(errors.contains("(--metrics)") && errors.contains(advice), "{errors}");
+    drop(taken);
+    assert_eq!(mesh.status().holders.len(), 0);
+    // The token is for one use.
+    let web = mesh.again("web");
+    assert_eq!(mesh.status().holders.len(), 1);
+    // What has registered nothing gives its certificate back, too.
+    assert!(web.end().success());
+    let holders = mesh.status().holders;
+    assert!(matches!(&holders[..], [one] if one.left), "{holders:?}");
+    must(mesh.weft(&["ca", "rotate", "--timeout", "60"]));
+}

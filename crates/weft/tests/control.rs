@@ -294,6 +294,111 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+fn a_control_plane_elsewhere_says_so_in_its_credential() {
+    let directory = Directory::new();
+    let admin = directory.0.join("data/admin");
+    let before = Control::start(&directory, "127.0.0.1:0");
+    let (old, copy) = (before.address, directory.file("copy", ""));
+    fs::copy(&admin, copy).unwrap();
+    drop(before);
+    let now = Control::start(&directory, "127.0.0.1:0");
+    let said = now.says("data/admin said");
+    assert!(said.contains(&format!("said {old}, and says {} now", now.address)), "{said}");
+    now.says("export WEFT_CREDENTIAL=");
+    must(weft(&admin, &["get"]));
+    let is_private = fs::metadata(&admin).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&is_private.permissions()) & 0o77, 0);
+    // The same secret at another place.
+    let copied = AdminCredential::read(&*weft_net::world().files, &directory.0.join("copy"));
+    let found = AdminCredential::read(&*weft_net::world().files, &admin).unwrap();
+    assert_eq!(
+        found.to_text(),
+        AdminCredential { address: found.address.clone(), ..copied.unwrap() }.to_text()
+    );
+}
+
+#[test]
+fn a_credential_that_is_gone_is_made_anew_and_the_one_before_is_refused() {
+    let directory = Directory::new();
+    let control = Control::start(&directory, "127.0.0.1:0");
+    let listen = control.address.to_string();
+    drop(control);
+    let (admin, lost) = (directory.0.join("data/admin"), directory.0.join("lost"));
+    fs::rename(&admin, &lost).unwrap();
+    let control = Control::start(&directory, &listen);
+    control.says("data/admin was gone, and is made anew");
+    must(weft(&admin, &["get"]));
+    assert!(refused(weft(&lost, &["get"])).contains("not one of this control plane's"));
+    drop(control);
+    // Nothing is made in the place of what is there.
+    fs::write(&admin, "rubbish").unwrap();
+    let control = Control::start(&directory, &listen);
+    control.says("to get another, remove ");
+    assert_eq!(fs::read_to_string(&admin).unwrap(), "rubbish");
+}
+
+#[test]
+fn a_start_that_would_mislead_everybody_is_refused() {
+    let directory = Directory::new();
+    drop(Control::start(&directory, "127.0.0.1:0"));
+    let start = |arguments: &[&str]| {
+        let mut command = Command::new(WEFT);
+        command.args(["control", "--data"]).arg(directory.0.join("data")).args(arguments);
+        refused(command.output().unwrap())
+    };
+    // Its identities are of another domain.
+    let error = start(&["--listen", "127.0.0.1:0", "--trust-domain", "other.test"]);
+    assert!(error.contains("--trust-domain says other.test"), "{error}");
+    assert!(error.contains("of weft.local, which does not change"), "{error}");
+    // Nobody would find it.
+    for listen in ["0.0.0.0:15010", "[::]:0"] {
+        let error = start(&["--listen", listen]);
+        assert!(error.contains(&format!("--advertise is needed where --listen is {listen}")));
+        assert!(error.contains("`--advertise control.example.com:15010`"), "{error}");
+        let error = start(&["--listen", listen, "--advertise", "0.0.0.0:15010"]);
+        assert!(error.contains("--advertise: nobody reaches 0.0.0.0:15010"), "{error}");
+    }
+}
+
+#[test]
+fn another_trust_domain_stays_what_it_was() {
+    let directory = Directory::new();
+    for arguments in [&["--trust-domain", "shop.test"][..], &[]] {
+        let mut command = Command::new(WEFT);
+        command.args(["control", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(directory.0.join("data")).args(arguments).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = said.next().unwrap().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(ready.ends_with("trust domain shop.test"), "{ready}");
+    }
+}
+
+#[test]
+fn the_only_mesh_is_not_deleted_and_nothing_is_not_applied() {
+    let directory = Directory::new();
+    let _control = Control::start(&directory, "127.0.0.1:0");
+    let credential = directory.0.join("data/admin");
+    let error = refused(weft(&credential, &["delete", "mesh", "mesh"]));
+    assert!(error.contains("is the only Mesh, and without one all traffic is refused"), "{error}");
+    let other = "apiVersion: weft.dev/v1alpha1\nkind: Mesh\nmetadata: { name: other }\n\
+                 spec: { trustDomain: weft.local }\n";
+    let file = directory.file("mesh.yaml", other);
+    must(weft(&credential, &["apply", "-f", file.to_str().unwrap()]));
+    must(weft(&credential, &["delete", "mesh", "mesh"]));
+    let error = refused(weft(&credential, &["delete", "mesh", "other"]));
+    assert!(error.contains("is the only Mesh"), "{error}");
+    let missing = refused(weft(&credential, &["delete", "mesh", "mesh"]));
+    assert!(missing.contains("does not exist"), "{missing}");
+
+    let empty = directory.file("empty.yaml", "# Nothing yet.\n");
+    let error = refused(weft(&credential, &["apply", "-f", empty.to_str().unwrap()]));
+    assert!(error.contains("there is no object in") && error.contains("empty.yaml"), "{error}");
+}
+
+#[test]
 fn files_of_a_proxy_that_are_missing_or_malformed_are_named() {
     let directory = Directory::new();
     let proxy = |path: &Path| {
@@ -305,7 +410,20 @@ fn files_of_a_proxy_that_are_missing_or_malformed_are_named() {
 
     let config = directory.file("proxy.yaml", "identity: [\nfoo");
     let error = proxy(&config);
-    assert!(error.contains("proxy.yaml is malformed") && error.contains("1:11"), "{error}");
+    assert!(error.contains("proxy.yaml is malformed"), "{error}");
+    assert!(error.contains(&format!("{}:1:11", config.display())), "{error}");
+    let config = directory.file("proxy.yaml", "outbond: []\ninbound: [{ lisen: 1 }]\n");
+    let error = proxy(&config);
+    assert!(error.contains("outbond: there are data,"), "{error}");
+    assert!(error.contains("inbound[0].lisen: there are generation,"), "{error}");
+    let config = directory.file(
+        "proxy.yaml",
+        "outbound: [{ listen: '127.0.0.1:0' }]\n\
+         inbound: [{ listen: '127.0.0.1:0', workload: a/b, ports: [] }]\n",
+    );
+    let error = proxy(&config);
+    assert!(error.contains("outbound[0]: endpoints: needed"), "{error}");
+    assert!(error.contains("inbound[0]: this file gives no `identity`"), "{error}");
 
     let config = directory.file(
         "proxy.yaml",

@@ -8,7 +8,7 @@ mod prometheus;
 mod running;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use weft_control::api::CaStatus;
 
 use self::prometheus::Prometheus;
-use self::running::{Demo, WEFT, children, commands, forty, gone, until};
+use self::running::{Demo, WEFT, children, commands, forty, gone, processes, until};
 
 fn json(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
@@ -235,6 +235,37 @@ fn nothing_is_left_behind_after_sigterm_while_it_starts() {
     let name = directory.display().to_string();
     let left: Vec<_> = commands().into_iter().filter(|(.., line)| line.contains(&name)).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// As somebody does at a terminal: all processes in its foreground get the signal at once.
+#[test]
+fn nothing_is_left_behind_after_ctrl_c() {
+    let command = format!("stty rows 24 cols 80 && echo $$ && exec {WEFT} demo");
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().unwrap();
+    let mut shown = BufReader::new(script.stdout.take().unwrap());
+    let mut line = String::new();
+    shown.read_line(&mut line).unwrap();
+    let id = line.trim().parse().unwrap();
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains("cart-v2-1") {
+        // Each drawing moves the cursor.
+        assert!(shown.read_until(0x1b, &mut text).unwrap() > 0, "it ended");
+    }
+    let directory = std::env::temp_dir().join(format!("weft-demo-{id}"));
+    assert!(directory.exists());
+    let processes = processes(id);
+    assert_eq!(processes.len(), 14);
+    let mut keyboard = script.stdin.take().unwrap();
+    keyboard.write_all(b"\x03").unwrap();
+    shown.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8_lossy(&text);
+    assert!(script.wait().unwrap().success(), "{text}");
+    let (_, after) = text.rsplit_once("\x1b[?1049l").expect(&text);
+    assert!(after.contains(" requests, 0 failed"), "{after}");
+    gone(&processes);
+    assert!(!directory.exists());
 }
 
 #[test]

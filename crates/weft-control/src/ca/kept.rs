@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_identity::{Authority, KeyHash, LEAF_LIFETIME, Revocations, Rotation, Serial};
-use weft_model::SpiffeId;
+use weft_model::{SpiffeId, TrustDomain};
 use weft_world::UnixTime;
 
 use super::CaError;
@@ -20,6 +20,9 @@ pub(super) const REVOCATIONS_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Kept {
+    /// The trust domain of all identities. Earlier versions kept none.
+    #[serde(default)]
+    pub(super) trust_domain: Option<String>,
     /// The number of the published bundle.
     pub(super) sequence: u64,
     /// How far the replacement of a root is.
@@ -49,8 +52,9 @@ pub(super) struct Withdrawn {
 
 impl Kept {
     /// The beginning: one root, of generation 1.
-    pub(super) fn first(root: KeyHash) -> Kept {
+    pub(super) fn first(trust_domain: &TrustDomain, root: KeyHash) -> Kept {
         Kept {
+            trust_domain: Some(trust_domain.to_string()),
             sequence: 1,
             rotation: Rotation::Steady { root },
             generations: BTreeMap::from([(1, root)]),
@@ -68,6 +72,9 @@ impl Kept {
     pub(super) fn read(bytes: &[u8]) -> Result<Kept, CaError> {
         let wrong = |reason: String| CaError::Value { name: NAME.to_owned(), reason };
         let kept: Kept = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+        if let Some(text) = &kept.trust_domain {
+            text.parse::<TrustDomain>().map_err(|error| wrong(error.to_string()))?;
+        }
         for identity in &kept.revoked_identities {
             identity.parse::<SpiffeId>().map_err(|error| wrong(error.to_string()))?;
         }

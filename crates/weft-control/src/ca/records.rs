@@ -5,17 +5,19 @@
 //! serial number of the first. Records are durable, what was heard is not: after a restart nobody
 //! has been heard of, and proxies connect again by themselves.
 
+mod fleet;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weft_identity::{Acknowledged, Fleet, Issued, KeyHash, PeerFacts, Serial};
-use weft_model::SpiffeId;
+use weft_identity::{Issued, KeyHash, PeerFacts, Serial};
+use weft_model::{ObjectName, SpiffeId};
 use weft_store::{Item, Value};
 use weft_world::UnixTime;
 
+pub(super) use self::fleet::Present;
 use super::CaError;
-use crate::api::Holder;
 
 /// The beginning of the names of records among the values of the store.
 pub(super) const PREFIX: &str = "ca/issued/";
@@ -42,6 +44,9 @@ pub(super) struct Record {
     /// Whether the holder has said that it ends.
     #[serde(default)]
     left: bool,
+    /// Since when the holder has had a first certificate without proving it, since the Unix epoch.
+    #[serde(default)]
+    unproved_since: Option<u64>,
 }
 
 /// A proxy with a stream, as it is found.
@@ -107,6 +112,7 @@ impl Records {
         identity: &SpiffeId,
         root: KeyHash,
         before: Option<Serial>,
+        wall: UnixTime,
     ) -> (Serial, Record) {
         let renewed = before.and_then(|before| self.records.get(&before));
         let holder = match (renewed, before) {
@@ -124,6 +130,8 @@ impl Records {
             root,
             workload,
             left: false,
+            // Who renews has proved the one before.
+            unproved_since: before.is_none().then_some(wall.0.as_secs()),
         };
         (issued.serial, record)
     }
@@ -209,6 +217,7 @@ impl Records {
                 root: facts.issuer.root,
                 workload: None,
                 left: false,
+                unproved_since: None,
             };
             self.insert(facts.serial, record);
             self.dirty.insert(facts.serial);
@@ -220,7 +229,30 @@ impl Records {
         if record.number > heard.number {
             (heard.number, heard.root) = (record.number, record.root);
         }
+        self.edit(holder, |record| record.unproved_since.take().is_some());
         Some(holder)
+    }
+
+    /// Notes that the holder of a certificate has registered `workload`.
+    pub(super) fn register(&mut self, facts: &PeerFacts, workload: &ObjectName) {
+        let Some(holder) = self.proved(facts) else { return };
+        let workload = Some(workload.to_string());
+        self.edit(holder, |record| {
+            let is_news = record.workload != workload;
+            record.workload.clone_from(&workload);
+            is_news
+        });
+    }
+
+    /// Changes the records of `holder`; `edit` says whether there is something to write.
+    fn edit(&mut self, holder: Serial, mut edit: impl FnMut(&mut Record) -> bool) {
+        for (_, serial) in self.holders.get(&holder).into_iter().flatten() {
+            if let Some(record) = self.records.get_mut(serial)
+                && edit(record)
+            {
+                self.dirty.insert(*serial);
+            }
+        }
     }
 
     /// Notes those who have a stream.
@@ -239,28 +271,32 @@ impl Records {
             if is_back {
                 self.left.remove(&holder);
             }
-            for (_, serial) in self.holders.get(&holder).into_iter().flatten() {
-                let Some(record) = self.records.get_mut(serial) else { continue };
+            self.edit(holder, |record| {
                 let is_news = seen.workload.is_some() && record.workload != seen.workload;
-                if is_news || (is_back && record.left) {
+                let is_changed = is_news || (is_back && record.left);
+                if is_changed {
                     record.left &= !is_back;
                     record.workload = seen.workload.clone().or(record.workload.take());
-                    self.dirty.insert(*serial);
                 }
-            }
+                is_changed
+            });
         }
     }
 
-    /// Notes that the holder of a certificate ends.
-    pub(super) fn leave(&mut self, facts: &PeerFacts, seats: u64) {
+    /// Notes that the holder of a certificate ends. `seats` is how many streams there were, and
+    /// `streams` has the certificates of those that there are: if two are the holder's, it goes on
+    /// in another process.
+    pub(super) fn leave(&mut self, facts: &PeerFacts, seats: u64, streams: &[Serial]) {
         let Some(holder) = self.proved(facts) else { return };
-        self.left.insert(holder, seats);
-        for (_, serial) in self.holders.get(&holder).into_iter().flatten() {
-            if let Some(record) = self.records.get_mut(serial) {
-                record.left = true;
-                self.dirty.insert(*serial);
-            }
+        let holder_text = holder.to_string();
+        let is_own = |serial: &&Serial| {
+            self.records.get(*serial).is_some_and(|record| record.holder == holder_text)
+        };
+        if streams.iter().filter(is_own).count() > 1 {
+            return;
         }
+        self.left.insert(holder, seats);
+        self.edit(holder, |record| !std::mem::replace(&mut record.left, true));
     }
 
     /// Forgets what has expired, and returns at most `most` changes of the store that are due, and
@@ -286,87 +322,6 @@ impl Records {
     pub(super) fn mark(&mut self, serials: Vec<Serial>) {
         let there = serials.into_iter().filter(|serial| self.records.contains_key(serial));
         self.dirty.extend(there);
-    }
-
-    /// The newest certificate of each holder that has not expired and is not followed by another
-    /// holder in the same place.
-    fn current(&self, now: UnixTime) -> Vec<(Serial, Serial, &Record)> {
-        let newest = self.holders.iter().filter_map(|(holder, chain)| {
-            let (_, serial) = chain.last()?;
-            let record = self.records.get(serial)?;
-            (record.not_after >= now.0.as_secs()).then_some((*holder, *serial, record))
-        });
-        let newest: Vec<_> = newest.collect();
-        // A proxy that lost its certificate has joined anew under the name that it had: what it
-        // lost is in use nowhere.
-        let mut latest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for (_, _, record) in &newest {
-            if let Some(workload) = &record.workload {
-                let number = latest.entry((workload, &record.identity)).or_default();
-                *number = (*number).max(record.number);
-            }
-        }
-        let is_current = |holder: &Serial, record: &Record| match &record.workload {
-            Some(workload) => {
-                let latest = latest.get(&(workload.as_str(), record.identity.as_str()));
-                latest == Some(&record.number) || self.live.contains(holder)
-            }
-            None => true,
-        };
-        newest.into_iter().filter(|(holder, _, record)| is_current(holder, record)).collect()
-    }
-
-    /// All that a rotation waits for: who holds a certificate that has not expired and has not
-    /// said that it ends, and those of the `registered` workloads that are not among these.
-    ///
-    /// Once a root is `withdrawn`, those who are away and not registered are not waited for:
-    /// nothing is signed below that root any more, and they are told when they come back.
-    pub(super) fn fleet(
-        &self,
-        registered: &BTreeSet<String>,
-        withdrawn: bool,
-        now: UnixTime,
-    ) -> Fleet {
-        let mut fleet = Fleet::new();
-        let mut known = BTreeSet::new();
-        for (holder, serial, record) in self.current(now) {
-            known.extend(record.workload.clone());
-            let heard = self.heard.get(&holder);
-            let is_registered = record.workload.as_ref().is_some_and(|it| registered.contains(it));
-            if record.left || (withdrawn && heard.is_none() && !is_registered) {
-                continue;
-            }
-            let acknowledged =
-                heard.map(|heard| Acknowledged { sequence: heard.sequence, root: heard.root });
-            let title = match &record.workload {
-                Some(workload) => workload.clone(),
-                None => format!("{} (certificate {serial})", record.identity),
-            };
-            let title = match fleet.contains_key(&title) {
-                true => format!("{title} (certificate {serial})"),
-                false => title,
-            };
-            fleet.insert(title, acknowledged);
-        }
-        for workload in registered.difference(&known) {
-            fleet.insert(workload.clone(), None);
-        }
-        fleet
-    }
-
-    /// Who holds a certificate that has not expired, by workload and identity.
-    pub(super) fn holders(&self, now: UnixTime) -> Vec<Holder> {
-        let described = |(_, serial, record): (Serial, Serial, &Record)| Holder {
-            workload: record.workload.clone().unwrap_or_default(),
-            identity: record.identity.clone(),
-            serial: serial.to_string(),
-            not_after: record.not_after,
-            root: record.root.to_string(),
-            left: record.left,
-        };
-        let mut holders: Vec<_> = self.current(now).into_iter().map(described).collect();
-        holders.sort_by(|a, b| (&a.workload, &a.identity).cmp(&(&b.workload, &b.identity)));
-        holders
     }
 }
 

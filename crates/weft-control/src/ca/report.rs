@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_identity::{Rotation, Validity, Waiting};
 
-use super::{Ca, Core, is_withdrawing};
+use super::{Ca, Core};
 use crate::api::{CaStatus, IntermediateStatus, Phase, RevokedSerial, RootStatus, RotationStatus};
 
 impl Ca {
@@ -13,10 +13,8 @@ impl Ca {
         let core = self.core();
         let wall = self.passed();
         let (waiting, holders) = {
-            let records = self.records();
-            let rotation = &core.kept.rotation;
-            let fleet = records.fleet(registered, is_withdrawing(rotation), wall);
-            (rotation.waiting_for(&fleet), records.holders(wall))
+            let fleet = self.fleet(&core.kept, registered);
+            (core.kept.rotation.waiting_for(&fleet), self.records().holders(wall))
         };
         let signing = core.signing();
         let (serial, validity) = signing.intermediate();

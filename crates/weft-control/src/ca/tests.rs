@@ -144,6 +144,11 @@ fn seen(seat: u64, facts: &PeerFacts, workload: &str, sequence: u64) -> Seen {
     Seen { seat, facts: facts.clone(), workload: Some(workload.to_owned()), sequence }
 }
 
+/// All that a rotation would wait for, where nothing is registered.
+fn waited_for(ca: &Ca) -> Vec<String> {
+    ca.fleet(&ca.core().kept, &BTreeSet::new()).into_keys().collect()
+}
+
 fn revoke(identity: Option<&str>, serial: Option<String>, undo: bool) -> RevokeRequest {
     RevokeRequest { identity: identity.map(str::to_owned), serial, undo }
 }
@@ -283,7 +288,7 @@ fn below_a_withdrawn_root_only_what_is_on_record_is_let_in_and_not_for_ever() {
         let (drafted, _) = turn.sign(csr, &identity("shop/cart"), wall, None).unwrap();
         turn.recorded(drafted).chain
     };
-    ca.left(&ca.prove(&known, wall).unwrap(), 0);
+    ca.left(&ca.prove(&known, wall).unwrap(), 0, &[]);
     ca.rotate().unwrap();
     for _ in 0..3 {
         assert!(lab.step(&ca, &[]).is_empty());
@@ -325,29 +330,95 @@ fn who_has_left_or_been_followed_is_not_waited_for_unless_it_is_back() {
     let lab = Lab::new();
     let ca = lab.open();
     let (one, two) = (lab.issue(&ca, "shop/cart", None), lab.issue(&ca, "shop/cart", None));
-    let names = |ca: &Ca| {
-        let fleet = ca.records().fleet(&BTreeSet::new(), false, lab.clock.wall());
-        fleet.into_keys().collect::<Vec<_>>()
-    };
     ca.records().see(&[seen(1, &one, "shop/cart-1", 1)]);
-    assert_eq!(names(&ca).len(), 2);
+    assert_eq!(waited_for(&ca).len(), 2);
     // It lost its certificate, and has joined anew under its name.
     ca.records().see(&[seen(2, &two, "shop/cart-1", 1)]);
-    assert_eq!(names(&ca), ["shop/cart-1"]);
+    assert_eq!(waited_for(&ca), ["shop/cart-1"]);
     // Two that are there at once both count.
     let both = [seen(1, &one, "shop/cart-1", 1), seen(2, &two, "shop/cart-1", 1)];
     ca.records().see(&both);
-    assert_eq!(names(&ca).len(), 2);
+    assert_eq!(waited_for(&ca).len(), 2);
     // The stream that it had when it left does not say that it is back.
-    ca.left(&two, 2);
+    ca.left(&two, 2, &[two.serial]);
     ca.records().see(&[seen(2, &two, "shop/cart-1", 1)]);
-    assert!(names(&ca).is_empty());
+    assert!(waited_for(&ca).is_empty());
     ca.records().see(&[seen(3, &two, "shop/cart-1", 1)]);
-    assert_eq!(names(&ca), ["shop/cart-1"]);
+    assert_eq!(waited_for(&ca), ["shop/cart-1"]);
     // A workload that is registered and holds nothing that is known.
     let registered = BTreeSet::from(["shop/old-1".to_owned()]);
-    let fleet = ca.records().fleet(&registered, false, lab.clock.wall());
+    let fleet = ca.fleet(&ca.core().kept, &registered);
     assert_eq!(fleet.get("shop/old-1"), Some(&None));
+}
+
+#[test]
+fn one_process_of_two_with_the_same_certificate_does_not_leave_for_the_other() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let cart = lab.issue(&ca, "shop/cart", None);
+    let streams = [seen(1, &cart, "shop/cart-1", 1), seen(2, &cart, "shop/cart-1", 1)];
+    ca.records().see(&streams);
+    ca.left(&cart, 2, &[cart.serial, cart.serial]);
+    assert_eq!(waited_for(&ca), ["shop/cart-1"]);
+    ca.left(&cart, 2, &[cart.serial]);
+    assert!(waited_for(&ca).is_empty());
+}
+
+#[test]
+fn who_is_revoked_is_not_waited_for() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let (cart, web) = (lab.issue(&ca, "shop/cart", None), lab.issue(&ca, "shop/web", None));
+    ca.rotate().unwrap();
+    let title = |facts: &PeerFacts| format!("{} (certificate {})", facts.identity, facts.serial);
+    assert_eq!(waited_for(&ca), [title(&cart), title(&web)]);
+    ca.revoke(&revoke(Some("shop/web"), None, false)).unwrap();
+    assert_eq!(waited_for(&ca), [title(&cart)]);
+    ca.revoke(&revoke(Some("shop/web"), None, true)).unwrap();
+    assert_eq!(waited_for(&ca).len(), 2);
+    // Also where a stream was seen, and the workload is registered still.
+    ca.registered(&web, &"shop/web-1".parse().unwrap());
+    let serial = |facts: &PeerFacts| revoke(None, Some(facts.serial.to_string()), false);
+    ca.revoke(&serial(&web)).unwrap();
+    let registered = BTreeSet::from(["shop/web-1".to_owned()]);
+    let fleet = ca.fleet(&ca.core().kept, &registered);
+    assert_eq!(fleet.into_keys().collect::<Vec<_>>(), [title(&cart)]);
+
+    // A certificate that it renewed counts as long as the next one has not arrived.
+    let next = lab.issue(&ca, "shop/cart", Some(&cart));
+    ca.revoke(&serial(&next)).unwrap();
+    assert_eq!(waited_for(&ca), [title(&cart)]);
+    ca.revoke(&revoke(None, Some(next.serial.to_string()), true)).unwrap();
+    ca.proved(&next);
+    assert_eq!(waited_for(&ca), [title(&next)]);
+    ca.revoke(&serial(&next)).unwrap();
+    assert!(waited_for(&ca).is_empty());
+}
+
+#[test]
+fn who_never_shows_that_a_first_certificate_arrived_is_waited_for_only_for_a_while() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let lost = lab.issue(&ca, "shop/web", None);
+    let used = lab.issue(&ca, "shop/cart", None);
+    ca.proved(&used);
+    let title = |facts: &PeerFacts| format!("{} (certificate {})", facts.identity, facts.serial);
+    assert_eq!(waited_for(&ca), [title(&used), title(&lost)]);
+    lab.clock.advance(Duration::from_secs(61));
+    assert_eq!(waited_for(&ca), [title(&used)]);
+    let wall = lab.clock.wall();
+    let (items, _) = ca.records().settle(wall, 100);
+    lab.store.apply(Batch { now: lab.clock.now(), wall, items }).unwrap();
+    drop(ca);
+
+    // After a start nobody was heard of yet: everybody has a while to come back.
+    let ca = lab.open();
+    assert_eq!(waited_for(&ca).len(), 2);
+    lab.clock.advance(Duration::from_secs(61));
+    assert_eq!(waited_for(&ca), [title(&used)]);
+    // If it comes after all, it is waited for like any other, and let in by its record.
+    ca.proved(&lost);
+    assert_eq!(waited_for(&ca).len(), 2);
 }
 
 #[test]

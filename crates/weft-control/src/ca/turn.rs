@@ -45,7 +45,7 @@ impl Turn<'_> {
         let authority = self.core.signing();
         let issued = authority.sign(csr, identity, wall, LEAF_LIFETIME)?;
         let mut records = self.ca.records();
-        let (serial, record) = records.draft(&issued, identity, authority.root_key(), before);
+        let (serial, record) = records.draft(&issued, identity, authority.root_key(), before, wall);
         let items = records.items(serial, &record);
         Ok((Drafted { issued, serial, record }, items))
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use weft_identity::Rotation;
+use weft_identity::{Fleet, Rotation};
 use weft_store::{Batch, LeaseState};
 use weft_wire::{Object, ObjectKey};
 use weft_world::World;
 
 use super::kept::Kept;
-use super::records::Seen;
-use super::{Ca, CaError, is_withdrawing};
+use super::records::{Present, Seen};
+use super::{Ca, CaError};
 use crate::api::CaStatus;
 use crate::discovery::Discovery;
 use crate::routes::blocking;
@@ -111,8 +111,7 @@ impl Ca {
         let before = self.core().kept.clone();
         if !matches!(before.rotation, Rotation::Steady { .. }) {
             let registered = registered_names(discovery)?;
-            let is_withdrawing = is_withdrawing(&before.rotation);
-            let fleet = self.records().fleet(&registered, is_withdrawing, self.passed());
+            let fleet = self.fleet(&before, &registered);
             if before.rotation.waiting_for(&fleet).is_empty() {
                 let ca = self.clone();
                 blocking(move || ca.advance(&registered)).await?;
@@ -169,6 +168,18 @@ impl Ca {
         self.records().see(&streams);
     }
 
+    /// Whom a rotation waits for that stands as `kept` says.
+    pub(super) fn fleet(&self, kept: &Kept, registered: &BTreeSet<String>) -> Fleet {
+        let present = Present {
+            registered,
+            revoked: &kept.revocations(),
+            is_withdrawing: matches!(kept.rotation, Rotation::Withdrawing { .. }),
+            now: self.passed(),
+            listening_since: self.0.opened.1,
+        };
+        self.records().fleet(&present)
+    }
+
     /// Takes the next step, unless somebody turned up meanwhile who is to be waited for. Waits for
     /// the disk.
     pub(super) fn advance(&self, registered: &BTreeSet<String>) -> Result<(), CaError> {
@@ -176,8 +187,7 @@ impl Ca {
         let core = self.core();
         let sequence = self.next_sequence(&core.kept)?;
         let rotation = {
-            let is_withdrawing = is_withdrawing(&core.kept.rotation);
-            let fleet = self.records().fleet(registered, is_withdrawing, self.passed());
+            let fleet = self.fleet(&core.kept, registered);
             core.kept.rotation.advance(&fleet, sequence)
         };
         if rotation == core.kept.rotation {

@@ -26,7 +26,8 @@ metadata: { name: cart-1, namespace: shop, labels: { app: cart } }
 spec: { addresses: [192.0.2.1] }
 ";
 
-/// What is installed from PyPI, once for each target folder.
+/// What is installed from PyPI, once for each target folder: by `cargo xtask test` before the tests,
+/// or else by the first of them.
 const PACKAGES: [&str; 3] = ["grpcio==1.85.1", "xds-protos==1.85.0", "protobuf==7.36.2"];
 
 /// How long a test may take that installs them first.
@@ -43,6 +44,7 @@ fn install() -> PathBuf {
     let name: String = PACKAGES.join("-").replace("==", "-");
     let ready = cache.join(&name);
     if !ready.exists() {
+        eprintln!("installing {} from PyPI into {}", PACKAGES.join(" "), ready.display());
         std::fs::create_dir_all(&cache).unwrap();
         // Under a name of its own until it is whole, should another process do the same.
         let draft = cache.join(format!("draft-{}", std::process::id()));

@@ -15,6 +15,9 @@ use weft_world::{Files, World};
 /// The most bytes of what is kept of the mesh.
 const STATE_BYTES_MAX: usize = 256 << 20;
 
+/// The file with the certificate and its key.
+pub(crate) const IDENTITY: &str = "identity.pem";
+
 /// A directory for one proxy.
 pub(super) struct Kept {
     directory: PathBuf,
@@ -28,7 +31,7 @@ impl Kept {
     }
 
     fn identity(&self) -> PathBuf {
-        self.directory.join("identity.pem")
+        self.directory.join(IDENTITY)
     }
 
     fn state(&self) -> PathBuf {

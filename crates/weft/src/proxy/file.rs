@@ -1,123 +1,26 @@
 //! The file of `weft proxy`: as it is written, and as it may be relied on.
 
+mod fields;
+mod raw;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use serde::Deserialize;
 use weft_control::api::{self, RegisterRequest, RegisteredProtocol};
 use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
 use weft_model::{ObjectName, Port, Protocol, SpiffeId, TrustDomain};
+use weft_proxy::StartError;
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach, TunnelTarget};
-use weft_world::{Files, ListenerOptions, World};
+use weft_world::{Files, World};
 
+use self::raw::{
+    RawEndpoint, RawFile, RawIdentity, RawInbound, RawLocality, RawOutbound, RawPort, RawProtocol,
+    RawWorkload, RawWorkloadPort,
+};
 use crate::joined::{self, Workload};
-
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    identity: Option<RawIdentity>,
-    #[serde(default)]
-    outbound: Vec<RawOutbound>,
-    #[serde(default)]
-    inbound: Vec<RawInbound>,
-    workload: Option<RawWorkload>,
-    data: Option<PathBuf>,
-}
-
-/// What the control plane is to know of the workload. Its `listen` takes the tunnels to it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWorkload {
-    name: String,
-    #[serde(default)]
-    services: Vec<String>,
-    listen: SocketAddr,
-    address: Option<IpAddr>,
-    ports: Vec<RawWorkloadPort>,
-    locality: Option<RawLocality>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct RawWorkloadPort {
-    port: u16,
-    service_port: Option<u16>,
-    protocol: Option<RegisteredProtocol>,
-    application: Option<SocketAddr>,
-}
-
-/// Where a workload runs.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawLocality {
-    pub(super) region: String,
-    pub(super) zone: Option<String>,
-}
-
-/// Either where the own certificate, its key and the trusted roots are, or how to get them from a
-/// control plane. Paths are relative to the file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct RawIdentity {
-    certificates: Option<PathBuf>,
-    key: Option<PathBuf>,
-    roots: Option<PathBuf>,
-    join_token: Option<PathBuf>,
-    service_account: Option<String>,
-    #[serde(default)]
-    services: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOutbound {
-    listen: SocketAddr,
-    protocol: Option<RawProtocol>,
-    service: Option<String>,
-    port: Option<u16>,
-    endpoints: Option<Vec<RawEndpoint>>,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
-enum RawProtocol {
-    Http,
-    Tcp,
-    Detect,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawEndpoint {
-    address: Option<SocketAddr>,
-    tunnel: Option<SocketAddr>,
-    identity: Option<String>,
-    workload: Option<String>,
-    generation: Option<u64>,
-    port: Option<u16>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawInbound {
-    listen: SocketAddr,
-    workload: String,
-    #[serde(default)]
-    generation: u64,
-    ports: Vec<RawPort>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPort {
-    port: u16,
-    protocol: RawProtocol,
-    application: SocketAddr,
-}
 
 /// The file as it may be relied on.
 pub(super) struct Checked {
@@ -131,13 +34,19 @@ pub(super) struct Checked {
 
 /// A listener for tunnels to a workload that the file describes.
 pub(super) struct FixedInbound {
-    listen: SocketAddr,
+    listen: Listen,
     workload: ObjectName,
     generation: u64,
     ports: BTreeMap<Port, (Protocol, SocketAddr)>,
 }
 
 impl FixedInbound {
+    /// The same, open.
+    pub(super) fn open(self, world: &World) -> Result<FixedInbound, StartError> {
+        let listen = Listen::Open(weft_proxy::open(&*world.network, self.listen)?);
+        Ok(FixedInbound { listen, ..self })
+    }
+
     /// The listener of the proxy whose identity is of `trust_domain`.
     pub(super) fn of(self, trust_domain: &TrustDomain) -> Inbound {
         let FixedInbound { listen, workload, generation, ports } = self;
@@ -167,10 +76,8 @@ impl Registered {
         data: Option<&Path>,
     ) -> anyhow::Result<(Workload, Inbound)> {
         let Registered { name, services, listen, address, ports, locality } = self;
-        let listener = world
-            .network
-            .listen(listen, ListenerOptions::default())
-            .with_context(|| format!("workload.listen: cannot listen at {listen}"))?;
+        let listener =
+            weft_proxy::open(&*world.network, listen.into()).context("workload.listen")?;
         let tunnel_port = listener.local_address().port();
         let generation = joined::generation(world, data);
         let entry = |(port, entry): (&Port, &RegisteredPort)| api::RegisteredPort {
@@ -224,24 +131,55 @@ pub(super) struct Joining {
 pub(super) fn load(files: &dyn Files, path: &Path) -> anyhow::Result<Checked> {
     let text = String::from_utf8(super::read(files, path)?)
         .with_context(|| format!("{} is not UTF-8", path.display()))?;
-    let RawFile { identity, outbound, inbound, workload, data } = serde_saphyr::from_str(&text)
-        .map_err(|error| anyhow::anyhow!("{} is malformed: {error}", path.display()))?;
-    let check = || -> anyhow::Result<Checked> {
-        ensure!(
-            !outbound.is_empty() || !inbound.is_empty() || workload.is_some(),
-            "none of `outbound`, `inbound` and `workload` names a listener"
-        );
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let identity = identity.map(|raw| check_identity(files, directory, raw)).transpose()?;
-        let own = identity.as_ref();
-        let outbound = each("outbound", outbound, |raw| check_outbound(raw, own))?;
-        let inbound = each("inbound", inbound, |raw| check_inbound(raw, own))?;
-        let workload = workload.map(|raw| check_workload(raw, own)).transpose();
-        let workload = workload.context("workload")?;
-        let data = data.map(|path| directory.join(path));
-        Ok(Checked { identity, outbound, inbound, workload, data })
-    };
-    check().with_context(|| format!("{} cannot be used", path.display()))
+    let raw = serde_saphyr::from_str(&text).map_err(|error| fields::malformed(path, &text, &error));
+    let directory = path.parent().unwrap_or(Path::new("."));
+    check(files, directory, raw?).with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// Checks what was read, all of it.
+fn check(files: &dyn Files, directory: &Path, raw: RawFile) -> anyhow::Result<Checked> {
+    let RawFile { identity, outbound, inbound, workload, data } = raw;
+    ensure!(
+        !outbound.is_empty() || !inbound.is_empty() || workload.is_some(),
+        "none of `outbound`, `inbound` and `workload` names a listener"
+    );
+    // What else is right depends on it.
+    let identity = identity.map(|raw| check_identity(files, directory, raw)).transpose()?;
+    let own = identity.as_ref();
+    let mut wrong = Vec::new();
+    let outbound = all("outbound", outbound, &mut wrong, |raw| check_outbound(raw, own));
+    let inbound = all("inbound", inbound, &mut wrong, |raw| check_inbound(raw, own));
+    let workload = workload.map(|raw| check_workload(raw, own)).transpose();
+    let workload = workload.context("workload").unwrap_or_else(|error| {
+        wrong.push(error);
+        None
+    });
+    if wrong.len() > 1 {
+        let lines: Vec<_> = wrong.iter().map(|error| format!("{error:#}")).collect();
+        bail!("{} things are wrong:\n  {}", lines.len(), lines.join("\n  "));
+    }
+    if let Some(error) = wrong.pop() {
+        return Err(error);
+    }
+    let data = data.map(|path| directory.join(path));
+    Ok(Checked { identity, outbound, inbound, workload, data })
+}
+
+/// Checks each item of a list; adds to `wrong` what is wrong, and says with which.
+fn all<R, C>(
+    name: &str,
+    list: Vec<R>,
+    wrong: &mut Vec<anyhow::Error>,
+    check: impl Fn(R) -> anyhow::Result<C>,
+) -> Vec<C> {
+    let mut checked = Vec::new();
+    for (index, raw) in list.into_iter().enumerate() {
+        match check(raw).with_context(|| format!("{name}[{index}]")) {
+            Ok(item) => checked.push(item),
+            Err(error) => wrong.push(error),
+        }
+    }
+    checked
 }
 
 /// Checks each item of a list, with errors that say which.
@@ -373,7 +311,7 @@ fn check_inbound(raw: RawInbound, identity: Option<&Identity>) -> anyhow::Result
         let entry = (protocol(raw_protocol), application);
         ensure!(checked.insert(port, entry).is_none(), "ports: {port} is given twice");
     }
-    Ok(FixedInbound { listen, workload, generation, ports: checked })
+    Ok(FixedInbound { listen: listen.into(), workload, generation, ports: checked })
 }
 
 /// Checks what is to be registered, with the listener for its tunnels.

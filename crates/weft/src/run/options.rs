@@ -35,7 +35,8 @@ pub struct Arguments {
     #[arg(long, value_name = "ACCOUNT")]
     service_account: Option<String>,
 
-    /// The name of this workload. Default: the service account's with the process id.
+    /// The name of this workload. Default: the service account's with a random ending, which the
+    /// next run without a name takes over once this one has ended.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
@@ -96,9 +97,10 @@ pub(super) struct Checked {
     pub(super) token: JoinToken,
     pub(super) service_account: ObjectName,
     pub(super) services: Vec<ObjectName>,
-    pub(super) name: ObjectName,
+    /// The name of the workload, if one was given.
+    pub(super) name: Option<ObjectName>,
     pub(super) ports: Vec<RegisteredPort>,
-    pub(super) data: PathBuf,
+    pub(super) data: Data,
     pub(super) tunnels: SocketAddr,
     /// The region, and the zone in it.
     pub(super) locality: (Option<String>, Option<String>),
@@ -108,6 +110,14 @@ pub(super) struct Checked {
     pub(super) dns_zone: DnsZone,
     pub(super) metrics: Option<SocketAddr>,
     pub(super) log: Log,
+}
+
+/// Where a run keeps what it knows.
+pub(super) enum Data {
+    /// In this directory.
+    Given(PathBuf),
+    /// In one of its own, in this directory.
+    Below(PathBuf),
 }
 
 /// A port of the command that is reached from outside.
@@ -132,20 +142,16 @@ pub(super) fn check(files: &dyn Files, arguments: &Arguments) -> anyhow::Result<
         services.is_empty() || !ports.is_empty(),
         "--port is needed with --service: on which port does the command listen?"
     );
-    let name = match &arguments.name {
-        Some(name) => self::object(service_account.namespace(), name).context("--name")?,
-        None => {
-            let name = format!("{}-{}", service_account.name(), std::process::id());
-            ObjectName::new(service_account.namespace(), &name).context("--name")?
-        }
-    };
+    let name = arguments.name.as_deref();
+    let name = name.map(|name| self::object(service_account.namespace(), name));
+    let name = name.transpose().context("--name")?;
     let text = crate::proxy::read(files, &arguments.token)?;
     let text = std::str::from_utf8(&text).unwrap_or_default().trim();
     let token = JoinToken::parse(text)
         .with_context(|| format!("--token: {}", arguments.token.display()))?;
     let data = match &arguments.data {
-        Some(data) => data.clone(),
-        None => state_home()?.join("weft").join(format!("{}.{}", name.namespace(), name.name())),
+        Some(data) => Data::Given(data.clone()),
+        None => Data::Below(state_home()?.join("weft")),
     };
     ensure!(
         !arguments.address.is_unspecified(),

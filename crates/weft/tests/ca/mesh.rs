@@ -168,6 +168,12 @@ impl Mesh {
         must(self.weft(&arguments)).trim().to_owned()
     }
 
+    /// Puts a new token where the proxy of `account` looks for it.
+    pub fn new_token(&self, account: &str) {
+        let (_, name) = account.split_once('/').unwrap();
+        fs::write(self.path(&format!("{name}.token")), self.token(account)).unwrap();
+    }
+
     /// Joins as `account`, without a proxy.
     pub fn join(&self, account: &str) -> Member {
         self.joining(account).unwrap()
@@ -204,6 +210,33 @@ workload:
         Proxy::start(&self.path("cart.yaml"))
     }
 
+    /// What a `weft proxy` says that cannot start, since somebody listens at `taken`.
+    pub fn fails(&self, name: &str, taken: SocketAddr) -> String {
+        let rest = format!("outbound:\n- {{ listen: '{taken}', service: shop/cart, port: 80 }}\n");
+        let file = self.proxy_file(name, "[]", &rest);
+        let output = self.weft(&["proxy", "--config", file.to_str().unwrap()]);
+        assert!(!output.status.success());
+        text(output.stderr)
+    }
+
+    /// The same proxy, started again where nobody listens.
+    pub fn again(&self, name: &str) -> Proxy {
+        let file = self.path(&format!("{name}.yaml"));
+        let config = fs::read_to_string(&file).unwrap();
+        let (before, rest) = config.split_once("listen: '").unwrap();
+        let (_, rest) = rest.split_once('\'').unwrap();
+        fs::write(&file, format!("{before}listen: '127.0.0.1:0'{rest}")).unwrap();
+        Proxy::start(&file)
+    }
+
+    /// Somebody's listener.
+    #[expect(clippy::disallowed_methods, reason = "it is in the way of the program")]
+    pub fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
     /// The proxy of the caller.
     pub fn web(&self) -> Proxy {
         let outbound = "\
@@ -219,6 +252,10 @@ outbound:
     }
 
     fn proxy(&self, name: &str, services: &str, rest: &str) -> Proxy {
+        Proxy::start(&self.proxy_file(name, services, rest))
+    }
+
+    fn proxy_file(&self, name: &str, services: &str, rest: &str) -> PathBuf {
         fs::write(self.path(&format!("{name}.token")), self.token(&format!("shop/{name}")))
             .unwrap();
         let config = format!(
@@ -229,7 +266,7 @@ data: {name}.data
         );
         let file = self.path(&format!("{name}.yaml"));
         fs::write(&file, config).unwrap();
-        Proxy::start(&file)
+        file
     }
 }
 

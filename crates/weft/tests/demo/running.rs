@@ -27,6 +27,17 @@ pub struct Demo {
     pub tries: Vec<(String, String, String)>,
 }
 
+/// The processes of the demo `id`, to wait for.
+pub fn processes(id: u32) -> Vec<(String, OwnedFd)> {
+    children(id)
+        .into_iter()
+        .map(|(id, command)| {
+            let id = Pid::from_raw(id.try_into().unwrap()).unwrap();
+            (command, pidfd_open(id, PidfdFlags::empty()).unwrap())
+        })
+        .collect()
+}
+
 impl Demo {
     /// Starts one, and waits until it has said what to try.
     pub fn start(arguments: &[&str]) -> Demo {
@@ -91,13 +102,7 @@ impl Demo {
 
     /// Its processes, to wait for.
     pub fn processes(&self) -> Vec<(String, OwnedFd)> {
-        children(self.child.id())
-            .into_iter()
-            .map(|(id, command)| {
-                let id = Pid::from_raw(id.try_into().unwrap()).unwrap();
-                (command, pidfd_open(id, PidfdFlags::empty()).unwrap())
-            })
-            .collect()
+        processes(self.child.id())
     }
 
     /// Waits for its end, and gives what it printed and what it still said.

@@ -4,28 +4,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The package from PyPI, and its version.
-const PACKAGE: &str = "grpcio==1.85.1";
+/// What is installed from PyPI: by `cargo xtask test` before the tests, or else by the first of them.
+const PACKAGES: [&str; 1] = ["grpcio==1.85.1"];
 
 /// The distribution's Python, which every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// A virtual environment with [`PACKAGE`], which is made when it is needed for the first time.
+/// A virtual environment with [`PACKAGES`].
 pub fn environment() -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let environment = directory.join(format!("{}-distribution", PACKAGE.replace("==", "-")));
-    let is_complete = environment.join("complete");
-    if is_complete.exists() {
-        return environment;
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+    let ready = cache.join(PACKAGES.join("-").replace("==", "-"));
+    if !ready.exists() {
+        eprintln!("installing {} from PyPI into {}", PACKAGES.join(" "), ready.display());
+        fs::create_dir_all(&cache).unwrap();
+        // Under a name of its own until it is whole, should another process do the same.
+        let draft = cache.join(format!("draft-{}", std::process::id()));
+        succeeds(Command::new(PYTHON).args(["-m", "venv"]).arg(&draft));
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        succeeds(Command::new(draft.join("bin/python")).args(install).args(PACKAGES));
+        if fs::rename(&draft, &ready).is_err() {
+            // It was faster.
+            fs::remove_dir_all(&draft).unwrap();
+        }
     }
-    // What was broken off is begun again.
-    let _ = fs::remove_dir_all(&environment);
-    fs::create_dir_all(directory).unwrap();
-    succeeds(Command::new(PYTHON).args(["-m", "venv"]).arg(&environment));
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE];
-    succeeds(Command::new(environment.join("bin/python")).args(install));
-    fs::write(is_complete, "").unwrap();
-    environment
+    ready
 }
 
 fn succeeds(command: &mut Command) {

@@ -15,6 +15,7 @@ mod locality;
 mod mariadb;
 mod names;
 mod passing;
+mod places;
 mod postgres;
 mod readme;
 mod redis;

@@ -113,7 +113,7 @@ pub const ROWS: &[Row] = &[
         After("weft/src/run/options.rs", "value_name = \"PORT\", default_value_t = "),
     ]),
     row("`--trust-domain` of `weft control`", &[
-        Says("weft/src/control.rs", "value_name = \"NAME\", default_value = \"weft.local\"", "`weft.local`"),
+        Says("weft/src/control.rs", "const TRUST_DOMAIN: &str = \"weft.local\"", "`weft.local`"),
     ]),
     row("`--listen` of `weft control`", &[
         Says("weft/src/control.rs", "default_value = \"127.0.0.1:15010\"", "`127.0.0.1:15010`"),
@@ -329,6 +329,12 @@ pub const ROWS: &[Row] = &[
         pauses are doubled up to", &[
         Const("weft/src/joined/renewal/schedule.rs", "NEAR_ITS_END"),
         Const("weft/src/joined/renewal/schedule.rs", "RARELY"),
+    ]),
+    row("first certificate that nobody has used: how long a rotation waits for it", &[
+        Const("weft-control/src/ca/records/fleet.rs", "BEGIN_TIME"),
+    ]),
+    row("question at a start whether a kept certificate still counts", &[
+        Const("weft/src/joined.rs", "PROVE_TIMEOUT"),
     ]),
     row("look at civil time: by a proxy, by the control plane for its intermediate, and \
         again for one that could not be renewed", &[
