@@ -22,6 +22,7 @@ pub(super) fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
             E::ConnectTimeout { address: *address, limit: *limit }
         }
         E::HandshakeTimeout { address } => E::HandshakeTimeout { address: *address },
+        E::TurnTimeout { address } => E::TurnTimeout { address: *address },
         E::NoIdentity { address } => E::NoIdentity { address: *address },
         E::WrongPeer { address, expected, found } => {
             let (expected, found) = (expected.clone(), found.clone());

@@ -119,6 +119,37 @@ fn a_burst_at_an_endpoint_that_has_just_started_makes_few_handshakes_at_a_time()
 }
 
 #[test]
+fn a_burst_that_takes_long_ends_well_and_is_not_held_against_the_endpoint() {
+    let shop = Rc::new(Shop::new(1, Plan::of(1, Protocol::Opaque)));
+    let done = shop.sim.run(async {
+        start_slowly(&shop, Duration::from_millis(200)).await;
+        let began = shop.sim.now();
+        assert_eq!(burst(&shop, 600).await, 600, "all are answered");
+        assert!(shop.sim.now() - began > seconds(15), "some have waited for long");
+    });
+    done.unwrap();
+    let records = shop.caller.records.borrow();
+    assert_eq!(records.iter().filter(|record| record.attempts > 1).count(), 0);
+    assert_eq!(records.iter().filter(|record| record.bytes_sent == 0).count(), 0);
+}
+
+#[test]
+fn who_has_no_turn_for_a_long_time_is_told_so_and_it_is_not_held_against_the_endpoint() {
+    let shop = Rc::new(Shop::new(1, Plan::of(1, Protocol::Opaque)));
+    let done = shop.sim.run(async {
+        start_slowly(&shop, seconds(9)).await;
+        burst(&shop, 200).await
+    });
+    // Four times 30 s, in which 8 have their turn every 9 s.
+    let answered = done.unwrap();
+    assert!((90..=120).contains(&answered), "{answered}");
+    let records = shop.caller.records.borrow();
+    let unanswered: Vec<_> = records.iter().filter(|record| record.bytes_sent == 0).collect();
+    assert_eq!(unanswered.len(), 200 - answered);
+    assert!(unanswered.iter().all(|record| record.reason == Some("turn-timeout")));
+}
+
+#[test]
 fn who_waits_for_a_handshake_learns_that_there_is_none() {
     for how in [Crash::Silent, Crash::Reset] {
         let shop = Rc::new(Shop::new(1, Plan::http(1)));

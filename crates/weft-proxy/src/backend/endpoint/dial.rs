@@ -15,7 +15,7 @@ use crate::backend::Backend;
 use crate::backend::dialling::Turn;
 use crate::error::{ProxyError, StreamError};
 use crate::snapshot::{Reach, TunnelTarget};
-use crate::time::{HANDSHAKE_TIMEOUT, TUNNEL_AGE, within};
+use crate::time::{HANDSHAKE_TIMEOUT, TUNNEL_AGE, TURN_TIMEOUT, within};
 use crate::tunnel::{ClientTunnel, refusal};
 
 impl Endpoint {
@@ -53,8 +53,8 @@ impl Endpoint {
         }
         let (clock, address) = (&*proxy.world.clock, self.spec.address);
         let waiting = Box::pin(self.turns.next(address, instead));
-        let turn = within(clock, HANDSHAKE_TIMEOUT, waiting).await;
-        turn.ok_or(ProxyError::HandshakeTimeout { address })?
+        let turn = within(clock, TURN_TIMEOUT, waiting).await;
+        turn.ok_or(ProxyError::TurnTimeout { address })?
     }
 
     /// A new connection, whose turn it is by `permit`. What is large and rare is not a part of the
