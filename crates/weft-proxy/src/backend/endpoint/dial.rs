@@ -140,6 +140,8 @@ impl Endpoint {
                 };
                 self.explain(proxy, refused.unwrap_or_else(failed))
             })?;
+            // It takes something new. Of an opaque stream no answer says so later.
+            self.draining_until.set(None);
         }
         let peer = secured.facts.map(Rc::new);
         let until = proxy.world.clock.now() + jittered(proxy.world.entropy.fraction());
