@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use weft_model::{Limits, Percent, Retry, RetryBudget, RetryStatus, TimeBound};
+use weft_model::{Limits, Percent, Protocol, Retry, RetryBudget, RetryStatus, TimeBound};
 use weft_telemetry::Record;
 
+use crate::sharing;
 use crate::shop::{Plan, Shop, route, shared, within};
 use crate::talk::Line;
 use crate::*;
@@ -157,6 +158,30 @@ fn who_goes_while_its_request_waits_makes_room_and_is_not_served() {
         let reasons: Vec<_> = records(&shop).iter().map(|record| record.reason).collect();
         assert_eq!(reasons, [None, Some("client-gone"), None], "{second}");
     }
+}
+
+#[test]
+fn a_stream_that_is_reset_while_it_waits_is_not_served_either() {
+    let plan = Plan { replicas: 2, ..narrow() };
+    let shop = Shop::new(1, Plan { service: Protocol::Http2, workload: Protocol::Http2, ..plan });
+    let done = shop.sim.run(async {
+        let seen = [0, 1].map(|number| sharing::serve(&shop, number, seconds(2)));
+        let first = sharing::call(&shop);
+        let others = async {
+            // The one connection is that to the first replica, and this one's turn is the second's.
+            let pause = Duration::from_millis(100);
+            shop.sim.sleep(pause).await;
+            assert_eq!(within(&shop.sim, pause, sharing::call(&shop)).await, None);
+            shop.sim.sleep(pause).await;
+            tokio::join!(biased; sharing::call(&shop), sharing::call(&shop))
+        };
+        let (first, (third, fourth)) = tokio::join!(biased; first, others);
+        assert_eq!([first, third, fourth], [Some(200); 3]);
+        seen.map(|seen| seen.requests.get())
+    });
+    assert_eq!(done.unwrap(), [2, 1]);
+    let reasons: Vec<_> = records(&shop).iter().map(|record| record.reason).collect();
+    assert_eq!(reasons, [None, Some("client-gone"), None, None]);
 }
 
 #[test]
