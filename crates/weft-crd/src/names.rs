@@ -95,6 +95,46 @@ pub(crate) fn http_token(text: &str) -> Result<(), String> {
     }
 }
 
+/// Fields that speak of one connection: no proxy passes them on, so that no rule ever sees them.
+///
+/// Source: RFC 9110, section 7.6.1.
+const HOP_BY_HOP: [&str; 6] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "transfer-encoding",
+];
+
+/// The name of a header that a rule can ask for.
+pub(crate) fn matched_header(text: &str) -> Result<(), String> {
+    if let Some(pseudo) = text.strip_prefix(':') {
+        let instead = match pseudo {
+            "authority" => "the header `host`, which is the same",
+            "method" => "the method",
+            "path" => "the path",
+            _ => return Err(format!("{} is not a header, and cannot be asked for", quoted(text))),
+        };
+        return Err(format!("{} is not a header: ask for {instead}", quoted(text)));
+    }
+    http_token(text)?;
+    let lower = text.to_ascii_lowercase();
+    if HOP_BY_HOP.contains(&&*lower) {
+        return Err(format!(
+            "{} would match nothing: it speaks of one connection and is taken out of every request",
+            quoted(text)
+        ));
+    }
+    if lower.starts_with("weft-") {
+        return Err(format!(
+            "{} is the mesh's own, and taken out of what applications send",
+            quoted(text)
+        ));
+    }
+    Ok(())
+}
+
 /// A value of a header: no control characters but tabs, no blanks at its ends.
 ///
 /// Source: RFC 9110, section 5.5.

@@ -14,6 +14,7 @@ use weft_model::{
 };
 
 use self::rule::{Guard, Holds};
+use crate::normalize::has_two_readings;
 
 /// A request, or the opening of a connection, as the workload's own proxy sees it.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +80,8 @@ pub enum Why {
     NoIdentity,
     /// No policy allows anything, and then the mesh lets nobody through.
     UnguardedDeny,
-    /// A rule cannot be evaluated: it asks for HTTP where none is seen, or for a path or a header
-    /// where the request's has two readings.
+    /// A rule cannot be evaluated: it asks for HTTP where none is seen, or for a path, a method, a
+    /// host or a header where the request's has two readings.
     CannotEvaluate,
 }
 
@@ -176,9 +177,11 @@ impl Authorizer {
     ///
     /// A deny rule that asks for HTTP where none is seen refuses if all else in it matches; an
     /// allow rule that does so allows nothing. Where a rule on paths holds for the port, a request
-    /// whose path contains an encoded slash, a backslash or an empty segment is refused, since the
-    /// application may read it as another path than the rule does. A header on several lines of
-    /// which a rule asks for a value likewise meets no allow rule and every deny rule.
+    /// whose path contains an encoded slash, a backslash, a semicolon or an empty segment is
+    /// refused, since the application may read it as another path than the rule does. A header on
+    /// several lines of which a rule asks for a value likewise meets no allow rule and every deny
+    /// rule, and so does what differs from what a rule asks for in its spelling only: a method in
+    /// another case, `_` for `-` in the name of a header, the same host with another port.
     pub fn judge(&self, attempt: &Attempt<'_>) -> Decision {
         let denied = |by: Option<&Guard>, why| Decision::Denied {
             by: by.map(|guard| guard.source.clone()),
@@ -236,20 +239,6 @@ impl Authorizer {
     fn holds(&self, guard: &Guard, attempt: &Attempt<'_>) -> Holds {
         guard.holds(attempt, &self.trust_domain)
     }
-}
-
-/// Whether servers disagree about which path this is.
-///
-/// `%2F` and `%5C` are a slash to some; a slash after a slash is dropped by some.
-fn has_two_readings(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let is_encoded = |triple: &[u8]| match *triple {
-        [b'%', high, low] => matches!((high, low | 0x20), (b'2', b'f') | (b'5', b'c')),
-        _ => false,
-    };
-    bytes.contains(&b'\\')
-        || bytes.windows(2).any(|pair| pair == b"//")
-        || bytes.windows(3).any(is_encoded)
 }
 
 #[cfg(test)]

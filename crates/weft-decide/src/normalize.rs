@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use weft_http::RequestHead;
+use weft_model::HttpPath;
 
 /// A path that no two servers need read alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,38 @@ pub fn target(head: &mut RequestHead) -> Result<(), PathError> {
         head.set_target(&target);
     }
     Ok(())
+}
+
+/// The one spelling of the path of a rule, or nothing if it has none.
+pub(crate) fn spelled(path: &HttpPath) -> Option<String> {
+    path_of(path.as_str()).ok().map(Cow::into_owned)
+}
+
+/// Whether servers disagree about which path this is, which has its one spelling.
+///
+/// `%2F` and `%5C` are a slash to some; a slash after a slash is dropped by some. Some take off
+/// what follows a semicolon, before they resolve dots or after, and for some `%3B` is one. Bytes
+/// that are more than UTF-8 has for a character of ASCII are that character to some.
+pub(crate) fn has_two_readings(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let is_encoded = |triple: &[u8]| match *triple {
+        [b'%', high, low] => matches!(
+            (high | 0x20, low | 0x20),
+            (b'2', b'f') | (b'3', b'b') | (b'5', b'c') | (b'c', 0x30 | 0x31)
+        ),
+        _ => false,
+    };
+    // Two bytes, encoded; of the first, all that may precede an overlong form.
+    let is_overlong = |pair: &[u8]| match *pair {
+        [b'%', high, b'0', b'%', next, _] => {
+            matches!((high | 0x20, next), (b'e', b'8' | b'9') | (b'f', b'8'))
+        }
+        _ => false,
+    };
+    bytes.iter().any(|byte| matches!(byte, b'\\' | b';'))
+        || bytes.windows(2).any(|pair| pair == b"//")
+        || bytes.windows(3).any(is_encoded)
+        || bytes.windows(6).any(is_overlong)
 }
 
 /// Whether `path` has nothing in it that could be spelled otherwise.

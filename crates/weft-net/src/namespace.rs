@@ -273,11 +273,7 @@ impl ConfinedCommand {
     }
 
     fn order(&self, order: Order) -> io::Result<()> {
-        match self.control.get_ref().order(order) {
-            // It has ended, and its report says how.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
+        self.control.get_ref().order(order)
     }
 
     async fn next_report(&self) -> io::Result<Report> {

@@ -188,6 +188,12 @@ pub enum ProxyError {
         /// The endpoint's proxy.
         address: SocketAddr,
     },
+    /// So many tunnels to the endpoint's proxy are being opened that it was not this one's turn.
+    #[error("it was not its turn to open a tunnel to {address} within 30 s, as so many are opened")]
+    TurnTimeout {
+        /// The endpoint's proxy.
+        address: SocketAddr,
+    },
     /// An endpoint that only a tunnel reaches, and no identity to open one with.
     #[error("{address} is reached by a tunnel only, and this proxy has no identity")]
     NoIdentity {
@@ -432,6 +438,7 @@ impl ProxyError {
             E::ConnectTimeout { .. } => (503, "connect-timeout", Upstream, Unprocessed),
             E::Handshake { .. } => (503, "handshake-failed", Upstream, Unprocessed),
             E::HandshakeTimeout { .. } => (503, "handshake-timeout", Upstream, Unprocessed),
+            E::TurnTimeout { .. } => (503, "turn-timeout", Mesh, Unprocessed),
             E::NoIdentity { .. } => (503, "no-identity", Mesh, Unprocessed),
             E::WrongPeer { .. } => (503, "wrong-peer", Upstream, Unprocessed),
             E::TunnelRefused { .. } => (503, "tunnel-refused", Upstream, Unprocessed),

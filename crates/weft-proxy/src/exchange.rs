@@ -4,6 +4,7 @@
 //! [`Downstream`] and [`Upstream`]; one task drives both sides, by the two loops here.
 
 mod transfer;
+mod waiting;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -112,6 +113,12 @@ pub trait Downstream: Source + Sink {
 
     /// Ready when the caller has gone away. To be asked once the request's body has ended.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The same while nothing of the body is asked for, as far as that can be known: some of what
+    /// comes meanwhile is kept, and behind more than that the end is not seen.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
 }
 
 /// The head that an [`Upstream`] answered with.

@@ -19,12 +19,12 @@ use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::Moment;
 
 use crate::Proxy;
-use crate::backend::{Attempted, Backend, Endpoint, Tried};
+use crate::backend::{Attempted, Backend, Connected, Endpoint, Tried};
 use crate::connection::{Codec, Connection};
 use crate::decision::{self, upstream_codec};
 use crate::drain::Busy;
 use crate::error::{Fault, ProxyError};
-use crate::exchange::{Exchange, Reply};
+use crate::exchange::{Exchange, Reply, Upstream};
 use crate::h2::grpc;
 use crate::live::judge_peer;
 use crate::overload::Pressure;
@@ -307,12 +307,8 @@ async fn ask(
     tries: &Tries<'_>,
 ) -> Result<Ended, ProxyError> {
     let At { backend, endpoint, attempted, is_unbounded } = at;
-    let (address, declared) = (endpoint.address(), backend.destination().protocol);
-    let mut connected = match upstream_codec(declared, exchange.head, recording.codec) {
-        Codec::Http1 => endpoint.http1(proxy, backend, exchange.head.is_idempotent()).await?,
-        Codec::Http2 => endpoint.http2(proxy, backend).await?,
-    };
-
+    let address = endpoint.address();
+    let mut connected = connect(proxy, backend, endpoint, exchange, recording, tries).await?;
     let peer = connected.peer.clone();
     let judge = || judge_peer(proxy, peer.as_deref());
     let (mut watch, moved) = (proxy.live.watch_moving(tries.idle), Cell::new(0));
@@ -367,6 +363,28 @@ async fn ask(
     }
     backend.give_back(endpoint, connected, proxy.world.clock.now());
     Ok(Ended::Complete)
+}
+
+/// A connection to the endpoint, as long as the caller waits for it.
+async fn connect(
+    proxy: &Proxy,
+    backend: &Backend,
+    endpoint: &Endpoint,
+    exchange: &mut Exchange<'_>,
+    recording: &Recording<'_>,
+    tries: &Tries<'_>,
+) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
+    let declared = backend.destination().protocol;
+    let codec = upstream_codec(declared, exchange.head, recording.codec);
+    let is_idempotent = exchange.head.is_idempotent();
+    let connection = pin!(async {
+        match codec {
+            Codec::Http1 => endpoint.http1(proxy, backend, is_idempotent).await,
+            Codec::Http2 => endpoint.http2(proxy, backend).await,
+        }
+    });
+    let is_again = recording.record.attempts > 1;
+    exchange.while_wanted(&proxy.live, tries.idle, is_again, connection).await
 }
 
 /// Answers with what `error` means, unless the caller has an answer already or is gone.

@@ -11,6 +11,12 @@ use weft_world::Clock;
 /// The longest wait for a TLS handshake and a tunnel's opening, on either side.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest wait for the turn to open a tunnel.
+///
+/// How long the others take is no fault of the endpoint's, as each of them has a limit of its own;
+/// but behind too many of them a connection had better go elsewhere.
+pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How old a tunnel becomes that is used again and again, give or take a quarter.
 ///
 /// The ends of a tunnel prove themselves once, when it is opened: without a limit, one in steady

@@ -192,6 +192,13 @@ fn read_path(at: &At<'_>) -> Option<PathPattern> {
     if let Err(why) = names::http_path(&plain) {
         return at.error(why);
     }
+    if let Some(part) = [";", "%3B", "%3b"].into_iter().find(|part| plain.contains(part)) {
+        return at.error_help(
+            format!("{} holds `{part}`, and every request for it would be refused", quoted(text)),
+            "some applications take off what follows a semicolon, so that such a path has two \
+             readings: write the path without it",
+        );
+    }
     if plain.contains('*') {
         return at.error_help(
             format!("{} has a `*` that is not its whole last segment", quoted(text)),
@@ -204,7 +211,7 @@ fn read_path(at: &At<'_>) -> Option<PathPattern> {
 fn read_header(at: &At<'_>) -> Option<HeaderCondition> {
     let object = at.object(fields(&["name", "value"]).without_nulls())?;
     let name = object.need("name", |at| {
-        at.parsed(|text| names::http_token(text).map(|()| text.to_ascii_lowercase()))
+        at.parsed(|text| names::matched_header(text).map(|()| text.to_ascii_lowercase()))
     });
     let value = object
         .maybe("value", |at| at.parsed(|text| names::header_value(text).map(|()| text.to_owned())));

@@ -113,6 +113,30 @@ fn wrong_scopes() {
 }
 
 #[test]
+fn rules_that_would_never_match() {
+    let spec = format!(
+        "{{{TARGET}, deny: [{{to: [{{headers: [{{name: Connection}}, {{name: ':authority'}}, \
+         {{name: host, value: a}}], paths: ['/a;b', '/a%3b/*']}}]}}]}}"
+    );
+    check(
+        HEAD,
+        &[(
+            &spec,
+            &[
+                "error: spec.deny[0].to[0].headers[0].name: \"Connection\" would match nothing: \
+                 it speaks of one connection and is taken out of every request",
+                "error: spec.deny[0].to[0].headers[1].name: \":authority\" is not a header: ask \
+                 for the header `host`, which is the same",
+                "error: spec.deny[0].to[0].paths[0]: \"/a;b\" holds `;`, and every request for it \
+                 would be refused",
+                "error: spec.deny[0].to[0].paths[1]: \"/a%3b/*\" holds `%3b`, and every request \
+                 for it would be refused",
+            ],
+        )],
+    );
+}
+
+#[test]
 fn wrong_rules() {
     let spec = |rest: &str| format!("{{{TARGET}, {rest}}}");
     let specs = [

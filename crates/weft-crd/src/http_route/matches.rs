@@ -155,7 +155,7 @@ fn read_path(at: &At<'_>) -> Option<PathMatch> {
 
 fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
     let read = |at: &At<'_>| {
-        let (name, value) = read_condition(at, HEADER_BYTES_MAX)?;
+        let (name, value) = read_condition(at, names::matched_header, HEADER_BYTES_MAX)?;
         Some(HeaderMatch { name: name.to_ascii_lowercase(), value })
     };
     let headers = at.list(CONDITIONS_MAX, read)?;
@@ -167,7 +167,7 @@ fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
 
 fn read_query(at: &At<'_>) -> Option<Vec<QueryMatch>> {
     let read = |at: &At<'_>| {
-        let (name, value) = read_condition(at, QUERY_BYTES_MAX)?;
+        let (name, value) = read_condition(at, names::http_token, QUERY_BYTES_MAX)?;
         Some(QueryMatch { name, value })
     };
     let query = at.list(CONDITIONS_MAX, read)?;
@@ -179,12 +179,16 @@ fn read_query(at: &At<'_>) -> Option<Vec<QueryMatch>> {
 }
 
 /// What conditions on headers and on parameters have in common: name, type and value.
-fn read_condition(at: &At<'_>, value_bytes_max: usize) -> Option<(String, ValueMatch)> {
+fn read_condition(
+    at: &At<'_>,
+    check_name: fn(&str) -> Result<(), String>,
+    value_bytes_max: usize,
+) -> Option<(String, ValueMatch)> {
     let object = at.object(fields(&["type", "name", "value"]))?;
     let types = [("Exact", false), ("RegularExpression", true)];
     let is_regex = object.or("type", false, |at| at.choice(&types, &[]));
-    let name = object
-        .need("name", |at| at.parsed(|text| names::http_token(text).map(|()| text.to_owned())));
+    let name =
+        object.need("name", |at| at.parsed(|text| check_name(text).map(|()| text.to_owned())));
     let value = object.need("value", |at| {
         let text = at.text_within(value_bytes_max)?;
         match check_regex(text) {

@@ -184,6 +184,16 @@ fn matches_of_a_rule() {
             &["error: spec.rules[0].matches[0].headers[1]: the header \"x\" is matched by \
                  spec.rules[0].matches[0].headers[0]"],
         ),
+        (
+            "matches: [{headers: [{name: Keep-Alive, value: x}, {name: weft-held, value: y}]}]",
+            &[
+                "error: spec.rules[0].matches[0].headers[0].name: \"Keep-Alive\" would match \
+                 nothing: it speaks of one connection and is taken out of every request",
+                "error: spec.rules[0].matches[0].headers[1].name: \"weft-held\" is the mesh's \
+                 own, and taken out of what applications send",
+            ],
+        ),
+        ("matches: [{queryParams: [{name: connection, value: a}]}]", &[]),
         ("matches: [{queryParams: [{name: X, value: a}, {name: x, value: b}]}]", &[]),
         (
             "matches: [{method: get}]",

@@ -48,6 +48,21 @@ fn labels() {
 }
 
 #[test]
+fn headers_that_rules_can_ask_for() {
+    let never: Vec<&str> = HOP_BY_HOP.into_iter().collect();
+    table(
+        matched_header,
+        &["host", "Host", "x-role", "te", "upgrade", "proxy-status", "weft"],
+        &[&never[..], &["Connection", ":authority", ":path", ":scheme", ":", "Weft-Held", ""]]
+            .concat(),
+    );
+    let is_stripped = |name: &str| weft_http::Known::from_name(name.as_bytes()).is_hop_by_hop();
+    assert!(HOP_BY_HOP.into_iter().all(is_stripped));
+    let why = matched_header(":authority").unwrap_err();
+    assert_eq!(why, "\":authority\" is not a header: ask for the header `host`, which is the same");
+}
+
+#[test]
 fn http() {
     table(
         http_token,

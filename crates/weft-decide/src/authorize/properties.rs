@@ -87,8 +87,9 @@ fn patterns() -> impl Strategy<Value = PathPattern> {
 }
 
 fn conditions() -> impl Strategy<Value = HeaderCondition> {
-    let names = select(vec!["x-a", "x-b"]).prop_map(|name| HeaderName::new(name).unwrap());
-    let values = select(vec!["1", "2", "1, 2", ""]).prop_map(|v| ExactValue::new(v).unwrap());
+    let names = select(vec!["x-a", "x-b", "host"]).prop_map(|name| HeaderName::new(name).unwrap());
+    let values =
+        select(vec!["1", "2", "1, 2", "", "cart"]).prop_map(|v| ExactValue::new(v).unwrap());
     (names, of(values)).prop_map(|(name, value)| HeaderCondition { name, value })
 }
 
@@ -125,9 +126,9 @@ fn unguarded() -> impl Strategy<Value = UnguardedPolicy> {
 
 fn attempts() -> impl Strategy<Value = Drawn> {
     let addresses = select(vec!["10.0.0.1", "10.0.0.2", "::ffff:10.0.0.1", "fd00::1", "::1"]);
-    let targets = vec!["/", "/a", "/a?/b", "/a/b", "/b/", "/a%2Fb", "//a", "/a%5Cb", "/c"];
-    let fields = vec!["", "X-A: 1\r\n", "x-a: 1\r\nX-A: 2\r\n", "x-b: 2\r\n", "x-b:\r\n"];
-    let http = (select(vec!["GET", "POST"]), select(targets), select(fields));
+    let targets = vec!["/", "/a", "/a?/b", "/a/b", "/b/", "/a%2Fb", "//a", "/a%5Cb", "/c", "/a;b"];
+    let fields = vec!["", "X-A: 1\r\n", "x-a: 1\r\nX-A: 2\r\n", "x-b: 2\r\n", "x_b:\r\n"];
+    let http = (select(vec!["GET", "POST", "get"]), select(targets), select(fields));
     let http = weighted(0.8, http.prop_map(|(method, target, f)| head(method, target, f)));
     let ports = select(vec![port(80), port(81)]);
     (of(identities()), addresses, ports, http).prop_map(|(peer, address, port, http)| Drawn {
@@ -172,7 +173,7 @@ mod naive {
         }
         if let Some(head) = attempt.http {
             let path = head.path().to_ascii_lowercase();
-            let is_ambiguous = ["%2f", "%5c", "//"].iter().any(|part| path.contains(part));
+            let is_ambiguous = ["%2f", "%5c", "//", ";"].iter().any(|part| path.contains(part));
             let is_guarded = deny
                 .iter()
                 .chain(&allow)
@@ -249,23 +250,34 @@ mod naive {
             return Some(true);
         }
         let head = attempt.http?;
-        let one_of = |list: &BTreeSet<Method>| {
-            list.is_empty() || list.iter().any(|method| method.as_str() == head.method())
+        let one_of = |list: &BTreeSet<Method>, found: &str| {
+            list.is_empty() || list.iter().any(|method| method.as_str() == found)
         };
+        let is_spelled = one_of(&operation.methods, head.method());
+        let may_be = one_of(&operation.methods, &head.method().to_ascii_uppercase());
         let path = operation.paths.iter().any(|pattern| match pattern {
             PathPattern::Exact(path) => head.path() == path.as_str().replace("%61", "a"),
             PathPattern::Below(path) => head.path().starts_with(path.as_str()),
         });
         let headers: Vec<_> = operation.headers.iter().map(|wanted| has(wanted, head)).collect();
         let path = operation.paths.is_empty() || path;
-        if !one_of(&operation.methods) || !path || headers.contains(&Some(false)) {
+        if !may_be || !path || headers.contains(&Some(false)) {
             return Some(false);
         }
-        if headers.contains(&None) { None } else { Some(true) }
+        if headers.contains(&None) || !is_spelled { None } else { Some(true) }
     }
 
     fn has(wanted: &HeaderCondition, head: &RequestHead) -> Option<bool> {
-        let values: Vec<_> = head.fields.values(wanted.name.as_str()).collect();
+        let name = wanted.name.as_str();
+        let mut values: Vec<_> = head.fields.values(name).collect();
+        if name == "host" {
+            values = vec![head.authority().as_bytes()];
+        }
+        let has_alias = head.fields.values(&name.replace('-', "_")).next().is_some();
+        let has_alias = has_alias && name.contains('-');
+        if has_alias && (wanted.value.is_some() || values.is_empty()) {
+            return None;
+        }
         let Some(value) = &wanted.value else { return Some(!values.is_empty()) };
         match values[..] {
             [] => Some(false),

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use weft_http::RequestHead;
 use weft_model::{
-    HeaderCondition, HttpPath, Method, Operation, PathPattern, Peer, Port, Rule, SpiffeId,
+    ExactValue, HeaderCondition, Method, Operation, PathPattern, Peer, Port, Rule, SpiffeId,
     TrustDomain,
 };
 
 use super::{Attempt, RuleRef};
-use crate::normalize;
+use crate::normalize::spelled;
 
 /// Whether a condition holds, in an order in which the least of several says whether all hold and
 /// the greatest whether any does.
@@ -112,16 +112,25 @@ impl Target {
         let Some(head) = attempt.http else {
             return if self.needs_http { Holds::Unknown } else { Holds::Yes };
         };
-        let method = || {
-            let is_meant = |method: &Method| method.as_str() == head.method();
-            Holds::from_bool(self.methods.is_empty() || self.methods.iter().any(is_meant))
-        };
         let header = || {
             let holds = self.headers.iter().map(|wanted| header_holds(wanted, head));
             holds.min().unwrap_or(Holds::Yes)
         };
         // The least decides, as all must hold.
-        self.path_holds(head.path()).min(method()).min(header())
+        self.path_holds(head.path()).min(self.method_holds(head.method())).min(header())
+    }
+
+    /// Methods are told apart by case, but not by all applications.
+    fn method_holds(&self, found: &str) -> Holds {
+        if self.methods.is_empty() {
+            return Holds::Yes;
+        }
+        let holds = |wanted: &Method| match wanted.as_str() {
+            wanted if wanted == found => Holds::Yes,
+            wanted if wanted.eq_ignore_ascii_case(found) => Holds::Unknown,
+            _ => Holds::No,
+        };
+        self.methods.iter().map(holds).max().unwrap_or(Holds::No)
     }
 
     fn path_holds(&self, found: &str) -> Holds {
@@ -135,14 +144,6 @@ impl Target {
         };
         self.paths.iter().map(holds).max().unwrap_or(Holds::No)
     }
-}
-
-/// `path` as requests are spelled, or nothing if it has no such spelling.
-fn spelled(path: &HttpPath) -> Option<String> {
-    let mut head = RequestHead::default();
-    head.set_target(path.as_str());
-    normalize::target(&mut head).ok()?;
-    Some(head.path().to_owned())
 }
 
 /// Whether `peer` means the caller. Who has no identity meets no condition that asks for one, and
@@ -181,14 +182,58 @@ fn is_meant(peer: &Peer, attempt: &Attempt<'_>, own: &TrustDomain) -> bool {
 ///
 /// A value is compared with the whole line. Where a name is on several lines, nobody can say which
 /// value the request has: some applications read the first, some the last, some all of them, joined
-/// by a comma with or without a space, or as cookies are.
+/// by a comma with or without a space, or as cookies are. Nor can those that are told of headers in
+/// variables tell `_` from `-` in a name.
 fn header_holds(wanted: &HeaderCondition, head: &RequestHead) -> Holds {
     let HeaderCondition { name, value } = wanted;
-    let mut values = head.fields.values(name.as_str());
-    match (values.next(), value, values.next()) {
-        (None, ..) => Holds::No,
-        (Some(_), None, _) => Holds::Yes,
-        (Some(found), Some(value), None) => Holds::from_bool(found == value.as_str().as_bytes()),
-        (Some(_), Some(_), Some(_)) => Holds::Unknown,
+    let name = name.as_str();
+    if name.eq_ignore_ascii_case("host") {
+        return host_holds(value.as_ref(), head.authority());
     }
+    let has_alias = || head.fields.iter().any(|(found, _)| is_alias(found, name.as_bytes()));
+    let mut values = head.fields.values(name);
+    match (values.next(), value, values.next()) {
+        (Some(_), None, _) => Holds::Yes,
+        (Some(_), Some(_), Some(_)) => Holds::Unknown,
+        _ if has_alias() => Holds::Unknown,
+        (None, ..) => Holds::No,
+        (Some(found), Some(value), None) => Holds::from_bool(found == value.as_str().as_bytes()),
+    }
+}
+
+/// Whether two names differ, and only in `_` where the other one has `-`.
+fn is_alias(found: &[u8], wanted: &[u8]) -> bool {
+    let is_same = |(a, b): (&u8, &u8)| {
+        a.eq_ignore_ascii_case(b) || matches!((a, b), (b'_', b'-') | (b'-', b'_'))
+    };
+    found.len() == wanted.len()
+        && found.iter().zip(wanted).all(is_same)
+        && !found.eq_ignore_ascii_case(wanted)
+}
+
+/// Whether `found`, the request's authority, is the host that is asked for. HTTP/2 has no field
+/// for it, and an absolute target in HTTP/1.1 overrules the field.
+///
+/// Case does not matter. Most applications look at the name alone, so that with another port, or
+/// with the dot that may end it, it may be the same host; and what is encoded may be any.
+fn host_holds(wanted: Option<&ExactValue>, found: &str) -> Holds {
+    let Some(wanted) = wanted.map(ExactValue::as_str) else {
+        return Holds::from_bool(!found.is_empty());
+    };
+    if found.eq_ignore_ascii_case(wanted) {
+        Holds::Yes
+    } else if found.contains('%') || name_of(found).eq_ignore_ascii_case(name_of(wanted)) {
+        Holds::Unknown
+    } else {
+        Holds::No
+    }
+}
+
+/// The name or address in an authority, without a port.
+fn name_of(authority: &str) -> &str {
+    let end = match authority.find(']') {
+        Some(end) => end + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    authority[..end].trim_end_matches('.')
 }

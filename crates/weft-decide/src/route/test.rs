@@ -7,6 +7,7 @@ use weft_http::RequestHead;
 use weft_model::{PathMatch, RouteMatch, ValueMatch};
 
 use super::Condition;
+use crate::normalize::spelled;
 
 /// The most memory of a compiled expression, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -15,9 +16,17 @@ const REGEX_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Test {
     wanted: RouteMatch,
-    path: Option<Regex>,
+    path: Path,
     headers: Vec<Option<Regex>>,
     query: Vec<Option<Regex>>,
+}
+
+/// The condition on the path, in the one spelling that requests have too.
+#[derive(Clone, Debug)]
+enum Path {
+    Exact(String),
+    Prefix(String),
+    Regex(Regex),
 }
 
 impl Test {
@@ -26,9 +35,12 @@ impl Test {
     /// # Errors
     /// The expression that is too large.
     pub(super) fn new(wanted: &RouteMatch) -> Result<Test, String> {
+        // What has no one spelling is no request's path either.
+        let spelled = |path| spelled(path).unwrap_or_else(|| path.as_str().to_owned());
         let path = match &wanted.path {
-            PathMatch::Regex(text) => Some(compiled(text.as_str())?),
-            PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+            PathMatch::Regex(text) => Path::Regex(compiled(text.as_str())?),
+            PathMatch::Exact(path) => Path::Exact(spelled(path)),
+            PathMatch::Prefix(path) => Path::Prefix(spelled(path)),
         };
         let value = |value: &ValueMatch| match value {
             ValueMatch::Regex(text) => compiled(text.as_str()).map(Some),
@@ -56,12 +68,11 @@ impl Test {
 
     /// The first condition that the request does not meet; none if it meets all.
     pub(super) fn unmet(&self, head: &RequestHead) -> Option<Condition> {
-        let RouteMatch { path, headers, query, method } = &self.wanted;
-        let path_holds = match (path, &self.path) {
-            (PathMatch::Exact(wanted), _) => head.path() == wanted.as_str(),
-            (PathMatch::Prefix(wanted), _) => is_below(head.path(), wanted.as_str()),
-            (PathMatch::Regex(_), Some(regex)) => regex.is_match(head.path()),
-            (PathMatch::Regex(_), None) => false,
+        let RouteMatch { path: _, headers, query, method } = &self.wanted;
+        let path_holds = match &self.path {
+            Path::Exact(wanted) => head.path() == wanted,
+            Path::Prefix(wanted) => is_below(head.path(), wanted),
+            Path::Regex(regex) => regex.is_match(head.path()),
         };
         if !path_holds {
             return Some(Condition::Path);
@@ -70,8 +81,15 @@ impl Test {
             return Some(Condition::Method);
         }
         let header = headers.iter().zip(&self.headers).position(|(header, regex)| {
-            let value = field(head, header.name.as_str());
-            !value.is_some_and(|value| value_holds(&header.value, regex.as_ref(), &value))
+            let name = header.name.as_str();
+            let value = field(head, name);
+            !value.is_some_and(|value| match &header.value {
+                // Source: RFC 3986, section 3.2.2.
+                ValueMatch::Exact(wanted) if is_host(name) => {
+                    wanted.as_str().eq_ignore_ascii_case(&value)
+                }
+                wanted => value_holds(wanted, regex.as_ref(), &value),
+            })
         });
         if let Some(index) = header {
             return Some(Condition::Header(index));
@@ -106,8 +124,17 @@ fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+fn is_host(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host")
+}
+
 /// The value of a header; several of one name are joined by commas, as RFC 9110 (5.2) reads them.
+/// That of `host` is the authority, for which HTTP/2 has no field.
 pub(crate) fn field<'h>(head: &'h RequestHead, name: &'h str) -> Option<Cow<'h, str>> {
+    if is_host(name) {
+        let authority = head.authority();
+        return (!authority.is_empty()).then_some(Cow::Borrowed(authority));
+    }
     // A value that is no text meets no condition.
     let mut values =
         head.fields.values(name).map(|value| std::str::from_utf8(value).unwrap_or("\0"));

@@ -100,6 +100,41 @@ fn prefixes_are_whole_segments() {
 }
 
 #[test]
+fn paths_of_routes_have_the_spelling_of_requests() {
+    let rules = [prefix("/%61"), exact("/b%c3%a9"), exact("/%7Ec")];
+    let table = table(&[route("a", 0, rules.map(|one| rule(vec![one])).into())]);
+    for (path, expected) in [("/a/x", "a/0"), ("/b%C3%A9", "a/1"), ("/~c", "a/2")] {
+        assert_eq!(selected(&table, &format!("GET {path}")).as_deref(), Some(expected), "{path}");
+    }
+}
+
+#[test]
+fn the_header_host_is_the_authority_whatever_brought_it() {
+    use weft_http::http2::{Pseudo, read_request};
+    let value = ValueMatch::Regex(RegexText::new("b[0-9]").unwrap());
+    let wanted = HeaderMatch { name: HeaderName::new("host").unwrap(), value };
+    let matches = [header("host", "a.shop"), wanted];
+    let rules = matches.map(|one| rule(vec![RouteMatch { headers: vec![one], ..anything() }]));
+    let table = table(&[route("a", 0, rules.into())]);
+    for (authority, expected) in [
+        ("a.shop", Some(0)),
+        ("A.Shop", Some(0)),
+        ("b1", Some(1)),
+        ("c", None),
+        ("a.shop:80", None),
+    ] {
+        let mut head = RequestHead::default();
+        let pseudo =
+            Pseudo { method: "GET", scheme: Some("http"), authority: Some(authority), path: "/" };
+        read_request(&pseudo, std::iter::empty(), true, &mut head).unwrap();
+        assert_eq!(table.select(&head).map(|found| found.rule_index), expected, "{authority}");
+        let wire = format!("GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        request::parse(wire.as_bytes(), &mut head).unwrap().expect("complete");
+        assert_eq!(table.select(&head).map(|found| found.rule_index), expected, "{authority}");
+    }
+}
+
+#[test]
 fn what_says_more_comes_first_whatever_the_order() {
     let method =
         |wanted: RouteMatch| RouteMatch { method: Some(Method::new("POST").unwrap()), ..wanted };

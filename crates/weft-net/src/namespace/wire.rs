@@ -167,9 +167,12 @@ impl Channel {
         self.send(&report.encode(), files)
     }
 
-    /// Sends an order.
+    /// Sends an order. Nothing happens if the other end is gone: its last report says how it went.
     pub fn order(&self, order: Order) -> io::Result<()> {
-        self.send(&order.encode(), &[])
+        match self.send(&order.encode(), &[]) {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other,
+        }
     }
 
     /// The next report. `None`: the other end is gone.
@@ -204,11 +207,14 @@ impl Channel {
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut was_reset = false;
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(Errno::INTR) => {}
-                // It went away before it had read all that was sent to it.
+                // It went away before it had read all that was sent to it. That is said once, and
+                // before what it has sent itself.
+                Err(Errno::CONNRESET) if !was_reset => was_reset = true,
                 Err(Errno::CONNRESET) => return Ok(None),
                 other => break other?,
             }
@@ -230,6 +236,11 @@ impl Channel {
         bytes.truncate(received.bytes);
         Ok(Some((bytes, files)))
     }
+}
+
+/// Whether a message could not be sent because nobody is there to read it.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn garbled() -> io::Error {
@@ -268,6 +279,32 @@ mod tests {
         assert!(other.next_order().is_err());
         drop(one);
         assert_eq!(other.next_order().unwrap(), None);
+    }
+
+    #[test]
+    fn a_report_is_read_although_its_sender_went_with_an_order_unread() {
+        let (one, other) = Channel::pair().unwrap();
+        other.order(Order::Signal(15)).unwrap();
+        one.report(&Report::Started(7), &[]).unwrap();
+        one.report(&Report::Ended(Exit::Code(3)), &[]).unwrap();
+        drop(one);
+        for expected in [Report::Started(7), Report::Ended(Exit::Code(3))] {
+            assert_eq!(other.next_report().unwrap().map(|(report, _)| report), Some(expected));
+        }
+        assert!(other.next_report().unwrap().is_none());
+    }
+
+    #[test]
+    fn an_order_to_who_has_gone_is_none() {
+        let (one, other) = Channel::pair().unwrap();
+        other.order(Order::Signal(15)).unwrap();
+        one.report(&Report::Ended(Exit::Code(3)), &[]).unwrap();
+        drop(one);
+        other.order(Order::Signal(15)).unwrap();
+        other.order(Order::Signal(15)).unwrap();
+        let (report, _) = other.next_report().unwrap().unwrap();
+        assert_eq!(report, Report::Ended(Exit::Code(3)));
+        assert!(other.next_report().unwrap().is_none());
     }
 
     #[test]

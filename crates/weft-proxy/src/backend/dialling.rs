@@ -22,6 +22,7 @@ pub(super) fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
             E::ConnectTimeout { address: *address, limit: *limit }
         }
         E::HandshakeTimeout { address } => E::HandshakeTimeout { address: *address },
+        E::TurnTimeout { address } => E::TurnTimeout { address: *address },
         E::NoIdentity { address } => E::NoIdentity { address: *address },
         E::WrongPeer { address, expected, found } => {
             let (expected, found) = (expected.clone(), found.clone());
@@ -79,9 +80,8 @@ impl Drop for Dialling<'_> {
 /// Those who wait get theirs in the order in which they came.
 pub(super) struct Turns {
     free: Semaphore,
-    waiting: Cell<usize>,
-    /// Told when a connection comes back, and when one could not be opened.
-    news: Notify,
+    /// Told when one could not be opened.
+    failed: Notify,
     /// How often opening one has failed, and why it did so last.
     failures: Cell<u64>,
     failure: RefCell<Option<ProxyError>>,
@@ -89,17 +89,9 @@ pub(super) struct Turns {
 
 impl Default for Turns {
     fn default() -> Turns {
-        let (waiting, news, failures, failure) = Default::default();
-        Turns { free: Semaphore::new(DIALLING_MAX), waiting, news, failures, failure }
+        let (failed, failures, failure) = Default::default();
+        Turns { free: Semaphore::new(DIALLING_MAX), failed, failures, failure }
     }
-}
-
-/// What became of waiting for a turn.
-pub(super) enum Turn<'t, T> {
-    /// A tunnel may be opened. It is the next one's turn once this is gone.
-    Open(Option<SemaphorePermit<'t>>),
-    /// There is something that makes another tunnel unnecessary.
-    Instead(T),
 }
 
 impl Turns {
@@ -108,47 +100,35 @@ impl Turns {
         self.free.try_acquire().ok()
     }
 
-    /// Waits for a turn to open a tunnel to `address`, or until there is something `instead`.
+    /// Waits for a turn to open a tunnel to `address`. It is the next one's once this is gone.
     ///
     /// # Errors
     /// Why tunnels could not be opened, if so many have failed meanwhile as can be opened at a
     /// time: were each who waits to find that out in its turn, the last one would wait for as many
     /// timeouts.
-    pub(super) async fn next<T>(
+    pub(super) async fn next(
         &self,
         address: SocketAddr,
-        mut instead: impl FnMut() -> Option<T>,
-    ) -> Result<Turn<'_, T>, ProxyError> {
+    ) -> Result<SemaphorePermit<'_>, ProxyError> {
         let hopeless = self.failures.get() + DIALLING_MAX as u64;
-        let _waiting = Counted::new(&self.waiting);
         let mut permit = pin!(self.free.acquire());
         loop {
             tokio::select! {
                 biased;
-                () = self.news.notified() => {}
+                () = self.failed.notified() => {}
                 permit = &mut permit => {
                     let closed = |_: AcquireError| E::Connect {
                         address,
                         source: io::Error::other("no tunnel is opened any more"),
                     };
-                    return permit.map(|permit| Turn::Open(Some(permit))).map_err(closed);
+                    return permit.map_err(closed);
                 }
-            }
-            if let Some(instead) = instead() {
-                return Ok(Turn::Instead(instead));
             }
             if self.failures.get() >= hopeless
                 && let Some(failure) = &*self.failure.borrow()
             {
                 return Err(again(failure, address));
             }
-        }
-    }
-
-    /// Notes that there may be something instead of a tunnel for one who waits.
-    pub(super) fn gave_back(&self) {
-        if self.waiting.get() > 0 {
-            self.news.notify_one();
         }
     }
 
@@ -167,7 +147,7 @@ impl Turns {
         if is_failure {
             self.failures.set(self.failures.get() + 1);
             self.failure.replace(Some(again(error, address)));
-            self.news.notify_waiters();
+            self.failed.notify_waiters();
         }
     }
 }

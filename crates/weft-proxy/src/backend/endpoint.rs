@@ -297,6 +297,10 @@ impl Endpoint {
     ) -> Result<Connected<Box<dyn Upstream>>, ProxyError> {
         let mut hopeless = None;
         loop {
+            // One that came back meanwhile is as good as a new one.
+            if let Some(idle) = self.reuse(proxy, backend, true) {
+                return Ok(idle);
+            }
             let opened = self.tunnels.on_free(|tunnel| {
                 let (stream, is_kept) = tunnel.connection.open();
                 let client = Client::in_tunnel(Box::new(stream), is_kept);
@@ -460,7 +464,7 @@ impl Endpoint {
         let is_good = connected.stream.is_reusable() && !connected.is_old(now);
         if is_good && idle.len() < IDLE_MAX {
             idle.push(Idle { connected, since: now });
-            self.turns.gave_back();
+            self.tunnels.gave_back();
         }
     }
 

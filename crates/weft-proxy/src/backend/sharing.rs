@@ -123,6 +123,13 @@ impl<C: Carries> Sharing<C> {
         }
     }
 
+    /// Tells one that waits for a connection that there may be something else for it.
+    pub(super) fn gave_back(&self) {
+        if self.waiting.get() > 0 {
+            self.dialled.notify_one();
+        }
+    }
+
     /// How many connections are to be opened at a time: one, and one more for each full one that
     /// those who wait would make.
     fn dials_wanted(&self) -> usize {

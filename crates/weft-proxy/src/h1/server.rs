@@ -21,6 +21,10 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How much of informational answers may wait to be written, in bytes.
 const INFORMATIONAL_BYTES_MAX: usize = 48 * 1024;
 
+/// How much of a body is read before it is asked for, to see whether its caller goes, in bytes. It
+/// leaves room in a buffer that is borrowed while something is there.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
+
 /// The caller's side of a connection.
 pub(crate) struct Server {
     core: Core,
@@ -174,6 +178,19 @@ impl Downstream for Server {
             match ready!(self.core.poll_fill(cx)) {
                 Ok(0) | Err(_) => self.is_gone = true,
                 Ok(_) => self.core.skip_empty_lines(),
+            }
+        }
+        if self.is_gone { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.core.decoder.has_ended() {
+            return self.poll_gone(cx);
+        }
+        while !self.is_gone && self.core.incoming.len() < AHEAD_BYTES_MAX {
+            match ready!(self.core.poll_fill(cx)) {
+                Ok(0) | Err(_) => self.is_gone = true,
+                Ok(_) => {}
             }
         }
         if self.is_gone { Poll::Ready(()) } else { Poll::Pending }

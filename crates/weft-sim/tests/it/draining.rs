@@ -1,9 +1,13 @@
 //! An orderly end loses nothing, and lies to nobody.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use weft_model::Protocol;
 use weft_proxy::config::{Inbound, Outbound};
 use weft_proxy::snapshot::{EndpointSpec, Reach, TunnelTarget};
-use weft_sim::{Crash, Random, port, start_proxy};
+use weft_sim::{Crash, Random, port, seal_server, start_proxy};
+use weft_wire::tunnel::{Answer, Verdict, encode};
 
 use crate::shop::{Plan, Shop, identity, shared, within};
 use crate::talk::{Line, address};
@@ -178,4 +182,60 @@ fn a_proxy_that_was_started_again_is_called_again() {
         panic!("it is never called again");
     });
     served.unwrap();
+}
+
+/// Puts something that takes tunnels and answers each byte in the place of replica `number`'s
+/// proxy. The first `refused` tunnels it refuses, as if it were about to end. Counts what it takes.
+fn take_tunnels(shop: &Shop, number: usize, refused: usize) -> Rc<Cell<usize>> {
+    let host = &shop.hosts[number];
+    shop.sim.crash(host, Crash::Reset);
+    host.restart();
+    let (taken, seen, world) = (Rc::<Cell<usize>>::default(), Cell::new(0), host.world());
+    let mut listener =
+        world.network.listen(shop.at(number, 15008), ListenerOptions::default()).unwrap();
+    let counted = taken.clone();
+    drop(host.spawn(async move {
+        while let Ok(accepted) = listener.accept().await {
+            let (world, counted) = (world.clone(), counted.clone());
+            let is_refused = seen.replace(seen.get() + 1) < refused;
+            drop(tokio::task::spawn_local(async move {
+                let hello = identity("web").to_string().into_bytes();
+                let sealed = seal_server(accepted.stream, |_| Ok(hello)).await.unwrap();
+                let mut line = Line::new(world, Box::new(sealed));
+                let mut length = [0; 2];
+                line.take(&mut length).await.unwrap();
+                let mut preface = vec![0; usize::from(u16::from_be_bytes(length))];
+                line.take(&mut preface).await.unwrap();
+                let verdict = if is_refused { Verdict::Draining } else { Verdict::Accepted };
+                let answer = Answer { verdict: verdict.into(), ..Answer::default() };
+                line.send(&encode(&answer).unwrap()).await.unwrap();
+                if !is_refused {
+                    counted.set(counted.get() + 1);
+                    let mut byte = [0];
+                    while line.take(&mut byte).await.is_some() && line.send(&byte).await.is_ok() {}
+                }
+            }));
+        }
+    }));
+    taken
+}
+
+#[test]
+fn a_replica_that_takes_streams_again_gets_its_share_again() {
+    let shop = Shop::new(1, Plan::of(2, Protocol::Opaque));
+    let done = shop.sim.run(async {
+        shop.sim.sleep(seconds(1)).await;
+        let taken = [take_tunnels(&shop, 0, 1), take_tunnels(&shop, 1, 0)];
+        for _ in 0..200 {
+            let mut line = shop.call().await;
+            line.send(b"a").await.unwrap();
+            line.expect(b"a").await.unwrap();
+            shop.sim.sleep(Duration::from_millis(100)).await;
+        }
+        taken.map(|taken| taken.get())
+    });
+    // The first quarter of the time it is left alone.
+    let [one, other] = done.unwrap();
+    assert_eq!(one + other, 200);
+    assert!((60..=90).contains(&one), "{one} and {other}");
 }

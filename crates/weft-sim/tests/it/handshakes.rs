@@ -7,6 +7,7 @@ use std::rc::Rc;
 use weft_model::Protocol;
 use weft_proxy::mux;
 use weft_sim::{Crash, seal_server};
+use weft_wire::mux::STREAMS_MAX;
 use weft_wire::tunnel::{Answer, InnerProtocol, Preface, Verdict, decode, encode};
 use weft_world::World;
 
@@ -31,6 +32,15 @@ struct Seen {
 /// Puts something that answers everything with [`OK`] in the place of the only replica's proxy. It
 /// takes `delay` for a handshake, of which it counts that time only: the caller's takes longer.
 async fn start_slowly(shop: &Shop, delay: Duration) -> Seen {
+    start(shop, move |_| delay, Duration::ZERO).await
+}
+
+/// The same with a delay by how many handshakes there were before, and `thought` before an answer.
+async fn start(
+    shop: &Shop,
+    delay: impl Fn(usize) -> Duration + 'static,
+    thought: Duration,
+) -> Seen {
     shop.sim.sleep(seconds(1)).await;
     let host = &shop.hosts[0];
     shop.sim.crash(host, Crash::Reset);
@@ -41,6 +51,7 @@ async fn start_slowly(shop: &Shop, delay: Duration) -> Seen {
     drop(host.spawn(async move {
         while let Ok(accepted) = listener.accept().await {
             let (seen, world) = (counted.clone(), world.clone());
+            let delay = delay(seen.all.get());
             drop(tokio::task::spawn_local(async move {
                 seen.all.set(seen.all.get() + 1);
                 seen.under_way.set(seen.under_way.get() + 1);
@@ -49,7 +60,7 @@ async fn start_slowly(shop: &Shop, delay: Duration) -> Seen {
                 seen.under_way.set(seen.under_way.get() - 1);
                 let hello = identity("web").to_string().into_bytes();
                 let sealed = seal_server(accepted.stream, |_| Ok(hello)).await.unwrap();
-                answer(&world, Line::new(world.clone(), Box::new(sealed))).await;
+                answer(&world, Line::new(world.clone(), Box::new(sealed)), thought).await;
             }));
         }
     }));
@@ -57,7 +68,7 @@ async fn start_slowly(shop: &Shop, delay: Duration) -> Seen {
 }
 
 /// Takes the tunnel and answers what is asked in it.
-async fn answer(world: &World, mut line: Line) {
+async fn answer(world: &World, mut line: Line, thought: Duration) {
     let mut length = [0; 2];
     line.take(&mut length).await.unwrap();
     let mut preface = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -68,7 +79,14 @@ async fn answer(world: &World, mut line: Line) {
     line.send(&encode(&accepted).unwrap()).await.unwrap();
     let serve = |stream: Box<dyn Stream>| {
         let mut line = Line::new(world.clone(), stream);
-        async move { while line.request().await.is_some() && line.send(OK).await.is_ok() {} }
+        async move {
+            while line.request().await.is_some() {
+                world.clock.sleep(thought).await;
+                if line.send(OK).await.is_err() {
+                    return;
+                }
+            }
+        }
     };
     let stream = line.into_stream();
     if preface.protocol() == InnerProtocol::Opaque {
@@ -116,6 +134,51 @@ fn a_burst_at_an_endpoint_that_has_just_started_makes_few_handshakes_at_a_time()
         }
         assert!(shop.caller.records.borrow().iter().all(|record| record.attempts == 1));
     }
+}
+
+#[test]
+fn a_connection_that_comes_back_is_for_who_waits_for_another_tunnel() {
+    let shop = Rc::new(Shop::new(1, Plan::http(1)));
+    let done = shop.sim.run(async {
+        let delay = |before: usize| if before == 0 { Duration::ZERO } else { seconds(8) };
+        start(&shop, delay, seconds(1)).await;
+        burst(&shop, STREAMS_MAX + 12).await
+    });
+    assert_eq!(done.unwrap(), STREAMS_MAX + 12);
+    let records = shop.caller.records.borrow();
+    let late = records.iter().filter(|record| record.duration > seconds(4)).count();
+    assert!(late <= 1, "{late} have waited for a handshake, one of which has made it");
+}
+
+#[test]
+fn a_burst_that_takes_long_ends_well_and_is_not_held_against_the_endpoint() {
+    let shop = Rc::new(Shop::new(1, Plan::of(1, Protocol::Opaque)));
+    let done = shop.sim.run(async {
+        start_slowly(&shop, Duration::from_millis(200)).await;
+        let began = shop.sim.now();
+        assert_eq!(burst(&shop, 600).await, 600, "all are answered");
+        assert!(shop.sim.now() - began > seconds(15), "some have waited for long");
+    });
+    done.unwrap();
+    let records = shop.caller.records.borrow();
+    assert_eq!(records.iter().filter(|record| record.attempts > 1).count(), 0);
+    assert_eq!(records.iter().filter(|record| record.bytes_sent == 0).count(), 0);
+}
+
+#[test]
+fn who_has_no_turn_for_a_long_time_is_told_so_and_it_is_not_held_against_the_endpoint() {
+    let shop = Rc::new(Shop::new(1, Plan::of(1, Protocol::Opaque)));
+    let done = shop.sim.run(async {
+        start_slowly(&shop, seconds(9)).await;
+        burst(&shop, 200).await
+    });
+    // Four times 30 s, in which 8 have their turn every 9 s.
+    let answered = done.unwrap();
+    assert!((90..=120).contains(&answered), "{answered}");
+    let records = shop.caller.records.borrow();
+    let unanswered: Vec<_> = records.iter().filter(|record| record.bytes_sent == 0).collect();
+    assert_eq!(unanswered.len(), 200 - answered);
+    assert!(unanswered.iter().all(|record| record.reason == Some("turn-timeout")));
 }
 
 #[test]

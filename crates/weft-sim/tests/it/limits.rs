@@ -1,11 +1,14 @@
 //! What bounds a caller: its budget for retries, and its limits.
 
+use std::cell::RefCell;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 
-use weft_model::{Limits, Percent, Retry, RetryBudget, RetryStatus};
+use weft_model::{Limits, Percent, Protocol, Retry, RetryBudget, RetryStatus, TimeBound};
 use weft_telemetry::Record;
 
-use crate::shop::{Plan, Shop, route};
+use crate::sharing;
+use crate::shop::{Plan, Shop, route, shared, within};
 use crate::talk::Line;
 use crate::*;
 
@@ -13,15 +16,19 @@ const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 
-/// An application on replica 0 that gives `answer` to everything, after `delay`.
-fn serve(shop: &Shop, answer: &'static [u8], delay: Duration) {
+/// An application on replica 0 that gives `answer` to everything, after `delay`. Returns the paths
+/// of the requests that it has seen.
+fn serve(shop: &Shop, answer: &'static [u8], delay: Duration) -> Rc<RefCell<Vec<String>>> {
     let (mut listener, world) = (shop.application(0), shop.hosts[0].world());
+    let seen: Rc<RefCell<Vec<String>>> = shared();
+    let noted = seen.clone();
     drop(shop.hosts[0].spawn(async move {
         while let Ok(accepted) = listener.accept().await {
-            let world = world.clone();
+            let (world, noted) = (world.clone(), noted.clone());
             drop(tokio::task::spawn_local(async move {
                 let mut line = Line::new(world.clone(), accepted.stream);
-                while line.request().await.is_some() {
+                while let Some((target, _)) = line.request().await {
+                    noted.borrow_mut().push(target);
                     world.clock.sleep(delay).await;
                     if line.send(answer).await.is_err() {
                         return;
@@ -30,6 +37,7 @@ fn serve(shop: &Shop, answer: &'static [u8], delay: Duration) {
             }));
         }
     }));
+    seen
 }
 
 /// The records of the caller's proxy, in the order in which the requests came.
@@ -104,4 +112,106 @@ fn requests_beyond_a_limit_are_refused_with_its_name() {
     let (statuses, reasons) = ask_thrice(limits);
     assert_eq!(statuses, [200, 200, 503]);
     assert_eq!(reasons, [None, None, Some("limit-pending")]);
+}
+
+/// One replica, with one connection and one request that may wait for it.
+fn narrow() -> Plan {
+    let one = NonZeroU32::MIN;
+    let mut plan = Plan::http(1);
+    plan.traffic.limits = Limits { connections: one, pending: one, ..Limits::default() };
+    plan
+}
+
+#[test]
+fn who_goes_while_its_request_waits_makes_room_and_is_not_served() {
+    let post = "POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
+    let chunked = "POST /second HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (seed, second) in (0..).zip([
+        "GET /second HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        format!("{post}ab"),
+        post.to_owned(),
+        format!("{chunked}2\r\nab\r\n0\r\n\r\n"),
+    ]) {
+        let shop = Shop::new(seed, narrow());
+        let pause = || shop.sim.sleep(Duration::from_millis(100));
+        let done = shop.sim.run(async {
+            let seen = serve(&shop, OK, seconds(1));
+            let mut lines = Vec::new();
+            for (request, is_staying) in [
+                ("GET /first HTTP/1.1\r\nHost: a\r\n\r\n", true),
+                (&second, false),
+                ("GET /third HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            ] {
+                let mut line = shop.call().await;
+                line.send(request.as_bytes()).await.unwrap();
+                pause().await;
+                if is_staying {
+                    lines.push(line);
+                }
+            }
+            for line in &mut lines {
+                assert_eq!(line.answer().await.unwrap().0, 200, "{second}");
+            }
+            seen
+        });
+        assert_eq!(*done.unwrap().borrow(), ["/first", "/third"], "{second}");
+        let reasons: Vec<_> = records(&shop).iter().map(|record| record.reason).collect();
+        assert_eq!(reasons, [None, Some("client-gone"), None], "{second}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_reset_while_it_waits_is_not_served_either() {
+    let plan = Plan { replicas: 2, ..narrow() };
+    let shop = Shop::new(1, Plan { service: Protocol::Http2, workload: Protocol::Http2, ..plan });
+    let done = shop.sim.run(async {
+        let seen = [0, 1].map(|number| sharing::serve(&shop, number, seconds(2)));
+        let first = sharing::call(&shop);
+        let others = async {
+            // The one connection is that to the first replica, and this one's turn is the second's.
+            let pause = Duration::from_millis(100);
+            shop.sim.sleep(pause).await;
+            assert_eq!(within(&shop.sim, pause, sharing::call(&shop)).await, None);
+            shop.sim.sleep(pause).await;
+            tokio::join!(biased; sharing::call(&shop), sharing::call(&shop))
+        };
+        let (first, (third, fourth)) = tokio::join!(biased; first, others);
+        assert_eq!([first, third, fourth], [Some(200); 3]);
+        seen.map(|seen| seen.requests.get())
+    });
+    assert_eq!(done.unwrap(), [2, 1]);
+    let reasons: Vec<_> = records(&shop).iter().map(|record| record.reason).collect();
+    assert_eq!(reasons, [None, Some("client-gone"), None, None]);
+}
+
+#[test]
+fn who_waits_for_a_connection_stands_still() {
+    let mut plan = narrow();
+    plan.traffic.timeouts.stream_idle = TimeBound::new(seconds(30)).unwrap();
+    let shop = Shop::new(1, plan);
+    let done = shop.sim.run(async {
+        let mut listener = shop.application(0);
+        let mut first = shop.call().await;
+        first.send(GET).await.unwrap();
+        let accepted = listener.accept().await.unwrap();
+        let mut application = Line::new(shop.hosts[0].world(), accepted.stream);
+        application.request().await.unwrap();
+        application.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n").await.unwrap();
+        let mut second = shop.call().await;
+        second.send(GET).await.unwrap();
+        let moving = async {
+            loop {
+                application.send(b"x").await.unwrap();
+                shop.sim.sleep(seconds(2)).await;
+            }
+        };
+        let status = tokio::select! {
+            biased;
+            status = within(&shop.sim, seconds(35), second.answer()) => status.flatten(),
+            () = moving => None,
+        };
+        assert_eq!(status.expect("an answer in time").0, 504);
+    });
+    done.unwrap();
+    assert!(records(&shop).iter().any(|record| record.reason == Some("idle-timeout")));
 }

@@ -19,7 +19,7 @@ use crate::*;
 #[derive(Clone, Default)]
 pub(crate) struct Seen {
     connections: Rc<Cell<usize>>,
-    requests: Rc<Cell<usize>>,
+    pub(crate) requests: Rc<Cell<usize>>,
 }
 
 /// An application of HTTP/2 on replica `number` that answers each request after `delay`.

@@ -1,6 +1,5 @@
 //! New connections to an endpoint.
 
-use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,10 +11,9 @@ use weft_world::{BoxFuture, Stream};
 use super::{Connected, Endpoint};
 use crate::Proxy;
 use crate::backend::Backend;
-use crate::backend::dialling::Turn;
 use crate::error::{ProxyError, StreamError};
 use crate::snapshot::{Reach, TunnelTarget};
-use crate::time::{HANDSHAKE_TIMEOUT, TUNNEL_AGE, within};
+use crate::time::{HANDSHAKE_TIMEOUT, TUNNEL_AGE, TURN_TIMEOUT, within};
 use crate::tunnel::{ClientTunnel, refusal};
 
 impl Endpoint {
@@ -30,36 +28,31 @@ impl Endpoint {
         backend: &Backend,
         protocol: InnerProtocol,
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
-        match self.turn(proxy, || None::<Infallible>).await? {
-            Turn::Open(permit) => self.open(proxy, backend, protocol, permit).await,
-            Turn::Instead(never) => match never {},
-        }
+        let permit = self.turn(proxy).await?;
+        self.open(proxy, backend, protocol, permit).await
     }
 
-    /// Waits until a connection may be opened, or there is something `instead`.
+    /// Waits until a connection may be opened. Only a tunnel's waits for its turn: a handshake is
+    /// what costs.
     ///
     /// # Errors
     /// [`ProxyError`] where none is to be had.
-    pub(super) async fn turn<T>(
-        &self,
-        proxy: &Proxy,
-        instead: impl FnMut() -> Option<T>,
-    ) -> Result<Turn<'_, T>, ProxyError> {
+    async fn turn(&self, proxy: &Proxy) -> Result<Option<SemaphorePermit<'_>>, ProxyError> {
         if !self.is_secured() {
-            return Ok(Turn::Open(None)); // A handshake is what costs.
+            return Ok(None);
         }
         if let Some(permit) = self.turns.at_once() {
-            return Ok(Turn::Open(Some(permit)));
+            return Ok(Some(permit));
         }
         let (clock, address) = (&*proxy.world.clock, self.spec.address);
-        let waiting = Box::pin(self.turns.next(address, instead));
-        let turn = within(clock, HANDSHAKE_TIMEOUT, waiting).await;
-        turn.ok_or(ProxyError::HandshakeTimeout { address })?
+        let waiting = Box::pin(self.turns.next(address));
+        let turn = within(clock, TURN_TIMEOUT, waiting).await;
+        turn.ok_or(ProxyError::TurnTimeout { address })?.map(Some)
     }
 
     /// A new connection, whose turn it is by `permit`. What is large and rare is not a part of the
     /// exchange that waits for it.
-    pub(super) fn open<'a>(
+    fn open<'a>(
         &'a self,
         proxy: &'a Proxy,
         backend: &'a Backend,
@@ -147,6 +140,8 @@ impl Endpoint {
                 };
                 self.explain(proxy, refused.unwrap_or_else(failed))
             })?;
+            // It takes something new. Of an opaque stream no answer says so later.
+            self.draining_until.set(None);
         }
         let peer = secured.facts.map(Rc::new);
         let until = proxy.world.clock.now() + jittered(proxy.world.entropy.fraction());
