@@ -78,7 +78,7 @@ async fn answer(world: &World, mut line: Line, thought: Duration) {
     let accepted = Answer { verdict: Verdict::Accepted.into(), ..Answer::default() };
     line.send(&encode(&accepted).unwrap()).await.unwrap();
     let serve = |stream: Box<dyn Stream>| {
-        let mut line = Line::new(world.clone(), stream);
+        let (mut line, world) = (Line::new(world.clone(), stream), world.clone());
         async move {
             while line.request().await.is_some() {
                 world.clock.sleep(thought).await;
