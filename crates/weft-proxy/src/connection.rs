@@ -10,7 +10,6 @@ use std::task::Poll;
 
 use weft_decide::authorize::Attempt;
 use weft_http::{RequestHead, ResponseHead};
-use weft_identity::PeerFacts;
 use weft_model::{ObjectName, Port, Route, SpiffeId};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::{Moment, UnixTime};
@@ -22,6 +21,7 @@ use crate::exchange::Exchange;
 use crate::guard::Guard;
 use crate::h1::Server;
 use crate::h2;
+use crate::live::Peer;
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Destination, OwnPort};
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
@@ -34,7 +34,7 @@ pub(crate) struct Connection {
     pub(crate) destination: SocketAddr,
     pub(crate) peer: Option<Rc<SpiffeId>>,
     /// What the peer can be judged by again.
-    pub(crate) facts: Option<PeerFacts>,
+    pub(crate) facts: Option<Peer>,
     pub(crate) to: To,
     /// The backend of the last request, which most often is that of the next one.
     last: RefCell<Option<Rc<Backend>>>,

@@ -315,7 +315,7 @@ async fn ask(
 
     let peer = connected.peer.clone();
     let judge = || judge_peer(proxy, peer.as_deref());
-    let (mut watch, moved) = (proxy.live.watch_moving(tries.idle), Cell::new(0));
+    let (mut watch, moved) = (proxy.live.watch_peer(peer.as_deref(), tries.idle), Cell::new(0));
     let upstream = &mut *connected.stream;
     let asked = {
         let asking = pin!(exchange.ask(upstream, address, &moved));

@@ -59,7 +59,8 @@ pub(crate) async fn serve(
             let (network, moved) = (&*proxy.world.network, Cell::new(0));
             let judge = || judge_peer(proxy, peer.as_deref());
             let relaying = relay(network, &mut downstream, &mut *upstream, &mut record, &moved);
-            let mut watch = proxy.live.watch_moving(idle);
+            // It may have been opened long ago, to see whether its server speaks first.
+            let mut watch = proxy.live.watch_peer(peer.as_deref(), idle);
             watch.over_moving(judge, &moved, relaying).await.flatten()
         }
         Err(error) => Err(error),

@@ -14,6 +14,7 @@ use crate::Proxy;
 use crate::backend::Backend;
 use crate::backend::dialling::Turn;
 use crate::error::{ProxyError, StreamError};
+use crate::live::Peer;
 use crate::snapshot::{Reach, TunnelTarget};
 use crate::time::{HANDSHAKE_TIMEOUT, TUNNEL_AGE, within};
 use crate::tunnel::{ClientTunnel, refusal};
@@ -121,6 +122,7 @@ impl Endpoint {
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         let address = self.spec.address;
         let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
+        let changes = proxy.live.changes();
         let name = target.service.as_ref().map(|service| {
             format!("{}.{}.{}.svc", target.port, service.name(), service.namespace())
         });
@@ -148,7 +150,7 @@ impl Endpoint {
                 self.explain(proxy, refused.unwrap_or_else(failed))
             })?;
         }
-        let peer = secured.facts.map(Rc::new);
+        let peer = secured.facts.map(|facts| Rc::new(Peer::new(facts, changes)));
         let until = proxy.world.clock.now() + jittered(proxy.world.entropy.fraction());
         Ok(Connected { stream: Box::new(tunnel), peer, place: None, until: Some(until) })
     }
