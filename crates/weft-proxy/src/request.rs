@@ -196,6 +196,7 @@ async fn inbound(
     let deadline = recording.deadline(exchange.head, &Timeouts::default())?;
     let idle = idle::at_server(idle::told(exchange.head).map_err(ProxyError::BadTimeout)?);
     let tries = Tries { policy: None, deadline, idle, is_final: true };
+    let mut sent = None;
     loop {
         recording.record.attempts += 1;
         let tried = {
@@ -207,8 +208,11 @@ async fn inbound(
         let was_idle = outcome == Outcome::BrokeWhenReused;
         let mut next = || next(proxy, &backend, &tries, exchange, recording, outcome);
         if !was_idle || next() == Next::Stop {
-            return Err(error);
+            // What the application may have seen is not unprocessed because it is gone by now.
+            let before = sent.filter(|_| outcome == Outcome::Unprocessed);
+            return Err(before.unwrap_or(error));
         }
+        sent = Some(error);
     }
 }
 
