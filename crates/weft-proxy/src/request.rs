@@ -340,10 +340,10 @@ async fn ask(
         attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
     }
     if !tries.is_final && reply != Reply::Upgraded {
-        let outcome = match endpoint.says_failed(&exchange.response.fields) {
-            true => Outcome::FailedBehind(status),
-            false => Outcome::of_answer(status, grpc_status),
-        };
+        let mut outcome = Outcome::of_answer(status, grpc_status);
+        if endpoint.says_failed(&exchange.response.fields) {
+            outcome = Outcome::FailedBehind(outcome.status().unwrap_or(status));
+        }
         let next = next(proxy, backend, tries, exchange, recording, outcome);
         if let Next::RetryAfter(delay) = next {
             return Ok(Ended::Again(delay));
