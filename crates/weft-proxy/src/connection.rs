@@ -25,7 +25,7 @@ use crate::live::Peer;
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Destination, OwnPort};
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
-use crate::{Proxy, inbound, outbound, request};
+use crate::{Proxy, inbound, outbound, request, stream};
 
 /// What is known of a connection for all of its requests.
 pub(crate) struct Connection {
@@ -203,6 +203,8 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
     if server.is_whole() {
         // A caller that never closes must not keep a connection that is over.
         let _ = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, server.close()).await;
+    } else if let Some(stream) = server.cut_short() {
+        Box::pin(stream::break_off(&*proxy.world.clock, [stream])).await;
     }
 }
 

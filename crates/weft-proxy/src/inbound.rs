@@ -1,6 +1,5 @@
 //! A connection that a peer opened to the workload: who it is, what it wants, whether it may.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -22,6 +21,7 @@ use crate::mux::{self, MuxStream};
 use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Own, OwnPort};
+use crate::stream::Ends;
 use crate::time::{HANDSHAKE_TIMEOUT, within};
 use crate::tunnel::{ServerTunnel, protocol_name};
 use crate::{Proxy, stream};
@@ -236,13 +236,10 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
     let result = match dialled.await {
         Ok((Connected { stream: mut upstream, .. }, guard)) => match tunnel.accept().await {
             Ok(mut downstream) => {
-                let network = &*proxy.inside;
                 let judge = || connection.judge_again(proxy, &guard, None);
-                let moved = Cell::new(0);
-                let relaying =
-                    stream::relay(network, &mut downstream, &mut *upstream, &mut record, &moved);
-                let mut watch = watch.moving(idle);
-                watch.over_moving(judge, &moved, relaying).await.flatten()
+                let watch = watch.moving(idle);
+                let mut ends = Ends { downstream: &mut downstream, upstream: &mut *upstream };
+                ends.carry(proxy, &*proxy.inside, &mut record, watch, judge).await
             }
             Err(_) => Err(ProxyError::PrefaceEnded),
         },

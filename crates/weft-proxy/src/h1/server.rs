@@ -87,6 +87,14 @@ impl Server {
         self.has_responded && !self.is_gone
     }
 
+    /// The stream, if an answer was broken off for which its end would be taken.
+    pub(crate) fn cut_short(&mut self) -> Option<&mut dyn Stream> {
+        if self.is_whole() || self.core.encoder != BodyEncoder::UntilClose {
+            return None;
+        }
+        Some(&mut *self.core.stream)
+    }
+
     /// Reads no further requests: the next answer is the last.
     pub(crate) fn give_up(&mut self) {
         self.end_after_answer();
