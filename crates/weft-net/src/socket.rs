@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -206,4 +206,25 @@ impl Stream for SystemStream {
             other => other,
         }
     }
+
+    fn unsent(&self) -> usize {
+        // Of a connection that is over, the system still tells how it was.
+        if self.stream.peer_addr().is_err() { 0 } else { unacknowledged(&self.stream) }
+    }
+
+    fn break_on_drop(&mut self) {
+        // Where it cannot be set, the connection is broken already.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// How many bytes were written to `socket` that its peer has not acknowledged.
+///
+/// Source: tcp(7), `SIOCOUTQ`, which is `TIOCOUTQ`.
+#[expect(unsafe_code, reason = "no safe interface has this request")]
+fn unacknowledged(socket: &TcpStream) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request writes one integer to where it is told.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
 }

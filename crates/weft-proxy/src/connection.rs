@@ -10,7 +10,6 @@ use std::task::Poll;
 
 use weft_decide::authorize::Attempt;
 use weft_http::{RequestHead, ResponseHead};
-use weft_identity::PeerFacts;
 use weft_model::{ObjectName, Port, Route, SpiffeId};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::{Moment, UnixTime};
@@ -22,10 +21,11 @@ use crate::exchange::Exchange;
 use crate::guard::Guard;
 use crate::h1::Server;
 use crate::h2;
+use crate::live::Peer;
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Destination, OwnPort};
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
-use crate::{Proxy, inbound, outbound, request};
+use crate::{Proxy, inbound, outbound, request, stream};
 
 /// What is known of a connection for all of its requests.
 pub(crate) struct Connection {
@@ -34,7 +34,7 @@ pub(crate) struct Connection {
     pub(crate) destination: SocketAddr,
     pub(crate) peer: Option<Rc<SpiffeId>>,
     /// What the peer can be judged by again.
-    pub(crate) facts: Option<PeerFacts>,
+    pub(crate) facts: Option<Peer>,
     pub(crate) to: To,
     /// The backend of the last request, which most often is that of the next one.
     last: RefCell<Option<Rc<Backend>>>,
@@ -203,6 +203,8 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
     if server.is_whole() {
         // A caller that never closes must not keep a connection that is over.
         let _ = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, server.close()).await;
+    } else if let Some(stream) = server.cut_short() {
+        Box::pin(stream::break_off(&*proxy.world.clock, [stream])).await;
     }
 }
 

@@ -43,6 +43,8 @@ struct Core {
     /// How much of `incoming` is the piece that was announced.
     piece: usize,
     is_bulk: bool,
+    /// Whether all of the last body that was taken to its end has left.
+    is_flushed: bool,
 }
 
 impl Core {
@@ -57,6 +59,7 @@ impl Core {
             searched: 0,
             piece: 0,
             is_bulk: false,
+            is_flushed: true,
         }
     }
 
@@ -190,6 +193,7 @@ impl Core {
     }
 
     fn end(&mut self, trailers: &Fields) -> Result<(), StreamError> {
+        self.is_flushed = false;
         if self.encoder == BodyEncoder::Chunked {
             return self.frame(|encoder, out| encoder.end(trailers, out));
         }
@@ -217,6 +221,7 @@ impl Core {
             self.outgoing.consume(count);
         }
         ready!(self.stream.poll_flush(cx))?;
+        self.is_flushed = true;
         Poll::Ready(Ok(()))
     }
 

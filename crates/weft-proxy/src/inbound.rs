@@ -1,6 +1,5 @@
 //! A connection that a peer opened to the workload: who it is, what it wants, whether it may.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,11 +16,12 @@ use crate::backend::{Connected, Counted};
 use crate::config::InboundOwn;
 use crate::connection::{Connection, To, http1, http2};
 use crate::error::ProxyError;
-use crate::live::judge_peer;
+use crate::live::{Peer, judge_peer};
 use crate::mux::{self, MuxStream};
 use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Own, OwnPort};
+use crate::stream::Ends;
 use crate::time::{HANDSHAKE_TIMEOUT, within};
 use crate::tunnel::{ServerTunnel, protocol_name};
 use crate::{Proxy, stream};
@@ -57,6 +57,8 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
     let to = To::Nowhere;
     let mut connection = Connection::new(Direction::Inbound, downstream, destination, to);
     let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
+    // A caller may take its time between proving who it is and saying what for.
+    let mut watch = proxy.live.watch();
     let opening = Box::pin(open(&proxy, &own, &mut connection, stream));
     let opened = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, opening).await;
     match opened.unwrap_or_else(|| Err(ProxyError::InboundTimeout.into())) {
@@ -80,7 +82,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, own: Rc<InboundOwn>, accepted: Accep
             });
             let judge = || judge_peer(&proxy, connection.facts.as_ref());
             // What was under way is recorded as it is dropped.
-            if let Err(error) = proxy.live.watch().over(judge, serving).await {
+            if let Err(error) = watch.over(judge, serving).await {
                 let record = connection.record(Protocol::Unknown, started);
                 fail(&proxy, record, &error, began);
             }
@@ -138,9 +140,10 @@ async fn open(
 ) -> Result<Opened, Refused> {
     let address = connection.destination;
     let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
+    let changes = proxy.live.changes();
     let secured = tls.accept(socket).await.map_err(ProxyError::InboundHandshake)?;
     connection.peer = Some(Rc::new(secured.peer));
-    connection.facts = secured.facts;
+    connection.facts = secured.facts.map(|facts| Peer::new(facts, changes));
     let mut tunnel = ServerTunnel::new(secured.stream);
     let preface = tunnel.preface().await?;
     let admitted = if proxy.drain.is_on() {
@@ -220,6 +223,8 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
     let began = clock.now();
     let _busy = proxy.drain.busy();
     let mut record = connection.record(Protocol::Tcp, clock.wall());
+    // What changes while the application is called counts as well.
+    let watch = proxy.live.watch();
     let dialled = async {
         let (port, OwnPort { application, guard }) = connection.own_port(proxy)?;
         let judged = connection.attempt(port, None);
@@ -233,13 +238,10 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
     let result = match dialled.await {
         Ok((Connected { stream: mut upstream, .. }, guard)) => match tunnel.accept().await {
             Ok(mut downstream) => {
-                let network = &*proxy.inside;
                 let judge = || connection.judge_again(proxy, &guard, None);
-                let moved = Cell::new(0);
-                let relaying =
-                    stream::relay(network, &mut downstream, &mut *upstream, &mut record, &moved);
-                let mut watch = proxy.live.watch_moving(idle);
-                watch.over_moving(judge, &moved, relaying).await.flatten()
+                let watch = watch.moving(idle);
+                let mut ends = Ends { downstream: &mut downstream, upstream: &mut *upstream };
+                ends.carry(proxy, &*proxy.inside, &mut record, watch, judge).await
             }
             Err(_) => Err(ProxyError::PrefaceEnded),
         },

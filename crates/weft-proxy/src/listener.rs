@@ -200,8 +200,9 @@ async fn sweep(proxy: Rc<Proxy>) {
 /// Has what lives be judged again whenever the configuration changes.
 async fn follow(proxy: Rc<Proxy>, mut changes: watch::Receiver<u64>) {
     while changes.changed().await.is_ok() {
-        proxy.backends.follow(&proxy);
+        // First the count: by it, what is judged by the others is known to be judged.
         proxy.live.change();
+        proxy.backends.follow(&proxy);
         // Each change wakes all that lives: what comes in a storm is judged together.
         proxy.world.clock.sleep(CHANGES_PAUSE).await;
     }

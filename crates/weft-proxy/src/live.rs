@@ -62,6 +62,12 @@ impl Live {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// How many changes there were so far. Who notes it before something is judged, and watches
+    /// [`since`](Watch::since) then, misses none.
+    pub(crate) fn changes(&self) -> u64 {
+        self.0.changes.get()
+    }
+
     /// Begins to watch for changes from now on.
     pub(crate) fn watch(&self) -> Watch {
         let Shared { changes, places, free, .. } = &*self.0;
@@ -75,10 +81,14 @@ impl Live {
 
     /// The same, and for what stands still for longer than `limit`.
     pub(crate) fn watch_moving(&self, limit: Duration) -> Watch {
-        let still = Stillness::new(limit, SWEEP_INTERVAL, self.0.now.get());
-        let mut watch = self.watch();
-        (watch.due, watch.still) = (Some(still.over_at()), Some(still));
-        watch
+        self.watch().moving(limit)
+    }
+
+    /// The same for what is exchanged with `peer`: if there were changes since that was last
+    /// judged, it is judged at once.
+    pub(crate) fn watch_peer(&self, peer: Option<&Peer>, limit: Duration) -> Watch {
+        let judged = peer.map_or(self.changes(), |peer| peer.judged.get());
+        self.watch_moving(limit).since(judged)
     }
 }
 
@@ -93,6 +103,19 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// The same, as if it had begun when there were so many `changes`.
+    fn since(mut self, changes: u64) -> Watch {
+        self.seen = changes;
+        self
+    }
+
+    /// The same, also for what stands still for longer than `limit` from now on.
+    pub(crate) fn moving(mut self, limit: Duration) -> Watch {
+        let still = Stillness::new(limit, SWEEP_INTERVAL, self.shared.now.get());
+        (self.due, self.still) = (Some(still.over_at()), Some(still));
+        self
+    }
+
     /// Whether something changed since this was last asked; if not, the task is woken when it does.
     fn has_changed(&mut self, cx: &Context<'_>) -> bool {
         let changes = self.shared.changes.get();
@@ -170,15 +193,39 @@ impl Drop for Watch {
     }
 }
 
-/// Whether a live connection with `peer` may go on.
+/// Who is at the other end of a tunnel.
+pub(crate) struct Peer {
+    /// What it can be judged by again.
+    facts: PeerFacts,
+    /// How many changes there were when it was last found good.
+    judged: Cell<u64>,
+}
+
+impl Peer {
+    /// A peer with `facts`, whose handshake began when there were so many `changes`: what came
+    /// while it went on, or since, it may not know.
+    pub(crate) fn new(facts: PeerFacts, changes: u64) -> Peer {
+        Peer { facts, judged: Cell::new(changes) }
+    }
+}
+
+/// Whether a live connection with `peer` may go on. Nothing is asked twice about the same state of
+/// things.
 ///
 /// # Errors
 /// [`ProxyError::PeerRevoked`].
-pub(crate) fn judge_peer(proxy: &Proxy, peer: Option<&PeerFacts>) -> Result<(), ProxyError> {
+pub(crate) fn judge_peer(proxy: &Proxy, peer: Option<&Peer>) -> Result<(), ProxyError> {
     let (Some(tls), Some(peer)) = (&proxy.tls, peer) else { return Ok(()) };
-    match tls.judge(peer, proxy.world.clock.wall()) {
+    let changes = proxy.live.changes();
+    if peer.judged.get() == changes {
+        return Ok(());
+    }
+    match tls.judge(&peer.facts, proxy.world.clock.wall()) {
         Err(reason) if reason.is_urgent() => Err(ProxyError::PeerRevoked(Box::new(reason))),
-        _ => Ok(()),
+        _ => {
+            peer.judged.set(changes);
+            Ok(())
+        }
     }
 }
 
@@ -208,6 +255,20 @@ mod tests {
         assert!(poll(over.as_mut()).is_pending() && judged.get() == 1);
         live.change();
         assert!(matches!(poll(over.as_mut()), Poll::Ready(Err(ProxyError::ClientGone))));
+    }
+
+    #[test]
+    fn what_changed_before_it_is_driven_is_judged_as_well() {
+        let live = Live::default();
+        let mut watch = live.watch();
+        live.change();
+        let forbid = || Err(ProxyError::ClientGone);
+        let over = pin!(watch.over(forbid, std::future::ready(())));
+        assert!(matches!(poll(over), Poll::Ready(Err(ProxyError::ClientGone))));
+        let ended = |mut watch: Watch| poll(pin!(watch.over(forbid, std::future::ready(()))));
+        let changes = live.changes();
+        assert!(matches!(ended(live.watch().since(changes)), Poll::Ready(Ok(()))));
+        assert!(matches!(ended(live.watch().since(changes - 1)), Poll::Ready(Err(_))));
     }
 
     #[test]

@@ -67,6 +67,14 @@ impl Stream for Prefixed {
         self.stream.poll_close(cx)
     }
 
+    fn unsent(&self) -> usize {
+        self.stream.unsent()
+    }
+
+    fn break_on_drop(&mut self) {
+        self.stream.break_on_drop();
+    }
+
     fn as_any(&mut self) -> Option<&mut dyn Any> {
         if self.seen.is_empty() { self.stream.as_any() } else { None }
     }

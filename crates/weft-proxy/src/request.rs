@@ -196,6 +196,7 @@ async fn inbound(
     let deadline = recording.deadline(exchange.head, &Timeouts::default())?;
     let idle = idle::at_server(idle::told(exchange.head).map_err(ProxyError::BadTimeout)?);
     let tries = Tries { policy: None, deadline, idle, is_final: true };
+    let mut sent = None;
     loop {
         recording.record.attempts += 1;
         let tried = {
@@ -207,8 +208,11 @@ async fn inbound(
         let was_idle = outcome == Outcome::BrokeWhenReused;
         let mut next = || next(proxy, &backend, &tries, exchange, recording, outcome);
         if !was_idle || next() == Next::Stop {
-            return Err(error);
+            // What the application may have seen is not unprocessed because it is gone by now.
+            let before = sent.filter(|_| outcome == Outcome::Unprocessed);
+            return Err(before.unwrap_or(error));
         }
+        sent = Some(error);
     }
 }
 
@@ -311,7 +315,7 @@ async fn ask(
     let mut connected = connect(proxy, backend, endpoint, exchange, recording, tries).await?;
     let peer = connected.peer.clone();
     let judge = || judge_peer(proxy, peer.as_deref());
-    let (mut watch, moved) = (proxy.live.watch_moving(tries.idle), Cell::new(0));
+    let (mut watch, moved) = (proxy.live.watch_peer(peer.as_deref(), tries.idle), Cell::new(0));
     let upstream = &mut *connected.stream;
     let asked = {
         let asking = pin!(exchange.ask(upstream, address, &moved));
@@ -332,10 +336,10 @@ async fn ask(
         attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));
     }
     if !tries.is_final && reply != Reply::Upgraded {
-        let outcome = match endpoint.says_failed(&exchange.response.fields) {
-            true => Outcome::FailedBehind(status),
-            false => Outcome::of_answer(status, grpc_status),
-        };
+        let mut outcome = Outcome::of_answer(status, grpc_status);
+        if endpoint.says_failed(&exchange.response.fields) {
+            outcome = Outcome::FailedBehind(outcome.status().unwrap_or(status));
+        }
         let next = next(proxy, backend, tries, exchange, recording, outcome);
         if let Next::RetryAfter(delay) = next {
             return Ok(Ended::Again(delay));

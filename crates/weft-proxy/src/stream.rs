@@ -3,21 +3,24 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use weft_decide::eject::Seen;
 use weft_decide::retry::{self, Next, RetryPolicy};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::InnerProtocol;
-use weft_world::{Buffer, Network, Spliced, Splicer, Stream};
+use weft_world::{Buffer, Clock, Network, Spliced, Splicer, Stream};
 
 use crate::Proxy;
 use crate::backend::{Backend, Connected, Tried};
 use crate::connection::Connection;
 use crate::error::{ProxyError, StreamError};
-use crate::live::judge_peer;
+use crate::live::{Watch, judge_peer};
 use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
+use crate::time::{HANDSHAKE_TIMEOUT, within};
 use crate::tunnel;
 
 /// From this size on, a read makes the next one larger.
@@ -25,6 +28,9 @@ const BULK_BYTES_MIN: usize = 16 * 1024;
 
 /// After so many large reads in a row, bytes are moved within the system where that can be done.
 const SPLICE_AFTER: u32 = 4;
+
+/// How long is waited before it is looked again whether what was said has left.
+const UNSENT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Carries the bytes of `downstream` to where `connection` leads and back, until both directions
 /// have ended. `upstream` is the connection there, if it was opened already, and `record` what
@@ -56,11 +62,11 @@ pub(crate) async fn serve(
     };
     let result = match dialled.await {
         Ok((Connected { stream: mut upstream, peer, .. }, idle)) => {
-            let (network, moved) = (&*proxy.world.network, Cell::new(0));
             let judge = || judge_peer(proxy, peer.as_deref());
-            let relaying = relay(network, &mut downstream, &mut *upstream, &mut record, &moved);
-            let mut watch = proxy.live.watch_moving(idle);
-            watch.over_moving(judge, &moved, relaying).await.flatten()
+            // It may have been opened long ago, to see whether its server speaks first.
+            let watch = proxy.live.watch_peer(peer.as_deref(), idle);
+            let mut ends = Ends { downstream: &mut downstream, upstream: &mut *upstream };
+            ends.carry(proxy, &*proxy.world.network, &mut record, watch, judge).await
         }
         Err(error) => Err(error),
     };
@@ -110,15 +116,75 @@ pub(crate) async fn dial(
     }
 }
 
-/// Carries bytes both ways. An end in one direction is passed on; the other goes on. Whatever moves
-/// changes `moved`, and is in `record` also if this is dropped.
-pub(crate) async fn relay(
+/// The two ends between which bytes are carried.
+pub(crate) struct Ends<'s> {
+    pub(crate) downstream: &'s mut dyn Stream,
+    pub(crate) upstream: &'s mut dyn Stream,
+}
+
+impl Ends<'_> {
+    /// Carries bytes both ways for as long as `watch` and `judge` allow. An end in one direction is
+    /// passed on; the other goes on. What is cut is broken off at both ends: for a protocol whose
+    /// messages are complete when the connection ends, an end would make a part the whole.
+    pub(crate) async fn carry(
+        &mut self,
+        proxy: &Proxy,
+        network: &dyn Network,
+        record: &mut Record,
+        mut watch: Watch,
+        judge: impl FnMut() -> Result<(), ProxyError>,
+    ) -> Result<(), ProxyError> {
+        let Ends { downstream, upstream } = self;
+        let moved = Cell::new(0);
+        let carried = {
+            let relaying = pin!(relay(network, &mut **downstream, &mut **upstream, record, &moved));
+            watch.over_moving(judge, &moved, relaying).await
+        };
+        let (error, is_cut) = match carried {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Ended { error, is_cut })) => (error, is_cut),
+            Err(error) => (error, true),
+        };
+        if is_cut {
+            let both: [&mut dyn Stream; 2] = [&mut **downstream, &mut **upstream];
+            Box::pin(break_off(&*proxy.world.clock, both)).await;
+        }
+        Err(error)
+    }
+}
+
+/// Has the peers of `streams`, which are to be dropped then, see a break instead of an end. What
+/// was said before is given some time to arrive: it would be lost.
+pub(crate) async fn break_off<const N: usize>(clock: &dyn Clock, streams: [&mut dyn Stream; N]) {
+    let streams = streams.map(|stream| {
+        stream.break_on_drop();
+        &*stream
+    });
+    let leaving = async {
+        while streams.iter().any(|stream| stream.unsent() > 0) {
+            clock.sleep(UNSENT_PAUSE).await;
+        }
+    };
+    let _ = within(clock, HANDSHAKE_TIMEOUT, leaving).await;
+}
+
+/// That what was carried did not come to a regular end.
+struct Ended {
+    error: ProxyError,
+    /// Whether there is more of it that nobody will get. If not, somebody did not want all, but
+    /// what was said to the others has ended in order.
+    is_cut: bool,
+}
+
+/// Carries bytes both ways. Whatever moves changes `moved`, and is in `record` also if this is
+/// dropped.
+async fn relay(
     network: &dyn Network,
     downstream: &mut dyn Stream,
     upstream: &mut dyn Stream,
     record: &mut Record,
     moved: &Cell<u64>,
-) -> Result<(), ProxyError> {
+) -> Result<(), Ended> {
     let address = record.upstream.unwrap_or(record.destination);
     let (mut there, mut back) = (Pipe::default(), Pipe::default());
     let mut unread = None;
@@ -149,14 +215,15 @@ pub(crate) async fn relay(
     })
     .await;
     (record.bytes_received, record.bytes_sent) = (there.bytes, back.bytes);
-    match (result, unread) {
-        (Ok(()), None) => Ok(()),
-        (Err((source, true)), _) | (Ok(()), Some((source, true))) => {
-            let broke = |source| ProxyError::UpstreamBroke { address, source };
-            Err(tunnel::refusal(StreamError::Io(source)).unwrap_or_else(broke))
-        }
-        (Err((_, false)), _) | (Ok(()), Some((_, false))) => Err(ProxyError::ClientGone),
-    }
+    let is_cut = result.is_err();
+    let Some((source, is_upstream)) = result.err().or(unread) else { return Ok(()) };
+    let error = if is_upstream {
+        let broke = |source| ProxyError::UpstreamBroke { address, source };
+        tunnel::refusal(StreamError::Io(source)).unwrap_or_else(broke)
+    } else {
+        ProxyError::ClientGone
+    };
+    Err(Ended { error, is_cut })
 }
 
 /// Which end of a pipe broke.

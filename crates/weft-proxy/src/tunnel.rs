@@ -137,6 +137,14 @@ impl Stream for ClientTunnel {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_close(cx)
     }
+
+    fn unsent(&self) -> usize {
+        self.stream.unsent()
+    }
+
+    fn break_on_drop(&mut self) {
+        self.stream.break_on_drop();
+    }
 }
 
 /// The server's side: reads the preface, and what came behind it stays to be read.

@@ -2,7 +2,8 @@
 //!
 //! A stream that is dropped does what the system does on `close(2)`: unread bytes mean a reset,
 //! else what was written is still sent and the direction ends; whatever arrives later is answered
-//! with a reset.
+//! with a reset. A stream that is to be broken when it is dropped sends the reset at once, as the
+//! system does with `SO_LINGER` of zero.
 //!
 //! Deliberately absent: keepalive, which is in `keepalive.rs`.
 

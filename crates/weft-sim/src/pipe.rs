@@ -58,7 +58,12 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// How many bytes can be written now.
     pub(crate) fn room(&self, limits: &PipeLimits) -> usize {
-        limits.send_buffer.saturating_sub(self.unsent.len() + self.in_flight_bytes)
+        limits.send_buffer.saturating_sub(self.outstanding())
+    }
+
+    /// How many bytes were written that have not arrived.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.unsent.len() + self.in_flight_bytes
     }
 
     /// Takes bytes to be sent.

@@ -92,11 +92,13 @@ pub(crate) struct SimStream {
     net: Rc<RefCell<Net>>,
     id: u64,
     side: Side,
+    /// To drop it is to break the connection.
+    is_broken_on_drop: bool,
 }
 
 impl SimStream {
     pub(crate) fn new(net: Rc<RefCell<Net>>, id: u64, side: Side) -> SimStream {
-        SimStream { net, id, side }
+        SimStream { net, id, side, is_broken_on_drop: false }
     }
 }
 
@@ -177,6 +179,19 @@ impl Stream for SimStream {
         }
         checked
     }
+
+    fn unsent(&self) -> usize {
+        let mut net = self.net.borrow_mut();
+        let Some(connection) = net.connections.get_mut(&self.id) else { return 0 };
+        match connection.end(self.side).state {
+            EndState::Open => connection.pipe(self.side).outstanding(),
+            EndState::Failed(_) | EndState::Left => 0,
+        }
+    }
+
+    fn break_on_drop(&mut self) {
+        self.is_broken_on_drop = true;
+    }
 }
 
 impl SimStream {
@@ -194,6 +209,10 @@ impl SimStream {
 
 impl Drop for SimStream {
     fn drop(&mut self) {
-        self.net.borrow_mut().leave(self.id, self.side);
+        let mut net = self.net.borrow_mut();
+        if self.is_broken_on_drop {
+            return net.reset_and_leave(self.id, self.side);
+        }
+        net.leave(self.id, self.side);
     }
 }

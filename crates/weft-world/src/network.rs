@@ -133,6 +133,19 @@ pub trait Stream: Unpin {
         false
     }
 
+    /// How many of the bytes that were written the peer's system has not taken, as far as that is
+    /// known here.
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    /// From now on, to drop it is to break it: its peer sees no end, where it could take one for
+    /// the end of what was said. What is unsent then is lost.
+    ///
+    /// Where an end is proven, by close_notify or by a tunnel's frames, to drop it without one is a
+    /// break already.
+    fn break_on_drop(&mut self) {}
+
     /// The stream itself, where it is nothing but a socket, for a [`Splicer`] of its own network.
     fn as_any(&mut self) -> Option<&mut dyn Any> {
         None
@@ -162,6 +175,14 @@ impl<S: Stream + ?Sized> Stream for Box<S> {
 
     fn awaits_room(&self) -> bool {
         (**self).awaits_room()
+    }
+
+    fn unsent(&self) -> usize {
+        (**self).unsent()
+    }
+
+    fn break_on_drop(&mut self) {
+        (**self).break_on_drop();
     }
 
     fn as_any(&mut self) -> Option<&mut dyn Any> {

@@ -15,7 +15,6 @@ use tokio::sync::Notify;
 use weft_decide::balance::Load;
 use weft_decide::eject::{Ejector, Roster, Standing, Terms};
 use weft_http::{Fields, Known};
-use weft_identity::PeerFacts;
 use weft_model::BackendTimeouts;
 use weft_wire::tunnel::InnerProtocol;
 use weft_world::Moment;
@@ -29,7 +28,7 @@ use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::h1::Client;
 use crate::h2;
-use crate::live::judge_peer;
+use crate::live::{Peer, judge_peer};
 use crate::mux;
 use crate::request::{DRAINING, NOT_PROCESSED, REASON};
 use crate::snapshot::{EndpointSpec, Reach};
@@ -80,7 +79,7 @@ struct Idle {
 /// A connection that many exchanges share.
 struct Shared {
     connection: h2::client::Connection,
-    peer: Option<Rc<PeerFacts>>,
+    peer: Option<Rc<Peer>>,
     /// When it was found in use for the last time.
     used: Moment,
     /// Whether an exchange has begun since it was last looked over.
@@ -93,7 +92,7 @@ struct Shared {
 /// A connection, and what its peer can be judged by.
 pub(crate) struct Connected<S> {
     pub(crate) stream: S,
-    pub(crate) peer: Option<Rc<PeerFacts>>,
+    pub(crate) peer: Option<Rc<Peer>>,
     /// Its place among those that the backend may have.
     pub(crate) place: Option<Place>,
     /// From when on it takes nothing new, where there is such a moment.

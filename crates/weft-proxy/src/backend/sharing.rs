@@ -6,13 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use weft_identity::PeerFacts;
 use weft_world::Moment;
 
 use super::dialling::{Counted, DIALLING_MAX, Dialling, again};
 use crate::Proxy;
 use crate::error::ProxyError;
-use crate::live::judge_peer;
+use crate::live::{Peer, judge_peer};
 
 /// A connection that carries many exchanges at a time.
 pub(super) trait Carries {
@@ -39,7 +38,7 @@ pub(super) trait Carries {
 pub(super) struct Shared<C> {
     pub(super) connection: C,
     /// What its peer can be judged by.
-    pub(super) peer: Option<Rc<PeerFacts>>,
+    pub(super) peer: Option<Rc<Peer>>,
     /// When it was found in use for the last time.
     pub(super) used: Moment,
     /// Whether an exchange has begun since it was last looked over.

@@ -83,12 +83,21 @@ impl Server {
 
     /// Whether another request may follow on this connection.
     pub(crate) fn can_go_on(&self) -> bool {
-        self.keep_alive && self.has_responded && self.core.decoder.has_ended() && !self.is_gone
+        self.keep_alive && self.core.decoder.has_ended() && self.is_whole()
     }
 
-    /// Whether all that was begun was also ended, so that an orderly close is no lie.
+    /// Whether all that was begun was also ended, so that an orderly close is no lie. An answer
+    /// that was given up after its end was taken may not have left: nobody waits for that any more.
     pub(crate) fn is_whole(&self) -> bool {
-        self.has_responded && !self.is_gone
+        self.has_responded && self.core.is_flushed && !self.is_gone
+    }
+
+    /// The stream, if an answer was broken off for which its end would be taken.
+    pub(crate) fn cut_short(&mut self) -> Option<&mut dyn Stream> {
+        if self.is_whole() || self.core.encoder != BodyEncoder::UntilClose {
+            return None;
+        }
+        Some(&mut *self.core.stream)
     }
 
     /// Reads no further requests: the next answer is the last.

@@ -4,11 +4,11 @@ use std::future::{pending, ready};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use weft_model::Health;
+use weft_model::{Health, Protocol};
 use weft_proxy::mux;
-use weft_sim::seal_server;
+use weft_sim::{seal_client, seal_server};
 use weft_wire::ObjectKey;
-use weft_wire::tunnel::{Answer, Verdict, encode};
+use weft_wire::tunnel::{Answer, InnerProtocol, Preface, Verdict, encode};
 
 use crate::shop::{Plan, Shop, identity, route, shared, within};
 use crate::talk::{Last, Line};
@@ -282,4 +282,103 @@ fn a_revocation_closes_what_is_of_the_revoked_and_nothing_else() {
     let records = shop.replica(0).records;
     let reasons: Vec<_> = records.borrow().iter().filter_map(|record| record.reason).collect();
     assert!(reasons.contains(&"peer-revoked"), "{reasons:?}");
+}
+
+/// Revokes the identity of `name`, and has both proxies learn of it.
+fn revoke(shop: &Shop, name: &str) {
+    shop.revoked.borrow_mut().insert(identity(name));
+    let mut changed = shop.workload(0, 1);
+    changed.health = Health::Unhealthy;
+    shop.registry.add_workload(changed);
+}
+
+/// Whether replica 0 or the caller's proxy has recorded something for `reason`.
+fn has_recorded(shop: &Shop, reason: &str) -> bool {
+    let (here, there) = (shop.caller.records.borrow(), shop.replica(0).records);
+    let there = there.borrow();
+    here.iter().chain(&*there).any(|record| record.reason == Some(reason))
+}
+
+#[test]
+fn a_peer_that_is_revoked_before_it_says_what_for_gets_nothing() {
+    let shop = Shop::new(1, Plan::of(1, Protocol::Opaque));
+    let done = shop.sim.run(async {
+        let mut listener = shop.application(0);
+        shop.sim.sleep(seconds(1)).await;
+        let world = shop.client.world();
+        let socket = world.network.connect(shop.at(0, 15008)).await.unwrap();
+        let hello = identity("client").to_string().into_bytes();
+        let sealed = seal_client(socket, &hello).await.unwrap();
+        let mut line = Line::new(world, Box::new(sealed));
+        shop.sim.sleep(seconds(1)).await;
+        revoke(&shop, "client");
+        shop.sim.sleep(seconds(1)).await;
+        let preface = Preface {
+            workload: "shop/web-0".to_owned(),
+            generation: 1,
+            service: String::new(),
+            target_address: Vec::new(),
+            target_port: 80,
+            protocol: InnerProtocol::Opaque.into(),
+            idle_ms: 0,
+        };
+        line.send(&[&encode(&preface).unwrap()[..], b"hello"].concat()).await.unwrap();
+        let called = within(&shop.sim, seconds(5), listener.accept()).await;
+        assert!(called.is_none(), "it reached the application");
+        assert!(within(&shop.sim, seconds(5), line.ended()).await.is_some(), "it goes on");
+    });
+    done.unwrap();
+    assert!(has_recorded(&shop, "peer-revoked"));
+}
+
+#[test]
+fn a_server_that_is_revoked_while_its_caller_is_silent_gets_nothing() {
+    let shop = Shop::new(1, Plan::of(1, Protocol::Detect));
+    let done = shop.sim.run(async {
+        let mut listener = shop.application(0);
+        let mut line = shop.call().await;
+        // It is called to see whether it speaks first.
+        let accepted = listener.accept().await.unwrap().stream;
+        let mut application = Line::new(shop.hosts[0].world(), accepted);
+        shop.sim.sleep(seconds(1)).await;
+        revoke(&shop, "web");
+        shop.sim.sleep(seconds(1)).await;
+        line.send(b"hello\r\n").await.unwrap();
+        assert!(application.rest().await.is_empty(), "it got what was not for it any more");
+        assert!(within(&shop.sim, seconds(5), line.ended()).await.is_some(), "it goes on");
+    });
+    done.unwrap();
+    assert!(has_recorded(&shop, "peer-revoked"));
+}
+
+#[test]
+fn what_is_forbidden_while_the_application_is_called_gets_no_byte_to_it() {
+    for (is_revoked, reason) in [(true, "peer-revoked"), (false, "policy-changed")] {
+        let shop = Shop::new(1, Plan::of(1, Protocol::Opaque));
+        let done = shop.sim.run(async {
+            let mut listener = shop.application(0);
+            let host = &shop.hosts[0];
+            // Nothing arrives there until this is mended.
+            shop.sim.partition(host, host);
+            let mut line = shop.call().await;
+            line.send(b"hello").await.unwrap();
+            shop.sim.sleep(seconds(1)).await;
+            if is_revoked {
+                revoke(&shop, "client");
+            } else {
+                let mut changed = shop.workload(0, 1);
+                changed.ports.clear();
+                shop.registry.add_workload(changed);
+            }
+            shop.sim.sleep(seconds(1)).await;
+            shop.sim.heal(host, host);
+            if let Some(accepted) = within(&shop.sim, seconds(20), listener.accept()).await {
+                let mut application = Line::new(host.world(), accepted.unwrap().stream);
+                assert!(application.rest().await.is_empty(), "{reason}");
+            }
+            assert!(within(&shop.sim, seconds(5), line.ended()).await.is_some(), "it goes on");
+        });
+        done.unwrap();
+        assert!(has_recorded(&shop, reason), "{reason}");
+    }
 }

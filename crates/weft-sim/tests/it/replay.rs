@@ -2,7 +2,7 @@
 
 use weft_model::{Retry, RetryStatus, TimeBound, Timeouts};
 
-use crate::shop::{Executed, Plan, Shop, route, shared, sum};
+use crate::shop::{Executed, Plan, Shop, route, shared, sum, within};
 use crate::talk::Line;
 use crate::*;
 
@@ -129,6 +129,38 @@ fn a_drain_in_the_midst_of_uploads_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn what_was_sent_to_an_application_is_not_said_to_be_unprocessed() {
+    let shop = Shop::new(3, Plan::http(2));
+    let executed = shared();
+    let done = shop.sim.run(async {
+        shop.serve(1, &executed);
+        let mut listener = shop.application(0);
+        let world = shop.hosts[0].world();
+        let dying = shop.hosts[0].spawn(async move {
+            let mut line = Line::new(world, listener.accept().await.unwrap().stream);
+            line.request().await.unwrap();
+            let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            line.send(ok).await.unwrap();
+            // This one is its end, as it is of whoever else gets it; and it listens no more.
+            line.request().await.unwrap().0
+        });
+        let mut line = shop.call().await;
+        for target in ["/a", "/a", "/poison"] {
+            line.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            let status = line.answer().await.unwrap().0;
+            assert_eq!(status == 200, target == "/a", "{target}: {status}");
+        }
+        assert_eq!(dying.await.unwrap(), "/poison", "the test is about the one that had it");
+    });
+    done.unwrap();
+    let targets: Vec<_> = executed.borrow().iter().map(|(_, target, ..)| target.clone()).collect();
+    assert_eq!(targets, ["/a"], "it was sent to the next one, too");
+    assert_eq!(shop.caller.records.borrow()[2].attempts, 1);
+}
+
+#[test]
 fn an_old_answer_says_nothing_about_the_next_request() {
     let shop = Shop::new(3, Plan::http(2));
     let retry = Retry {
@@ -213,6 +245,32 @@ fn a_deadline_in_the_head_is_answered_and_one_in_the_body_breaks_the_connection(
             assert_eq!(record.duration, Duration::from_millis(500));
         }
     }
+}
+
+#[test]
+fn what_is_left_of_an_answer_after_its_deadline_does_not_wait_for_the_next_request() {
+    let shop = Shop::new(3, Plan::http(1));
+    let timeouts = Timeouts::new(Some(millis(1_000)), None).unwrap();
+    shop.registry.apply([route(|rule| rule.timeouts = timeouts)], []);
+    let mut listener = shop.application(0);
+    let done = shop.sim.run(async {
+        let mut line = shop.call().await;
+        line.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let accepted = listener.accept().await.unwrap().stream;
+        let mut application = Line::new(shop.hosts[0].world(), accepted);
+        application.request().await.unwrap();
+        // More than the systems take from the proxy to the caller, and less than with the proxy.
+        let body = content(150_000);
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let size = format!("{:x}\r\n", body.len()).into_bytes();
+        let whole = [head, size, body, b"\r\n0\r\n\r\n".to_vec()].concat();
+        application.send(&whole).await.unwrap();
+        shop.sim.sleep(seconds(3)).await;
+        let ended = within(&shop.sim, seconds(5), line.answer()).await;
+        assert!(ended.is_some(), "neither the rest nor an end has come");
+    });
+    done.unwrap();
+    assert_eq!(shop.caller.records.borrow()[0].reason, Some("request-timeout"));
 }
 
 #[test]

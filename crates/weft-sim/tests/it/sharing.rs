@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
+use tokio::sync::Notify;
 use weft_http::{BodySize, Fields, RequestHead, ResponseHead, request};
-use weft_model::Protocol;
+use weft_model::{Protocol, Retry, RetryStatus};
 use weft_proxy::exchange::{Reply, Sink, Source, Upstream};
 use weft_proxy::h2::{client, server};
 use weft_sim::Crash;
 
-use crate::shop::{Plan, Shop, within};
+use crate::shop::{Plan, Shop, route, within};
 use crate::talk::address;
 use crate::*;
 
@@ -66,6 +67,11 @@ pub(crate) fn serve_each(
 
 /// What became of one request of HTTP/2 on a connection of its own: its status.
 pub(crate) async fn call(shop: &Shop) -> Option<u16> {
+    call_with(shop, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await
+}
+
+/// The same of the request whose head is `asked`, as HTTP/1.1 writes it.
+async fn call_with(shop: &Shop, asked: &[u8]) -> Option<u16> {
     let world = shop.client.world();
     let stream = loop {
         match world.network.connect(address("10.0.0.2:9001")).await {
@@ -77,7 +83,7 @@ pub(crate) async fn call(shop: &Shop) -> Option<u16> {
         client::connect(stream, world.clock.clone(), client::Pings::None).await.ok()?;
     let driving = tokio::task::spawn_local(driver);
     let mut head = RequestHead::default();
-    request::parse(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", &mut head).unwrap();
+    request::parse(asked, &mut head).unwrap();
     let mut stream = connection.open().ok()?;
     stream.send_head(&head, BodySize::None);
     stream.end(&Fields::default()).ok()?;
@@ -219,4 +225,40 @@ fn an_exchange_of_a_shared_connection_that_stands_still_is_ended_alone() {
         records.iter().filter_map(|one| Some((one.reason?, one.duration))).collect();
     let [("idle-timeout", passed)] = ended[..] else { panic!("{ended:?}") };
     assert!((seconds(60)..seconds(64)).contains(&passed), "{passed:?}");
+}
+
+#[test]
+fn a_grpc_call_whose_server_fails_is_sent_again_after_the_statuses_of_its_rule() {
+    let shop = Shop::new(1, Plan::of(2, Protocol::Grpc));
+    let statuses = [RetryStatus::new(503).unwrap()].into();
+    let retry = Retry { statuses, retries_max: 1, ..Retry::default() };
+    shop.registry.apply([route(|rule| rule.retry = Some(retry))], []);
+    let done = shop.sim.run(async {
+        let seen = serve(&shop, 1, Duration::ZERO);
+        let (mut listener, clock) = (shop.application(0), shop.hosts[0].world().clock);
+        let dying = shop.hosts[0].spawn(async move {
+            let server = server::Server::new(listener.accept().await.unwrap().stream, clock);
+            let called = Rc::new(Notify::new());
+            let handle = |incoming: server::Incoming| {
+                called.notify_one();
+                async move {
+                    let _incoming = incoming;
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = server::serve(server, std::future::pending(), handle) => false,
+                () = called.notified() => true,
+            }
+        });
+        let asked = b"POST /shop.Web/Buy HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\
+            Content-Type: application/grpc\r\n\r\n";
+        let status = call_with(&shop, asked).await;
+        assert!(dying.await.unwrap(), "the test is about one that dies of a call");
+        (status, seen.requests.get())
+    });
+    assert_eq!(done.unwrap(), (Some(200), 1));
+    let records = shop.caller.records.borrow();
+    assert_eq!((records[0].attempts, records[0].reason), (2, None), "{}", records[0].detail);
 }

@@ -536,6 +536,18 @@ impl Line {
         }
     }
 
+    /// Waits for the break of the connection, before which anything may come.
+    pub(crate) async fn expect_cut(&mut self) -> Result<(), String> {
+        loop {
+            match self.read(PATIENCE).await {
+                Some(Ok(1..)) => {}
+                Some(Err(_)) => return Ok(()),
+                Some(Ok(0)) => return Err(format!("an end after {:?}", shown(&self.rest))),
+                None => return Err(format!("nothing after {:?}", shown(&self.rest))),
+            }
+        }
+    }
+
     /// Nothing more comes, but maybe the end.
     async fn expect_silence(&mut self) -> Result<(), String> {
         let read = if self.rest.is_empty() { self.read(SILENCE).await } else { Some(Ok(1)) };

@@ -50,6 +50,48 @@ fn bytes_pass_both_ways_and_so_do_ends() {
 }
 
 #[test]
+fn a_stream_that_is_cut_on_its_way_does_not_look_as_if_it_had_ended() {
+    for seed in 0..5 {
+        let mesh = Mesh::new(seed, Hops::Two, Protocol::Opaque);
+        let cut = mesh.sim.run(async {
+            let mut listener = mesh.application();
+            let mut caller = Line::new(mesh.client.world(), mesh.call().await);
+            caller.send(b"half").await.unwrap();
+            let accepted = listener.accept().await.unwrap().stream;
+            let mut application = Line::new(mesh.server.world(), accepted);
+            application.expect(b"half").await.unwrap();
+            application.send(b"half").await.unwrap();
+            caller.expect(b"half").await.unwrap();
+            mesh.sim.reset_connections(&mesh.client, &mesh.server);
+            application.expect_cut().await?;
+            caller.expect_cut().await
+        });
+        assert_eq!(cut.unwrap(), Ok(()), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_answer_that_only_its_end_could_complete_does_not_look_whole_when_it_breaks_off() {
+    for hops in [Hops::One, Hops::Two] {
+        let mesh = Mesh::new(1, hops, Protocol::Http);
+        let cut = mesh.sim.run(async {
+            let mut listener = mesh.application();
+            let mut caller = Line::new(mesh.client.world(), mesh.call().await);
+            caller.send(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n").await.unwrap();
+            let accepted = listener.accept().await.unwrap().stream;
+            let mut application = Line::new(mesh.server.world(), accepted);
+            application.request().await.unwrap();
+            let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+            application.send(begun).await.unwrap();
+            mesh.sim.sleep(seconds(1)).await;
+            drop(application);
+            caller.expect_cut().await
+        });
+        assert_eq!(cut.unwrap(), Ok(()), "{hops:?}");
+    }
+}
+
+#[test]
 fn what_was_said_arrives_although_nobody_listens_any_more() {
     // The server leaves a byte unread, so that a reset follows what it said. The caller is still
     // busy with the first of it when it sends something that cannot be delivered.

@@ -12,6 +12,7 @@ use super::{Connected, Endpoint};
 use crate::Proxy;
 use crate::backend::Backend;
 use crate::error::{ProxyError, StreamError};
+use crate::live::Peer;
 use crate::snapshot::{Reach, TunnelTarget};
 use crate::time::{HANDSHAKE_TIMEOUT, TUNNEL_AGE, TURN_TIMEOUT, within};
 use crate::tunnel::{ClientTunnel, refusal};
@@ -114,6 +115,7 @@ impl Endpoint {
     ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
         let address = self.spec.address;
         let tls = proxy.tls.as_ref().ok_or(ProxyError::NoIdentity { address })?;
+        let changes = proxy.live.changes();
         let name = target.service.as_ref().map(|service| {
             format!("{}.{}.{}.svc", target.port, service.name(), service.namespace())
         });
@@ -143,7 +145,7 @@ impl Endpoint {
             // It takes something new. Of an opaque stream no answer says so later.
             self.draining_until.set(None);
         }
-        let peer = secured.facts.map(Rc::new);
+        let peer = secured.facts.map(|facts| Rc::new(Peer::new(facts, changes)));
         let until = proxy.world.clock.now() + jittered(proxy.world.entropy.fraction());
         Ok(Connected { stream: Box::new(tunnel), peer, place: None, until: Some(until) })
     }
