@@ -13,6 +13,7 @@ use weft_identity::{AdminCredential, AdminRecord, ControlAddress, ControlKey};
 use weft_model::TrustDomain;
 use weft_net::SystemClock;
 use weft_store::{Batch, Expectation, Item, LocalStore, Store};
+use weft_telemetry::Lines;
 use weft_world::{Clock, ListenerOptions, Moment, Timer, UnixTime, World};
 
 use crate::ca::KeyFiles;
@@ -46,6 +47,8 @@ struct Kept {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    // Nobody who does not read what it says may stop it.
+    Lines::standard_error().context("cannot start the thread of the log")?;
     let clock = Arc::new(SystemClock::new());
     let world = World { clock: Rc::new(Shared(clock.clone())), ..weft_net::world() };
     let data = &arguments.data;

@@ -296,7 +296,7 @@ pub(crate) static ACCESS_LOG_DROPPED: Family = family(
     Kind::Counter,
     "",
     &[],
-    "Lines of the access log that were dropped since they could not be written fast enough.",
+    "Lines of the access log, and of what the proxy says beside it, that were dropped since nobody took them in time.",
 );
 
 pub(crate) static BUILD_INFO: Family = family(

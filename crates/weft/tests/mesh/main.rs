@@ -17,3 +17,4 @@ mod metrics;
 mod outage;
 mod rolling;
 mod shift;
+mod stuck;
