@@ -126,8 +126,9 @@ pub(crate) struct Waits {
 /// The caller's first bytes decide. If it is silent for `silence`, `dial` opens a connection to the
 /// server, and if that speaks first, the connection is opaque; but the SETTINGS with which an
 /// HTTP/2 server may begin are held until the caller's bytes decide. A proxy there that refuses
-/// opaque bytes may take HTTP: then too the caller's bytes decide, for which it has
-/// [`HEAD_TIMEOUT`]. Two that are both silent are left so for as long as `idle`.
+/// since the bytes are opaque may take HTTP: then too the caller's bytes decide, for which it has
+/// [`HEAD_TIMEOUT`]; any other refusal holds whatever is spoken. Two that are both silent are left
+/// so for as long as `idle`.
 ///
 /// # Errors
 /// What `dial` and `broken` say; [`ProxyError::ClientGone`], [`ProxyError::StoodStill`].
@@ -175,7 +176,7 @@ pub(crate) async fn detect(
                     upstream = Some(connected.map(Prefixed::new));
                     timer.reset(clock.now() + idle);
                 }
-                Err(error @ ProxyError::TunnelRefused { .. }) if spoken.is_none() => {
+                Err(error) if spoken.is_none() && error.is_of_opaque() => {
                     timer = clock.sleep(HEAD_TIMEOUT);
                     refused = Some(error);
                 }

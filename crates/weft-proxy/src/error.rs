@@ -395,6 +395,12 @@ impl ProxyError {
     }
 
     /// All that follows from this error.
+    /// Whether the endpoint's proxy refused since the bytes are opaque, and may well take HTTP.
+    pub(crate) fn is_of_opaque(&self) -> bool {
+        let ProxyError::TunnelRefused { reason, .. } = self else { return false };
+        reason == WRONG_PROTOCOL || reason == Why::CannotEvaluate.code()
+    }
+
     pub fn verdict(&self) -> Verdict {
         use {Fault::*, Outcome::*, ProxyError as E};
         let (status, reason, fault, outcome) = match self {
@@ -477,7 +483,7 @@ impl ProxyError {
 fn is_of_caller(reason: &str) -> bool {
     let whys =
         [Why::DenyRule, Why::NoAllowRule, Why::NoIdentity, Why::UnguardedDeny, Why::CannotEvaluate];
-    reason == "wrong-protocol" || whys.iter().any(|why| why.code() == reason)
+    reason == WRONG_PROTOCOL || whys.iter().any(|why| why.code() == reason)
 }
 
 /// What has refused a caller, in words.
@@ -491,6 +497,9 @@ fn denied_by(why: Why, rule: Option<&str>) -> String {
         }
         (Why::NoAllowRule | Why::DenyRule | Why::CannotEvaluate, _) => {
             ": no allow rule of the policies that guard it matches".to_owned()
+/// The reason of a proxy that refuses what the caller wants to speak.
+const WRONG_PROTOCOL: &str = "wrong-protocol";
+
         }
     }
 }
