@@ -398,6 +398,10 @@ fn answers_may_come_before_the_request_is_complete() {
             .sends("POST /%zz HTTP/1.1\nHost: a\nContent-Length: 10\n\n12345")
             .answered(400, "bad-path", Last::Yes)
             .ended(),
+        Talk::new("Weft's own answer to what only says that it is gRPC, which is not spoken here")
+            .sends("POST /%zz HTTP/1.1\nHost: a\nContent-Type: application/grpc\n")
+            .sends("Content-Length: 0\n\n")
+            .answered(400, "bad-path", Last::No),
         Talk::new("Weft's own answer to one that waits for 100")
             .sends("POST /%zz HTTP/1.1\nHost: a\nExpect: 100-continue\nContent-Length: 10\n\n")
             .answered(400, "bad-path", Last::Yes)
