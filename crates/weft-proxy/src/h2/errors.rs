@@ -8,6 +8,18 @@ use weft_http::GrammarError;
 use super::io::Link;
 use crate::error::{ProvenUnprocessed, StreamError};
 
+/// What its caller did wrong, if it is for that that `error` has ended a connection.
+pub(super) fn fault(error: &Error) -> Option<ProxyError> {
+    if !error.is_library() {
+        return None; // The caller went away, or said itself that it is over.
+    }
+    match error.reason().unwrap_or(Reason::PROTOCOL_ERROR) {
+        Reason::NO_ERROR => None,
+        Reason::ENHANCE_YOUR_CALM => Some(ProxyError::TooManyResets),
+        reason => Some(ProxyError::BadFrames(reason_text(reason))),
+    }
+}
+
 /// What `error`, met on a stream of the connection of `link`, means for its exchange.
 ///
 /// A stream above the last one that GOAWAY names was not processed, nor one that was refused.
