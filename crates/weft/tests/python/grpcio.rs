@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// The package from PyPI, and its version.
 const PACKAGE: &str = "grpcio==1.85.1";
@@ -10,8 +11,14 @@ const PACKAGE: &str = "grpcio==1.85.1";
 /// The distribution's Python, which every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// A virtual environment with [`PACKAGE`], which is made when it is needed for the first time.
+/// A virtual environment with [`PACKAGE`], which is made when it is needed for the first time, by
+/// one test while the others wait.
 pub fn environment() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(make).clone()
+}
+
+fn make() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let environment = directory.join(format!("{}-distribution", PACKAGE.replace("==", "-")));
     let is_complete = environment.join("complete");
