@@ -308,3 +308,30 @@ fn who_is_silent_is_served_although_policies_allow_http_only() {
         served.unwrap();
     }
 }
+
+#[test]
+fn callers_that_are_cut_off_are_recorded_with_a_reason() {
+    let slow = b"GET / HTTP/1.1\r\nHost:".to_vec();
+    let preface = PREFACE.replace('\n', "\r\n");
+    let data_on_no_stream = b"\0\0\x01\0\0\0\0\0\0x";
+    let broken = [preface.as_bytes(), SETTINGS, data_on_no_stream].concat();
+    for (bytes, protocol, status, reason) in [
+        (slow, weft_telemetry::Protocol::Http1, 408, "head-timeout"),
+        (broken, weft_telemetry::Protocol::Http2, 0, "bad-frames"),
+    ] {
+        let shop = Shop::new(1, Plan::http(1));
+        let ended = shop.sim.run(async {
+            let mut line = shop.call().await;
+            line.send(&bytes).await.unwrap();
+            line.ended().await;
+            drop(line);
+            // Its bytes may end before its proxy is done with it.
+            shop.sim.sleep(seconds(15)).await;
+            let records = shop.caller.records.borrow();
+            let [record] = &records[..] else { panic!("{} records", records.len()) };
+            assert_eq!((record.protocol, record.status), (protocol, status));
+            assert_eq!(record.reason, Some(reason), "{}", record.detail);
+        });
+        ended.unwrap();
+    }
+}
