@@ -175,10 +175,11 @@ impl Authorizer {
     /// Whether the attempt is let through, and by what. It does not allocate.
     ///
     /// A deny rule that asks for HTTP where none is seen refuses if all else in it matches; an
-    /// allow rule that does so allows nothing, and is named if no other does. Where a rule on paths holds for the port, a request
-    /// whose path contains an encoded slash, a backslash or an empty segment is refused, since the
-    /// application may read it as another path than the rule does. A header on several lines of
-    /// which a rule asks for a value likewise meets no allow rule and every deny rule.
+    /// allow rule that does so allows nothing, and is named if no other does. Where a rule on paths
+    /// holds for the port, a request whose path contains an encoded slash, a backslash or an empty
+    /// segment is refused, since the application may read it as another path than the rule does. A
+    /// header on several lines of which a rule asks for a value likewise meets no allow rule and
+    /// every deny rule.
     pub fn judge(&self, attempt: &Attempt<'_>) -> Decision {
         let denied = |by: Option<&Guard>, why| Decision::Denied {
             by: by.map(|guard| guard.source.clone()),
