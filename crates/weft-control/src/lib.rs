@@ -22,7 +22,7 @@ mod registration;
 mod resources;
 mod routes;
 #[macro_use]
-mod say;
+pub mod say;
 mod serve;
 mod status;
 mod subscriber;

@@ -176,12 +176,13 @@ impl Authorizer {
     /// Whether the attempt is let through, and by what. It does not allocate.
     ///
     /// A deny rule that asks for HTTP where none is seen refuses if all else in it matches; an
-    /// allow rule that does so allows nothing. Where a rule on paths holds for the port, a request
-    /// whose path contains an encoded slash, a backslash, a semicolon or an empty segment is
-    /// refused, since the application may read it as another path than the rule does. A header on
-    /// several lines of which a rule asks for a value likewise meets no allow rule and every deny
-    /// rule, and so does what differs from what a rule asks for in its spelling only: a method in
-    /// another case, `_` for `-` in the name of a header, the same host with another port.
+    /// allow rule that does so allows nothing, and is named if no other does. Where a rule on paths
+    /// holds for the port, a request whose path contains an encoded slash, a backslash, a semicolon
+    /// or an empty segment is refused, since the application may read it as another path than the
+    /// rule does. A header on several lines of which a rule asks for a value likewise meets no
+    /// allow rule and every deny rule, and so does what differs from what a rule asks for in its
+    /// spelling only: a method in another case, `_` for `-` in the name of a header, the same host
+    /// with another port.
     pub fn judge(&self, attempt: &Attempt<'_>) -> Decision {
         let denied = |by: Option<&Guard>, why| Decision::Denied {
             by: by.map(|guard| guard.source.clone()),
@@ -205,6 +206,12 @@ impl Authorizer {
         if self.has_allow_list {
             return match first(&self.allow, Holds::Yes) {
                 Some(at) => Decision::Allowed { by: Some(self.allow[at].source.clone()) },
+                // As HTTP the same caller might be let through: that is another answer than no.
+                None if attempt.http.is_none()
+                    && let Some(at) = first(&self.allow, Holds::Unknown) =>
+                {
+                    denied(Some(&self.allow[at]), Why::CannotEvaluate)
+                }
                 None => denied(None, Why::NoAllowRule),
             };
         }

@@ -1,6 +1,6 @@
 //! What gRPC says, in HTTP's terms.
 
-use weft_http::{Fields, RequestHead};
+use weft_http::{Fields, RequestHead, Version};
 
 /// The status UNKNOWN: also what is meant by a status that cannot be read.
 pub const UNKNOWN: u32 = 2;
@@ -10,8 +10,15 @@ pub const UNAVAILABLE: u32 = 14;
 
 /// Whether the request is a gRPC call.
 ///
+/// There is no gRPC over HTTP/1: whoever only says so there reads statuses of HTTP, to whom a
+/// refusal in gRPC's words would look like success.
 /// Source: gRPC over HTTP/2, "Content-Type".
 pub fn is_call(head: &RequestHead) -> bool {
+    head.version == Version::Http2 && has_type(head)
+}
+
+/// Whether the request has gRPC's content type, whatever it is spoken over.
+pub fn has_type(head: &RequestHead) -> bool {
     const TYPE: &[u8] = b"application/grpc";
     let Some(found) = head.fields.get("content-type") else { return false };
     let Some((start, rest)) = found.split_at_checked(TYPE.len()) else { return false };
@@ -72,6 +79,8 @@ mod tests {
         ] {
             let mut head = RequestHead::default();
             head.fields = fields("Content-Type", text);
+            assert!(!is_call(&head), "{text}, over HTTP/1.1");
+            head.version = Version::Http2;
             assert_eq!(is_call(&head), expected, "{text}");
         }
         assert!(!is_call(&RequestHead::default()));

@@ -190,9 +190,10 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
                 let mut exchange = Exchange::new(&mut head, size, &mut response, &mut server);
                 request::serve(proxy, connection, Codec::Http1, &mut exchange).await;
             }
-            Ok(None) => break,
+            // Who has gone knows why.
+            Ok(None) | Err(ProxyError::ClientGone) => break,
             Err(error) => {
-                refuse(proxy, connection, &mut server, error).await;
+                refuse(proxy, connection, &mut server, &error).await;
                 break;
             }
         }
@@ -210,7 +211,9 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
 
 /// Serves the requests of an HTTP/2 connection, each in a task of its own.
 pub(crate) async fn http2(proxy: &Rc<Proxy>, connection: &Rc<Connection>, stream: Prefixed) {
-    let server = h2::server::Server::new(Box::new(stream), proxy.world.clock.clone());
+    let clock = &proxy.world.clock;
+    let started = clock.wall();
+    let server = h2::server::Server::new(Box::new(stream), clock.clone());
     let drain = async {
         match connection.direction {
             Direction::Inbound => proxy.drain.started().await,
@@ -234,18 +237,22 @@ pub(crate) async fn http2(proxy: &Rc<Proxy>, connection: &Rc<Connection>, stream
             }
         }
     };
-    h2::server::serve(server, drain, handle).await;
+    if let Some(error) = h2::server::serve(server, drain, handle).await {
+        // Its exchanges have their own records. How long it lived says nothing, and stays 0.
+        let mut record = connection.record(Protocol::Http2, started);
+        record.reason = Some(error.verdict().reason);
+        record.detail = error.to_string();
+        proxy.recorder.finish(&record);
+    }
 }
 
-/// Answers bytes that are no request, if the caller is still there.
-async fn refuse(proxy: &Proxy, connection: &Connection, server: &mut Server, error: StreamError) {
-    let StreamError::Grammar(error) = error else { return };
+/// Answers bytes that are no request.
+async fn refuse(proxy: &Proxy, connection: &Connection, server: &mut Server, error: &ProxyError) {
     let (mut head, mut response) = (RequestHead::default(), ResponseHead::default());
     let size = weft_http::BodySize::Length(0);
     server.give_up();
     let mut exchange = Exchange::new(&mut head, size, &mut response, server);
-    let error = ProxyError::BadRequest(error);
-    request::refuse(proxy, connection, Codec::Http1, &mut exchange, &error).await;
+    request::refuse(proxy, connection, Codec::Http1, &mut exchange, error).await;
 }
 
 /// How long a connection may wait between requests, and for the rest of a head. One timer serves
@@ -261,18 +268,25 @@ impl<'p> IdleTimer<'p> {
         IdleTimer { proxy, direction, timer: None }
     }
 
-    /// The next request, or none if the caller ends the connection or takes too long, or if none is
-    /// taken any more.
+    /// The next request, or none if the caller ends the connection or begins none for too long, or
+    /// if none is taken any more.
+    ///
+    /// # Errors
+    /// [`ProxyError::BadRequest`], [`ProxyError::HeadTimeout`]; [`ProxyError::ClientGone`] if the
+    /// connection broke.
     async fn next_request(
         &mut self,
         server: &mut Server,
         head: &mut RequestHead,
-    ) -> Result<Option<weft_http::BodySize>, StreamError> {
+    ) -> Result<Option<weft_http::BodySize>, ProxyError> {
         let clock = &self.proxy.world.clock;
         let mut waits: Option<(Moment, bool)> = None;
         poll_fn(|cx| {
             if let Poll::Ready(result) = server.poll_request(cx, head) {
-                return Poll::Ready(result);
+                return Poll::Ready(result.map_err(|error| match error {
+                    StreamError::Grammar(error) => ProxyError::BadRequest(error),
+                    StreamError::Io(_) | StreamError::Closed => ProxyError::ClientGone,
+                }));
             }
             let has_begun = server.has_begun();
             if !has_begun && self.direction == Direction::Inbound && self.proxy.drain.is_on() {
@@ -291,7 +305,8 @@ impl<'p> IdleTimer<'p> {
                 }
                 let now = clock.now();
                 if now.since(since) >= limit {
-                    return Poll::Ready(Ok(None));
+                    let late = Err(ProxyError::HeadTimeout);
+                    return Poll::Ready(if has_begun { late } else { Ok(None) });
                 }
                 timer.reset((since + limit).min(now + HEAD_TIMEOUT));
             }

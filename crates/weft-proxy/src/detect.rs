@@ -12,7 +12,7 @@ use weft_world::{BoxFuture, Buffer, Clock, Stream};
 use crate::backend::Connected;
 use crate::error::ProxyError;
 use crate::prefixed::Prefixed;
-use crate::time::HEAD_TIMEOUT;
+use crate::time::{HEAD_TIMEOUT, within};
 
 /// What a caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,27 +72,27 @@ fn is_http2(bytes: &[u8]) -> Option<bool> {
 }
 
 /// Which HTTP a caller speaks on a port where HTTP is declared; `None` if it ends the connection
-/// or is silent for longer than `limit`.
+/// or is silent for longer than `limit`. A first word that stays without a second is left to the
+/// codec of HTTP/1.1, which has an answer to that.
 pub(crate) async fn http(
     clock: &dyn Clock,
     stream: &mut Prefixed,
     limit: Duration,
 ) -> Option<Spoken> {
-    let reading = async {
-        loop {
-            match is_http2(stream.seen()) {
-                Some(true) => return Some(Spoken::Http2),
-                Some(false) => return Some(Spoken::Http1),
-                None => {}
-            }
-            match poll_fn(|cx| stream.poll_more(cx)).await {
-                Ok(0) if !stream.seen().is_empty() => return Some(Spoken::Http1),
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
-            }
+    loop {
+        match is_http2(stream.seen()) {
+            Some(true) => return Some(Spoken::Http2),
+            Some(false) => return Some(Spoken::Http1),
+            None => {}
         }
-    };
-    crate::time::within(clock, limit, reading).await.flatten()
+        let has_begun = !stream.seen().is_empty();
+        let limit = if has_begun { HEAD_TIMEOUT } else { limit };
+        match within(clock, limit, poll_fn(|cx| stream.poll_more(cx))).await {
+            Some(Ok(0)) | None if has_begun => return Some(Spoken::Http1),
+            Some(Ok(0) | Err(_)) | None => return None,
+            Some(Ok(_)) => {}
+        }
+    }
 }
 
 /// A connection that is being opened.
@@ -126,8 +126,9 @@ pub(crate) struct Waits {
 /// The caller's first bytes decide. If it is silent for `silence`, `dial` opens a connection to the
 /// server, and if that speaks first, the connection is opaque; but the SETTINGS with which an
 /// HTTP/2 server may begin are held until the caller's bytes decide. A proxy there that refuses
-/// opaque bytes may take HTTP: then too the caller's bytes decide, for which it has
-/// [`HEAD_TIMEOUT`]. Two that are both silent are left so for as long as `idle`.
+/// since the bytes are opaque may take HTTP: then too the caller's bytes decide, for which it has
+/// [`HEAD_TIMEOUT`]; any other refusal holds whatever is spoken. Two that are both silent are left
+/// so for as long as `idle`.
 ///
 /// # Errors
 /// What `dial` and `broken` say; [`ProxyError::ClientGone`], [`ProxyError::StoodStill`].
@@ -175,7 +176,7 @@ pub(crate) async fn detect(
                     upstream = Some(connected.map(Prefixed::new));
                     timer.reset(clock.now() + idle);
                 }
-                Err(error @ ProxyError::TunnelRefused { .. }) if spoken.is_none() => {
+                Err(error) if spoken.is_none() && error.is_of_opaque() => {
                     timer = clock.sleep(HEAD_TIMEOUT);
                     refused = Some(error);
                 }

@@ -49,6 +49,20 @@ pub enum ProxyError {
     /// The caller's bytes are no request.
     #[error("{0}")]
     BadRequest(GrammarError),
+    /// A request whose head was begun, and not complete in time.
+    #[error("the head of the request was not complete within 60 s")]
+    HeadTimeout,
+    /// A connection of HTTP/2 that its caller did not open in time.
+    #[error("the caller did not open its connection of HTTP/2 within 60 s")]
+    OpeningTimeout,
+    /// The caller's frames of HTTP/2 break its rules. Its connection was ended, and all exchanges
+    /// with it.
+    #[error("the caller breaks the rules of HTTP/2: {0}")]
+    BadFrames(&'static str),
+    /// The caller begins and breaks off more exchanges of HTTP/2, or sends more frames of little
+    /// use, than is put up with. Its connection was ended, and all exchanges with it.
+    #[error("the caller breaks off too many exchanges, or sends too many frames of little use")]
+    TooManyResets,
     /// The request's path has no one meaning.
     #[error("the path has no one meaning: {0}")]
     BadPath(PathError),
@@ -387,6 +401,12 @@ impl ProxyError {
         }
     }
 
+    /// Whether the endpoint's proxy refused since the bytes are opaque, and may well take HTTP.
+    pub(crate) fn is_of_opaque(&self) -> bool {
+        let ProxyError::TunnelRefused { reason, .. } = self else { return false };
+        reason == WRONG_PROTOCOL || reason == Why::CannotEvaluate.code()
+    }
+
     /// Whether this instance of the workload did not process the request, and another one may.
     pub(crate) fn is_of_instance(&self) -> bool {
         matches!(
@@ -410,6 +430,10 @@ impl ProxyError {
                 GrammarError::TransferEncoding => (501, "transfer-encoding", Client, Unprocessed),
                 _ => (400, "bad-request", Client, Unprocessed),
             },
+            E::HeadTimeout => (408, "head-timeout", Client, Unprocessed),
+            E::OpeningTimeout => (0, "head-timeout", Client, Unprocessed),
+            E::BadFrames(_) => (0, "bad-frames", Client, Unknown),
+            E::TooManyResets => (0, "enhance-your-calm", Client, Unknown),
             E::BadPath(_) => (400, "bad-path", Client, Unprocessed),
             E::ConnectMethod => (405, "connect-method", Client, Unprocessed),
             E::ClientGone => (499, "client-gone", Client, Unknown),
@@ -480,11 +504,14 @@ impl ProxyError {
     }
 }
 
+/// The reason of a proxy that refuses what the caller wants to speak.
+const WRONG_PROTOCOL: &str = "wrong-protocol";
+
 /// Whether the reason of a refused tunnel is what the caller wants or who it is.
 fn is_of_caller(reason: &str) -> bool {
     let whys =
         [Why::DenyRule, Why::NoAllowRule, Why::NoIdentity, Why::UnguardedDeny, Why::CannotEvaluate];
-    reason == "wrong-protocol" || whys.iter().any(|why| why.code() == reason)
+    reason == WRONG_PROTOCOL || whys.iter().any(|why| why.code() == reason)
 }
 
 /// What has refused a caller, in words.

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use weft_decide::authorize::{Attempt, Decision, RuleRef};
 use weft_decide::deadline::{self, Deadline};
-use weft_decide::grpc::is_call;
+use weft_decide::grpc::{has_type, is_call};
 use weft_decide::locality::{self, Tally};
 use weft_decide::retry::{self, Next, Outcome, Tried};
 use weft_decide::route;
-use weft_http::{RequestHead, request};
+use weft_http::{RequestHead, Version, request};
 use weft_model::{BackendTimeouts, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId};
 use weft_wire::discovery::Lookup;
 use weft_wire::tunnel::InnerProtocol;
@@ -250,6 +250,10 @@ fn request(
     let Explanation { head, rule, .. } = told;
     let parsed = request::parse(bytes, head).map_err(ProxyError::BadRequest)?;
     parsed.ok_or(ProxyError::BadRequest(weft_http::GrammarError::TooLarge))?;
+    if has_type(head) {
+        // Who asks about a call of gRPC writes it like any request; it is spoken over HTTP/2 only.
+        head.version = Version::Http2;
+    }
     let address = match called {
         Called::Address(address) => *address,
         Called::Service(_, port) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.get()),

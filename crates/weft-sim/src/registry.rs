@@ -13,9 +13,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weft_model::{
-    Address, DnsZone, GuardScope, Guards, Health, MeshSettings, MtlsMode, Network, ObjectName,
-    OutboundPolicy, Port, Protocol, Service, ServicePort, SpiffeId, TrafficPolicy, TrustDomain,
-    Tunnel, UnguardedPolicy, Workload, WorkloadPort,
+    Address, AuthorizationPolicy, DnsZone, GuardScope, Guards, Health, MeshSettings, MtlsMode,
+    Network, ObjectName, OutboundPolicy, Policy, PolicyKind, PolicyName, Port, Protocol, Rule,
+    Service, ServicePort, SpiffeId, TrafficPolicy, TrustDomain, Tunnel, UnguardedPolicy, Workload,
+    WorkloadPort,
 };
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload, Snapshot, check};
 use weft_wire::discovery::{Client, ServerStream, Subscription, World};
@@ -126,6 +127,20 @@ impl Registry {
         let guards = [GuardScope::Service(name), namespace]
             .map(|scope| Object::Guards(Arc::new(Guards { scope, policies: BTreeMap::new() })));
         self.apply(guards.into_iter().chain([Object::Service(Arc::new(service))]), []);
+    }
+
+    /// Has a policy of its own guard the Service `name`.
+    pub fn guard_service(&self, name: &str, allow: Option<Vec<Rule>>, deny: Vec<Rule>) {
+        let name: ObjectName = name.parse().expect("it is a name");
+        let policy = AuthorizationPolicy { name: name.clone(), allow, deny, audit: Vec::new() };
+        let policy = Object::Policy(Arc::new(Policy::Authorization(policy)));
+        // What is meant is known by its content alone, so any source will do.
+        let source = SourceVersion { epoch: 1, revision: 1 };
+        let version = WireObject::new(policy.clone(), source).expect("it is small").version();
+        let kept = PolicyName { kind: PolicyKind::Authorization, object: name.clone() };
+        let policies = BTreeMap::from([(kept, version)]);
+        let guards = Guards { scope: GuardScope::Service(name), policies };
+        self.apply([policy, Object::Guards(Arc::new(guards))], []);
     }
 
     /// Adds or changes a workload, and says that nothing guards it but what guards its Services.

@@ -1,17 +1,12 @@
 //! The access log: one line a record, written by a thread that the data path never waits for.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
+use crate::lines::{Kind, Lines};
 use crate::record::{Record, Recorder};
 use crate::trace::TraceContext;
-
-/// How many lines may wait to be written. Further ones are dropped and counted.
-const QUEUE_LINES: usize = 8192;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,43 +28,25 @@ pub enum Select {
     All,
 }
 
-/// Writes records as lines. Cheap to clone; the thread ends with the last clone.
+/// Writes records as lines. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessLog {
     format: Format,
     select: Select,
-    queue: SyncSender<String>,
+    lines: Lines,
     given: Arc<AtomicU64>,
-    dropped: Arc<AtomicU64>,
 }
 
 impl AccessLog {
-    /// A log that writes to `output` from a thread of its own, and the thread to wait for.
-    ///
-    /// # Errors
-    /// If the system refuses a thread.
-    pub fn start(
-        format: Format,
-        select: Select,
-        output: impl Write + Send + 'static,
-    ) -> io::Result<(AccessLog, JoinHandle<()>)> {
-        let (queue, lines) = sync_channel(QUEUE_LINES);
-        let thread = std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || write_lines(&lines, output))?;
-        let (given, dropped) = Default::default();
-        Ok((AccessLog { format, select, queue, given, dropped }, thread))
-    }
-
-    /// How many lines were dropped since the queue was full.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// A log whose lines are among `lines`.
+    pub fn new(format: Format, select: Select, lines: Lines) -> AccessLog {
+        AccessLog { format, select, lines, given: Arc::default() }
     }
 
     /// What counts the lines that were given to be written, and those that were dropped. It does
-    /// not keep the thread alive.
+    /// not keep the thread that writes them alive.
     pub(crate) fn counters(&self) -> [Arc<AtomicU64>; 2] {
-        [&self.given, &self.dropped].map(Arc::clone)
+        [Arc::clone(&self.given), self.lines.dropped_counter()]
     }
 }
 
@@ -81,22 +58,11 @@ impl Recorder for AccessLog {
             Select::All => true,
         };
         if is_selected {
-            let is_given = self.queue.try_send(line(record, self.format)).is_ok();
-            let counter = if is_given { &self.given } else { &self.dropped };
-            counter.fetch_add(1, Ordering::Relaxed);
+            let is_given = self.lines.add(line(record, self.format), Kind::Record);
+            if is_given {
+                self.given.fetch_add(1, Ordering::Relaxed);
+            }
         }
-    }
-}
-
-fn write_lines(lines: &Receiver<String>, output: impl Write) {
-    let mut output = io::BufWriter::new(output);
-    while let Ok(line) = lines.recv() {
-        // A log that cannot be written must not end the proxy; what is lost is visible by its lack.
-        let _ = output.write_all(line.as_bytes());
-        while let Ok(line) = lines.try_recv() {
-            let _ = output.write_all(line.as_bytes());
-        }
-        let _ = output.flush();
     }
 }
 
@@ -274,6 +240,7 @@ fn quoted(line: &mut String, text: &str) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
     use std::sync::Mutex;
     use std::time::Duration;
 
@@ -391,7 +358,8 @@ mod tests {
     fn only_what_is_selected_is_written() {
         let lines = |select| {
             let output = Shared::default();
-            let (log, thread) = AccessLog::start(Format::Text, select, output.clone()).unwrap();
+            let (lines, thread) = Lines::start(output.clone()).unwrap();
+            let log = AccessLog::new(Format::Text, select, lines);
             log.finish(&record());
             log.finish(&Record { status: 200, reason: None, ..record() });
             drop(log);
@@ -400,27 +368,5 @@ mod tests {
             written.iter().filter(|&&byte| byte == b'\n').count()
         };
         assert_eq!((lines(Select::Off), lines(Select::Failures), lines(Select::All)), (0, 1, 2));
-    }
-
-    #[test]
-    fn a_full_queue_drops_and_counts() {
-        struct Stuck(Receiver<()>);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let (release, stuck) = sync_channel(0);
-        let (log, thread) = AccessLog::start(Format::Text, Select::All, Stuck(stuck)).unwrap();
-        for _ in 0..2 * QUEUE_LINES {
-            log.finish(&record());
-        }
-        assert!(log.dropped() > 0);
-        drop((log, release));
-        thread.join().unwrap();
     }
 }

@@ -7,9 +7,11 @@
 
 mod access_log;
 pub mod expose;
+pub mod lines;
 pub mod metrics;
 mod record;
 pub mod trace;
 
 pub use access_log::{AccessLog, Format, Select};
+pub use lines::Lines;
 pub use record::{Both, Direction, Event, Protocol, Record, Recorder};

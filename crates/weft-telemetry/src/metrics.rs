@@ -278,8 +278,9 @@ impl Line {
         let place = match self.retries.iter().position(|(known, _)| *known == outcome) {
             Some(place) => place,
             None => {
-                let service = self.service.as_deref().map_or(Label::default(), owned);
-                let counter = cells.counter(Counted::Retries, [service, outcome.into()]);
+                let name = |name: &Option<Rc<str>>| name.as_deref().map_or(Label::default(), owned);
+                let labels = [name(&self.service), name(&self.route), outcome.into()];
+                let counter = cells.counter(Counted::Retries, labels);
                 self.retries.push((outcome, counter));
                 self.retries.len() - 1
             }
@@ -305,10 +306,14 @@ impl Outcome {
         let grpc_status = labels::grpc_status(key.grpc_status);
         let reason = key.reason.unwrap_or_default();
         let [direction, protocol, service, route, peer] = common(record);
+        let refused = key.reason.map(|reason| {
+            let labels = [direction.clone(), route.clone(), peer.clone(), reason.into()];
+            cells.counter(Counted::Refusals, labels)
+        });
         let mut duration = None;
         let ended = if record.protocol.has_requests() {
             let class = Label::Borrowed(status_class);
-            let labels = [&direction, &protocol, &service, &route, &class].map(Label::clone);
+            let labels = [&direction, &protocol, &service, &route, &peer, &class].map(Label::clone);
             duration = Some(cells.duration(labels));
             let [status, grpc, reason] = [status, grpc_status, reason].map(Label::Borrowed);
             let labels = [direction, protocol, service, route, peer, class, status, grpc, reason];
@@ -317,11 +322,6 @@ impl Outcome {
             let labels = [direction, protocol, service, route, peer, reason.into()];
             cells.counter(Counted::TcpConnections, labels)
         };
-        let direction = record.direction.name();
-        let mut refused = |reason: &'static str| {
-            cells.counter(Counted::Refusals, [direction.into(), reason.into()])
-        };
-        let refused = key.reason.map(&mut refused);
         Outcome { key, ended, duration, refused }
     }
 

@@ -15,6 +15,7 @@ use weft_identity::{ControlAddress, ControlKey};
 use weft_model::TrustDomain;
 use weft_net::SystemClock;
 use weft_store::LocalStore;
+use weft_telemetry::Lines;
 use weft_world::{Clock, ListenerOptions, Moment, Timer, UnixTime, World};
 
 use crate::ca::KeyFiles;
@@ -53,6 +54,8 @@ struct Kept {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    // Nobody who does not read what it says may stop it.
+    Lines::standard_error().context("cannot start the thread of the log")?;
     let clock = Arc::new(SystemClock::new());
     let world = World { clock: Rc::new(Shared(clock.clone())), ..weft_net::world() };
     let data = &arguments.data;

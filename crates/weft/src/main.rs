@@ -63,7 +63,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let code = run(Arguments::parse().command);
+    // The last lines are still on their way.
+    weft_telemetry::lines::finish();
+    code
+}
+
+fn run(command: Command) -> ExitCode {
+    let result = match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoService(arguments) => demo::shop::run(&arguments),
         Command::DemoProcess(arguments) => demo::processes::become_weft(&arguments),

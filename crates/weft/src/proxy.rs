@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,7 +15,7 @@ use weft_identity::MutualTls;
 use weft_proxy::config::{Inbound, Listen, Outbound, OutboundTo};
 use weft_proxy::{Overload, Parts, Proxy, StartError, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
-use weft_telemetry::{AccessLog, Both, Format, Recorder, Select};
+use weft_telemetry::{AccessLog, Both, Format, Lines, Recorder, Select};
 use weft_wire::discovery::Subscription;
 use weft_world::{Files, World};
 
@@ -66,8 +65,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the log, on a thread of its own.
-    pub fn start(&self) -> io::Result<(AccessLog, JoinHandle<()>)> {
+    /// Starts the log: from now on a thread of its own writes all that goes to standard error.
+    pub fn start(&self) -> anyhow::Result<AccessLog> {
         let select = match self.access_log {
             LogSelect::Off => Select::Off,
             LogSelect::Failures => Select::Failures,
@@ -77,7 +76,8 @@ impl Log {
             LogFormat::Text => Format::Text,
             LogFormat::Json => Format::Json,
         };
-        AccessLog::start(format, select, io::stderr())
+        let lines = Lines::standard_error().context("cannot start the thread of the log")?;
+        Ok(AccessLog::new(format, select, lines))
     }
 }
 
@@ -104,8 +104,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let world = weft_net::world();
     let path = &arguments.config;
     let checked = file::load(&*world.files, path)?;
-    let (access_log, log_thread) =
-        arguments.log.start().context("cannot start the thread of the access log")?;
+    let access_log = arguments.log.start()?;
     let registry = Registry::new(metrics::Options {
         version: env!("CARGO_PKG_VERSION"),
         ..metrics::Options::default()
@@ -121,14 +120,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
-    let result = runtime.block_on({
-        let grace = Duration::from_secs(arguments.drain_timeout);
-        serve(world, checked, telemetry, grace, path)
-    });
-    drop(runtime);
-    // The last lines of the access log are still on their way.
-    let _ = log_thread.join();
-    result
+    let grace = Duration::from_secs(arguments.drain_timeout);
+    runtime.block_on(serve(world, checked, telemetry, grace, path))
 }
 
 /// Where the records go.

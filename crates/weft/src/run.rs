@@ -55,17 +55,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let confined = confine(&plan).map_err(explain)?;
 
-    let (access_log, log_thread) =
-        checked.log.start().context("cannot start the thread of the access log")?;
+    let access_log = checked.log.start()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
-    let ended = runtime.block_on(serve(world, checked, confined, access_log));
-    drop(runtime);
-    // The last lines of the access log are still on their way.
-    let _ = log_thread.join();
-    Ok(ExitCode::from(ended?.code()))
+    let ended = runtime.block_on(serve(world, checked, confined, access_log))?;
+    Ok(ExitCode::from(ended.code()))
 }
 
 /// A message for who may not make namespaces.

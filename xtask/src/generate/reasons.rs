@@ -10,6 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 const ERRORS: &str = "crates/weft-proxy/src/error.rs";
 
+/// Where it is said which status of gRPC goes with which of HTTP.
+const GRPC: &str = "crates/weft-proxy/src/h2/grpc.rs";
+
 /// Where the enums are by which an arm tells codes apart.
 const DETAILS: &[&str] = &[
     "crates/weft-decide/src/authorize.rs",
@@ -24,11 +27,16 @@ const OPENING: &str = "\
 *Made by `cargo xtask generate` from `crates/weft-proxy/src/error.rs`; do not edit it here.*
 
 Every answer that Weft itself gives has one of these codes in the field `Weft-Reason`, and every
-request or connection that Weft ended has it as `reason` in the [access log](access-log.md) and the
-[metrics](metrics.md). Codes are stable: they are neither renamed nor given another meaning.
+request or connection that Weft refused or broke off has it as `reason` in the
+[access log](access-log.md) and the [metrics](metrics.md). Codes are stable: they are neither
+renamed nor given another meaning. An HTTP connection between two requests is ended in order, after
+15 minutes without one or when its proxy drains, and that has no reason.
 
 - **Status** is what HTTP callers are answered; a dash is a connection that is ended without an
   answer. 499 is for the log: nobody is there to read it.
+- **gRPC** is what callers of gRPC, which is spoken over HTTP/2 only, are told instead: an answer
+  with the HTTP status 200, this `grpc-status`, the detail in `grpc-message`, and `Weft-Reason` as
+  well.
 - **Fault** says whose doing it is: the caller's, the server's or the way to it, or the mesh's own
   configuration and state.
 - **Processed** says whether an application can have seen the request. `no` is proved: such a
@@ -39,8 +47,8 @@ request or connection that Weft ended has it as `reason` in the [access log](acc
 A code with several lines has several causes; the detail in the answer and in the log tells them
 apart.
 
-| Code | Status | Fault | Processed | Meaning |
-|---|---|---|---|---|
+| Code | Status | gRPC | Fault | Processed | Meaning |
+|---|---|---|---|---|---|
 ";
 
 const CLOSING: &str = "
@@ -54,11 +62,49 @@ pub fn page() -> Result<String> {
     let details = DETAILS.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let details: Vec<&str> = details.iter().map(String::as_str).collect();
     let rows = rows(&read(ERRORS)?, &details).with_context(|| ERRORS.to_owned())?;
+    let statuses = grpc_statuses(&read(GRPC)?).with_context(|| GRPC.to_owned())?;
     let mut page = OPENING.to_owned();
     for Row { code, status, fault, processed, meaning } in rows {
-        page += &format!("| `{code}` | {status} | {fault} | {processed} | {meaning} |\n");
+        let grpc = statuses.of(&status);
+        page += &format!("| `{code}` | {status} | {grpc} | {fault} | {processed} | {meaning} |\n");
     }
     Ok(page + CLOSING)
+}
+
+/// What gRPC says for statuses of HTTP.
+#[derive(Debug)]
+struct GrpcStatuses {
+    by_status: BTreeMap<String, String>,
+    other: String,
+}
+
+impl GrpcStatuses {
+    fn of(&self, status: &str) -> &str {
+        // Without an answer, or with nobody there to read it, there is none of gRPC's either.
+        if matches!(status, "–" | "499") {
+            return "–";
+        }
+        self.by_status.get(status).unwrap_or(&self.other)
+    }
+}
+
+/// The lines of the match on HTTP's status, each with the name of gRPC's behind it.
+fn grpc_statuses(source: &str) -> Result<GrpcStatuses> {
+    let body = after(source, "match status ").context("there is no match on the status")?;
+    let (mut by_status, mut other) = (BTreeMap::new(), None);
+    for line in block(body)?.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let parts = line.split_once("=>").and_then(|(pattern, rest)| {
+            let (number, name) = rest.split_once(',')?;
+            let name = name.split_once("//")?.1.split(':').next()?;
+            Some((pattern.trim(), format!("{} {}", number.trim(), name.trim())))
+        });
+        let (pattern, told) = parts.with_context(|| format!("`{line}` cannot be read"))?;
+        match pattern {
+            "_" => other = Some(told),
+            _ => by_status.extend(pattern.split('|').map(|one| (one.trim().into(), told.clone()))),
+        }
+    }
+    Ok(GrpcStatuses { by_status, other: other.context("no arm is for all other statuses")? })
 }
 
 /// A line of the table.
@@ -357,6 +403,17 @@ pub enum ProxyError {
             "slow-once 504 mesh may be: Slow. One.",
         ];
         assert_eq!(shown.collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn each_status_has_one_of_grpc() {
+        let source = "match status {\n    400 | 431 => 13, // INTERNAL\n    \
+            408 => 4, // DEADLINE_EXCEEDED: known\n    _ => 2, // UNKNOWN\n}\n";
+        let statuses = grpc_statuses(source).unwrap();
+        let found = ["431", "408", "505", "499", "–"].map(|status| statuses.of(status));
+        assert_eq!(found, ["13 INTERNAL", "4 DEADLINE_EXCEEDED", "2 UNKNOWN", "–", "–"]);
+        let error = grpc_statuses("match status {\n 400 => 13,\n}").unwrap_err().to_string();
+        assert_eq!(error, "`400 => 13,` cannot be read");
     }
 
     #[test]

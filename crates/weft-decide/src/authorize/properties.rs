@@ -186,8 +186,12 @@ mod naive {
         let is_own = attempt.peer.is_some_and(|peer| peer.trust_domain().as_str() == "mesh.test");
         match (is_closed, unguarded) {
             (true, _) => {
-                let is_allowed = allow.iter().any(|rule| matches(rule, attempt) == Some(true));
-                if is_allowed { Ok(()) } else { Err(Why::NoAllowRule) }
+                let allowed: Vec<_> = allow.iter().map(|rule| matches(rule, attempt)).collect();
+                match attempt.http {
+                    _ if allowed.contains(&Some(true)) => Ok(()),
+                    None if allowed.contains(&None) => Err(Why::CannotEvaluate),
+                    _ => Err(Why::NoAllowRule),
+                }
             }
             (false, UnguardedPolicy::Deny) => Err(Why::UnguardedDeny),
             (false, UnguardedPolicy::AllowMesh) if is_own => Ok(()),
@@ -360,7 +364,9 @@ proptest! {
             let before = before.judge(&attempt);
             if matches!(&before, Decision::Denied { why: Why::DenyRule, .. }) {
                 prop_assert_eq!(before, after.judge(&attempt));
-            } else if matches!(&before, Decision::Denied { why: Why::CannotEvaluate, .. }) {
+            } else if let Decision::Denied { by, why: Why::CannotEvaluate } = &before
+                && by.as_ref().is_none_or(|rule| rule.list == RuleList::Deny)
+            {
                 prop_assert!(!after.judge(&attempt).is_allowed());
             }
         }

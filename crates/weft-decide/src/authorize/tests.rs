@@ -222,13 +222,16 @@ fn what_is_below_a_path_is_not_the_path() {
 #[test]
 fn rules_about_http_are_closed_where_none_is_seen() {
     let wants_http = || to(exact("/x"));
-    assert_eq!(judged(&[allowing("a", vec![wants_http()])], None), "no-allow-rule");
+    let may_be = judged(&[allowing("a", vec![wants_http()])], None);
+    assert_eq!(may_be, "cannot-evaluate a spec.allow[0]");
     assert_eq!(judged(&[denying("a", vec![wants_http()])], None), "cannot-evaluate a spec.deny[0]");
     // Only if all the rest matches.
     let elsewhere = Operation { ports: [port(81)].into(), ..exact("/x") };
-    assert_eq!(judged(&[denying("a", vec![to(elsewhere)])], None), "allowed");
+    assert_eq!(judged(&[denying("a", vec![to(elsewhere.clone())])], None), "allowed");
+    assert_eq!(judged(&[allowing("a", vec![to(elsewhere)])], None), "no-allow-rule");
     let others = Rule { from: Some(vec![]), ..wants_http() };
-    assert_eq!(judged(&[denying("a", vec![others])], None), "allowed");
+    assert_eq!(judged(&[denying("a", vec![others.clone()])], None), "allowed");
+    assert_eq!(judged(&[allowing("a", vec![others])], None), "no-allow-rule");
     // What certainly matches is named before what may.
     let policies = [denying("a", vec![wants_http()]), denying("b", vec![anyone()])];
     assert_eq!(judged(&policies, None), "deny-rule b spec.deny[0]");

@@ -10,6 +10,7 @@ const fn millis(millis: u64) -> Duration {
 
 fn head(fields: &[(&str, &str)]) -> RequestHead {
     let mut head = RequestHead::default();
+    head.version = weft_http::Version::Http2;
     for (name, value) in fields {
         head.fields.append(name, value.as_bytes());
     }
@@ -60,6 +61,10 @@ fn the_shorter_of_both_fields_counts() {
     // It is no gRPC call: the field has no meaning, whatever it says.
     assert_eq!(asked(&[("grpc-timeout", "5m")]), None);
     assert_eq!(asked(&[("grpc-timeout", "what?")]), None);
+    // Nor is anything over HTTP/1.1.
+    let mut http1 = head(&[CALL, ("grpc-timeout", "5m")]);
+    http1.version = weft_http::Version::Http11;
+    assert_eq!(super::asked(&http1).unwrap(), None);
 }
 
 #[test]

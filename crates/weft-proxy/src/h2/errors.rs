@@ -6,7 +6,19 @@ use ::h2::{Error, Reason};
 use weft_http::GrammarError;
 
 use super::io::Link;
-use crate::error::{ProvenUnprocessed, StreamError};
+use crate::error::{ProvenUnprocessed, ProxyError, StreamError};
+
+/// What its caller did wrong, if it is for that that `error` has ended a connection.
+pub(super) fn fault(error: &Error) -> Option<ProxyError> {
+    if !error.is_library() {
+        return None; // The caller went away, or said itself that it is over.
+    }
+    match error.reason().unwrap_or(Reason::PROTOCOL_ERROR) {
+        Reason::NO_ERROR => None,
+        Reason::ENHANCE_YOUR_CALM => Some(ProxyError::TooManyResets),
+        reason => Some(ProxyError::BadFrames(reason_text(reason))),
+    }
+}
 
 /// What `error`, met on a stream of the connection of `link`, means for its exchange.
 ///

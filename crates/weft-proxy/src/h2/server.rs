@@ -16,7 +16,7 @@ use weft_http::{BodySize, GrammarError, RequestHead, ResponseHead};
 use weft_world::{Clock, Moment, Stream, Timer};
 
 use super::body::{Bodies, Chunk, Sending, Side};
-use super::errors::stream_error;
+use super::errors::{fault, stream_error};
 use super::io::{Io, Link};
 use super::keepalive::Keepalive;
 use super::{
@@ -24,7 +24,7 @@ use super::{
     HEADER_TABLE_BYTES, RESET_STREAMS_KEPT, RESET_STREAMS_MAX, SEND_BUFFER_BYTES,
     SMALL_FRAMES_BUDGET, STREAM_WINDOW, STREAMS_MAX, UNSEEN_RESETS_MAX, heads,
 };
-use crate::error::StreamError;
+use crate::error::{ProxyError, StreamError};
 use crate::exchange::Downstream;
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT};
 
@@ -49,6 +49,8 @@ pub struct Server {
     /// Ends the opening of the connection, or its time without exchanges.
     timer: Option<Box<dyn Timer>>,
     drain: Drain,
+    /// What its caller did wrong, if that is why it ends.
+    fault: Option<Box<ProxyError>>,
 }
 
 enum State {
@@ -87,6 +89,7 @@ impl Server {
             timer: Some(clock.sleep(HEAD_TIMEOUT)),
             clock,
             drain: Drain::No,
+            fault: None,
         }
     }
 
@@ -124,10 +127,15 @@ impl Server {
                     self.state = State::Open(Box::new(connection));
                     self.timer = None;
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Err(error)) => {
+                    self.fault = fault(&error).map(Box::new);
+                    return Poll::Ready(None);
+                }
                 Poll::Pending => {
                     let timer = self.timer.get_or_insert_with(|| self.clock.sleep(HEAD_TIMEOUT));
-                    return Pin::new(timer).poll(cx).map(|()| None);
+                    ready!(Pin::new(timer).poll(cx));
+                    self.fault = Some(Box::new(ProxyError::OpeningTimeout));
+                    return Poll::Ready(None);
                 }
             }
         }
@@ -139,6 +147,7 @@ impl Server {
             }
             if self.resets.are_spent() && self.drain != Drain::Begun {
                 self.drain = Drain::Begun;
+                self.fault = Some(Box::new(ProxyError::TooManyResets));
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
             let is_busy = connection.has_streams();
@@ -151,7 +160,11 @@ impl Server {
                     let stream = self.stream(respond);
                     return Poll::Ready(Some(Incoming::new(request, stream)));
                 }
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => {
+                    self.fault = self.fault.take().or_else(|| fault(&error).map(Box::new));
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {}
             }
             if connection.has_streams() {
@@ -179,7 +192,8 @@ impl Server {
     }
 }
 
-/// Serves a connection to its end: `handle` makes the task for each request.
+/// Serves a connection to its end: `handle` makes the task for each request. Returns what its
+/// caller did wrong, if that is why it has ended.
 ///
 /// Once `drain` is ready, the caller is told to open no further exchanges. Dropping this breaks off
 /// all tasks.
@@ -187,7 +201,8 @@ pub async fn serve<F>(
     mut server: Server,
     drain: impl Future<Output = ()>,
     mut handle: impl FnMut(Incoming) -> F,
-) where
+) -> Option<Box<ProxyError>>
+where
     F: Future<Output = ()> + 'static,
 {
     let mut exchanges = JoinSet::new();
@@ -209,6 +224,7 @@ pub async fn serve<F>(
     }
     // Their streams have ended with the connection, which they notice by themselves.
     while exchanges.join_next().await.is_some() {}
+    server.fault
 }
 
 fn builder() -> Builder {

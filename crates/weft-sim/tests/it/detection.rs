@@ -1,9 +1,11 @@
 //! What is spoken is found out by bytes alone, and none of them is lost on the way.
 
-use weft_model::Protocol;
+use std::collections::BTreeSet;
+
+use weft_model::{HttpPath, Operation, PathPattern, Protocol, Rule};
 use weft_sim::Random;
 
-use crate::shop::{Plan, Shop, shared};
+use crate::shop::{Plan, Shop, shared, within};
 use crate::talk::{Hops, Line, Mesh, Talk, play};
 use crate::*;
 
@@ -252,4 +254,84 @@ fn what_http_only_ports_refuse_is_said() {
         assert!(last.detail.contains("wrong-protocol"), "{}", last.detail);
     });
     ended.unwrap();
+}
+
+#[test]
+fn a_refusal_that_no_word_of_the_caller_would_change_is_told_at_once() {
+    let anyone = || vec![Rule { from: None, to: None }];
+    for (reason, allow, deny, is_there) in [
+        ("deny-rule", None, anyone(), true),
+        ("no-allow-rule", Some(vec![]), vec![], true),
+        ("connect-failed", None, vec![], false),
+    ] {
+        let shop = Shop::new(1, Plan::of(1, Protocol::Detect));
+        shop.registry.guard_service("shop/web", allow, deny);
+        let _application = is_there.then(|| shop.application(0));
+        let ended = shop.sim.run(async {
+            // The caller waits for the server to speak first.
+            let mut line = shop.call().await;
+            let ended = within(&shop.sim, seconds(6), line.ended()).await;
+            assert!(ended.is_some(), "{reason}: it waits for words that change nothing");
+            let records = shop.caller.records.borrow();
+            let last = records.last().unwrap();
+            assert_eq!(last.reason, Some("tunnel-refused"), "{}", last.detail);
+            assert!(last.detail.contains(reason), "{}", last.detail);
+        });
+        ended.unwrap();
+    }
+}
+
+#[test]
+fn who_is_silent_is_served_although_policies_allow_http_only() {
+    let path = PathPattern::Exact(HttpPath::new("/a").unwrap());
+    let operation = Operation { paths: BTreeSet::from([path]), ..Operation::default() };
+    let allow = Rule { from: None, to: Some(vec![operation]) };
+    for silence in [0, 1, 5, 500] {
+        let shop = Shop::new(silence, Plan::of(1, Protocol::Detect));
+        shop.registry.guard_service("shop/web", Some(vec![allow.clone()]), vec![]);
+        let executed = shared();
+        let served = shop.sim.run(async {
+            shop.serve(0, &executed);
+            let mut line = shop.call().await;
+            shop.sim.sleep(Duration::from_millis(silence)).await;
+            line.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            assert_eq!(line.answer().await, Some((200, b"0 0".to_vec())), "after {silence} ms");
+            // Bytes that are no HTTP stay outside, and hear of it once they are seen to be none.
+            let mut line = shop.call().await;
+            shop.sim.sleep(Duration::from_millis(silence)).await;
+            line.send(b"\x16\x03\x01").await.unwrap();
+            line.ended().await;
+            let records = shop.caller.records.borrow();
+            let last = records.last().unwrap();
+            assert!(last.detail.contains("cannot-evaluate"), "{}", last.detail);
+        });
+        served.unwrap();
+    }
+}
+
+#[test]
+fn callers_that_are_cut_off_are_recorded_with_a_reason() {
+    let slow = b"GET / HTTP/1.1\r\nHost:".to_vec();
+    let preface = PREFACE.replace('\n', "\r\n");
+    let data_on_no_stream = b"\0\0\x01\0\0\0\0\0\0x";
+    let broken = [preface.as_bytes(), SETTINGS, data_on_no_stream].concat();
+    for (bytes, protocol, status, reason) in [
+        (slow, weft_telemetry::Protocol::Http1, 408, "head-timeout"),
+        (broken, weft_telemetry::Protocol::Http2, 0, "bad-frames"),
+    ] {
+        let shop = Shop::new(1, Plan::http(1));
+        let ended = shop.sim.run(async {
+            let mut line = shop.call().await;
+            line.send(&bytes).await.unwrap();
+            line.ended().await;
+            drop(line);
+            // Its bytes may end before its proxy is done with it.
+            shop.sim.sleep(seconds(15)).await;
+            let records = shop.caller.records.borrow();
+            let [record] = &records[..] else { panic!("{} records", records.len()) };
+            assert_eq!((record.protocol, record.status), (protocol, status));
+            assert_eq!(record.reason, Some(reason), "{}", record.detail);
+        });
+        ended.unwrap();
+    }
 }

@@ -398,6 +398,10 @@ fn answers_may_come_before_the_request_is_complete() {
             .sends("POST /%zz HTTP/1.1\nHost: a\nContent-Length: 10\n\n12345")
             .answered(400, "bad-path", Last::Yes)
             .ended(),
+        Talk::new("Weft's own answer to what only says that it is gRPC, which is not spoken here")
+            .sends("POST /%zz HTTP/1.1\nHost: a\nContent-Type: application/grpc\n")
+            .sends("Content-Length: 0\n\n")
+            .answered(400, "bad-path", Last::No),
         Talk::new("Weft's own answer to one that waits for 100")
             .sends("POST /%zz HTTP/1.1\nHost: a\nExpect: 100-continue\nContent-Length: 10\n\n")
             .answered(400, "bad-path", Last::Yes)
@@ -577,11 +581,21 @@ fn slow_peers_are_waited_for() {
     for byte in OK.replace('\n', "\r\n").into_bytes() {
         talk = talk.app_sends_raw([byte]).pause(seconds(1));
     }
-    let stalled = Talk::new("a head that is not complete within a minute is not waited for")
-        .sends("GET / HTTP/1.1\nHost:")
-        .pause(seconds(61))
-        .ended();
-    play([talk.gets(OK), stalled]);
+    let stalled = |name, begun: &str| {
+        let talk = Talk::new(name).sends(begun).pause(seconds(61));
+        talk.answered(408, "head-timeout", Last::Yes).ended()
+    };
+    play([
+        talk.gets(OK),
+        stalled("a head that is not complete within a minute", "GET / HTTP/1.1\nHost:"),
+        stalled("not even its first line", "GE"),
+        // Each word of HTTP/2 is waited for as long.
+        Talk::new("what may become either version")
+            .sends("P")
+            .pause(seconds(121))
+            .answered(408, "head-timeout", Last::Yes)
+            .ended(),
+    ]);
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn a_grpc_call_whose_server_fails_is_sent_again_after_the_statuses_of_its_rule()
             };
             tokio::select! {
                 biased;
-                () = server::serve(server, std::future::pending(), handle) => false,
+                _ = server::serve(server, std::future::pending(), handle) => false,
                 () = called.notified() => true,
             }
         });

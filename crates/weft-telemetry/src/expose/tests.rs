@@ -13,7 +13,7 @@ use super::protobuf::{BucketSpan, Histogram, MetricFamily};
 use super::*;
 use crate::metrics::{BackendUse, Limited, Locality, Memory, Metrics, Options, Process, Value};
 use crate::trace::TraceContext;
-use crate::{AccessLog, Direction, Event, Protocol, Record, Recorder, Select};
+use crate::{AccessLog, Direction, Event, Lines, Protocol, Record, Recorder, Select};
 
 fn record(duration: Duration) -> Record {
     let mut record = Record::new(
@@ -60,8 +60,8 @@ fn registry(used: &Arc<BackendUse>) -> Arc<Registry> {
     registry.config_changed(at(1_795_413_000));
     registry.config_confirmed(at(1_795_413_890));
     registry.control_connected(true);
-    let (log, thread) =
-        AccessLog::start(crate::Format::Text, Select::Off, std::io::sink()).unwrap();
+    let (lines, thread) = Lines::start(std::io::sink()).unwrap();
+    let log = AccessLog::new(crate::Format::Text, Select::Off, lines);
     registry.watch_access_log(&log);
     drop(log);
     thread.join().unwrap();

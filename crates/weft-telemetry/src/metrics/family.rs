@@ -110,14 +110,14 @@ static COUNTED: [Family; COUNTED_LEN] = [
         "weft_retries_total",
         Kind::Counter,
         "",
-        &["service", "outcome"],
+        &["service", "route", "outcome"],
         "Attempts beyond the first, by what became of the request in the end, and attempts denied.",
     ),
     family(
         "weft_refusals_total",
         Kind::Counter,
         "",
-        &["direction", "reason"],
+        &["direction", "route", "peer", "reason"],
         "Requests and connections that Weft itself answered or ended.",
     ),
     family(
@@ -183,7 +183,7 @@ pub(crate) static DURATIONS: Family = family(
     "weft_request_duration_seconds",
     Kind::Histogram,
     "seconds",
-    &["direction", "protocol", "service", "route", "status_class"],
+    &["direction", "protocol", "service", "route", "peer", "status_class"],
     "Time from the first byte of a request to the end of its answer.",
 );
 
@@ -296,7 +296,7 @@ pub(crate) static ACCESS_LOG_DROPPED: Family = family(
     Kind::Counter,
     "",
     &[],
-    "Lines of the access log that were dropped since they could not be written fast enough.",
+    "Lines of the access log, and of what the proxy says beside it, that were dropped since nobody took them in time.",
 );
 
 pub(crate) static BUILD_INFO: Family = family(

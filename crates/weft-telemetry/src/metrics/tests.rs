@@ -71,6 +71,7 @@ fn a_request_is_counted_everywhere_once() {
     let text = text(&registry, 0);
     let common = "direction=\"inbound\",protocol=\"http/1.1\",service=\"shop/cart\",\
         route=\"http/shop/cart\",peer=\"spiffe://example.org/ns/shop/sa/web\"";
+    let of_route = "service=\"shop/cart\",route=\"http/shop/cart\"";
     for line in [
         format!("weft_requests_total{{{common},status_class=\"2xx\",status=\"200\"}} 1"),
         format!(
@@ -79,9 +80,12 @@ fn a_request_is_counted_everywhere_once() {
         ),
         format!("weft_request_bytes_total{{{common},flow=\"received\"}} 20"),
         format!("weft_request_bytes_total{{{common},flow=\"sent\"}} 2000"),
-        "weft_retries_total{service=\"shop/cart\",outcome=\"failed\"} 2".to_owned(),
-        "weft_retries_total{service=\"shop/cart\",outcome=\"budget\"} 1".to_owned(),
-        "weft_refusals_total{direction=\"inbound\",reason=\"no-endpoint\"} 1".to_owned(),
+        format!("weft_retries_total{{{of_route},outcome=\"failed\"}} 2"),
+        format!("weft_retries_total{{{of_route},outcome=\"budget\"}} 1"),
+        "weft_refusals_total{direction=\"inbound\",route=\"http/shop/cart\",\
+            peer=\"spiffe://example.org/ns/shop/sa/web\",reason=\"no-endpoint\"} 1"
+            .to_owned(),
+        format!("weft_request_duration_seconds_count{{{common},status_class=\"5xx\"}} 1"),
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }

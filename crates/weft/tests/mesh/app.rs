@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -81,13 +81,18 @@ pub struct App {
 impl App {
     /// Starts one called `name` at a free port.
     pub fn start(name: &str, executed: &Executed) -> App {
+        App::start_at(name, executed, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same at a free port of `ip`.
+    pub fn start_at(name: &str, executed: &Executed, ip: IpAddr) -> App {
         let (name, executed) = (name.to_owned(), executed.clone());
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             run_local(async {
                 let world = weft_net::world();
-                let any = SocketAddr::from(([127, 0, 0, 1], 0));
+                let any = SocketAddr::new(ip, 0);
                 let listener = world.network.listen(any, ListenerOptions::default()).unwrap();
                 tell.send(listener.local_address()).unwrap();
                 let site = Rc::new(Site { name, executed, world: world.clone() });

@@ -109,6 +109,69 @@ fn grpcio_finds_nothing_changed_declared_or_not() {
 }
 
 #[test]
+fn grpcio_is_refused_in_its_own_words() {
+    let lab = Lab::new();
+    let python = grpcio::environment().join("bin/python");
+    let server = Server::start(&lab, &python);
+    let application = server.address();
+    let port =
+        |port, service_port, protocol| PortSpec { port, service_port, protocol, application };
+    let calls_proxy = lab.proxy(&Spec {
+        name: "calls-1",
+        account: "shop/calls",
+        services: &["shop/calls"],
+        ports: vec![port(8080, 80, Some("grpc")), port(8081, 81, None)],
+        ..Spec::default()
+    });
+    let [web, rogue] = ["web", "rogue"].map(|name| {
+        let account = format!("shop/{name}");
+        let calls = &[("shop/calls", 80), ("shop/calls", 81)];
+        lab.proxy(&Spec { name, account: &account, calls, ..Spec::default() })
+    });
+    let script = lab.file("refused.py", include_str!("python/refused.py"));
+    let said = |address: &SocketAddr| {
+        succeeded(output(Command::new(&python).arg(&script).arg(address.to_string())))
+    };
+    let all = |line: &str| format!("{line}\n").repeat(4);
+    for address in web.addresses.iter().chain(&rogue.addresses) {
+        assert_eq!(said(address), all("OK"));
+    }
+    lab.apply(
+        "
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: { name: calls, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: calls }]
+  deny: [{ from: [{ serviceAccount: shop/rogue }], to: [{ methods: [POST] }] }]
+",
+    );
+    // The same for both ports: the one where gRPC is declared, and the one where nothing is.
+    let refused = "PERMISSION_DENIED deny-rule spiffe://weft.local/ns/shop/sa/rogue may not: ";
+    let is_refused = |said: &str| {
+        said.lines().count() == 4 && said.lines().all(|line| line.starts_with(refused))
+    };
+    wait_until("the rule is in force", || is_refused(&said(&rogue.addresses[0])));
+    for (address, other) in rogue.addresses.iter().zip(&web.addresses) {
+        let found = said(address);
+        assert!(is_refused(&found), "{found}");
+        assert_eq!(said(other), all("OK"));
+    }
+    // As HTTP has it they were answered; what gRPC says is in the log and in the metrics.
+    let parts = ["direction=inbound", "protocol=grpc", "status=200", "reason=deny-rule"];
+    let log = calls_proxy.log();
+    let line = log.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(line.is_some_and(|line| line.contains("grpc_status=7")), "{log}");
+    let peer = "peer=\"spiffe://weft.local/ns/shop/sa/rogue\"";
+    for metric in ["weft_refusals_total{", "weft_request_duration_seconds_count{"] {
+        wait_until(&format!("{metric} is by who called"), || {
+            let metrics = calls_proxy.shown("/metrics");
+            metrics.lines().any(|line| line.starts_with(metric) && line.contains(peer))
+        });
+    }
+}
+
+#[test]
 fn curl_speaks_either_http_where_none_is_declared() {
     let lab = Lab::new();
     let app = App::start("cart-1", &Executed::default());

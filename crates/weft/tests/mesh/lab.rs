@@ -48,15 +48,24 @@ impl Lab {
         Lab::prepared(|_| {})
     }
 
+    /// The same, where the control plane listens at `listen`.
+    pub fn at(listen: &str) -> Lab {
+        Lab::prepared_at(listen, |_| {})
+    }
+
     /// The same, once `prepare` has put into the directory what is to be there before.
     pub fn prepared(prepare: impl FnOnce(&Path)) -> Lab {
+        Lab::prepared_at("127.0.0.1:0", prepare)
+    }
+
+    fn prepared_at(listen: &str, prepare: impl FnOnce(&Path)) -> Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("weft-mesh-{}-{count}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         prepare(&directory);
-        let control = start_control(&directory, "127.0.0.1:0");
+        let control = start_control(&directory, listen);
         let address = ready_addresses(&control, "weft control: ready at ")[0];
         Lab { directory, control: Mutex::new(Some(control)), address }
     }

@@ -5,15 +5,19 @@
 
 mod app;
 mod authorization;
+mod bytes;
 mod clock;
 mod grpc;
 #[path = "../python/grpcio.rs"]
 mod grpcio;
 mod identity;
+mod ipv6;
 mod killed;
 mod lab;
 mod load;
 mod metrics;
 mod outage;
+mod redis;
 mod rolling;
 mod shift;
+mod stuck;

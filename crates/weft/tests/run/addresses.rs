@@ -51,3 +51,20 @@ fn programs_are_reached_by_ipv4_and_ipv6_wherever_they_listen() {
         assert_eq!(lines(&log, &["direction=inbound", "ns/shop/sa/web"]).len(), 2, "{log}");
     }
 }
+
+#[test]
+fn tunnels_go_by_ipv6_where_the_workload_is_reached_by_it() {
+    let lab = Lab::new();
+    let (greeter, caller) = (lab.file("greeter.py", GREETER), lab.file("caller.py", CALLER));
+    let options = ["--service", "six", "--port", "7000:7001", "--address", "::1"];
+    let mut command = lab.confined("six", &options);
+    command.arg("python3").arg(&greeter).args(["127.0.0.1", "7001"]);
+    let server = lab.start("six", command);
+    server.wait_for("listening");
+    let printed = must(lab.client("web").arg("python3").arg(&caller).args(["six", "7000"]));
+    let greeting = "127.0.0.1 was called by 127.0.0.1";
+    assert_eq!(printed, format!("AF_INET {greeting}\nAF_INET6 {greeting}\n"));
+    let log = server.log();
+    let tunnels = lines(&log, &["direction=inbound", "destination=[::1]:", "sa/web"]);
+    assert_eq!(tunnels.len(), 2, "{log}");
+}

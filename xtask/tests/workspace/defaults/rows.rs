@@ -377,8 +377,16 @@ pub const ROWS: &[Row] = &[
         Const("weft-control/src/serve.rs", "HANDSHAKE_TIMEOUT"),
         Const("weft-control/src/serve.rs", "HEAD_TIMEOUT"),
     ]),
-    row("lines that wait to be written", &[
-        Const("weft-telemetry/src/access_log.rs", "QUEUE_LINES"),
+    row("lines for standard error that wait to be written", &[
+        Const("weft-telemetry/src/lines.rs", "QUEUE_LINES"),
+        Const("weft-telemetry/src/lines.rs", "QUEUE_BYTES"),
+    ]),
+    row("more such lines that are not of the access log", &[
+        Const("weft-telemetry/src/lines.rs", "SAID_LINES"),
+        Const("weft-telemetry/src/lines.rs", "SAID_BYTES"),
+    ]),
+    row("wait for such lines at the end of the process", &[
+        Const("weft-telemetry/src/lines.rs", "FINISH_TIMEOUT"),
     ]),
     row("label sets of a metric, beside `other`", &[
         After("weft-telemetry/src/metrics/registry.rs", "Options { series_max: "),

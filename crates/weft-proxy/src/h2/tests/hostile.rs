@@ -7,8 +7,19 @@ use super::*;
 
 /// A caller that sends what it likes, and a proxy that answers by itself: 200, or what is wrong.
 async fn hostile() -> (Peer, Log) {
+    let (peer, log, _) = watched().await;
+    (peer, log)
+}
+
+/// The reason for which a connection was ended.
+type Fault = Rc<Cell<Option<&'static str>>>;
+
+/// The same, and why the connection was ended.
+async fn watched() -> (Peer, Log, Fault) {
     let (stream, client) = pipe();
     let log = Log::default();
+    let fault = Fault::default();
+    let kept = Rc::clone(&fault);
     let shared = Rc::clone(&log);
     spawn_local(async move {
         let (_, clock) = clock();
@@ -20,9 +31,10 @@ async fn hostile() -> (Peer, Log) {
             }
         };
         let server = Server::new(stream, clock);
-        super::super::server::serve(server, std::future::pending(), handle).await;
+        let fault = super::super::server::serve(server, std::future::pending(), handle).await;
+        kept.set(fault.map(|fault| fault.verdict().reason));
     });
-    (Peer::caller(client).await, log)
+    (Peer::caller(client).await, log, fault)
 }
 
 /// Reads the whole request and answers it, as an application would.
@@ -160,9 +172,28 @@ fn heads_that_are_too_large_are_told_so() {
 }
 
 #[test]
+fn why_a_connection_is_ended_has_a_reason() {
+    run(async {
+        let on_no_stream = |kind| frame(kind, END_STREAM | END_HEADERS, 0, &block(&REQUEST));
+        for bytes in [
+            on_no_stream(DATA),
+            on_no_stream(HEADERS),
+            frame(HEADERS, END_HEADERS, 2, &block(&REQUEST)),
+            frame(SETTINGS, 0, 0, &[1]),
+        ] {
+            let (mut peer, _, fault) = watched().await;
+            peer.0.write_all(&bytes).await.unwrap();
+            peer.next_of(&[GOAWAY]).await;
+            drop(peer);
+            until("it is told", || fault.get() == Some("bad-frames")).await;
+        }
+    });
+}
+
+#[test]
 fn a_header_block_without_end_ends_the_connection() {
     run(async {
-        let (mut peer, _) = hostile().await;
+        let (mut peer, _, fault) = watched().await;
         peer.send(HEADERS, END_STREAM, 1, &block(&REQUEST)).await;
         for _ in 0..20 {
             peer.send(CONTINUATION, 0, 1, &block(&[("a", "b")])).await;
@@ -170,6 +201,8 @@ fn a_header_block_without_end_ends_the_connection() {
         let frame = peer.next_of(&[GOAWAY]).await;
         assert_eq!(frame.code(), u32::from(Reason::ENHANCE_YOUR_CALM));
         assert_eq!(peer.next().await, None);
+        drop(peer);
+        until("it is told", || fault.get() == Some("enhance-your-calm")).await;
     });
 }
 
@@ -250,7 +283,7 @@ fn streams_beyond_the_limit_are_refused() {
 fn rapid_resets_end_the_connection() {
     run(async {
         // All at once: before anybody has looked at them.
-        let (mut peer, _) = hostile().await;
+        let (mut peer, _, fault) = watched().await;
         let request = block(&REQUEST);
         let mut burst = Vec::new();
         for number in 0..100 {
@@ -261,9 +294,11 @@ fn rapid_resets_end_the_connection() {
         peer.0.write_all(&burst).await.unwrap();
         let last = peer.next_of(&[GOAWAY]).await;
         assert_eq!(last.code(), u32::from(Reason::ENHANCE_YOUR_CALM));
+        drop(peer);
+        until("it is told", || fault.get() == Some("enhance-your-calm")).await;
 
         // One by one, each after it was begun.
-        let (mut peer, log) = hostile().await;
+        let (mut peer, log, fault) = watched().await;
         let mut stream = 1;
         let ended = loop {
             peer.send(HEADERS, END_HEADERS, stream, &request).await;
@@ -277,6 +312,8 @@ fn rapid_resets_end_the_connection() {
             }
         };
         assert_eq!(ended.code(), u32::from(Reason::ENHANCE_YOUR_CALM));
+        drop(peer);
+        until("it is told", || fault.get() == Some("enhance-your-calm")).await;
     });
 }
 

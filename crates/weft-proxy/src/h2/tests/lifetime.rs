@@ -14,6 +14,8 @@ use crate::time::DOWNSTREAM_IDLE_TIMEOUT;
 struct Listed {
     incoming: Rc<RefCell<Vec<Incoming>>>,
     has_ended: Rc<Cell<bool>>,
+    /// The reason for which the connection was ended.
+    fault: Rc<Cell<Option<&'static str>>>,
     clock: Rc<TestClock>,
 }
 
@@ -23,16 +25,18 @@ impl Listed {
         let (own, clock) = clock();
         let incoming = Rc::<RefCell<Vec<Incoming>>>::default();
         let has_ended = Rc::<Cell<bool>>::default();
-        let (list, ended) = (Rc::clone(&incoming), Rc::clone(&has_ended));
+        let fault = Rc::<Cell<Option<&'static str>>>::default();
+        let (list, ended, why) = (Rc::clone(&incoming), Rc::clone(&has_ended), Rc::clone(&fault));
         spawn_local(async move {
             let handle = move |incoming| {
                 list.borrow_mut().push(incoming);
                 ready(())
             };
-            serve(Server::new(stream, clock), drain, handle).await;
+            let fault = serve(Server::new(stream, clock), drain, handle).await;
+            why.set(fault.map(|fault| fault.verdict().reason));
             ended.set(true);
         });
-        Listed { incoming, has_ended, clock: own }
+        Listed { incoming, has_ended, fault, clock: own }
     }
 
     /// The next request.
@@ -178,6 +182,7 @@ fn an_idle_connection_is_ended_in_order() {
         assert!(!listed.has_ended.get());
         listed.clock.advance(DOWNSTREAM_IDLE_TIMEOUT / 2);
         listed.ended().await;
+        assert_eq!(listed.fault.get(), None, "that is no fault");
         assert!(send.send_request(get("/"), true).is_err());
     });
 }
@@ -204,6 +209,7 @@ fn a_connection_that_is_never_begun_is_cut_off() {
         settle().await;
         listed.clock.advance(crate::time::HEAD_TIMEOUT);
         listed.ended().await;
+        assert_eq!(listed.fault.get(), Some("head-timeout"));
         drop(client);
     });
 }

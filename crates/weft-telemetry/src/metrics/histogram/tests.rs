@@ -155,3 +155,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cell_takes_what_the_page_of_metrics_says() {
+    assert!(size_of::<Histogram>() + NATIVE_LEN * size_of::<AtomicU64>() <= 2_350);
+    assert!(size_of::<Mutex<Exemplars>>() <= 1_330, "{}", size_of::<Mutex<Exemplars>>());
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weft_decide::deadline::{TimeoutText, asked};
 use weft_decide::normalize;
-use weft_http::{Fields, RequestHead, request};
+use weft_http::{Fields, RequestHead, Version, request};
 use weft_proxy::detect::{self, Spoken};
 use weft_telemetry::trace::{PROPAGATED, TraceContext};
 
@@ -65,7 +65,8 @@ fn head_with(lines: &[&[u8]]) -> Option<RequestHead> {
 /// A time that is understood is written as one that is not longer.
 pub fn timeout_field(input: &[u8]) {
     for kind in [&b"weft-timeout: "[..], b"content-type: application/grpc\r\ngrpc-timeout: "] {
-        let Some(head) = head_with(&[kind, input]) else { continue };
+        let Some(mut head) = head_with(&[kind, input]) else { continue };
+        head.version = Version::Http2; // Only there is gRPC spoken.
         let Ok(Some(time)) = asked(&head) else { continue };
         assert!(time <= Duration::from_secs(99_999_999 * 3600));
         let text = TimeoutText::new(time);
