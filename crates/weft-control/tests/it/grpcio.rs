@@ -26,7 +26,7 @@ metadata: { name: cart-1, namespace: shop, labels: { app: cart } }
 spec: { addresses: [192.0.2.1] }
 ";
 
-/// What is installed from PyPI, once for each target folder: by `cargo xtask test` before the tests,
+/// What is installed from PyPI, once a target folder: by `cargo xtask test` before the tests,
 /// or else by the first of them.
 const PACKAGES: [&str; 3] = ["grpcio==1.85.1", "xds-protos==1.85.0", "protobuf==7.36.2"];
 

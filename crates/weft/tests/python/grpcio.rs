@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What is installed from PyPI: by `cargo xtask test` before the tests, or else by the first of them.
+/// What is installed from PyPI: by `cargo xtask test` before the tests, or else by the first one.
 const PACKAGES: [&str; 1] = ["grpcio==1.85.1"];
 
 /// The distribution's Python, which every user may run.

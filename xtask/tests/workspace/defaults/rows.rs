@@ -217,8 +217,9 @@ pub const ROWS: &[Row] = &[
         Const("weft-proxy/src/backend/endpoint.rs", "IDLE_MAX"),
     ]),
     row("connections of HTTP/2, and tunnels of any kind, that a worker opens to one \
-        endpoint at a time; others wait for one, or for a connection that comes back", &[
+        endpoint at a time; how long others wait for their turn", &[
         Const("weft-proxy/src/backend/dialling.rs", "DIALLING_MAX"),
+        Const("weft-proxy/src/time.rs", "TURN_TIMEOUT"),
     ]),
     row("HTTP/1.1 between proxies: streams of a tunnel, then another one is opened", &[
         Const("weft-wire/src/mux.rs", "STREAMS_MAX"),
