@@ -19,8 +19,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use weft_wire::mux::{Frame, HEADER_BYTES, MuxError};
+use weft_wire::mux::{Frame, HEADER_BYTES, MuxError, STREAMS_MAX};
 use weft_world::{Buffer, Stream};
 
 use crate::failure::Failure;
@@ -30,6 +31,19 @@ use self::stream::State;
 
 /// Bytes that may wait to leave before no more data is taken.
 const OUTGOING_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that may wait to leave where what waits are short answers to what the peer has said.
+const ANSWERS_BYTES_MAX: usize = OUTGOING_BYTES_MAX + 32 * 1024;
+
+/// How many streams may have something to say beside data before no more is read.
+const DUE_MAX: usize = 4 * STREAMS_MAX;
+
+/// How many streams of a client are open here before no further ones are: it counts a stream that
+/// it has given up no more, while here its end may still be under way.
+const OPEN_MAX: usize = 2 * STREAMS_MAX;
+
+/// How long a connection of which nobody wants anything any more has to end in order.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often one turn reads, so that those it wakes get theirs.
 const READS_MAX: usize = 4;
@@ -123,8 +137,27 @@ impl Shared {
         for state in self.streams.borrow().values() {
             state.fail(&failure);
         }
-        self.blocked.borrow_mut().drain(..).for_each(|state| state.fail(&failure));
         self.failure.borrow_mut().get_or_insert(failure);
+        self.unblock();
+    }
+
+    /// Has those that wait for room try again.
+    fn unblock(&self) {
+        let blocked = std::mem::take(&mut *self.blocked.borrow_mut());
+        for state in blocked {
+            state.is_blocked.set(false);
+            state.wake_writer();
+        }
+    }
+
+    /// Forgets `state`, which nobody holds any more and which has nothing to say.
+    fn forget(&self, state: &Rc<State>) {
+        if state.is_blocked.take() {
+            self.blocked.borrow_mut().retain(|other| !Rc::ptr_eq(other, state));
+        }
+        if state.is_due.take() {
+            self.due.borrow_mut().retain(|other| !Rc::ptr_eq(other, state));
+        }
     }
 
     fn has_failed(&self) -> bool {
@@ -141,8 +174,6 @@ struct Driver {
     data: Option<(Option<Rc<State>>, usize)>,
     /// Streams that the client has opened and nobody has taken yet.
     opened: VecDeque<MuxStream>,
-    /// Whether nothing is read, since so many streams are at work.
-    is_paused: bool,
     /// Whether there may be more to read at once.
     has_more: bool,
     /// Why nothing can be written any more.
@@ -151,8 +182,8 @@ struct Driver {
 
 impl Driver {
     fn new(stream: Box<dyn Stream>, shared: Rc<Shared>) -> Driver {
-        let (incoming, data, opened, is_paused, has_more, broken) = Default::default();
-        Driver { stream, shared, incoming, data, opened, is_paused, has_more, broken }
+        let (incoming, data, opened, has_more, broken) = Default::default();
+        Driver { stream, shared, incoming, data, opened, has_more, broken }
     }
 
     /// Writes and reads what can be. Ready once the connection is over, and its streams know why.
@@ -197,8 +228,8 @@ impl Driver {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.has_more = false;
         for _ in 0..READS_MAX {
-            if self.is_paused {
-                return Poll::Pending;
+            if self.shared.due.borrow().len() > DUE_MAX {
+                return Poll::Pending; // Until the peer reads.
             }
             let read = self.stream.poll_read(cx, self.incoming.room(HEADER_BYTES));
             match read? {
@@ -229,7 +260,7 @@ impl Driver {
             let Poll::Ready(count) = written? else { return Poll::Pending };
             outgoing.consume(count);
             if outgoing.len() < OUTGOING_BYTES_MAX / 2 {
-                self.shared.blocked.borrow_mut().drain(..).for_each(|state| state.wake_writer());
+                self.shared.unblock();
             }
         }
         self.stream.poll_flush(cx)
@@ -261,6 +292,18 @@ impl Driver {
         }
     }
 
+    /// Answers what the peer has said about the stream `number`, of which nothing is kept.
+    fn answer(&self, frame: Frame, number: u32) -> Result<(), MuxError> {
+        let mut outgoing = self.shared.outgoing.borrow_mut();
+        if outgoing.len() > ANSWERS_BYTES_MAX {
+            return Err(MuxError::Unread);
+        }
+        outgoing.push(&frame.encode(number));
+        drop(outgoing);
+        self.shared.wake();
+        Ok(())
+    }
+
     /// Does what `frame` for the stream `number` says.
     fn heed(&mut self, frame: Frame, number: u32) -> Result<(), MuxError> {
         if frame == Frame::GoAway {
@@ -270,6 +313,7 @@ impl Driver {
             self.shared.goes_away.set(true);
             let streams = self.shared.streams.borrow();
             streams.range(number.saturating_add(1)..).for_each(|(_, state)| state.was_not_seen());
+            self.shared.unblock(); // Those that have not begun.
             return Ok(());
         }
         let mut state = self.shared.streams.borrow().get(&number).cloned();
@@ -279,7 +323,11 @@ impl Driver {
             }
             if !self.shared.goes_away.get() {
                 self.shared.last.set(number);
-                if matches!(frame, Frame::Data(_)) {
+                if !matches!(frame, Frame::Data(_)) {
+                    // It was given up before it said anything.
+                } else if self.shared.held.get() >= OPEN_MAX {
+                    self.answer(Frame::Refused, number)?;
+                } else {
                     let stream = MuxStream::accepted(&self.shared, number);
                     state = Some(Rc::clone(stream.state()));
                     self.opened.push_back(stream);
@@ -298,6 +346,8 @@ impl Driver {
             Frame::End => state.peer_ends(),
             Frame::Reset => state.peer_resets(),
             Frame::Credit(bytes) => state.peer_credits(bytes)?,
+            Frame::Refused if self.shared.is_client => state.was_not_seen(),
+            Frame::Refused => return Err(MuxError::Stream(number)),
             Frame::Data(_) | Frame::GoAway => {}
         }
         Ok(())

@@ -39,6 +39,8 @@ pub enum Frame {
     /// The sender, a server, has not processed and will not process any stream with a number above
     /// this frame's, which may be 0. It is about to end.
     GoAway,
+    /// The sender, a server, has not processed and will not process this stream: too many are open.
+    Refused,
 }
 
 /// A frame that its rules do not allow. The connection cannot be used further.
@@ -56,6 +58,9 @@ pub enum MuxError {
     /// More bytes came than the window allows.
     #[error("more bytes on stream {0} than its window allows")]
     Window(u32),
+    /// So many frames came that had to be answered, and no answer was read.
+    #[error("it is told what it asks for and does not read it")]
+    Unread,
 }
 
 impl Frame {
@@ -67,6 +72,7 @@ impl Frame {
             Frame::Reset => (3, 0),
             Frame::Credit(bytes) => (4, bytes),
             Frame::GoAway => (5, 0),
+            Frame::Refused => (6, 0),
         };
         debug_assert!(number <= NUMBER_MAX);
         let ([_, high, middle, low], stream) = (number.to_be_bytes(), stream.to_be_bytes());
@@ -89,7 +95,8 @@ impl Frame {
             (3, 0) => Frame::Reset,
             (4, 1..=WINDOW_BYTES) => Frame::Credit(number),
             (5, 0) => Frame::GoAway,
-            (1..=5, _) => return Err(MuxError::Number(number)),
+            (6, 0) => Frame::Refused,
+            (1..=6, _) => return Err(MuxError::Number(number)),
             _ => return Err(MuxError::Kind(kind)),
         };
         if stream == 0 && frame != Frame::GoAway {
@@ -113,6 +120,7 @@ mod tests {
             Frame::Credit(1),
             Frame::Credit(WINDOW_BYTES),
             Frame::GoAway,
+            Frame::Refused,
         ];
         for frame in frames {
             for stream in [1, 77, u32::MAX] {
@@ -128,7 +136,7 @@ mod tests {
     fn what_is_no_frame_is_refused() {
         let refused = |bytes: &[u8; 8]| Frame::decode(bytes).unwrap_err();
         assert_eq!(refused(b"\0\0\0\0\0\0\0\x01"), MuxError::Kind(0));
-        assert_eq!(refused(b"\x06\0\0\0\0\0\0\x01"), MuxError::Kind(6));
+        assert_eq!(refused(b"\x07\0\0\0\0\0\0\x01"), MuxError::Kind(7));
         assert_eq!(refused(b"\x01\0\0\0\0\0\0\x01"), MuxError::Number(0));
         assert_eq!(refused(b"\x01\0\x40\0\0\0\0\x01"), MuxError::Number(16_384));
         assert_eq!(refused(b"\x02\0\0\x01\0\0\0\x01"), MuxError::Number(1));

@@ -126,6 +126,11 @@ pub trait Stream: Unpin {
     /// As `send(2)`.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Whether the peer may be gone without a word, so that nothing new should be begun here.
+    fn is_doubtful(&self) -> bool {
+        false
+    }
+
     /// Whether nothing more is taken before the peer, whose word that is, has room for it.
     ///
     /// Only of streams that share a connection whose peer is known to be there.
@@ -171,6 +176,10 @@ impl<S: Stream + ?Sized> Stream for Box<S> {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         (**self).poll_close(cx)
+    }
+
+    fn is_doubtful(&self) -> bool {
+        (**self).is_doubtful()
     }
 
     fn awaits_room(&self) -> bool {

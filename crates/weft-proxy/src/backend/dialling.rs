@@ -32,6 +32,12 @@ pub(super) fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
             let source = HandshakeError::Io(io::Error::other(source.to_string()));
             E::Handshake { address: *address, source }
         }
+        E::TunnelRefused { workload, reason, detail } => {
+            let (workload, reason, detail) = (workload.clone(), reason.clone(), detail.clone());
+            E::TunnelRefused { workload, reason, detail }
+        }
+        E::PeerDraining { workload } => E::PeerDraining { workload: workload.clone() },
+        E::TunnelEnded { address } => E::TunnelEnded { address: *address },
         E::Connect { address, source } => {
             let source = io::Error::new(source.kind(), source.to_string());
             E::Connect { address: *address, source }

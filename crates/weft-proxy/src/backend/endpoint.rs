@@ -328,7 +328,7 @@ impl Endpoint {
     ) -> Result<sharing::Shared<mux::client::Connection>, ProxyError> {
         let dialled = self.dial(proxy, backend, InnerProtocol::Http1).await?;
         let Connected { stream, peer, until, .. } = dialled;
-        let (connection, driver) = mux::client::connect(stream);
+        let (connection, driver) = mux::client::connect(stream, proxy.world.clock.clone());
         proxy.spawn(driver);
         let used = proxy.world.clock.now();
         Ok(sharing::Shared { connection, peer, used, is_used: true, until })
@@ -474,9 +474,6 @@ impl Endpoint {
             idle.remove(0);
             return true;
         }
-        if self.tunnels.close_unused() {
-            return true;
-        }
         let mut shared = self.shared.borrow_mut();
         let unused = shared.iter().position(|shared| shared.connection.open_count() == 0);
         unused.map(|index| shared.remove(index)).is_some()
@@ -541,10 +538,6 @@ impl Carries for mux::client::Connection {
 
     fn capacity(&mut self) -> usize {
         mux::client::Connection::capacity(self)
-    }
-
-    fn open_count(&self) -> usize {
-        mux::client::Connection::open_count(self)
     }
 
     fn was_used(&mut self) -> bool {

@@ -24,9 +24,6 @@ pub(super) trait Carries {
     /// How many more it takes now.
     fn capacity(&mut self) -> usize;
 
-    /// How many are open.
-    fn open_count(&self) -> usize;
-
     /// Whether anything was under way since this was last asked.
     fn was_used(&mut self) -> bool;
 
@@ -137,13 +134,6 @@ impl<C: Carries> Sharing<C> {
 
     fn has_free(&self) -> bool {
         self.open.borrow_mut().iter_mut().any(|shared| shared.connection.capacity() > 0)
-    }
-
-    /// Closes one that nobody uses, and says whether there was one.
-    pub(super) fn close_unused(&self) -> bool {
-        let mut open = self.open.borrow_mut();
-        let unused = open.iter().position(|shared| shared.connection.open_count() == 0);
-        unused.map(|index| open.remove(index)).is_some()
     }
 
     /// Closes those to peers that are not to be trusted any more.

@@ -126,10 +126,14 @@ impl Upstream for Client {
             && self.core.decoder.has_ended()
             && self.core.incoming.is_empty()
             && self.core.outgoing.is_empty()
+            && !self.core.stream.is_doubtful()
     }
 
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Whatever an idle connection does, even sending bytes, ends its use.
+        if self.core.stream.is_doubtful() {
+            return Poll::Ready(());
+        }
         self.core.poll_fill(cx).map(|_| ())
     }
 

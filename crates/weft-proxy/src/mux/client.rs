@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use weft_wire::mux::STREAMS_MAX;
-use weft_world::Stream;
+use weft_world::{Clock, Stream, Timer};
 
-use super::{Driver as Moving, MuxStream, Shared};
+use super::{Driver as Moving, FAREWELL_TIMEOUT, MuxStream, Shared};
 
 /// A connection to a server, for many streams at a time.
 ///
@@ -25,13 +25,16 @@ pub struct Connection {
 /// Moves the bytes of a connection, until it ends.
 pub struct Driver {
     moving: Rc<RefCell<Moving>>,
+    clock: Rc<dyn Clock>,
+    /// When it ends, however that goes.
+    farewell: Option<Box<dyn Timer>>,
 }
 
 /// Opens streams over `stream`, a tunnel that its server has accepted.
-pub fn connect(stream: Box<dyn Stream>) -> (Connection, Driver) {
+pub fn connect(stream: Box<dyn Stream>, clock: Rc<dyn Clock>) -> (Connection, Driver) {
     let shared = Shared::new(true);
     let moving = Rc::new(RefCell::new(Moving::new(stream, Rc::clone(&shared))));
-    let driver = Driver { moving: Rc::clone(&moving) };
+    let driver = Driver { moving: Rc::clone(&moving), clock, farewell: None };
     (Connection { shared, moving, has_served: false, reads: 0 }, driver)
 }
 
@@ -80,17 +83,23 @@ impl Drop for Connection {
 impl Future for Driver {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut moving = self.moving.borrow_mut();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Driver { moving, clock, farewell } = &mut *self;
+        let mut moving = moving.borrow_mut();
         if moving.poll(cx).is_ready() {
             return Poll::Ready(());
         }
         let Shared { is_released, held, outgoing, .. } = &*moving.shared;
-        let is_over = is_released.get() && held.get() == 0 && outgoing.borrow().is_empty();
-        if !is_over {
+        if !is_released.get() || held.get() > 0 {
             return Poll::Pending;
         }
+        // A server that does not read is not waited for.
+        let timer = farewell.get_or_insert_with(|| clock.timer(clock.now() + FAREWELL_TIMEOUT));
+        if Pin::new(timer).poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let has_left = outgoing.borrow().is_empty();
         // Nobody is left who could be told whether that went well.
-        moving.stream.poll_close(cx).map(|_| ())
+        if has_left { moving.stream.poll_close(cx).map(|_| ()) } else { Poll::Pending }
     }
 }

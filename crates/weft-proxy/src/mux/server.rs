@@ -1,25 +1,15 @@
 //! The server's side: it takes the streams that a client opens.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use weft_wire::mux::STREAMS_MAX;
 use weft_world::{Clock, Stream, Timer};
 
-use super::{Driver, MuxStream, Shared};
+use super::{Driver, FAREWELL_TIMEOUT, MuxStream, Shared};
 use crate::time::DOWNSTREAM_IDLE_TIMEOUT;
-
-/// How many streams are at work before no further ones are taken: a client counts a stream that it
-/// has given up no more, while here its end may still be under way.
-const WORKING_MAX: usize = 2 * STREAMS_MAX;
-
-/// How long a client that was told to open no more streams has to end the connection, once none is
-/// open any more.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server's side of a connection.
 struct Server {
@@ -64,27 +54,28 @@ pub async fn serve<F>(
     let mut server = Server { driver: Driver::new(stream, Shared::new(false)) };
     let mut working = JoinSet::new();
     let mut drain = pin!(drain);
-    let idle = Idle { since: clock.now(), timer: None };
-    let (mut idle, is_idle) = (idle, Cell::new(false));
+    let mut idle = Idle { since: clock.now(), timer: None };
     loop {
-        server.driver.is_paused = working.len() >= WORKING_MAX;
-        is_idle.set(working.is_empty());
+        let is_idle = working.is_empty();
         let goes_away = server.driver.shared.goes_away.get();
         let limit = if goes_away { FAREWELL_TIMEOUT } else { DOWNSTREAM_IDLE_TIMEOUT };
         tokio::select! {
             biased;
-            () = &mut drain, if !goes_away => server.go_away(),
+            () = &mut drain, if !goes_away => {
+                server.go_away();
+                idle = Idle { since: clock.now(), timer: None };
+            }
             Some(_) = working.join_next() => idle.since = clock.now(),
             stream = poll_fn(|cx| server.poll_accept(cx)) => match stream {
                 Some(stream) => drop(working.spawn_local(handle(stream))),
                 None => break,
             },
-            () = poll_fn(|cx| idle.poll(cx, clock, limit)), if is_idle.get() => {
+            () = poll_fn(|cx| idle.poll(cx, clock, limit)), if is_idle => {
                 if goes_away {
                     break;
                 }
                 server.go_away();
-                idle.since = clock.now();
+                idle = Idle { since: clock.now(), timer: None };
             }
         }
     }

@@ -34,6 +34,8 @@ pub(super) struct State {
     credit: Cell<u32>,
     /// Whether it is among those that have something to say beside data, and what that is.
     pub(super) is_due: Cell<bool>,
+    /// Whether it is among those that wait for room.
+    pub(super) is_blocked: Cell<bool>,
     credit_due: Cell<u32>,
     end_due: Cell<bool>,
     reset_due: Cell<bool>,
@@ -72,7 +74,7 @@ impl End {
 impl State {
     fn new(number: u32) -> Rc<State> {
         let (incoming, reader, writer, read, end) = Default::default();
-        let (is_due, credit_due, end_due, reset_due) = Default::default();
+        let (is_due, is_blocked, credit_due, end_due, reset_due) = Default::default();
         let (has_ended, has_peer_ended, is_dropped) = Default::default();
         Rc::new(State {
             number: Cell::new(number),
@@ -83,6 +85,7 @@ impl State {
             read,
             credit: Cell::new(WINDOW_BYTES),
             is_due,
+            is_blocked,
             credit_due,
             end_due,
             reset_due,
@@ -200,19 +203,21 @@ impl MuxStream {
         &self.state
     }
 
-    /// Gives a number to a stream that has none yet.
-    fn begin(&self) -> io::Result<()> {
-        let Shared { streams, last, goes_away, failure, .. } = &*self.shared;
-        if let Some(failure) = &*failure.borrow() {
-            return Err(failure.to_error());
-        }
+    /// The number for a stream that has none yet.
+    fn next_number(&self) -> io::Result<u32> {
+        let Shared { last, goes_away, .. } = &*self.shared;
         // The numbers of four thousand million requests: who has come so far opens another tunnel.
-        let number = last.get().checked_add(1).filter(|_| !goes_away.get());
-        let number = number.ok_or_else(|| End::NotSeen.to_error())?;
-        last.set(number);
+        let number = last.get().checked_add(1);
+        let number = number.filter(|_| !goes_away.get() && !self.shared.has_failed());
+        number.ok_or_else(|| End::NotSeen.to_error())
+    }
+
+    /// Gives it `number`. Its first frame has to be the next one that leaves: who gets a higher
+    /// number and is faster would leave the server no way to tell this one from an old one.
+    fn begin(&self, number: u32) {
+        self.shared.last.set(number);
         self.state.number.set(number);
-        streams.borrow_mut().insert(number, Rc::clone(&self.state));
-        Ok(())
+        self.shared.streams.borrow_mut().insert(number, Rc::clone(&self.state));
     }
 
     /// Notes that `count` bytes were read.
@@ -266,8 +271,11 @@ impl Stream for MuxStream {
         if wanted == 0 {
             return Poll::Ready(Ok(0));
         }
-        if self.state.number.get() == 0 {
-            self.begin()?;
+        let is_new = self.state.number.get() == 0;
+        let number = if is_new { self.next_number()? } else { self.state.number.get() };
+        if is_new {
+            // The ends of others leave before this one begins, or the server might have no place.
+            self.shared.speak();
         }
         let credit = self.state.credit.get() as usize;
         if credit == 0 {
@@ -279,11 +287,16 @@ impl Stream for MuxStream {
         let count = wanted.min(credit).min(DATA_BYTES_MAX);
         if room < count.min(PIECE_BYTES_MIN) {
             keep(&self.state.writer, cx);
-            self.shared.blocked.borrow_mut().push_back(Rc::clone(&self.state));
+            if !self.state.is_blocked.replace(true) {
+                self.shared.blocked.borrow_mut().push_back(Rc::clone(&self.state));
+            }
             return Poll::Pending;
         }
         let count = count.min(room);
-        outgoing.push(&Frame::Data(count).encode(self.state.number.get()));
+        if is_new {
+            self.begin(number);
+        }
+        outgoing.push(&Frame::Data(count).encode(number));
         let mut left = count;
         for buffer in buffers {
             let piece = &buffer[..buffer.len().min(left)];
@@ -314,19 +327,28 @@ impl Stream for MuxStream {
     fn awaits_room(&self) -> bool {
         self.state.credit.get() == 0 && self.state.end.borrow().is_none()
     }
+
+    fn is_doubtful(&self) -> bool {
+        self.shared.is_suspect.get()
+    }
 }
 
 impl Drop for MuxStream {
     fn drop(&mut self) {
-        let State { number, has_ended, has_peer_ended, is_dropped, end, .. } = &*self.state;
-        is_dropped.set(true);
+        let State { number, incoming, has_ended, has_peer_ended, .. } = &*self.state;
+        self.state.is_dropped.set(true);
+        let mut unread = incoming.borrow_mut();
+        let count = unread.len();
+        unread.consume(count);
         let shared = &self.shared;
         shared.streams.borrow_mut().remove(&number.get());
         shared.held.set(shared.held.get() - 1);
-        let is_whole = has_ended.get() && has_peer_ended.get();
-        if !is_whole && end.borrow().is_none() {
+        let is_over = self.state.end.borrow().is_some() || number.get() == 0;
+        if is_over {
+            shared.forget(&self.state);
+        } else if !(has_ended.get() && has_peer_ended.get()) {
             self.state.reset_due.set(true);
-            if number.get() > 0 && self.reads == shared.reads.get() {
+            if self.reads == shared.reads.get() {
                 // It was given up while nobody said anything: perhaps nobody is there any more.
                 shared.is_suspect.set(true);
             }

@@ -228,7 +228,7 @@ pub const ROWS: &[Row] = &[
     row("the same: tunnel without a stream, at the server's proxy; what its caller's then \
         has to end it", &[
         Const("weft-proxy/src/time.rs", "DOWNSTREAM_IDLE_TIMEOUT"),
-        Const("weft-proxy/src/mux/server.rs", "FAREWELL_TIMEOUT"),
+        Const("weft-proxy/src/mux.rs", "FAREWELL_TIMEOUT"),
     ]),
     row("HTTP/2: exchanges of a connection", &[Const("weft-proxy/src/h2.rs", "STREAMS_MAX")]),
     row("HTTP/2: window of a stream, of a connection", &[
