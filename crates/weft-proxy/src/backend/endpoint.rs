@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use weft_decide::balance::Load;
 use weft_decide::eject::{Ejector, Roster, Standing, Terms};
-use weft_http::{Fields, Known};
+use weft_http::{Fields, HeadLimits, Known};
 use weft_model::BackendTimeouts;
 use weft_wire::tunnel::InnerProtocol;
 use weft_world::Moment;
@@ -255,6 +255,11 @@ impl Endpoint {
         matches!(self.spec.reach, Reach::Tunnel(_))
     }
 
+    /// How large the heads of its answers may be.
+    fn head_limits(&self) -> HeadLimits {
+        if self.is_secured() { HeadLimits::MESH } else { HeadLimits::OUTSIDE }
+    }
+
     /// A connection for one HTTP/1.1 exchange: an idle one, or a new one.
     ///
     /// A request that must not be sent twice gets a connection to an application only if that was
@@ -302,7 +307,8 @@ impl Endpoint {
             }
             let opened = self.tunnels.on_free(|tunnel| {
                 let (stream, is_kept) = tunnel.connection.open();
-                let client = Client::in_tunnel(Box::new(stream), is_kept);
+                let client =
+                    Client::in_tunnel(Box::new(stream), is_kept).within(self.head_limits());
                 let (peer, until) = (tunnel.peer.clone(), tunnel.until);
                 Connected {
                     stream: Box::new(client) as Box<dyn Upstream>,
@@ -423,7 +429,7 @@ impl Endpoint {
         proxy.spawn(driver);
         let used = proxy.world.clock.now();
         self.shared.borrow_mut().push(Shared {
-            connection,
+            connection: connection.within(self.head_limits()),
             peer,
             used,
             is_used: false,

@@ -11,8 +11,8 @@ use ::h2::server::{Builder, Connection, Handshake, SendResponse};
 use ::h2::{Reason, RecvStream};
 use ::http::{Request, Response};
 use tokio::task::JoinSet;
-use weft_http::http2::{Pseudo, read_request};
-use weft_http::{BodySize, GrammarError, RequestHead, ResponseHead};
+use weft_http::http2::{Pseudo, read_request_within};
+use weft_http::{BodySize, GrammarError, HeadLimits, RequestHead, ResponseHead};
 use weft_world::{Clock, Moment, Stream, Timer};
 
 use super::body::{Bodies, Chunk, Sending, Side};
@@ -51,6 +51,8 @@ pub struct Server {
     drain: Drain,
     /// What its caller did wrong, if that is why it ends.
     fault: Option<Box<ProxyError>>,
+    /// How large the heads of requests may be.
+    limits: HeadLimits,
 }
 
 enum State {
@@ -90,7 +92,13 @@ impl Server {
             clock,
             drain: Drain::No,
             fault: None,
+            limits: HeadLimits::OUTSIDE,
         }
+    }
+
+    /// The same for heads within `limits`.
+    pub fn within(self, limits: HeadLimits) -> Server {
+        Server { limits, ..self }
     }
 
     /// The next request; none once the connection has ended. The bytes of all its exchanges move
@@ -158,7 +166,7 @@ impl Server {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.timer = None;
                     let stream = self.stream(respond);
-                    return Poll::Ready(Some(Incoming::new(request, stream)));
+                    return Poll::Ready(Some(Incoming::new(request, stream, self.limits)));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.fault = self.fault.take().or_else(|| fault(&error).map(Box::new));
@@ -246,7 +254,7 @@ fn builder() -> Builder {
 }
 
 impl Incoming {
-    fn new(request: Request<RecvStream>, mut stream: ServerStream) -> Incoming {
+    fn new(request: Request<RecvStream>, mut stream: ServerStream, limits: HeadLimits) -> Incoming {
         let (parts, body) = request.into_parts();
         let pseudo = Pseudo {
             method: parts.method.as_str(),
@@ -256,7 +264,7 @@ impl Incoming {
         };
         let mut head = RequestHead::default();
         let fields = heads::fields(&parts.headers);
-        let size = read_request(&pseudo, fields, body.is_end_stream(), &mut head);
+        let size = read_request_within(limits, &pseudo, fields, body.is_end_stream(), &mut head);
         stream.bodies.receiving.begin(body, size.unwrap_or(BodySize::Unknown));
         Incoming { head, size, stream }
     }

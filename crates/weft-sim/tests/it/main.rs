@@ -10,6 +10,7 @@ mod determinism;
 mod draining;
 mod exchanges;
 mod handshakes;
+mod heads;
 mod hosts;
 mod idle;
 mod limits;

@@ -201,6 +201,10 @@ pub const ROWS: &[Row] = &[
         Const("weft-http/src/lib.rs", "HEAD_BYTES_MAX"),
         Const("weft-http/src/lib.rs", "FIELDS_MAX"),
     ]),
+    row("head from another proxy: more than that", &[
+        Const("weft-http/src/lib.rs", "MESH_BYTES"),
+        Const("weft-http/src/lib.rs", "MESH_FIELDS"),
+    ]),
     row("trailers", &[
         Const("weft-http/src/body.rs", "TRAILERS_BYTES_MAX"),
         Const("weft-http/src/body.rs", "TRAILERS_MAX"),
