@@ -93,7 +93,7 @@ pub trait Sink {
 
     /// How many bytes of the connection are kept here on their way, in either direction, as far as
     /// that is known: what was taken and has not left, and what has come and could not be used yet.
-    fn kept(&self) -> usize {
+    fn kept(&mut self) -> usize {
         0
     }
 
@@ -473,7 +473,7 @@ impl<'c> Exchange<'c> {
 
     /// A number that changes with all that moves: what is passed on counts twice, and what comes
     /// and leaves once, so that one does not hide the other.
-    fn movement(&mut self, upstream: &dyn Upstream) -> u64 {
+    fn movement(&mut self, upstream: &mut dyn Upstream) -> u64 {
         // How long its caller may take to read is for the caller's proxy to judge, which knows
         // about each byte; here only that many were read is known.
         self.steps += u64::from(self.downstream.awaits_room());

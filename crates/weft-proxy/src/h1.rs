@@ -294,7 +294,7 @@ impl<S: Side> Sink for S {
         self.core_mut().poll_flush(cx)
     }
 
-    fn kept(&self) -> usize {
+    fn kept(&mut self) -> usize {
         self.core().outgoing.len() + self.core().incoming.len()
     }
 
