@@ -17,6 +17,7 @@ mod limits;
 mod replay;
 mod sharing;
 mod shop;
+mod silence;
 mod smuggling;
 mod streams;
 mod talk;
