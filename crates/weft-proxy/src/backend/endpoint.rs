@@ -86,7 +86,9 @@ struct Shared {
     is_used: bool,
     /// From when on it takes no new exchange; those that are open then go on.
     until: Option<Moment>,
-    _place: Place,
+    /// Its place among those that the backend may have. It is free when the connection has ended,
+    /// or when it is closed without exchanges, and not when it only leaves the pool.
+    place: Rc<Cell<Option<Place>>>,
 }
 
 /// A connection, and what its peer can be judged by.
@@ -426,7 +428,12 @@ impl Endpoint {
         let (connection, driver) = h2::client::connect(stream, clock, pings)
             .await
             .map_err(|source| ProxyError::UpstreamClosed { address, was_reused: false, source })?;
-        proxy.spawn(driver);
+        let place = Rc::new(Cell::new(Some(place)));
+        let held = place.clone();
+        proxy.spawn(async move {
+            driver.await;
+            held.take();
+        });
         let used = proxy.world.clock.now();
         self.shared.borrow_mut().push(Shared {
             connection: connection.within(self.head_limits()),
@@ -434,7 +441,7 @@ impl Endpoint {
             used,
             is_used: false,
             until,
-            _place: place,
+            place,
         });
         Ok(())
     }
@@ -485,7 +492,8 @@ impl Endpoint {
         }
         let mut shared = self.shared.borrow_mut();
         let unused = shared.iter().position(|shared| shared.connection.open_count() == 0);
-        unused.map(|index| shared.remove(index)).is_some()
+        // Who waits for its place gets it now, and not once the codec has written its last frame.
+        unused.map(|index| shared.remove(index).place.take()).is_some()
     }
 
     /// The connection used last: the others age and are closed.
@@ -518,8 +526,14 @@ impl Endpoint {
     }
 
     /// Closes connections that were unused for too long, that are too old, or that the other side
-    /// has closed. A shared one that is too old ends when its exchanges have.
-    pub(crate) fn sweep(&self, now: Moment, timeouts: &BackendTimeouts) {
+    /// has closed. A shared one that is too old ends when its exchanges have; it counts until then,
+    /// so that it goes on where there is no room for another one, which `has_room` says.
+    pub(crate) fn sweep(
+        &self,
+        now: Moment,
+        timeouts: &BackendTimeouts,
+        has_room: impl Fn() -> bool,
+    ) {
         let mut cx = Context::from_waker(Waker::noop());
         let limit = self.idle_limit(timeouts);
         self.idle.borrow_mut().retain_mut(|idle| {
@@ -532,7 +546,8 @@ impl Endpoint {
             if std::mem::take(&mut shared.is_used) || shared.connection.open_count() > 0 {
                 shared.used = now;
             }
-            let is_old = shared.until.is_some_and(|until| now >= until);
+            let is_old = shared.until.is_some_and(|until| now >= until)
+                && (shared.connection.open_count() == 0 || has_room());
             !is_old && shared.connection.is_usable() && now.since(shared.used) < limit
         });
     }
