@@ -219,9 +219,9 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
 
 /// Serves the requests of an HTTP/2 connection, each in a task of its own.
 pub(crate) async fn http2(proxy: &Rc<Proxy>, connection: &Rc<Connection>, stream: Prefixed) {
-    let clock = &proxy.world.clock;
+    let (room, clock) = (proxy.overload.room(), &proxy.world.clock);
     let started = clock.wall();
-    let server = h2::server::Server::new(Box::new(stream), clock.clone())
+    let server = h2::server::Server::with_room(room, Box::new(stream), clock.clone())
         .within(connection.head_limits());
     let drain = async {
         match connection.direction {

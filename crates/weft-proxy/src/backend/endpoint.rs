@@ -209,6 +209,10 @@ impl Endpoint {
                 self.drains(proxy);
                 error
             }
+            ProxyError::TunnelRefused { .. } => {
+                self.turns.failed(&error, self.spec.address);
+                error
+            }
             error => error,
         }
     }
@@ -425,9 +429,14 @@ impl Endpoint {
         let pings =
             if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
         let (address, clock) = (self.spec.address, proxy.world.clock.clone());
-        let (connection, driver) = h2::client::connect(stream, clock, pings)
-            .await
-            .map_err(|source| ProxyError::UpstreamClosed { address, was_reused: false, source })?;
+        let (connection, driver) =
+            h2::client::connect_with_room(proxy.overload.room(), stream, clock, pings)
+                .await
+                .map_err(|source| ProxyError::UpstreamClosed {
+                    address,
+                    was_reused: false,
+                    source,
+                })?;
         let place = Rc::new(Cell::new(Some(place)));
         let held = place.clone();
         proxy.spawn(async move {

@@ -18,9 +18,9 @@ use super::errors::{stream_error, unprocessed};
 use super::io::{Io, Link};
 use super::keepalive::Keepalive;
 use super::{
-    CONNECTION_WINDOW, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, HEADER_TABLE_BYTES,
-    RESET_STREAMS_KEPT, RESET_STREAMS_MAX, SEND_BUFFER_BYTES, SERVER_ERRORS_MAX,
-    SMALL_FRAMES_BUDGET, STREAM_WINDOW, STREAMS_MAX, UNSEEN_RESETS_MAX, heads,
+    FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, HEADER_TABLE_BYTES, RESET_STREAMS_KEPT,
+    RESET_STREAMS_MAX, Room, SERVER_ERRORS_MAX, SMALL_FRAMES_BUDGET, STREAMS_MAX,
+    UNSEEN_RESETS_MAX, heads,
 };
 use crate::error::StreamError;
 use crate::exchange::{Reply, Upstream};
@@ -85,10 +85,23 @@ pub async fn connect(
     clock: Rc<dyn Clock>,
     pings: Pings,
 ) -> Result<(Connection, Driver), StreamError> {
+    connect_with_room(Room::WIDE, stream, clock, pings).await
+}
+
+/// The same with so much room for what has come and what goes.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_with_room(
+    room: Room,
+    stream: Box<dyn Stream>,
+    clock: Rc<dyn Clock>,
+    pings: Pings,
+) -> Result<(Connection, Driver), StreamError> {
     let link = Rc::<Link>::default();
     let io = Io::new(stream, Rc::clone(&link));
     let (send, mut connection) =
-        builder().handshake(io).await.map_err(|error| stream_error(error, &link))?;
+        builder(room).handshake(io).await.map_err(|error| stream_error(error, &link))?;
     let pings = match pings {
         Pings::Sent => connection.ping_pong(),
         Pings::None => None,
@@ -105,19 +118,19 @@ pub async fn connect(
     Ok((Connection { send, shared, limits: HeadLimits::OUTSIDE }, driver))
 }
 
-fn builder() -> Builder {
+fn builder(room: Room) -> Builder {
     let mut builder = Builder::new();
     builder
         .enable_push(false)
         // Until the server has said how many it takes.
         .initial_max_send_streams(STREAMS_MAX as usize)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(room.stream)
+        .initial_connection_window_size(room.connection)
         .max_concurrent_streams(0)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .header_table_size(HEADER_TABLE_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_send_buffer_size(room.send)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
         .reset_stream_duration(RESET_STREAMS_KEPT)
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)

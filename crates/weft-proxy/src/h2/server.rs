@@ -20,9 +20,9 @@ use super::errors::{fault, stream_error};
 use super::io::{Io, Link};
 use super::keepalive::Keepalive;
 use super::{
-    CALLER_ERRORS_MAX, CONNECTION_WINDOW, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX,
-    HEADER_TABLE_BYTES, RESET_STREAMS_KEPT, RESET_STREAMS_MAX, SEND_BUFFER_BYTES,
-    SMALL_FRAMES_BUDGET, STREAM_WINDOW, STREAMS_MAX, UNSEEN_RESETS_MAX, heads,
+    CALLER_ERRORS_MAX, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, HEADER_TABLE_BYTES,
+    RESET_STREAMS_KEPT, RESET_STREAMS_MAX, Room, SMALL_FRAMES_BUDGET, STREAMS_MAX,
+    UNSEEN_RESETS_MAX, heads,
 };
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Downstream;
@@ -81,8 +81,13 @@ pub struct Incoming {
 impl Server {
     /// Takes over `stream`, of which no byte was read.
     pub fn new(stream: Box<dyn Stream>, clock: Rc<dyn Clock>) -> Server {
+        Server::with_room(Room::WIDE, stream, clock)
+    }
+
+    /// The same with so much room for what has come and what goes.
+    pub fn with_room(room: Room, stream: Box<dyn Stream>, clock: Rc<dyn Clock>) -> Server {
         let link = Rc::<Link>::default();
-        let handshake = builder().handshake(Io::lingering(stream, Rc::clone(&link)));
+        let handshake = builder(room).handshake(Io::lingering(stream, Rc::clone(&link)));
         Server {
             state: State::Opening(Box::new(handshake)),
             link,
@@ -235,16 +240,16 @@ where
     server.fault
 }
 
-fn builder() -> Builder {
+fn builder(room: Room) -> Builder {
     let mut builder = Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(room.stream)
+        .initial_connection_window_size(room.connection)
         .max_concurrent_streams(STREAMS_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .header_table_size(HEADER_TABLE_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_send_buffer_size(room.send)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
         .reset_stream_duration(RESET_STREAMS_KEPT)
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)

@@ -239,6 +239,10 @@ pub const ROWS: &[Row] = &[
         Const("weft-proxy/src/h2.rs", "STREAM_WINDOW"),
         Const("weft-proxy/src/h2.rs", "CONNECTION_WINDOW"),
     ]),
+    row("the same where memory is limited", &[
+        Const("weft-proxy/src/h2.rs", "NARROW_STREAM_WINDOW"),
+        Const("weft-proxy/src/h2.rs", "NARROW_CONNECTION_WINDOW"),
+    ]),
     row("HTTP/2: frame, header table", &[
         Const("weft-proxy/src/h2.rs", "FRAME_BYTES_MAX"),
         Const("weft-proxy/src/h2.rs", "HEADER_TABLE_BYTES"),
