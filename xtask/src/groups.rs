@@ -92,9 +92,21 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "netns",
-        shows: "real clients and servers through real proxies, what goes over the wire, full disks",
-        budget: Duration::from_secs(180),
-        packages: &["curl", "iproute2", "nginx-light", "openssl", "procps", "tshark", "util-linux"],
+        shows: "real clients and servers through real proxies, what goes over the wire, full disks, \
+                little memory",
+        budget: Duration::from_secs(420),
+        packages: &[
+            "curl",
+            "iproute2",
+            "nghttp2-client",
+            "nginx-light",
+            "openssl",
+            "procps",
+            "python3",
+            "python3-h2",
+            "tshark",
+            "util-linux",
+        ],
         python: &[],
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {

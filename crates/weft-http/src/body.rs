@@ -1,7 +1,7 @@
 //! Where a body ends: by length, in chunks, or with the connection.
 
 use crate::GrammarError;
-use crate::fields::{Fields, is_value};
+use crate::fields::{FIELD_OVERHEAD, Fields, is_value};
 use crate::message::head_error;
 
 /// The most bytes that framing adds around one piece of a chunked body.
@@ -228,6 +228,10 @@ fn trailer_section(input: &[u8], trailers: &mut Fields) -> Result<Option<usize>,
         httparse::Status::Complete((bytes, _)) if has_bare_line_feed(&window[..bytes]) => {
             Err(GrammarError::Chunk("a line ends without a carriage return"))
         }
+        // However it is spelled: the next reader must not find it too large.
+        httparse::Status::Complete((_, headers)) if written(headers) > TRAILERS_BYTES_MAX => {
+            Err(GrammarError::TooLarge)
+        }
         httparse::Status::Complete((bytes, headers)) => {
             trailers.clear();
             trailers.text.extend_from_slice(&window[..bytes]);
@@ -237,6 +241,12 @@ fn trailer_section(input: &[u8], trailers: &mut Fields) -> Result<Option<usize>,
             Ok(Some(bytes))
         }
     }
+}
+
+/// How many bytes a trailer section of `headers` is when this side writes it.
+fn written(headers: &[httparse::Header<'_>]) -> usize {
+    let fields = headers.iter().map(|one| one.name.len() + one.value.len() + FIELD_OVERHEAD);
+    fields.sum::<usize>() + "\r\n".len()
 }
 
 fn has_bare_line_feed(lines: &[u8]) -> bool {

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use crate::GrammarError;
 
+/// What a field takes on the wire of HTTP/1 besides name and value.
+pub(crate) const FIELD_OVERHEAD: usize = ": \r\n".len();
+
 /// The most fields that `Connection` may name for removal: each is compared with every field.
 const NOMINATED_MAX: usize = 32;
 

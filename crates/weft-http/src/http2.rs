@@ -4,14 +4,11 @@
 //! in either.
 
 use crate::body::{BodySize, TRAILERS_BYTES_MAX, TRAILERS_MAX};
-use crate::fields::{Fields, Known, is_token, is_value};
+use crate::fields::{FIELD_OVERHEAD, Fields, Known, is_token, is_value};
 use crate::head::{RequestHead, ResponseHead, Version, phrase};
 use crate::message::stated_length;
 use crate::request::check_authority;
-use crate::{FIELDS_MAX, GrammarError, HEAD_BYTES_MAX};
-
-/// What a field takes on the wire of HTTP/1 besides name and value.
-const FIELD_OVERHEAD: usize = ": \r\n".len();
+use crate::{GrammarError, HEAD_BYTES_MAX, HeadLimits};
 
 /// What the start line takes besides method and target, or status and phrase.
 const START_LINE_OVERHEAD: usize = "HTTP/1.1 999 \r\n\r\n".len();
@@ -36,6 +33,19 @@ pub struct Pseudo<'p> {
     pub path: &'p str,
 }
 
+/// Puts a request into `head`, within [`HeadLimits::OUTSIDE`]. See [`read_request_within`].
+///
+/// # Errors
+/// As [`read_request_within`].
+pub fn read_request<'f>(
+    pseudo: &Pseudo<'_>,
+    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+    has_ended: bool,
+    head: &mut RequestHead,
+) -> Result<BodySize, GrammarError> {
+    read_request_within(HeadLimits::OUTSIDE, pseudo, fields, has_ended, head)
+}
+
 /// Puts a request into `head`, and says how long its body is. `has_ended` says that none follows.
 ///
 /// The authority is kept apart from the fields: there is no `Host` among them. The crumbs of a
@@ -44,7 +54,8 @@ pub struct Pseudo<'p> {
 /// # Errors
 /// Whatever is malformed or has two readings; only this stream is concerned.
 /// Source: RFC 9113, sections 8.2 and 8.3.1.
-pub fn read_request<'f>(
+pub fn read_request_within<'f>(
+    limits: HeadLimits,
     pseudo: &Pseudo<'_>,
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     has_ended: bool,
@@ -65,7 +76,7 @@ pub fn read_request<'f>(
     }
 
     let start = method.len() + path.len() + authority.map_or(0, str::len);
-    let mut reader = Reader::new(&mut head.fields, start + START_LINE_OVERHEAD);
+    let mut reader = Reader::new(&mut head.fields, limits, start + START_LINE_OVERHEAD);
     reader.reserve(&[FOR_BODY, FOR_AUTHORITY]);
     let (mut cookie, mut host) = (Vec::new(), None);
     for (name, value) in fields {
@@ -101,13 +112,28 @@ pub fn read_request<'f>(
     size(stated_length(&head.fields)?, has_ended)
 }
 
+/// Puts a response into `head`, within [`HeadLimits::OUTSIDE`]. See [`read_response_within`].
+///
+/// # Errors
+/// As [`read_response_within`].
+pub fn read_response<'f>(
+    status: u16,
+    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+    has_ended: bool,
+    to_head: bool,
+    head: &mut ResponseHead,
+) -> Result<BodySize, GrammarError> {
+    read_response_within(HeadLimits::OUTSIDE, status, fields, has_ended, to_head, head)
+}
+
 /// Puts a response into `head`, and says how long its body is. `has_ended` says that none follows,
 /// `to_head` that the request was `HEAD`.
 ///
 /// # Errors
 /// Whatever is malformed or has two readings; only this stream is concerned.
 /// Source: RFC 9113, sections 8.2 and 8.3.2; RFC 9110, sections 6.4.1 and 8.6.
-pub fn read_response<'f>(
+pub fn read_response_within<'f>(
+    limits: HeadLimits,
     status: u16,
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     has_ended: bool,
@@ -122,7 +148,7 @@ pub fn read_response<'f>(
     }
     let phrase = phrase(status);
     head.reason = head.fields.add_text(phrase.as_bytes());
-    let mut reader = Reader::new(&mut head.fields, phrase.len() + START_LINE_OVERHEAD);
+    let mut reader = Reader::new(&mut head.fields, limits, phrase.len() + START_LINE_OVERHEAD);
     reader.reserve(&[FOR_BODY]);
     for (name, value) in fields {
         let known = reader.check(name, value)?;
@@ -151,8 +177,8 @@ pub fn read_trailers<'f>(
     trailers: &mut Fields,
 ) -> Result<(), GrammarError> {
     trailers.clear();
-    let mut reader = Reader::new(trailers, 0);
-    (reader.bytes_max, reader.count_max) = (TRAILERS_BYTES_MAX, TRAILERS_MAX);
+    let limits = HeadLimits { bytes: TRAILERS_BYTES_MAX, fields: TRAILERS_MAX };
+    let mut reader = Reader::new(trailers, limits, "\r\n".len());
     for (name, value) in fields {
         let known = reader.check(name, value)?;
         if known == Known::Other {
@@ -197,16 +223,14 @@ fn size(stated: Option<u64>, has_ended: bool) -> Result<BodySize, GrammarError> 
 /// Takes fields one by one, within limits.
 struct Reader<'r> {
     fields: &'r mut Fields,
+    limits: HeadLimits,
     bytes: usize,
-    bytes_max: usize,
     count: usize,
-    count_max: usize,
 }
 
 impl<'r> Reader<'r> {
-    fn new(fields: &'r mut Fields, bytes: usize) -> Reader<'r> {
-        let (bytes_max, count_max) = (HEAD_BYTES_MAX, FIELDS_MAX);
-        Reader { fields, bytes, bytes_max, count: 0, count_max }
+    fn new(fields: &'r mut Fields, limits: HeadLimits, bytes: usize) -> Reader<'r> {
+        Reader { fields, limits, bytes, count: 0 }
     }
 
     /// Leaves room for `fields`.
@@ -221,7 +245,7 @@ impl<'r> Reader<'r> {
     fn check(&mut self, name: &[u8], value: &[u8]) -> Result<Known, GrammarError> {
         self.bytes += name.len() + value.len() + FIELD_OVERHEAD;
         self.count += 1;
-        if self.bytes > self.bytes_max || self.count > self.count_max {
+        if self.bytes > self.limits.bytes || self.count > self.limits.fields {
             return Err(GrammarError::TooLarge);
         }
         if !is_token(name) || name.iter().any(u8::is_ascii_uppercase) {

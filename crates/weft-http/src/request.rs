@@ -6,7 +6,7 @@ use crate::body::{BodySize, write_decimal};
 use crate::fields::{Known, Span, is_token};
 use crate::head::{RequestHead, Version};
 use crate::message::{asks_for_websocket, connection_options, head_error, reduce_te, stated_size};
-use crate::{FIELDS_MAX, GrammarError, HEAD_BYTES_MAX};
+use crate::{GrammarError, HeadLimits};
 
 /// What a parsed head says besides the request itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,14 @@ pub struct Parsed {
     pub keep_alive: bool,
 }
 
+/// Reads the head at the start of `input`, within [`HeadLimits::OUTSIDE`]. See [`parse_within`].
+///
+/// # Errors
+/// As [`parse_within`].
+pub fn parse(input: &[u8], head: &mut RequestHead) -> Result<Option<Parsed>, GrammarError> {
+    parse_within(HeadLimits::OUTSIDE, input, head)
+}
+
 /// Reads the head at the start of `input` into `head`; `None` if it is not complete yet.
 ///
 /// Fields that speak of one connection only are taken out, an absolute target is taken apart, and
@@ -27,19 +35,26 @@ pub struct Parsed {
 /// # Errors
 /// Whatever is malformed or has two readings; the connection cannot be used further.
 /// Source: RFC 9112, sections 2 to 6, and RFC 9110, section 7.
-pub fn parse(input: &[u8], head: &mut RequestHead) -> Result<Option<Parsed>, GrammarError> {
-    let window = &input[..input.len().min(HEAD_BYTES_MAX)];
-    let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+pub fn parse_within(
+    limits: HeadLimits,
+    input: &[u8],
+    head: &mut RequestHead,
+) -> Result<Option<Parsed>, GrammarError> {
+    let window = &input[..input.len().min(limits.bytes)];
+    let mut space = [const { MaybeUninit::uninit() }; HeadLimits::MESH.fields];
     let mut request = httparse::Request::new(&mut []);
     let status = httparse::ParserConfig::default()
-        .parse_request_with_uninit_headers(&mut request, window, &mut space)
+        .parse_request_with_uninit_headers(&mut request, window, &mut space[..limits.fields])
         .map_err(head_error)?;
     let httparse::Status::Complete(bytes) = status else {
-        return if window.len() == HEAD_BYTES_MAX { Err(GrammarError::TooLarge) } else { Ok(None) };
+        return if window.len() == limits.bytes { Err(GrammarError::TooLarge) } else { Ok(None) };
     };
     let (Some(method), Some(target)) = (request.method, request.path) else {
         return Err(GrammarError::Head("invalid start line"));
     };
+    if bytes + encoded_bytes(target, limits.bytes - bytes) > limits.bytes {
+        return Err(GrammarError::TooLarge);
+    }
 
     head.clear();
     head.fields.text.extend_from_slice(&window[..bytes]);
@@ -64,6 +79,16 @@ pub fn parse(input: &[u8], head: &mut RequestHead) -> Result<Option<Parsed>, Gra
     let keep_alive =
         !options.close && (!is_http10 || options.keep_alive) && head.method() != "CONNECT";
     Ok(Some(Parsed { bytes, size, keep_alive }))
+}
+
+/// How much longer `target` becomes in HTTP/2, where four bytes that are let through here must be
+/// encoded. It is looked for only where that could be more than the `room` there is.
+fn encoded_bytes(target: &str, room: usize) -> usize {
+    let more = "%22".len() - 1;
+    if target.len() * more <= room {
+        return 0;
+    }
+    more * target.bytes().filter(|byte| matches!(byte, b'<' | b'>' | b'`' | b'"')).count()
 }
 
 /// Finds authority, path and query. Source: RFC 9112, sections 3.2 and 3.3.

@@ -6,7 +6,7 @@ use crate::body::{BodySize, write_decimal};
 use crate::fields::{Known, Span};
 use crate::head::{ResponseHead, Version};
 use crate::message::{asks_for_websocket, connection_options, head_error, stated_size};
-use crate::{FIELDS_MAX, GrammarError, HEAD_BYTES_MAX};
+use crate::{GrammarError, HeadLimits};
 
 /// What a parsed head says besides the response itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,18 @@ pub struct Parsed {
     pub upgrade: bool,
 }
 
+/// Reads the head at the start of `input`, within [`HeadLimits::OUTSIDE`]. See [`parse_within`].
+///
+/// # Errors
+/// As [`parse_within`].
+pub fn parse(
+    input: &[u8],
+    to_head: bool,
+    head: &mut ResponseHead,
+) -> Result<Option<Parsed>, GrammarError> {
+    parse_within(HeadLimits::OUTSIDE, input, to_head, head)
+}
+
 /// Reads the head at the start of `input` into `head`; `None` if it is not complete yet.
 ///
 /// `to_head` says that the request was `HEAD`, whose response never has a body.
@@ -30,19 +42,20 @@ pub struct Parsed {
 /// # Errors
 /// Whatever is malformed or has two readings; the connection cannot be used further.
 /// Source: RFC 9112, sections 4 to 6.
-pub fn parse(
+pub fn parse_within(
+    limits: HeadLimits,
     input: &[u8],
     to_head: bool,
     head: &mut ResponseHead,
 ) -> Result<Option<Parsed>, GrammarError> {
-    let window = &input[..input.len().min(HEAD_BYTES_MAX)];
-    let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let window = &input[..input.len().min(limits.bytes)];
+    let mut space = [const { MaybeUninit::uninit() }; HeadLimits::MESH.fields];
     let mut response = httparse::Response::new(&mut []);
     let status = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut response, window, &mut space)
+        .parse_response_with_uninit_headers(&mut response, window, &mut space[..limits.fields])
         .map_err(head_error)?;
     let httparse::Status::Complete(bytes) = status else {
-        return if window.len() == HEAD_BYTES_MAX { Err(GrammarError::TooLarge) } else { Ok(None) };
+        return if window.len() == limits.bytes { Err(GrammarError::TooLarge) } else { Ok(None) };
     };
     let code = response.code.unwrap_or(0);
     if !(100..=999).contains(&code) {

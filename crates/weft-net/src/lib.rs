@@ -26,7 +26,7 @@ pub use entropy::SystemEntropy;
 pub use files::SystemFiles;
 pub use memory::{MemoryLimit, give_back_memory};
 pub use netlink::NetlinkError;
-pub use signal::{INTERRUPT, Signal, TERMINATE, terminated};
+pub use signal::{INTERRUPT, Signal, TERMINATE, end_by_closed_pipe, terminated};
 pub use socket::SystemNetwork;
 
 /// The operating system as a [`World`], for the calling thread and the network namespace it is in.

@@ -29,6 +29,23 @@ pub async fn terminated() -> io::Result<Signal> {
     }
 }
 
+/// Ends the process as writing to a pipe that nobody reads ends any other program: by SIGPIPE, and
+/// without a word.
+///
+/// Rust's programs ignore that signal, and those that hold connections must: it would come from
+/// sockets too. So it is for whom has met the end of a pipe, and has nothing else to do.
+#[expect(clippy::disallowed_methods, reason = "it ends like by the signal, which skips as much")]
+pub fn end_by_closed_pipe() -> ! {
+    #[expect(unsafe_code, reason = "signals are the system's")]
+    // SAFETY: the default action has no handler that could run, and both calls take plain numbers.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::raise(libc::SIGPIPE);
+    }
+    // The signal may be blocked: then the process ends as a shell would report it.
+    std::process::exit(128 + libc::SIGPIPE)
+}
+
 /// The number of the signal that asks a process to end.
 pub const TERMINATE: i32 = libc::SIGTERM;
 

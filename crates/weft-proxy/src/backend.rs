@@ -263,7 +263,8 @@ impl Backend {
         if self.is_used.take() {
             self.used.set(now);
         }
-        self.endpoints.iter().for_each(|endpoint| endpoint.sweep(now, self.timeouts()));
+        let has_room = || self.counts.has_room(&self.destination.traffic.limits);
+        self.endpoints.iter().for_each(|one| one.sweep(now, self.timeouts(), has_room));
     }
 }
 

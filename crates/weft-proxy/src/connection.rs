@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use weft_decide::authorize::Attempt;
-use weft_http::{RequestHead, ResponseHead};
+use weft_http::{HeadLimits, RequestHead, ResponseHead};
 use weft_model::{ObjectName, Port, Route, SpiffeId};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::{Moment, UnixTime};
@@ -81,6 +81,14 @@ impl Connection {
     ) -> Connection {
         let (peer, facts, last, last_rule) = Default::default();
         Connection { direction, downstream, destination, peer, facts, to, last, last_rule }
+    }
+
+    /// How large the heads of its requests may be.
+    fn head_limits(&self) -> HeadLimits {
+        match self.direction {
+            Direction::Inbound => HeadLimits::MESH,
+            Direction::Outbound => HeadLimits::OUTSIDE,
+        }
     }
 
     /// A record of something on this connection that begins at `started`.
@@ -181,7 +189,7 @@ impl Connection {
 /// Serves the requests of an HTTP/1.1 connection, one after the other.
 pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefixed) {
     let (stream, incoming) = stream.into_parts();
-    let mut server = Server::new(stream, incoming);
+    let mut server = Server::new(stream, incoming).within(connection.head_limits());
     let (mut head, mut response) = (RequestHead::default(), ResponseHead::default());
     let mut idle = IdleTimer::new(proxy, connection.direction);
     loop {
@@ -211,9 +219,10 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
 
 /// Serves the requests of an HTTP/2 connection, each in a task of its own.
 pub(crate) async fn http2(proxy: &Rc<Proxy>, connection: &Rc<Connection>, stream: Prefixed) {
-    let clock = &proxy.world.clock;
+    let (room, clock) = (proxy.overload.room(), &proxy.world.clock);
     let started = clock.wall();
-    let server = h2::server::Server::new(Box::new(stream), clock.clone());
+    let server = h2::server::Server::with_room(room, Box::new(stream), clock.clone())
+        .within(connection.head_limits());
     let drain = async {
         match connection.direction {
             Direction::Inbound => proxy.drain.started().await,

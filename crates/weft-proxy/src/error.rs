@@ -298,6 +298,13 @@ pub enum ProxyError {
         /// How long.
         limit: Duration,
     },
+    /// The same, while the server had the whole of the request, or had not asked for the body that
+    /// the caller holds back until then (`100-continue`), and had not begun to answer.
+    #[error("the server has not begun to answer, and no byte has moved for {limit:?}")]
+    NeverAnswered {
+        /// How long.
+        limit: Duration,
+    },
     /// The same, while the caller had not sent the whole of its request.
     #[error("no byte of the request has come, and none of an answer, for {limit:?}")]
     RequestStoodStill {
@@ -396,6 +403,7 @@ impl ProxyError {
             E::UpstreamClosed { was_reused: false, .. }
             | E::UpstreamMalformed { .. }
             | E::UpstreamBroke { .. }
+            | E::NeverAnswered { .. }
             | E::Timeout { limit: Limit::Request | Limit::Attempt, .. } => Seen::Failure,
             _ => Seen::Nothing,
         }
@@ -490,6 +498,7 @@ impl ProxyError {
                 (504, reason, Upstream, Unknown)
             }
             E::StoodStill { .. } => (504, "idle-timeout", Upstream, Unknown),
+            E::NeverAnswered { .. } => (504, "idle-timeout", Upstream, Unknown),
             E::RequestStoodStill { .. } => (408, "idle-timeout", Client, Unknown),
             E::BadTimeout(_) => (400, "bad-timeout", Client, Unprocessed),
             E::InboundHandshake(_) => (0, "handshake-failed", Client, Unprocessed),

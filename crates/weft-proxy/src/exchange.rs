@@ -93,7 +93,7 @@ pub trait Sink {
 
     /// How many bytes of the connection are kept here on their way, in either direction, as far as
     /// that is known: what was taken and has not left, and what has come and could not be used yet.
-    fn kept(&self) -> usize {
+    fn kept(&mut self) -> usize {
         0
     }
 
@@ -181,6 +181,8 @@ pub struct Exchange<'c> {
     /// Whether the caller's proxy wants to know that the head has reached the application.
     must_tell: bool,
     request_ended: bool,
+    /// Whether the caller was told to go on with its body (100).
+    has_continued: bool,
     /// Whether all that was taken of the request has left.
     is_flushed: bool,
     has_answered: bool,
@@ -209,6 +211,7 @@ impl<'c> Exchange<'c> {
             is_held: false,
             must_tell: false,
             request_ended: false,
+            has_continued: false,
             is_flushed: false,
             has_answered: false,
             steps: 0,
@@ -252,11 +255,22 @@ impl<'c> Exchange<'c> {
         self.has_answered
     }
 
-    /// Whether it is the rest of the request that is waited for.
+    /// Whether it is the rest of the request that is waited for, and not the server's word that it
+    /// wants that at all.
     pub fn awaits_caller(&mut self) -> bool {
         // No waker is needed: nobody waits any longer.
         let mut cx = Context::from_waker(Waker::noop());
-        !self.request_ended && self.downstream.poll_piece(&mut cx).is_pending()
+        let is_short = !self.request_ended && self.downstream.poll_piece(&mut cx).is_pending();
+        is_short && !self.awaits_continue()
+    }
+
+    /// Whether the caller sends its body only once the server says so, and that has not.
+    ///
+    /// Source: RFC 9110, section 10.1.1.
+    fn awaits_continue(&self) -> bool {
+        let mut expected = self.head.fields.known(Known::Expect);
+        let is_asked = expected.any(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        is_asked && !self.has_continued && self.bytes_received == 0
     }
 
     /// Makes the answer the last one of the caller's connection.
@@ -303,6 +317,7 @@ impl<'c> Exchange<'c> {
                         }
                         self.response.fields.remove_known(|known| known == Known::Weft);
                         self.steps += 1;
+                        self.has_continued |= self.response.status == 100;
                         informational += 1;
                         if informational <= INFORMATIONAL_MAX {
                             self.downstream.send_head(self.response, BodySize::None);
@@ -473,7 +488,7 @@ impl<'c> Exchange<'c> {
 
     /// A number that changes with all that moves: what is passed on counts twice, and what comes
     /// and leaves once, so that one does not hide the other.
-    fn movement(&mut self, upstream: &dyn Upstream) -> u64 {
+    fn movement(&mut self, upstream: &mut dyn Upstream) -> u64 {
         // How long its caller may take to read is for the caller's proxy to judge, which knows
         // about each byte; here only that many were read is known.
         self.steps += u64::from(self.downstream.awaits_room());

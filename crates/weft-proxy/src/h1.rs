@@ -6,7 +6,7 @@ mod server;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 
-use weft_http::{BodyDecoder, BodyEncoder, Fields, GrammarError, HEAD_BYTES_MAX, Step};
+use weft_http::{BodyDecoder, BodyEncoder, Fields, GrammarError, HEAD_BYTES_MAX, HeadLimits, Step};
 use weft_world::{BUFFER_BYTES, Buffer, Stream};
 
 use crate::error::StreamError;
@@ -38,6 +38,8 @@ struct Core {
     decoder: BodyDecoder,
     encoder: BodyEncoder,
     trailers: Fields,
+    /// How large a head may be that comes.
+    limits: HeadLimits,
     /// How much of `incoming` was searched for the end of a head in vain.
     searched: usize,
     /// How much of `incoming` is the piece that was announced.
@@ -56,6 +58,7 @@ impl Core {
             decoder: BodyDecoder::Length(0),
             encoder: BodyEncoder::Length(0),
             trailers: Fields::default(),
+            limits: HeadLimits::OUTSIDE,
             searched: 0,
             piece: 0,
             is_bulk: false,
@@ -291,7 +294,7 @@ impl<S: Side> Sink for S {
         self.core_mut().poll_flush(cx)
     }
 
-    fn kept(&self) -> usize {
+    fn kept(&mut self) -> usize {
         self.core().outgoing.len() + self.core().incoming.len()
     }
 

@@ -34,11 +34,43 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// is several times [`STREAM_WINDOW`].
 pub const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
+/// [`STREAM_WINDOW`] where memory is limited.
+const NARROW_STREAM_WINDOW: u32 = 64 * 1024;
+
+/// [`CONNECTION_WINDOW`] where memory is limited.
+const NARROW_CONNECTION_WINDOW: u32 = 512 * 1024;
+
 /// How much of one body is given to the codec before it was written, in bytes.
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// The same in pieces, however small they are.
 const SEND_BUFFER_PIECES: usize = 64;
+
+/// How many bytes a connection of HTTP/2 may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Of one body, that have come and were not passed on.
+    stream: u32,
+    /// Of all bodies.
+    connection: u32,
+    /// Of one body, that were given to the codec and have not left.
+    send: usize,
+}
+
+impl Room {
+    /// Where nothing limits memory.
+    pub const WIDE: Room =
+        Room { stream: STREAM_WINDOW, connection: CONNECTION_WINDOW, send: SEND_BUFFER_BYTES };
+
+    /// Where something does. As many exchanges as are let in then must fit, and each may come to a
+    /// stand with all that it may hold on both sides: its window towards the server, its buffer
+    /// towards the caller. What it costs is speed over long ways: 1 Gbit/s over half a millisecond.
+    pub const NARROW: Room = Room {
+        stream: NARROW_STREAM_WINDOW,
+        connection: NARROW_CONNECTION_WINDOW,
+        send: FRAME_BYTES_MAX as usize,
+    };
+}
 
 /// How many exchanges a connection carries at a time, in either direction.
 pub const STREAMS_MAX: u32 = 100;

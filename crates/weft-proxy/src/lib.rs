@@ -72,6 +72,8 @@ pub struct Proxy {
     drain: Drain,
     /// How many connections were taken and are not gone.
     connections: Cell<usize>,
+    /// How many of them were taken while memory was critically short.
+    refused: Cell<usize>,
     start: Moment,
     /// What moves the bytes of shared connections.
     drivers: RefCell<JoinSet<()>>,
@@ -107,7 +109,7 @@ impl Proxy {
     pub fn new(parts: Parts) -> Proxy {
         let Parts { world, inside, tls, recorder, configuration, discovery, overload } = parts;
         let (backends, live, drain, drivers) = Default::default();
-        let connections = Cell::default();
+        let (connections, refused) = Default::default();
         let start = world.clock.now();
         Proxy {
             start,
@@ -122,6 +124,7 @@ impl Proxy {
             live,
             drain,
             connections,
+            refused,
             drivers,
         }
     }

@@ -123,8 +123,8 @@ async fn accept<F: Future<Output = ()> + 'static>(
     let mut connections = JoinSet::new();
     loop {
         let is_full = proxy.connections.get() >= proxy.overload.connections_max();
-        let is_held_up = proxy.pressure() == Pressure::Critical
-            && proxy.connections.get() >= overload::CONNECTIONS_MIN;
+        let is_critical = proxy.pressure() == Pressure::Critical;
+        let is_held_up = is_critical && proxy.refused.get() >= overload::CONNECTIONS_MIN;
         if is_full || is_held_up {
             proxy.world.clock.sleep(ACCEPT_PAUSE).await;
             while connections.try_join_next().is_some() {}
@@ -134,7 +134,7 @@ async fn accept<F: Future<Output = ()> + 'static>(
             biased;
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => {
-                    let counted = Counted::new(proxy.clone(), direction);
+                    let counted = Counted::new(proxy.clone(), direction, is_critical);
                     // The task holds what it captures beside what it waits for: of the large one,
                     // that would be two.
                     let serving = Box::pin(serve(accepted));
@@ -155,15 +155,18 @@ async fn accept<F: Future<Output = ()> + 'static>(
 struct Counted {
     proxy: Rc<Proxy>,
     direction: Direction,
+    /// Whether it was taken to be told that there is no room for it.
+    is_refused: bool,
     _opened: Option<Busy>,
 }
 
 impl Counted {
-    fn new(proxy: Rc<Proxy>, direction: Direction) -> Counted {
+    fn new(proxy: Rc<Proxy>, direction: Direction, is_refused: bool) -> Counted {
         proxy.recorder.note(Event::Opened(direction));
         proxy.connections.set(proxy.connections.get() + 1);
+        proxy.refused.set(proxy.refused.get() + usize::from(is_refused));
         let opened = (direction == Direction::Outbound).then(|| proxy.drain.opened());
-        Counted { proxy, direction, _opened: opened }
+        Counted { proxy, direction, is_refused, _opened: opened }
     }
 }
 
@@ -171,6 +174,7 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.proxy.recorder.note(Event::Closed(self.direction));
         self.proxy.connections.set(self.proxy.connections.get() - 1);
+        self.proxy.refused.set(self.proxy.refused.get() - usize::from(self.is_refused));
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use weft_world::Buffer;
 
+use crate::h2::Room;
+
 /// How short of memory a proxy is; the worse after the better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
@@ -13,7 +15,8 @@ pub enum Pressure {
     None,
     /// New requests and tunnels are refused, so that those under way have room.
     High,
-    /// New connections beyond a few are not taken either: they wait in the system's queue.
+    /// New connections are taken a few at a time only, to be told so: the others wait in the
+    /// system's queue. What is under way may never end.
     Critical,
 }
 
@@ -30,7 +33,8 @@ impl Pressure {
     }
 }
 
-/// How many connections are always taken, so that callers are told why they are refused.
+/// How many connections may be there at a time that were taken while memory was critically short,
+/// so that callers are told why they are refused; and how many there may be in any case.
 pub(crate) const CONNECTIONS_MIN: usize = 16;
 
 /// What a connection takes while nothing is under way on it, with some to spare: its task and its
@@ -65,6 +69,14 @@ impl Overload {
             limit => {
                 usize::try_from(limit / CONNECTION_BYTES).unwrap_or(usize::MAX).max(CONNECTIONS_MIN)
             }
+        }
+    }
+
+    /// How much a connection of HTTP/2 may hold.
+    pub(crate) fn room(&self) -> Room {
+        match self.0.limit.load(Ordering::Relaxed) {
+            0 => Room::WIDE,
+            _ => Room::NARROW,
         }
     }
 

@@ -321,16 +321,18 @@ async fn ask(
         let asking = pin!(exchange.ask(upstream, address, &moved));
         watch.over_moving(judge, &moved, asking).await.flatten()
     };
+    let is_grpc = recording.record.protocol == Protocol::Grpc;
     let reply = asked.map_err(|error| match error {
         ProxyError::StoodStill { limit } if exchange.awaits_caller() => {
             ProxyError::RequestStoodStill { limit }
         }
+        // A server of gRPC that streams may send its head with the first message only.
+        ProxyError::StoodStill { limit } if !is_grpc => ProxyError::NeverAnswered { limit },
         error => endpoint.explain(proxy, error),
     })?;
     attempted.answered(proxy);
     endpoint.heed(proxy, &mut exchange.response.fields)?;
     let status = exchange.response.status;
-    let is_grpc = recording.record.protocol == Protocol::Grpc;
     let mut grpc_status = grpc_status_of(&exchange.response.fields);
     if !is_grpc || grpc_status.is_some() {
         attempted.tell(proxy, backend.name(), Seen::of_answer(status, grpc_status));

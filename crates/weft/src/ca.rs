@@ -15,6 +15,7 @@ use weft_model::TrustDomain;
 use weft_world::{Moment, UnixTime, World};
 
 use crate::access::Access;
+use crate::output::{print, print_line};
 use crate::resources::block_on;
 
 /// The pause between two looks at a rotation.
@@ -99,10 +100,9 @@ fn status(arguments: &Status) -> anyhow::Result<()> {
     let client = arguments.access.client()?;
     let status = block_on(async { Ok(client.ca_status().await?) })?;
     match arguments.output {
-        Output::Text => print!("{}", described(&status)),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+        Output::Text => print(described(&status)),
+        Output::Json => print_line(serde_json::to_string_pretty(&status)?),
     }
-    Ok(())
 }
 
 fn revoke(arguments: &Revoke) -> anyhow::Result<()> {
@@ -116,7 +116,7 @@ fn revoke(arguments: &Revoke) -> anyhow::Result<()> {
         (true, true) => "is let in again",
         (true, false) => "was not revoked",
     };
-    println!("{} {said} (trust bundle {})", response.what, response.sequence);
+    print_line(format_args!("{} {said} (trust bundle {})", response.what, response.sequence))?;
     if let Some(note) = response.note {
         weft_control::say!("weft ca revoke: {note}");
     }
@@ -150,7 +150,7 @@ async fn follow(client: &Client, world: &World, until: Option<Moment>) -> anyhow
             Ok(status) => {
                 let text = progress(&status);
                 if text != shown {
-                    print!("{text}");
+                    print(&text)?;
                     shown = text;
                 }
                 if status.rotation.phase == Phase::Steady {
@@ -160,9 +160,9 @@ async fn follow(client: &Client, world: &World, until: Option<Moment>) -> anyhow
             }
             // It may be started anew, and then goes on.
             Err(error @ (ClientError::Connect { .. } | ClientError::Broken { .. })) => {
-                let text = format!("{error}\n");
+                let text = error.to_string();
                 if text != shown {
-                    eprint!("weft ca rotate: {text}");
+                    weft_control::say!("weft ca rotate: {text}");
                     shown = text;
                 }
             }

@@ -17,7 +17,6 @@ mod trust;
 mod view;
 mod workloads;
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -107,7 +106,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         mesh.end(&world).await;
         drop(mesh);
         let is_early = result?;
-        say(&summary.text(arguments.output));
+        crate::output::print_line(summary.text(arguments.output))?;
         match (arguments.duration, is_early) {
             (Some(_), true) => bail!("ended by a signal, before the time was over"),
             (Some(_), false) => summary.check(),
@@ -214,9 +213,4 @@ async fn show_lines(world: &World, mesh: &Mesh, tally: &Tally, page: &str) {
             }
         }
     }
-}
-
-/// Prints `text`. Who has closed the pipe does not want it.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }

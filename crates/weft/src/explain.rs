@@ -10,7 +10,6 @@ mod report;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,7 +92,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(REFUSED),
         Err(error) => {
-            eprint!("{}", crate::explained(&error));
+            weft_control::say!("{}", crate::explained(&error).trim_end());
             ExitCode::from(FAILED)
         }
     }
@@ -131,8 +130,7 @@ fn explain(arguments: &Arguments) -> anyhow::Result<bool> {
         Output::Text => print::text(&mesh, &question, &told),
         Output::Json => format!("{:#}\n", print::json(&mesh, &question, &told)),
     };
-    // Who has closed the pipe does not want it.
-    let _ = std::io::stdout().write_all(said.as_bytes());
+    crate::output::print(said)?;
     Ok(told.is_answered())
 }
 

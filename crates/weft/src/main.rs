@@ -3,6 +3,9 @@
 //! Deliberately absent: a copy of any rule. Commands read what users write, wire the crates
 //! together, and print.
 
+// A pipe that nobody reads must not make a command panic: `output` knows what to do, and `say!`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod access;
 mod admin;
 mod ca;
@@ -10,6 +13,7 @@ mod control;
 mod demo;
 mod explain;
 mod joined;
+mod output;
 mod overload;
 mod proxy;
 mod resources;

@@ -1,6 +1,6 @@
 //! `weft apply | get | delete | watch | token`: the control plane, from the command line.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use weft_crd::Finding;
 use weft_world::UnixTime;
 
 use crate::access::Access;
+use crate::output::{print, print_line, say_all};
 
 /// How often a token may be used where nobody says so: it is a secret that is copied around.
 const TOKEN_USES: u32 = 1;
@@ -117,7 +118,7 @@ pub fn apply(arguments: &Apply) -> anyhow::Result<()> {
         ApplyRequest { files: sources(files)?, namespace: namespace.clone(), dry_run: *dry_run };
     let client = access.client()?;
     let response = block_on(async { Ok(client.apply(&request).await?) })?;
-    eprint!("{}", response.rendered);
+    say_all(&response.rendered);
     ensure!(
         !response.objects.is_empty(),
         "there is no object in {}: nothing was applied",
@@ -125,7 +126,7 @@ pub fn apply(arguments: &Apply) -> anyhow::Result<()> {
     );
     for object in response.objects {
         let suffix = if *dry_run { " (dry run)" } else { "" };
-        println!("{} {}{suffix}", title(&object.key), action(object.action));
+        print_line(format_args!("{} {}{suffix}", title(&object.key), action(object.action)))?;
     }
     Ok(())
 }
@@ -144,14 +145,13 @@ pub fn get(arguments: &Select) -> anyhow::Result<()> {
         Ok(ListResponse { resource_version: object.resource_version, objects: vec![object] })
     })?;
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&listed)?),
+        Output::Json => print_line(serde_json::to_string_pretty(&listed)?),
         Output::Yaml => {
             let texts: Vec<_> = listed.objects.iter().map(yaml).collect::<Result<_, _>>()?;
-            print!("{}", texts.join("---\n"));
+            print(texts.join("---\n"))
         }
-        Output::Table => print!("{}", table(&listed.objects, weft_net::world().clock.wall())),
+        Output::Table => print(table(&listed.objects, weft_net::world().clock.wall())),
     }
-    Ok(())
 }
 
 /// `weft token`: prints the token, and nothing else, on standard output.
@@ -169,8 +169,7 @@ pub fn token(arguments: &Token) -> anyhow::Result<()> {
         "weft token: {} for {service_account}, {uses} uses, {lifetime} minutes",
         made.id
     );
-    println!("{}", made.token);
-    Ok(())
+    print_line(made.token)
 }
 
 /// `weft delete`.
@@ -179,8 +178,7 @@ pub fn delete(arguments: &Delete) -> anyhow::Result<()> {
     let client = access.client()?;
     let key = ObjectKey { kind: kind.clone(), namespace: namespace.clone(), name: name.clone() };
     let deleted = block_on(async { Ok(client.delete(&key, *resource_version).await?) })?;
-    println!("{} {}", title(&deleted.key), action(deleted.action));
-    Ok(())
+    print_line(format_args!("{} {}", title(&deleted.key), action(deleted.action)))
 }
 
 /// `weft watch`: what is there, then what changes, until it is interrupted.
@@ -189,11 +187,11 @@ pub fn watch(arguments: &Select) -> anyhow::Result<()> {
     ensure!(*output != Output::Yaml, "-o yaml is for `weft get`; watch prints lines or JSON");
     let client = access.client()?;
     let is_meant = |key: &ObjectKey| name.as_ref().is_none_or(|name| *name == key.name);
-    let print = |event: &WatchEvent| -> anyhow::Result<bool> {
+    let show = |event: &WatchEvent| -> anyhow::Result<()> {
         let line = match (event, output) {
             (WatchEvent::Ended { reason }, _) => bail!("the watch has ended: {reason}"),
-            (WatchEvent::Put { object }, _) if !is_meant(&object.key) => return Ok(true),
-            (WatchEvent::Deleted { key, .. }, _) if !is_meant(key) => return Ok(true),
+            (WatchEvent::Put { object }, _) if !is_meant(&object.key) => return Ok(()),
+            (WatchEvent::Deleted { key, .. }, _) if !is_meant(key) => return Ok(()),
             (event, Output::Json) => serde_json::to_string(event)?,
             (WatchEvent::Put { object }, _) => {
                 format!("{} at version {}", title(&object.key), object.resource_version)
@@ -202,22 +200,18 @@ pub fn watch(arguments: &Select) -> anyhow::Result<()> {
                 format!("{} deleted at version {resource_version}", title(key))
             }
         };
-        // Whoever reads the lines may have had enough.
-        Ok(writeln!(std::io::stdout(), "{line}").is_ok())
+        print_line(line)
     };
     block_on(async {
         let (kind, namespace) = (kind.as_deref(), namespace.as_deref());
         let listed = client.list(kind, namespace).await?;
         for object in listed.objects {
-            print(&WatchEvent::Put { object })?;
+            show(&WatchEvent::Put { object })?;
         }
         let mut result = Ok(());
-        let each = |event: WatchEvent| match print(&event) {
-            Ok(goes_on) => goes_on,
-            Err(error) => {
-                result = Err(error);
-                false
-            }
+        let each = |event: WatchEvent| {
+            result = show(&event);
+            result.is_ok()
         };
         client.watch(kind, namespace, listed.resource_version, each).await?;
         result

@@ -5,6 +5,7 @@ use std::time::Duration;
 use weft_control::api::{ProxyStatus, RefusedObject, StatusResponse};
 
 use crate::access::Access;
+use crate::output::{print, print_line};
 use crate::resources::{aligned, block_on, rounded};
 
 /// The arguments of `weft status`.
@@ -23,10 +24,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let client = access.client()?;
     let status = block_on(async { Ok(client.status().await?) })?;
     match json {
-        true => println!("{}", serde_json::to_string_pretty(&status)?),
-        false => print!("{}", text(&status)),
+        true => print_line(serde_json::to_string_pretty(&status)?),
+        false => print(text(&status)),
     }
-    Ok(())
 }
 
 /// The proxies as a table, and below it what they refuse.

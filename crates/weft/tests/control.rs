@@ -4,6 +4,8 @@
 
 #[path = "control/given.rs"]
 mod given;
+#[path = "control/pipe.rs"]
+mod pipe;
 #[path = "control/watch.rs"]
 mod watch;
 

@@ -1,6 +1,7 @@
 //! What is taken of HTTP/2's heads, and what is refused.
 
 use super::*;
+use crate::FIELDS_MAX;
 
 const GET: Pseudo<'static> =
     Pseudo { method: "GET", scheme: Some("http"), authority: Some("shop"), path: "/" };

@@ -1,6 +1,7 @@
 //! Tables of requests as they stand on the wire.
 
 use super::*;
+use crate::HEAD_BYTES_MAX;
 
 fn parsed(text: &str) -> (RequestHead, Parsed) {
     let mut head = RequestHead::default();
@@ -184,6 +185,36 @@ fn heads_are_limited() {
     );
     let endless = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(HEAD_BYTES_MAX));
     assert_eq!(refused(&endless), GrammarError::TooLarge);
+}
+
+#[test]
+fn what_was_taken_from_outside_is_taken_from_a_proxy_with_what_that_has_added() {
+    // Spelled as short as can be: written again, each field has a blank and a carriage return more.
+    let fields: String = (0..120).map(|number| format!("x{number}:y\n")).collect();
+    let start = "GET / HTTP/1.0\r\n";
+    let rest = HEAD_BYTES_MAX - start.len() - fields.len() - "z:\n\r\n".len();
+    let text = format!("{start}{fields}z:{}\n\r\n", "v".repeat(rest));
+    let (mut head, _) = parsed(&text);
+    head.set_authority("[fd77:6566:7400:1234:1234:1234:1234:1234]:65535");
+    for name in ["weft-timeout", "weft-idle", "grpc-timeout"] {
+        head.fields.append(name, b"99999999H");
+    }
+    head.fields.append("Weft-Held", b"1");
+    let mut written = Vec::new();
+    write(&head, BodySize::Unknown, &mut written);
+    assert!(written.len() > HEAD_BYTES_MAX);
+    let mut again = RequestHead::default();
+    assert_eq!(parse(&written, &mut again), Err(GrammarError::TooLarge));
+    let parsed = parse_within(HeadLimits::MESH, &written, &mut again).unwrap().unwrap();
+    assert_eq!(parsed.bytes, written.len());
+}
+
+#[test]
+fn a_target_counts_as_what_it_is_in_http2() {
+    let marks = |count| format!("GET /?{} HTTP/1.1\r\nHost: a\r\n\r\n", "\"".repeat(count));
+    let room = HEAD_BYTES_MAX - marks(0).len();
+    parsed(&marks(room / 3));
+    assert_eq!(refused(&marks(room / 3 + 1)), GrammarError::TooLarge);
 }
 
 #[test]

@@ -98,6 +98,11 @@ impl Counts {
         Ok(Place::new(&self.0, Limited::Requests))
     }
 
+    /// Whether there may be one more connection now.
+    pub(crate) fn has_room(&self, limits: &Limits) -> bool {
+        limits::connection(limits, &self.under_way()).is_ok()
+    }
+
     /// A place for one more connection, if there is one now.
     pub(crate) fn connection(&self, limits: &Limits) -> Option<Place> {
         limits::connection(limits, &self.under_way()).ok()?;

@@ -140,16 +140,18 @@ impl Turns {
 
     /// Notes that a tunnel to `address` could not be opened because of `error`, if it is that.
     pub(super) fn failed(&self, error: &ProxyError, address: SocketAddr) {
-        // Others say that there was a tunnel, which was not taken.
-        let is_failure = matches!(
-            error,
+        let is_failure = match error {
             E::Connect { .. }
-                | E::ConnectTimeout { .. }
-                | E::Handshake { .. }
-                | E::HandshakeTimeout { .. }
-                | E::WrongPeer { .. }
-                | E::NoIdentity { .. }
-        );
+            | E::ConnectTimeout { .. }
+            | E::Handshake { .. }
+            | E::HandshakeTimeout { .. }
+            | E::WrongPeer { .. }
+            | E::NoIdentity { .. } => true,
+            // One handshake more is what that proxy can bear least, and would be in vain.
+            E::TunnelRefused { reason, .. } => reason == "overload",
+            // Others say that there was a tunnel, which was not taken.
+            _ => false,
+        };
         if is_failure {
             self.failures.set(self.failures.get() + 1);
             self.failure.replace(Some(again(error, address)));

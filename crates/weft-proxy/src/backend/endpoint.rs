@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use weft_decide::balance::Load;
 use weft_decide::eject::{Ejector, Roster, Standing, Terms};
-use weft_http::{Fields, Known};
+use weft_http::{Fields, HeadLimits, Known};
 use weft_model::BackendTimeouts;
 use weft_wire::tunnel::InnerProtocol;
 use weft_world::Moment;
@@ -86,7 +86,9 @@ struct Shared {
     is_used: bool,
     /// From when on it takes no new exchange; those that are open then go on.
     until: Option<Moment>,
-    _place: Place,
+    /// Its place among those that the backend may have. It is free when the connection has ended,
+    /// or when it is closed without exchanges, and not when it only leaves the pool.
+    place: Rc<Cell<Option<Place>>>,
 }
 
 /// A connection, and what its peer can be judged by.
@@ -207,6 +209,10 @@ impl Endpoint {
                 self.drains(proxy);
                 error
             }
+            ProxyError::TunnelRefused { .. } => {
+                self.turns.failed(&error, self.spec.address);
+                error
+            }
             error => error,
         }
     }
@@ -253,6 +259,11 @@ impl Endpoint {
     /// Whether the one at the other end proved to be of the mesh.
     pub(crate) fn is_secured(&self) -> bool {
         matches!(self.spec.reach, Reach::Tunnel(_))
+    }
+
+    /// How large the heads of its answers may be.
+    fn head_limits(&self) -> HeadLimits {
+        if self.is_secured() { HeadLimits::MESH } else { HeadLimits::OUTSIDE }
     }
 
     /// A connection for one HTTP/1.1 exchange: an idle one, or a new one.
@@ -302,7 +313,8 @@ impl Endpoint {
             }
             let opened = self.tunnels.on_free(|tunnel| {
                 let (stream, is_kept) = tunnel.connection.open();
-                let client = Client::in_tunnel(Box::new(stream), is_kept);
+                let client =
+                    Client::in_tunnel(Box::new(stream), is_kept).within(self.head_limits());
                 let (peer, until) = (tunnel.peer.clone(), tunnel.until);
                 Connected {
                     stream: Box::new(client) as Box<dyn Upstream>,
@@ -417,18 +429,28 @@ impl Endpoint {
         let pings =
             if self.is_secured() { h2::client::Pings::Sent } else { h2::client::Pings::None };
         let (address, clock) = (self.spec.address, proxy.world.clock.clone());
-        let (connection, driver) = h2::client::connect(stream, clock, pings)
-            .await
-            .map_err(|source| ProxyError::UpstreamClosed { address, was_reused: false, source })?;
-        proxy.spawn(driver);
+        let (connection, driver) =
+            h2::client::connect_with_room(proxy.overload.room(), stream, clock, pings)
+                .await
+                .map_err(|source| ProxyError::UpstreamClosed {
+                    address,
+                    was_reused: false,
+                    source,
+                })?;
+        let place = Rc::new(Cell::new(Some(place)));
+        let held = place.clone();
+        proxy.spawn(async move {
+            driver.await;
+            held.take();
+        });
         let used = proxy.world.clock.now();
         self.shared.borrow_mut().push(Shared {
-            connection,
+            connection: connection.within(self.head_limits()),
             peer,
             used,
             is_used: false,
             until,
-            _place: place,
+            place,
         });
         Ok(())
     }
@@ -476,7 +498,8 @@ impl Endpoint {
         }
         let mut shared = self.shared.borrow_mut();
         let unused = shared.iter().position(|shared| shared.connection.open_count() == 0);
-        unused.map(|index| shared.remove(index)).is_some()
+        // Who waits for its place gets it now, and not once the codec has written its last frame.
+        unused.map(|index| shared.remove(index).place.take()).is_some()
     }
 
     /// The connection used last: the others age and are closed.
@@ -509,8 +532,14 @@ impl Endpoint {
     }
 
     /// Closes connections that were unused for too long, that are too old, or that the other side
-    /// has closed. A shared one that is too old ends when its exchanges have.
-    pub(crate) fn sweep(&self, now: Moment, timeouts: &BackendTimeouts) {
+    /// has closed. A shared one that is too old ends when its exchanges have; it counts until then,
+    /// so that it goes on where there is no room for another one, which `has_room` says.
+    pub(crate) fn sweep(
+        &self,
+        now: Moment,
+        timeouts: &BackendTimeouts,
+        has_room: impl Fn() -> bool,
+    ) {
         let mut cx = Context::from_waker(Waker::noop());
         let limit = self.idle_limit(timeouts);
         self.idle.borrow_mut().retain_mut(|idle| {
@@ -523,7 +552,8 @@ impl Endpoint {
             if std::mem::take(&mut shared.is_used) || shared.connection.open_count() > 0 {
                 shared.used = now;
             }
-            let is_old = shared.until.is_some_and(|until| now >= until);
+            let is_old = shared.until.is_some_and(|until| now >= until)
+                && (shared.connection.open_count() == 0 || has_room());
             !is_old && shared.connection.is_usable() && now.since(shared.used) < limit
         });
     }

@@ -3,7 +3,8 @@
 use std::task::{Context, Poll, ready};
 
 use weft_http::{
-    BodyDecoder, BodyEncoder, BodySize, GrammarError, RequestHead, ResponseHead, request, response,
+    BodyDecoder, BodyEncoder, BodySize, GrammarError, HeadLimits, RequestHead, ResponseHead,
+    request, response,
 };
 use weft_world::Stream;
 
@@ -37,6 +38,12 @@ impl Client {
             keep_alive: true,
             request_ended: true,
         }
+    }
+
+    /// The same for heads within `limits`.
+    pub(crate) fn within(mut self, limits: HeadLimits) -> Client {
+        self.core.limits = limits;
+        self
     }
 }
 
@@ -81,8 +88,12 @@ impl Upstream for Client {
     ) -> Poll<Result<Reply, StreamError>> {
         loop {
             if self.core.may_have_head()
-                && let Some(parsed) =
-                    response::parse(self.core.incoming.filled(), self.is_to_head, head)?
+                && let Some(parsed) = response::parse_within(
+                    self.core.limits,
+                    self.core.incoming.filled(),
+                    self.is_to_head,
+                    head,
+                )?
             {
                 self.core.consume_head(parsed.bytes);
                 if parsed.upgrade && !(self.asked_to_upgrade && self.request_ended) {

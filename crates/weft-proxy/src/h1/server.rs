@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use weft_http::response::{Framing, Keep};
 use weft_http::{
-    BodyDecoder, BodyEncoder, BodySize, GrammarError, RequestHead, ResponseHead, Version, request,
-    response,
+    BodyDecoder, BodyEncoder, BodySize, GrammarError, HeadLimits, RequestHead, ResponseHead,
+    Version, request, response,
 };
 use weft_world::{Buffer, Stream};
 
@@ -46,6 +46,12 @@ impl Server {
         }
     }
 
+    /// The same for heads within `limits`.
+    pub(crate) fn within(mut self, limits: HeadLimits) -> Server {
+        self.core.limits = limits;
+        self
+    }
+
     /// Whether bytes of a next request are there already.
     pub(crate) fn has_begun(&self) -> bool {
         !self.core.incoming.is_empty()
@@ -60,7 +66,8 @@ impl Server {
     ) -> Poll<Result<Option<BodySize>, StreamError>> {
         loop {
             if self.core.may_have_head()
-                && let Some(parsed) = request::parse(self.core.incoming.filled(), head)?
+                && let Some(parsed) =
+                    request::parse_within(self.core.limits, self.core.incoming.filled(), head)?
             {
                 self.core.consume_head(parsed.bytes);
                 self.core.decoder = BodyDecoder::new(parsed.size, false);

@@ -76,6 +76,11 @@ impl Receiving {
         Poll::Ready(Ok(Piece::End))
     }
 
+    /// How many bytes have come and were not passed on.
+    fn kept(&mut self) -> usize {
+        self.stream.as_mut().map_or(0, |stream| stream.flow_control().used_capacity())
+    }
+
     fn consume(&mut self, count: usize) {
         self.piece.advance(count);
         if let Some(stream) = &mut self.stream {
@@ -89,6 +94,8 @@ impl Receiving {
 #[derive(Default)]
 struct Queue {
     pieces: Cell<usize>,
+    /// How many bytes they have.
+    bytes: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -101,6 +108,7 @@ pub(super) struct Chunk {
 impl Chunk {
     fn new(bytes: Bytes, queue: &Rc<Queue>) -> Chunk {
         queue.pieces.set(queue.pieces.get() + 1);
+        queue.bytes.set(queue.bytes.get() + bytes.len());
         Chunk { bytes, queue: Rc::clone(queue) }
     }
 }
@@ -108,6 +116,7 @@ impl Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         self.queue.pieces.set(self.queue.pieces.get() - 1);
+        self.queue.bytes.set(self.queue.bytes.get() - self.bytes.len());
         if let Some(waker) = self.queue.waiting.take() {
             waker.wake();
         }
@@ -125,6 +134,7 @@ impl Buf for Chunk {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        self.queue.bytes.set(self.queue.bytes.get() - count);
     }
 }
 
@@ -225,6 +235,12 @@ impl Sending {
                 None => return Poll::Ready(Err(self.broken(link))),
             }
         }
+    }
+
+    /// How many bytes were taken and have not left: while they do, the peer reads, though it may be
+    /// long before it opens its window for more.
+    fn kept(&self) -> usize {
+        self.held.len() + self.queue.bytes.get()
     }
 
     /// Takes `bytes`, for which there is room.
@@ -369,6 +385,10 @@ impl<S: Side> Sink for Bodies<S> {
         self.side.poll_alive(&mut self.sending, &self.link, cx)?;
         Poll::Ready(Ok(()))
     }
+
+    fn kept(&mut self) -> usize {
+        self.receiving.kept() + self.sending.kept()
+    }
 }
 
 /// Lets a type with a field `bodies` be the source and the sink that its bodies are.
@@ -422,6 +442,10 @@ macro_rules! delegate {
 
             fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
                 self.bodies.poll_flush(cx)
+            }
+
+            fn kept(&mut self) -> usize {
+                self.bodies.kept()
             }
         }
     };

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use ::h2::client::{Builder, ResponseFuture, SendRequest};
 use ::http::Request;
-use weft_http::http2::read_response;
-use weft_http::{BodySize, GrammarError, RequestHead, ResponseHead};
+use weft_http::http2::read_response_within;
+use weft_http::{BodySize, GrammarError, HeadLimits, RequestHead, ResponseHead};
 use weft_world::{Clock, Stream};
 
 use super::body::{Bodies, Chunk, Sending, Side};
@@ -18,9 +18,9 @@ use super::errors::{stream_error, unprocessed};
 use super::io::{Io, Link};
 use super::keepalive::Keepalive;
 use super::{
-    CONNECTION_WINDOW, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, HEADER_TABLE_BYTES,
-    RESET_STREAMS_KEPT, RESET_STREAMS_MAX, SEND_BUFFER_BYTES, SERVER_ERRORS_MAX,
-    SMALL_FRAMES_BUDGET, STREAM_WINDOW, STREAMS_MAX, UNSEEN_RESETS_MAX, heads,
+    FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, HEADER_TABLE_BYTES, RESET_STREAMS_KEPT,
+    RESET_STREAMS_MAX, Room, SERVER_ERRORS_MAX, SMALL_FRAMES_BUDGET, STREAMS_MAX,
+    UNSEEN_RESETS_MAX, heads,
 };
 use crate::error::StreamError;
 use crate::exchange::{Reply, Upstream};
@@ -46,6 +46,8 @@ pub enum Pings {
 pub struct Connection {
     send: SendRequest<Chunk>,
     shared: Rc<Shared>,
+    /// How large the heads of answers may be.
+    limits: HeadLimits,
 }
 
 /// Moves the bytes of a connection, until it ends. Nothing happens while it is not polled.
@@ -83,10 +85,23 @@ pub async fn connect(
     clock: Rc<dyn Clock>,
     pings: Pings,
 ) -> Result<(Connection, Driver), StreamError> {
+    connect_with_room(Room::WIDE, stream, clock, pings).await
+}
+
+/// The same with so much room for what has come and what goes.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_with_room(
+    room: Room,
+    stream: Box<dyn Stream>,
+    clock: Rc<dyn Clock>,
+    pings: Pings,
+) -> Result<(Connection, Driver), StreamError> {
     let link = Rc::<Link>::default();
     let io = Io::new(stream, Rc::clone(&link));
     let (send, mut connection) =
-        builder().handshake(io).await.map_err(|error| stream_error(error, &link))?;
+        builder(room).handshake(io).await.map_err(|error| stream_error(error, &link))?;
     let pings = match pings {
         Pings::Sent => connection.ping_pong(),
         Pings::None => None,
@@ -100,22 +115,22 @@ pub async fn connect(
     let keepalive = Keepalive::new(pings);
     let connection = Some(Box::new(connection));
     let driver = Driver { connection, shared: Rc::clone(&shared), keepalive, clock };
-    Ok((Connection { send, shared }, driver))
+    Ok((Connection { send, shared, limits: HeadLimits::OUTSIDE }, driver))
 }
 
-fn builder() -> Builder {
+fn builder(room: Room) -> Builder {
     let mut builder = Builder::new();
     builder
         .enable_push(false)
         // Until the server has said how many it takes.
         .initial_max_send_streams(STREAMS_MAX as usize)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(room.stream)
+        .initial_connection_window_size(room.connection)
         .max_concurrent_streams(0)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .header_table_size(HEADER_TABLE_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_send_buffer_size(room.send)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
         .reset_stream_duration(RESET_STREAMS_KEPT)
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
@@ -125,6 +140,11 @@ fn builder() -> Builder {
 }
 
 impl Connection {
+    /// The same for heads within `limits`.
+    pub fn within(self, limits: HeadLimits) -> Connection {
+        Connection { limits, ..self }
+    }
+
     /// How many exchanges are open.
     pub fn open_count(&self) -> usize {
         self.shared.open.get()
@@ -179,6 +199,7 @@ impl Connection {
             was_reused: shared.has_served.get(),
             bodies: Bodies::new(side, Rc::clone(&shared.link)),
             shared,
+            limits: self.limits,
             is_to_head: false,
             informational: 0,
             is_broken: false,
@@ -200,7 +221,8 @@ impl Connection {
 
 impl Clone for Connection {
     fn clone(&self) -> Connection {
-        Connection { send: self.send.clone(), shared: Rc::clone(&self.shared) }
+        let Connection { send, shared, limits } = self;
+        Connection { send: send.clone(), shared: Rc::clone(shared), limits: *limits }
     }
 }
 
@@ -248,6 +270,7 @@ pub struct ClientStream {
     bodies: Bodies<Asking>,
     shared: Rc<Shared>,
     was_reused: bool,
+    limits: HeadLimits,
     is_to_head: bool,
     informational: u32,
     is_broken: bool,
@@ -329,15 +352,15 @@ impl Upstream for ClientStream {
             if self.informational > INFORMATIONAL_MAX {
                 return Poll::Ready(Err(GrammarError::Head("too many informational heads").into()));
             }
-            let fields = heads::fields(&parts.headers);
-            read_response(parts.status.as_u16(), fields, false, self.is_to_head, head)?;
+            let (status, fields) = (parts.status.as_u16(), heads::fields(&parts.headers));
+            read_response_within(self.limits, status, fields, false, self.is_to_head, head)?;
             return Poll::Ready(Ok(Reply::Informational));
         }
         let response = ready!(Pin::new(response).poll(cx)).map_err(|e| stream_error(e, link))?;
         let (parts, body) = response.into_parts();
-        let fields = heads::fields(&parts.headers);
-        let has_ended = body.is_end_stream();
-        let size = read_response(parts.status.as_u16(), fields, has_ended, self.is_to_head, head)?;
+        let (status, fields) = (parts.status.as_u16(), heads::fields(&parts.headers));
+        let (has_ended, to_head) = (body.is_end_stream(), self.is_to_head);
+        let size = read_response_within(self.limits, status, fields, has_ended, to_head, head)?;
         receiving.begin(body, size);
         self.shared.has_served.set(true);
         Poll::Ready(Ok(Reply::Final(size)))

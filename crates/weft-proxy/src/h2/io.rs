@@ -14,14 +14,20 @@ use crate::failure::Failure;
 /// What is known of a connection, for all of its streams.
 #[derive(Default)]
 pub(super) struct Link {
-    reads: Cell<u64>,
+    signs: Cell<u64>,
     failure: RefCell<Option<Failure>>,
 }
 
 impl Link {
-    /// How often bytes have come: while it changes, the peer lives.
-    pub(super) fn reads(&self) -> u64 {
-        self.reads.get()
+    /// How often bytes have come, or what could not leave did leave: while it changes, the peer
+    /// lives. One that reads slowly answers a ping only once it has read what was sent before.
+    pub(super) fn signs(&self) -> u64 {
+        self.signs.get()
+    }
+
+    /// Notes a sign of life.
+    fn lives(&self) {
+        self.signs.set(self.signs.get().wrapping_add(1));
     }
 
     /// Says why the connection has ended. What was said first holds.
@@ -58,11 +64,13 @@ pub(super) struct Io {
     /// How much may still be read and thrown away at the end.
     linger: usize,
     is_shut: bool,
+    /// Whether the peer has to take something before more can leave.
+    is_stopped: bool,
 }
 
 impl Io {
     pub(super) fn new(stream: Box<dyn Stream>, link: Rc<Link>) -> Io {
-        Io { stream, link, linger: 0, is_shut: false }
+        Io { stream, link, linger: 0, is_shut: false, is_stopped: false }
     }
 
     /// As [`Io::new`], for the side that ends the connection: it does so only once the peer has, or
@@ -85,7 +93,9 @@ impl AsyncRead for Io {
         let count = ready!(self.stream.poll_read(cx, buffer.initialize_unfilled()))
             .map_err(|error| self.link.keep(error))?;
         buffer.advance(count);
-        self.link.reads.set(self.link.reads.get().wrapping_add(u64::from(count > 0)));
+        if count > 0 {
+            self.link.lives();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -104,7 +114,12 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(cx, buffers).map_err(|error| self.link.keep(error))
+        let written = self.stream.poll_write(cx, buffers);
+        let was_stopped = std::mem::replace(&mut self.is_stopped, written.is_pending());
+        if was_stopped && matches!(written, Poll::Ready(Ok(1..))) {
+            self.link.lives();
+        }
+        written.map_err(|error| self.link.keep(error))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -16,18 +16,19 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Asks for signs of life while exchanges are open.
 ///
-/// Whatever the peer sends is one. An idle connection is left alone, so that it costs nothing.
+/// Whatever the peer sends is one, and what it takes that had to wait. An idle connection is left
+/// alone, so that it costs nothing.
 pub(super) struct Keepalive {
     pings: Option<PingPong>,
     timer: Option<Box<dyn Timer>>,
-    reads: u64,
+    signs: u64,
     has_asked: bool,
 }
 
 impl Keepalive {
     /// Asks by `pings`; never, if there are none.
     pub(super) fn new(pings: Option<PingPong>) -> Keepalive {
-        Keepalive { pings, timer: None, reads: 0, has_asked: false }
+        Keepalive { pings, timer: None, signs: 0, has_asked: false }
     }
 
     /// Ready once the peer is taken for dead. `is_busy` says whether exchanges are open.
@@ -46,12 +47,12 @@ impl Keepalive {
         }
         loop {
             let timer = self.timer.get_or_insert_with(|| {
-                self.reads = link.reads();
+                self.signs = link.signs();
                 clock.sleep(INTERVAL)
             });
             ready!(Pin::new(&mut *timer).poll(cx));
             timer.reset(clock.now() + INTERVAL);
-            let has_heard = std::mem::replace(&mut self.reads, link.reads()) != link.reads();
+            let has_heard = std::mem::replace(&mut self.signs, link.signs()) != link.signs();
             if !has_heard && self.has_asked {
                 return Poll::Ready(());
             }

@@ -11,8 +11,8 @@ use ::h2::server::{Builder, Connection, Handshake, SendResponse};
 use ::h2::{Reason, RecvStream};
 use ::http::{Request, Response};
 use tokio::task::JoinSet;
-use weft_http::http2::{Pseudo, read_request};
-use weft_http::{BodySize, GrammarError, RequestHead, ResponseHead};
+use weft_http::http2::{Pseudo, read_request_within};
+use weft_http::{BodySize, GrammarError, HeadLimits, RequestHead, ResponseHead};
 use weft_world::{Clock, Moment, Stream, Timer};
 
 use super::body::{Bodies, Chunk, Sending, Side};
@@ -20,9 +20,9 @@ use super::errors::{fault, stream_error};
 use super::io::{Io, Link};
 use super::keepalive::Keepalive;
 use super::{
-    CALLER_ERRORS_MAX, CONNECTION_WINDOW, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX,
-    HEADER_TABLE_BYTES, RESET_STREAMS_KEPT, RESET_STREAMS_MAX, SEND_BUFFER_BYTES,
-    SMALL_FRAMES_BUDGET, STREAM_WINDOW, STREAMS_MAX, UNSEEN_RESETS_MAX, heads,
+    CALLER_ERRORS_MAX, FRAME_BYTES_MAX, HEADER_LIST_BYTES_MAX, HEADER_TABLE_BYTES,
+    RESET_STREAMS_KEPT, RESET_STREAMS_MAX, Room, SMALL_FRAMES_BUDGET, STREAMS_MAX,
+    UNSEEN_RESETS_MAX, heads,
 };
 use crate::error::{ProxyError, StreamError};
 use crate::exchange::Downstream;
@@ -51,6 +51,8 @@ pub struct Server {
     drain: Drain,
     /// What its caller did wrong, if that is why it ends.
     fault: Option<Box<ProxyError>>,
+    /// How large the heads of requests may be.
+    limits: HeadLimits,
 }
 
 enum State {
@@ -79,8 +81,13 @@ pub struct Incoming {
 impl Server {
     /// Takes over `stream`, of which no byte was read.
     pub fn new(stream: Box<dyn Stream>, clock: Rc<dyn Clock>) -> Server {
+        Server::with_room(Room::WIDE, stream, clock)
+    }
+
+    /// The same with so much room for what has come and what goes.
+    pub fn with_room(room: Room, stream: Box<dyn Stream>, clock: Rc<dyn Clock>) -> Server {
         let link = Rc::<Link>::default();
-        let handshake = builder().handshake(Io::lingering(stream, Rc::clone(&link)));
+        let handshake = builder(room).handshake(Io::lingering(stream, Rc::clone(&link)));
         Server {
             state: State::Opening(Box::new(handshake)),
             link,
@@ -90,7 +97,13 @@ impl Server {
             clock,
             drain: Drain::No,
             fault: None,
+            limits: HeadLimits::OUTSIDE,
         }
+    }
+
+    /// The same for heads within `limits`.
+    pub fn within(self, limits: HeadLimits) -> Server {
+        Server { limits, ..self }
     }
 
     /// The next request; none once the connection has ended. The bytes of all its exchanges move
@@ -158,7 +171,7 @@ impl Server {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.timer = None;
                     let stream = self.stream(respond);
-                    return Poll::Ready(Some(Incoming::new(request, stream)));
+                    return Poll::Ready(Some(Incoming::new(request, stream, self.limits)));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.fault = self.fault.take().or_else(|| fault(&error).map(Box::new));
@@ -227,16 +240,16 @@ where
     server.fault
 }
 
-fn builder() -> Builder {
+fn builder(room: Room) -> Builder {
     let mut builder = Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(room.stream)
+        .initial_connection_window_size(room.connection)
         .max_concurrent_streams(STREAMS_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .header_table_size(HEADER_TABLE_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_send_buffer_size(room.send)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
         .reset_stream_duration(RESET_STREAMS_KEPT)
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
@@ -246,7 +259,7 @@ fn builder() -> Builder {
 }
 
 impl Incoming {
-    fn new(request: Request<RecvStream>, mut stream: ServerStream) -> Incoming {
+    fn new(request: Request<RecvStream>, mut stream: ServerStream, limits: HeadLimits) -> Incoming {
         let (parts, body) = request.into_parts();
         let pseudo = Pseudo {
             method: parts.method.as_str(),
@@ -256,7 +269,7 @@ impl Incoming {
         };
         let mut head = RequestHead::default();
         let fields = heads::fields(&parts.headers);
-        let size = read_request(&pseudo, fields, body.is_end_stream(), &mut head);
+        let size = read_request_within(limits, &pseudo, fields, body.is_end_stream(), &mut head);
         stream.bodies.receiving.begin(body, size.unwrap_or(BodySize::Unknown));
         Incoming { head, size, stream }
     }

@@ -1,6 +1,7 @@
 //! Tunnels in steady use are replaced when they are old, and nobody notices.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use weft_model::{Protocol, TimeBound};
 
@@ -122,4 +123,35 @@ fn a_tunnel_of_http2_takes_no_more_requests_and_ends_with_its_last_one() {
     });
     done.unwrap();
     expect_renewal(&shop);
+}
+
+/// Two connections at most, one of them with a request that takes [`LONG`], and more requests than
+/// the other has room for, once that is old: how many tunnels there are then at most, and what
+/// became of the requests.
+fn ask_beside_a_long_one(connections: u32, count: usize) -> (usize, Vec<Option<u16>>) {
+    let mut plan = Plan::of(1, Protocol::Http2);
+    plan.traffic.timeouts.stream_idle = TimeBound::new(LONG * 2).unwrap();
+    plan.traffic.limits.connections = NonZeroU32::new(connections).unwrap();
+    let shop = Shop::new(1, plan);
+    let done = shop.sim.run(async {
+        let take = |number| if number == 1 { LONG } else { MINUTE };
+        let _seen = sharing::serve_each(&shop, 0, take);
+        let later = async {
+            shop.sim.sleep(MINUTE * 80).await;
+            sharing::calls(&shop, count).await
+        };
+        tokio::join!(biased; sharing::call(&shop), later)
+    });
+    let (long, statuses) = done.unwrap();
+    assert_eq!(long, Some(200), "it went on");
+    (tunnels(&shop).len(), statuses)
+}
+
+#[test]
+fn a_tunnel_that_takes_nothing_new_counts_until_its_last_request_has_ended() {
+    let (tunnels, statuses) = ask_beside_a_long_one(2, 150);
+    assert_eq!((tunnels, statuses), (2, vec![Some(200); 150]), "the others waited for room");
+    // Nor may it keep all others waiting where there is no room for another tunnel.
+    let (tunnels, statuses) = ask_beside_a_long_one(1, 10);
+    assert_eq!((tunnels, statuses), (1, vec![Some(200); 10]));
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
-use weft_http::{BodySize, Fields, RequestHead, ResponseHead, request};
+use weft_http::{BodySize, Fields, HeadLimits, RequestHead, ResponseHead, request};
 use weft_model::{Protocol, Retry, RetryStatus};
 use weft_proxy::exchange::{Reply, Sink, Source, Upstream};
 use weft_proxy::h2::{client, server};
@@ -34,21 +34,32 @@ pub(crate) fn serve_each(
     number: usize,
     delay: impl Fn(usize) -> Duration + Copy + 'static,
 ) -> Seen {
+    serve_with(shop, number, ResponseHead::with_status(200), delay)
+}
+
+/// The same with `head` as the head of each answer.
+pub(crate) fn serve_with(
+    shop: &Shop,
+    number: usize,
+    head: ResponseHead,
+    delay: impl Fn(usize) -> Duration + Copy + 'static,
+) -> Seen {
     let (seen, mut listener) = (Seen::default(), shop.application(number));
     let (counted, clock) = (seen.clone(), shop.hosts[number].world().clock);
     drop(shop.hosts[number].spawn(async move {
         while let Ok(accepted) = listener.accept().await {
             counted.connections.set(counted.connections.get() + 1);
             let server = server::Server::new(accepted.stream, clock.clone());
-            let (counted, clock) = (counted.clone(), clock.clone());
+            let server = server.within(HeadLimits::MESH);
+            let (counted, clock, head) = (counted.clone(), clock.clone(), head.clone());
             drop(tokio::task::spawn_local(async move {
                 let handle = |incoming: server::Incoming| {
                     counted.requests.set(counted.requests.get() + 1);
-                    let (clock, delay) = (clock.clone(), delay(counted.requests.get()));
+                    let delay = delay(counted.requests.get());
+                    let (clock, head) = (clock.clone(), head.clone());
                     async move {
                         let mut stream = incoming.stream;
                         clock.sleep(delay).await;
-                        let head = ResponseHead::with_status(200);
                         weft_proxy::exchange::Downstream::send_head(
                             &mut stream,
                             &head,
@@ -67,11 +78,23 @@ pub(crate) fn serve_each(
 
 /// What became of one request of HTTP/2 on a connection of its own: its status.
 pub(crate) async fn call(shop: &Shop) -> Option<u16> {
-    call_with(shop, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await
+    call_as(shop, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await
 }
 
 /// The same of the request whose head is `asked`, as HTTP/1.1 writes it.
-async fn call_with(shop: &Shop, asked: &[u8]) -> Option<u16> {
+async fn call_as(shop: &Shop, asked: &[u8]) -> Option<u16> {
+    let mut head = RequestHead::default();
+    request::parse(asked, &mut head).unwrap();
+    call_with(shop, &head, BodySize::None, &Fields::default()).await
+}
+
+/// The same for a request with this head, no bytes in its body, and these trailers.
+pub(crate) async fn call_with(
+    shop: &Shop,
+    head: &RequestHead,
+    size: BodySize,
+    trailers: &Fields,
+) -> Option<u16> {
     let world = shop.client.world();
     let stream = loop {
         match world.network.connect(address("10.0.0.2:9001")).await {
@@ -79,14 +102,12 @@ async fn call_with(shop: &Shop, asked: &[u8]) -> Option<u16> {
             Err(_) => shop.sim.sleep(Duration::from_millis(1)).await,
         }
     };
-    let (mut connection, driver) =
+    let (connection, driver) =
         client::connect(stream, world.clock.clone(), client::Pings::None).await.ok()?;
     let driving = tokio::task::spawn_local(driver);
-    let mut head = RequestHead::default();
-    request::parse(asked, &mut head).unwrap();
-    let mut stream = connection.open().ok()?;
-    stream.send_head(&head, BodySize::None);
-    stream.end(&Fields::default()).ok()?;
+    let mut stream = connection.within(HeadLimits::MESH).open().ok()?;
+    stream.send_head(head, size);
+    stream.end(trailers).ok()?;
     poll_fn(|cx| stream.poll_flush(cx)).await.ok()?;
     let mut response = ResponseHead::default();
     let reply = poll_fn(|cx| stream.poll_head(cx, &mut response)).await;
@@ -99,13 +120,13 @@ async fn call_with(shop: &Shop, asked: &[u8]) -> Option<u16> {
             stream.consume(stream.piece().len());
         }
     }
-    drop((stream, connection));
+    drop(stream);
     driving.abort();
     status
 }
 
 /// Many at once; what became of each.
-async fn calls(shop: &Shop, count: usize) -> Vec<Option<u16>> {
+pub(crate) async fn calls(shop: &Shop, count: usize) -> Vec<Option<u16>> {
     let mut all = Vec::new();
     let mut pending: Vec<_> = (0..count).map(|_| Box::pin(call(shop))).collect();
     poll_fn(|cx| {
@@ -254,7 +275,7 @@ fn a_grpc_call_whose_server_fails_is_sent_again_after_the_statuses_of_its_rule()
         });
         let asked = b"POST /shop.Web/Buy HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\
             Content-Type: application/grpc\r\n\r\n";
-        let status = call_with(&shop, asked).await;
+        let status = call_as(&shop, asked).await;
         assert!(dying.await.unwrap(), "the test is about one that dies of a call");
         (status, seen.requests.get())
     });

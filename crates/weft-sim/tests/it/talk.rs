@@ -6,7 +6,7 @@
 use std::fmt;
 
 use weft_http::{
-    BodyDecoder, BodySize, Fields, RequestHead, ResponseHead, Step, request, response,
+    BodyDecoder, BodySize, Fields, HeadLimits, RequestHead, ResponseHead, Step, request, response,
 };
 use weft_model::{ObjectName, Port, Protocol, SpiffeId};
 use weft_proxy::config::{Inbound, Outbound};
@@ -393,7 +393,9 @@ impl Line {
     pub(crate) async fn request(&mut self) -> Option<(String, Vec<u8>)> {
         let mut head = RequestHead::default();
         let parsed = loop {
-            if let Some(parsed) = request::parse(&self.rest, &mut head).ok()? {
+            if let Some(parsed) =
+                request::parse_within(HeadLimits::MESH, &self.rest, &mut head).ok()?
+            {
                 break parsed;
             }
             if !matches!(self.read(ENDLESS).await, Some(Ok(1..))) {
@@ -409,7 +411,7 @@ impl Line {
     pub(crate) async fn answer(&mut self) -> Option<(u16, Vec<u8>)> {
         let mut head = ResponseHead::default();
         loop {
-            match response::parse(&self.rest, false, &mut head).ok()? {
+            match response::parse_within(HeadLimits::MESH, &self.rest, false, &mut head).ok()? {
                 Some(parsed) => {
                     self.rest.drain(..parsed.bytes);
                     if head.status >= 200 {

@@ -18,6 +18,8 @@ use weft_wire::discovery::{self, ServerStream, Subscription};
 use weft_wire::{Object as WireObject, ObjectKey, SourceVersion};
 use weft_world::Moment;
 
+use crate::output::say_all;
+
 /// What a position in the text of the control plane's store is called.
 const STORED: &str = "stored";
 
@@ -53,7 +55,7 @@ impl Mesh {
         }
         let files = files.iter().map(|file| (file.name.as_str(), file.text.as_bytes()));
         let parsed = weft_crd::parse_all(files, &options);
-        eprint!("{}", parsed.render());
+        say_all(&parsed.render());
         if parsed.has_errors() {
             bail!("nothing is explained of resources that are wrong: correct the above");
         }
@@ -70,7 +72,7 @@ impl Mesh {
         }
         let (mesh, update) = Mesh::new(objects, Vec::new())?;
         for finding in update.statuses.iter().flat_map(|status| &status.findings) {
-            eprint!("{}", weft_crd::render(finding, &sources));
+            say_all(&weft_crd::render(finding, &sources));
         }
         Ok(mesh)
     }

@@ -1,11 +1,12 @@
 //! Certificates for the proxies of a test, and wrong ones for strangers.
 
+use std::fs;
+use std::path::Path;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
-
-use crate::lab::Lab;
 
 /// An authority that signs the certificates of a test.
 pub struct Authority {
@@ -25,12 +26,12 @@ impl Authority {
     }
 
     /// Writes `NAME.pem` and `NAME.key` for the identity of service account `account`.
-    pub fn issue(&self, lab: &Lab, name: &str, account: &str) {
-        self.issue_until(lab, name, account, 2100);
+    pub fn issue(&self, directory: &Path, name: &str, account: &str) {
+        self.issue_until(directory, name, account, 2100);
     }
 
     /// As [`Authority::issue`], valid until the beginning of `year`.
-    pub fn issue_until(&self, lab: &Lab, name: &str, account: &str, year: i32) {
+    pub fn issue_until(&self, directory: &Path, name: &str, account: &str, year: i32) {
         let key = KeyPair::generate().expect("keys can be made");
         let uri = format!("spiffe://weft.test/ns/shop/sa/{account}");
         let mut params = CertificateParams::default();
@@ -40,14 +41,18 @@ impl Authority {
         params.not_after = date_time_ymd(year, 1, 1);
         let certificate =
             params.signed_by(&key, &self.issuer).expect("the parameters are complete");
-        lab.file(&format!("{name}.pem"), certificate.pem());
-        lab.file(&format!("{name}.key"), key.serialize_pem());
+        write(directory, &format!("{name}.pem"), &certificate.pem());
+        write(directory, &format!("{name}.key"), &key.serialize_pem());
     }
 
     /// Writes the root as `roots.pem`.
-    pub fn publish(&self, lab: &Lab) {
-        lab.file("roots.pem", self.issuer.pem());
+    pub fn publish(&self, directory: &Path) {
+        write(directory, "roots.pem", &self.issuer.pem());
     }
+}
+
+fn write(directory: &Path, name: &str, text: &str) {
+    fs::write(directory.join(name), text).expect("the own directory is writable");
 }
 
 /// The configuration of a proxy before the workload `shop/web-1` with nginx behind it.

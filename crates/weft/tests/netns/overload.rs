@@ -1,20 +1,15 @@
-//! A proxy that is asked for more than its memory allows.
+//! Proxies that are asked for more than their memory allows: they refuse work, and live on.
 
-use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+mod application;
+mod callers;
+mod limited;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use weft_wire::tunnel::{self, Answer, InnerProtocol, Preface, Verdict};
 
+use self::callers::{Tally, call, call_all, h2load, hex, slow_h2, storm};
+use self::limited::{Directory, Group, LIMIT_BYTES, Proxy};
+use crate::certificates::Authority;
 use crate::lab::wait_until;
-
-/// What the proxy may use.
-const LIMIT_BYTES: u64 = 64 << 20;
 
 /// How many callers there are at once, each with a body as large as is kept for another try, and an
 /// answer that it does not read: together four times what the proxy has room for.
@@ -23,218 +18,206 @@ const CALLERS: usize = 3_000;
 /// How many listeners they share, so that no one's limit on requests refuses them first.
 const LISTENERS: usize = 4;
 
-/// A control group with a limit on memory. It goes away with this value.
-struct Group(PathBuf);
+/// How many requests share a connection of HTTP/2: as many as the proxy allows.
+const STREAMS: usize = 100;
 
-impl Group {
-    /// Makes the group, in whichever version of control groups the system has.
-    fn new() -> Group {
-        let root = Path::new("/sys/fs/cgroup");
-        let name = format!("weft-test-{}", std::process::id());
-        let (parent, limit) = if root.join("memory").is_dir() {
-            (root.join("memory"), "memory.limit_in_bytes")
-        } else {
-            fs::write(root.join("cgroup.subtree_control"), "+memory")
-                .expect("as root, groups with a limit on memory can be made");
-            (root.to_owned(), "memory.max")
+/// Four times as many tunnels as the proxy holds connections.
+const HANDSHAKES: usize = 4 * 1_365;
+
+/// An answer that no buffer holds, in bytes.
+const LARGE: usize = 4 << 20;
+
+/// What the workload behind the proxy that is short of memory is for the others.
+const ENDPOINT: &str = "identity: \"spiffe://weft.test/ns/shop/sa/web\", workload: shop/web-1, \
+                        generation: 3, port: 80";
+
+/// The label of what was refused by a proxy itself since it is short of memory.
+const OVERLOAD: &str = "reason=\"overload\"";
+
+/// A proxy with little memory before an application, and one with enough before its callers.
+struct Pair {
+    web: Proxy,
+    caller: Proxy,
+    group: Group,
+    directory: Directory,
+}
+
+impl Pair {
+    /// `protocol` is what the proxies are told of the application, whose answers are of this size.
+    fn new(protocol: &str, answer_bytes: usize) -> Pair {
+        let (directory, group) = (Directory::new(), Group::new());
+        let application = application::start(answer_bytes);
+        let authority = Authority::new("root");
+        authority.publish(&directory.0);
+        for name in ["web", "caller"] {
+            authority.issue(&directory.0, name, name);
+        }
+        let identity = |name: &str| {
+            format!("identity: {{ certificates: {name}.pem, key: {name}.key, roots: roots.pem }}\n")
         };
-        let group = parent.join(name);
-        fs::create_dir(&group).expect("as root, control groups can be made");
-        fs::write(group.join(limit), LIMIT_BYTES.to_string()).expect("a limit can be set");
-        Group(group)
+        let config = identity("web")
+            + &format!(
+                "inbound:\n- listen: 127.0.0.1:0\n  workload: shop/web-1\n  generation: 3\n  \
+                 ports:\n  - {{ port: 80, protocol: {protocol}, application: \"{application}\" }}\n"
+            );
+        let web = Proxy::start(&directory, "web", &config, Some(&group));
+        let tunnel = &web.addresses[0];
+        let outbound = |number| {
+            format!(
+                "- {{ listen: \"127.0.0.1:0\", protocol: {protocol}, service: shop/web-{number}, \
+                 endpoints: [{{ tunnel: \"{tunnel}\", {ENDPOINT} }}] }}\n"
+            )
+        };
+        let outbound: String = (0..LISTENERS).map(outbound).collect();
+        let config = identity("caller") + "outbound:\n" + &outbound;
+        let caller = Proxy::start(&directory, "caller", &config, None);
+        Pair { web, caller, group, directory }
+    }
+
+    /// Fails if the one with little memory was killed, or did not say why it refused.
+    fn has_refused(&mut self, found: &str) {
+        self.web.must_live(found);
+        assert_eq!(self.group.killed(), 0, "{found}");
+        assert!(self.web.metric("weft_refusals_total", &[OVERLOAD]) > 0, "{found}");
+        let log = self.caller.log();
+        assert!(log.lines().any(|line| line.contains(": overload")), "{found}\n{log}");
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        wait_until("the group is empty", || fs::remove_dir(&self.0).is_ok());
-    }
+/// Waits until a few requests in a row are answered.
+fn recovers(address: &str) {
+    wait_until("requests are answered again", || {
+        let mut tally = Tally::default();
+        (0..3).for_each(|_| call(address, &mut tally));
+        tally.answered == 3
+    });
 }
 
-/// The proxy within the group. It ends with this value.
-struct Proxy(Child);
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A proxy with little memory before callers, and nothing else.
+///
+/// `protocol` is what it is told of the application, which gives answers of this size.
+fn outbound(group: &Group, directory: &Directory, protocol: &str, answer_bytes: usize) -> Proxy {
+    let endpoint = format!("{{ address: \"{}\" }}", application::start(answer_bytes));
+    let listener =
+        format!("- {{ listen: \"127.0.0.1:0\", protocol: {protocol}, endpoints: [{endpoint}] }}\n");
+    let config = format!("outbound:\n{}", listener.repeat(LISTENERS));
+    Proxy::start(directory, "proxy", &config, Some(group))
 }
 
-/// An application that takes whole requests and answers them after a while.
-fn application(listener: &TcpListener) {
-    for stream in listener.incoming() {
-        let stream = stream.expect("connections can be taken");
-        // What its callers do with their connections is no concern of it.
-        let serve = move || drop(answer(stream));
-        std::thread::Builder::new().stack_size(256 << 10).spawn(serve).expect("threads can be had");
-    }
-}
-
-fn answer(stream: TcpStream) -> io::Result<()> {
-    let (mut reader, mut stream) = (BufReader::new(&stream), &stream);
-    let (mut line, mut length) = (String::new(), 0);
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().map_err(io::Error::other)?;
-        }
-        if line == "\r\n" {
-            io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
-            std::thread::sleep(Duration::from_millis(500)); // An application that takes its time.
-            let body = vec![b'x'; 4 << 20];
-            stream.write_all(
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(),
-            )?;
-            stream.write_all(&body)?;
-        }
-    }
-}
-
-/// What became of the requests.
-#[derive(Default)]
-struct Tally {
-    answered: AtomicU64,
-    refused: AtomicU64,
-    other: AtomicU64,
-}
-
-/// How long a caller takes for the rest of its answer.
-const SLOWNESS: Duration = Duration::from_millis(500);
-
-/// Asks, and reads no more than the head of the answer for a while.
-fn call(address: &str, tally: &Tally) {
-    let asked = || -> io::Result<(TcpStream, String)> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let body = [b'y'; 60_000];
-        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
-        (&stream).write_all(head.as_bytes())?;
-        // A refusal may come before all of it was taken.
-        let _ = (&stream).write_all(&body);
-        let mut head = String::new();
-        let mut reader = BufReader::with_capacity(1024, &stream);
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head)? == 0 {
-                break;
-            }
-        }
-        if !head.starts_with("HTTP/1.1 200") {
-            // What Weft says of it.
-            reader.read_line(&mut head)?;
-        }
-        drop(reader);
-        Ok((stream, head))
-    };
-    let asked = asked();
-    let counter = match &asked {
-        Ok((_, head)) if head.starts_with("HTTP/1.1 200") => &tally.answered,
-        Ok((_, head)) if head.contains("Weft-Reason: overload\r\n") => &tally.refused,
-        Ok((_, head)) => {
-            println!("an answer that is neither: {head:?}");
-            &tally.other
-        }
-        Err(error) => {
-            println!("no answer: {error}");
-            &tally.other
-        }
-    };
-    counter.fetch_add(1, Ordering::Relaxed);
-    std::thread::sleep(SLOWNESS); // It is a slow reader.
-}
-
-/// The value of `metric` at `url`, which has no labels; 0 where it is not there.
-fn shown(url: &str, metric: &str) -> u64 {
-    let output = Command::new("curl").args(["-sS", "--fail", url]).output().expect("curl is there");
-    let text = String::from_utf8(output.stdout).expect("metrics are text");
-    let value = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
-    value.map_or(0, |value| value.parse().expect("a value is a number"))
+/// Fails if the proxy was killed, or did not refuse as many requests as callers say, or so many
+/// that it was never asked for more than it has room for.
+fn has_refused(proxy: &mut Proxy, group: &Group, counts: [u64; 2], found: &str) {
+    let [answered, refused] = counts;
+    proxy.must_live(found);
+    assert_eq!(group.killed(), 0, "{found}");
+    assert!(answered > 0 && refused > 0, "{found}");
+    assert_eq!(proxy.metric("weft_refusals_total", &[OVERLOAD]), refused, "{found}");
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the test plays the application and its callers")]
 fn a_proxy_short_of_memory_refuses_work_and_lives_on() {
-    // Callers and application are in one process: a connection takes two files of it.
-    let files = getrlimit(Resource::Nofile);
-    let most = Rlimit { current: files.maximum, ..files };
-    setrlimit(Resource::Nofile, most).expect("a process may open as many files as it may");
-    let group = Group::new();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
-    // Whom the system turns away for want of room in the queue would not be the proxy's doing.
-    rustix::net::listen(&listener, 4096).expect("a queue may be made longer");
-    let backend = listener.local_addr().expect("it is bound");
-    std::thread::spawn(move || application(&listener));
-
-    let directory = std::env::temp_dir().join(format!("weft-overload-{}", std::process::id()));
-    fs::create_dir_all(&directory).expect("the directory for temporary files is writable");
-    let config = directory.join("proxy.yaml");
-    let listener = format!(
-        "- {{ listen: \"127.0.0.1:0\", protocol: http, endpoints: [{{ address: \"{backend}\" }}] }}\n"
-    );
-    let text = format!("outbound:\n{}", listener.repeat(LISTENERS));
-    fs::write(&config, text).expect("the own directory is writable");
-    let script = format!(
-        "echo $$ > {}/cgroup.procs && ulimit -n 20000 && exec {} proxy --config {} --access-log off \
-         --metrics 127.0.0.1:0",
-        group.0.display(),
-        env!("CARGO_BIN_EXE_weft"),
-        config.display()
-    );
-    let mut child = Command::new("sh")
-        .args(["-c", &script])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("there is a shell");
-    let mut errors = BufReader::new(child.stderr.take().expect("it is piped"));
-    let mut proxy = Proxy(child);
-    let mut said = |before: &str| {
-        let mut line = String::new();
-        errors.read_line(&mut line).expect("the proxy says where it is");
-        let (_, after) = line.trim_end().split_once(before).expect("it says where");
-        after.to_owned()
-    };
-    let metrics = said("metrics at ");
-    let addresses: Vec<_> = said("listening at ").split(", ").map(str::to_owned).collect();
-    // What it says later must be read, or it would wait.
-    std::thread::spawn(move || io::copy(&mut errors, &mut io::sink()));
-
-    let shown = |metric: &str| shown(&metrics, metric);
+    let (directory, group) = (Directory::new(), Group::new());
+    let mut proxy = outbound(&group, &directory, "http", LARGE);
+    let shown = |name: &str| proxy.metric(name, &[]);
     wait_until("the memory was looked at", || shown("weft_memory_used_bytes") > 0);
     assert_eq!(shown("weft_memory_limit_bytes"), LIMIT_BYTES);
     assert_eq!(shown("weft_memory_pressure"), 0);
-
-    let tally = Arc::new(Tally::default());
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|number| {
-            let address = addresses[number % LISTENERS].clone();
-            let tally = tally.clone();
-            let call = move || call(&address, &tally);
-            std::thread::Builder::new()
-                .stack_size(256 << 10)
-                .spawn(call)
-                .expect("threads can be had")
-        })
-        .collect();
-    for caller in callers {
-        caller.join().expect("a caller counts whatever happens");
-    }
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (answered, refused) = (count(&tally.answered), count(&tally.refused));
-    let found =
-        format!("{answered} answered, {refused} refused, {} otherwise", count(&tally.other));
-    assert!(proxy.0.try_wait().expect("it is a child").is_none(), "it was killed: {found}");
-    assert!(answered > 0 && refused > 0 && count(&tally.other) == 0, "{found}");
-
+    let tally = call_all(&proxy.addresses, CALLERS);
+    let found = format!("{tally:?}");
+    assert!(tally.ended == 0 && tally.other.is_empty(), "{found}");
+    has_refused(&mut proxy, &group, [tally.answered, tally.refused], &found);
     // With the callers gone, it serves as before.
-    wait_until("requests are answered again", || {
-        let again = Tally::default();
-        call(&addresses[0], &again);
-        count(&again.answered) == 1
+    recovers(&proxy.addresses[0]);
+}
+
+#[test]
+fn many_streams_of_http2_are_refused_like_requests_of_http1() {
+    let (directory, group) = (Directory::new(), Group::new());
+    let mut proxy = outbound(&group, &directory, "http", 1 << 20);
+    let counts = h2load(&directory, &proxy.addresses[0], CALLERS, CALLERS / STREAMS);
+    has_refused(&mut proxy, &group, counts, &format!("{counts:?}"));
+    recovers(&proxy.addresses[0]);
+}
+
+#[test]
+fn callers_of_http2_that_do_not_read_large_answers_cost_others_nothing() {
+    // As the application speaks it, the answers wait in another codec each.
+    for protocol in ["http", "detect"] {
+        let (directory, group) = (Directory::new(), Group::new());
+        let mut proxy = outbound(&group, &directory, protocol, 1 << 20);
+        let ends = slow_h2(&directory, &proxy.addresses[0], CALLERS / STREAMS, STREAMS);
+        let found = format!("{protocol}: {ends:?}");
+        let count = |end: &str| ends.get(end).copied().unwrap_or_default();
+        let counts = [count("200 -"), count("503 overload")];
+        assert_eq!(counts.iter().sum::<u64>(), CALLERS as u64, "{found}");
+        has_refused(&mut proxy, &group, counts, &found);
+        recovers(&proxy.addresses[0]);
+    }
+}
+
+#[test]
+fn a_server_s_proxy_short_of_memory_refuses_work_and_its_callers_learn_why() {
+    let mut pair = Pair::new("http", LARGE);
+    let tally = call_all(&pair.caller.addresses, CALLERS);
+    let found = format!("{tally:?}");
+    assert!(tally.answered > 0 && tally.refused > 0, "{found}");
+    assert!(tally.ended == 0 && tally.other.is_empty(), "{found}");
+    pair.has_refused(&found);
+    recovers(&pair.caller.addresses[0]);
+}
+
+#[test]
+fn the_same_holds_for_streams_of_http2_in_its_tunnels() {
+    let mut pair = Pair::new("detect", 1 << 20);
+    let counts: Vec<_> = std::thread::scope(|scope| {
+        let load = |address: &str| h2load(&pair.directory, address, CALLERS / LISTENERS, 10);
+        let threads = pair.caller.addresses.iter().map(|one| scope.spawn(move || load(one)));
+        let threads: Vec<_> = threads.collect();
+        let counts = threads.into_iter().map(|thread| thread.join());
+        counts.map(|counts| counts.expect("h2load was answered")).collect()
     });
-    drop(proxy);
-    drop(group);
-    fs::remove_dir_all(&directory).expect("the own directory can be removed");
+    let [answered, refused] =
+        counts.iter().fold([0, 0], |sum, counts| [sum[0] + counts[0], sum[1] + counts[1]]);
+    let found = format!("{answered} answered, {refused} refused");
+    assert!(answered > 0 && refused > 0, "{found}");
+    pair.has_refused(&found);
+    recovers(&pair.caller.addresses[0]);
+}
+
+#[test]
+fn a_storm_of_tunnels_for_streams_of_bytes_is_refused_beyond_what_there_is_room_for() {
+    let mut pair = Pair::new("tcp", LARGE);
+    let tally = call_all(&pair.caller.addresses, CALLERS);
+    let found = format!("{tally:?}");
+    assert!(tally.answered > 0 && tally.ended > 0, "{found}");
+    assert!(tally.refused == 0 && tally.other.is_empty(), "{found}");
+    pair.has_refused(&found);
+    recovers(&pair.caller.addresses[0]);
+}
+
+#[test]
+fn a_storm_of_handshakes_is_survived() {
+    let mut pair = Pair::new("http", LARGE);
+    let preface = Preface {
+        workload: "shop/web-1".to_owned(),
+        generation: 3,
+        target_port: 80,
+        protocol: InnerProtocol::Http1.into(),
+        ..Preface::default()
+    };
+    let preface = tunnel::encode(&preface).expect("it is short");
+    let accepted = Answer { verdict: Verdict::Accepted.into(), ..Answer::default() };
+    let accepted = tunnel::encode(&accepted).expect("it is short");
+    let ends = storm(&pair.directory, &pair.web.addresses[0], HANDSHAKES, &preface, &accepted);
+    let found = format!("{ends:?}");
+    pair.web.must_live(&found);
+    // Each is let in, or is told that there is no room, or takes its time and is ended for that.
+    let is_known = |end: &str| end == hex(&accepted) || end.contains(&hex(b"overload"));
+    let known = ends.iter().filter(|(end, _)| is_known(end)).map(|(_, count)| count).sum::<u64>();
+    let late = ends.get("closed").copied().unwrap_or_default();
+    assert_eq!(known + late, HANDSHAKES as u64, "{found}");
+    let ended = pair.web.metric("weft_refusals_total", &["reason=\"handshake-timeout\""]);
+    assert_eq!(ended, late, "{found}");
+    assert_eq!(pair.group.killed(), 0, "{found}");
+    recovers(&pair.caller.addresses[0]);
 }

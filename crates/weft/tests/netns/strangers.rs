@@ -20,10 +20,10 @@ fn knock(lab: &Lab, arguments: &[&str]) -> String {
 fn strangers_are_refused_and_the_log_says_why() {
     let lab = Lab::new();
     let (authority, other) = (Authority::new("root"), Authority::new("other"));
-    authority.publish(&lab);
-    authority.issue(&lab, "web", "web");
-    authority.issue_until(&lab, "expired", "caller", 2020);
-    other.issue(&lab, "other", "caller");
+    authority.publish(&lab.directory);
+    authority.issue(&lab.directory, "web", "web");
+    authority.issue_until(&lab.directory, "expired", "caller", 2020);
+    other.issue(&lab.directory, "other", "caller");
     let web = lab.proxy(&lab.server, "web", WEB);
 
     for (arguments, alert, reason) in [
@@ -45,8 +45,8 @@ fn strangers_are_refused_and_the_log_says_why() {
 fn plaintext_is_refused_and_the_log_says_why() {
     let lab = Lab::new();
     let authority = Authority::new("root");
-    authority.publish(&lab);
-    authority.issue(&lab, "web", "web");
+    authority.publish(&lab.directory);
+    authority.issue(&lab.directory, "web", "web");
     let web = lab.proxy(&lab.server, "web", WEB);
     let mut curl = lab.client.command("curl");
     let answer = output(curl.args(["-sS", "-m", "10", "http://10.77.0.2:15008/"]));

@@ -14,9 +14,9 @@ const X25519_ML_KEM_768: &str = "4588";
 fn curl_reaches_nginx_through_two_proxies_and_the_wire_shows_nothing() {
     let lab = Lab::new();
     let authority = Authority::new("root");
-    authority.publish(&lab);
-    authority.issue(&lab, "web", "web");
-    authority.issue(&lab, "caller", "caller");
+    authority.publish(&lab.directory);
+    authority.issue(&lab.directory, "web", "web");
+    authority.issue(&lab.directory, "caller", "caller");
     lab.file(&format!("html/{SECRET_PATH}"), SECRET_BODY.repeat(100));
     let _nginx = lab.nginx(&lab.server);
     let web = lab.proxy(&lab.server, "web", WEB);

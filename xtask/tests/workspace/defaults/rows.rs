@@ -201,6 +201,10 @@ pub const ROWS: &[Row] = &[
         Const("weft-http/src/lib.rs", "HEAD_BYTES_MAX"),
         Const("weft-http/src/lib.rs", "FIELDS_MAX"),
     ]),
+    row("head from another proxy: more than that", &[
+        Const("weft-http/src/lib.rs", "MESH_BYTES"),
+        Const("weft-http/src/lib.rs", "MESH_FIELDS"),
+    ]),
     row("trailers", &[
         Const("weft-http/src/body.rs", "TRAILERS_BYTES_MAX"),
         Const("weft-http/src/body.rs", "TRAILERS_MAX"),
@@ -234,6 +238,10 @@ pub const ROWS: &[Row] = &[
     row("HTTP/2: window of a stream, of a connection", &[
         Const("weft-proxy/src/h2.rs", "STREAM_WINDOW"),
         Const("weft-proxy/src/h2.rs", "CONNECTION_WINDOW"),
+    ]),
+    row("the same where memory is limited", &[
+        Const("weft-proxy/src/h2.rs", "NARROW_STREAM_WINDOW"),
+        Const("weft-proxy/src/h2.rs", "NARROW_CONNECTION_WINDOW"),
     ]),
     row("HTTP/2: frame, header table", &[
         Const("weft-proxy/src/h2.rs", "FRAME_BYTES_MAX"),

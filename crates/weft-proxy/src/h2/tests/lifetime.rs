@@ -243,6 +243,39 @@ fn a_caller_that_is_gone_without_a_word_is_noticed() {
 }
 
 #[test]
+fn a_caller_that_reads_slowly_is_not_taken_for_dead() {
+    run(async {
+        let (stream, client) = tokio::io::duplex(1_024);
+        let listed = Listed::new(Box::new(Pipe(stream)), std::future::pending());
+        let mut peer = raw::Peer::caller(client).await;
+        let flags = raw::END_HEADERS | raw::END_STREAM;
+        peer.send(raw::HEADERS, flags, 1, &raw::block(&raw::REQUEST)).await;
+        let mut incoming = listed.next().await;
+        let stream = &mut incoming.stream;
+        stream.send_head(&ResponseHead::with_status(200), BodySize::Unknown);
+        for _ in 0..30 {
+            assert_eq!(poll_fn(|cx| stream.poll_send(cx, &[7; 1_000])).await.unwrap(), 1_000);
+            poll_fn(|cx| stream.poll_flush(cx)).await.unwrap();
+        }
+        // The pings are behind what it has not read yet.
+        for _ in 0..8 {
+            settle().await;
+            listed.clock.advance(INTERVAL);
+            let mut some = [0; 2_000];
+            peer.0.read_exact(&mut some).await.unwrap();
+        }
+        assert!(!listed.has_ended.get());
+        // Once it reads nothing any more, it is.
+        for _ in 0..4 {
+            settle().await;
+            listed.clock.advance(INTERVAL);
+        }
+        settle().await;
+        poll_fn(|cx| incoming.stream.poll_gone(cx)).await;
+    });
+}
+
+#[test]
 fn dropping_the_server_breaks_off_its_exchanges() {
     run(async {
         let (stream, client) = pipe();

@@ -5,6 +5,10 @@ use weft_http::RequestHead;
 use super::*;
 use crate::exchange::{Downstream, Sink};
 use crate::h1;
+use crate::h2::server::ServerStream;
+
+/// How much a caller takes of an answer that has not said otherwise, in bytes.
+const WINDOW: usize = 65_535;
 
 /// A caller, and a proxy that leads it to `handle`; HTTP/2 on both sides.
 async fn through<F: Future<Output = ()> + 'static>(
@@ -282,6 +286,49 @@ fn many_small_pieces_for_a_caller_that_reads_nothing_are_bounded() {
             reader.is_finished()
         })
         .await;
+    });
+}
+
+#[test]
+fn bytes_that_leave_are_seen_though_the_window_stays_shut() {
+    run(async {
+        let (stream, client) = tokio::io::duplex(256);
+        let (_, clock) = clock();
+        let mut server = Server::new(Box::new(Pipe(stream)), clock);
+        let accepting = spawn_local(async move { (server.accept().await, server) });
+        let mut peer = raw::Peer::caller(client).await;
+        let flags = raw::END_HEADERS | raw::END_STREAM;
+        peer.send(raw::HEADERS, flags, 1, &raw::block(&raw::REQUEST)).await;
+        let (incoming, mut server) = accepting.await.unwrap();
+        let mut stream = incoming.unwrap().stream;
+        stream.send_head(&ResponseHead::with_status(200), BodySize::Unknown);
+        // All that the window of the caller allows, which never opens it again.
+        let mut drive = |stream: &mut ServerStream| {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut taken = 0;
+            while let Poll::Ready(count) = stream.poll_send(&mut cx, &[7; 1_000]) {
+                taken += count.unwrap();
+                assert!(stream.poll_flush(&mut cx).is_ready());
+            }
+            assert!(server.poll_accept(&mut cx).is_pending());
+            taken
+        };
+        let mut taken = drive(&mut stream);
+        let (mut read, mut seen) = (0, vec![stream.kept()]);
+        while read < WINDOW {
+            let mut frame = Box::pin(peer.next_of(&[raw::DATA]));
+            let frame = poll_fn(|cx| {
+                taken += drive(&mut stream);
+                seen.push(stream.kept());
+                // Nobody else drives the other end.
+                cx.waker().wake_by_ref();
+                frame.as_mut().poll(cx)
+            });
+            read += frame.await.payload.len();
+        }
+        assert_eq!((taken, read, stream.kept()), (WINDOW, WINDOW, 0));
+        let fell = seen.windows(2).filter(|pair| pair[1] < pair[0]).count();
+        assert!(fell > 100, "each time that some of it leaves: {seen:?}");
     });
 }
 
