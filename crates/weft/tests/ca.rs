@@ -3,10 +3,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "mesh/app.rs"]
+mod app;
+/// What the load needs to wait.
+mod lab {
+    pub use crate::mesh::{PATIENCE, wait_until};
+}
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "mesh/load.rs"]
+mod load;
 #[path = "ca/mesh.rs"]
 mod mesh;
 #[path = "ca/slow.rs"]
 mod slow;
+#[path = "ca/streams.rs"]
+mod streams;
 
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -16,6 +28,7 @@ use weft_control::api::{CaStatus, Phase};
 
 use self::mesh::{Load, Mesh, must, now};
 use self::slow::Slow;
+use self::streams::Stream;
 
 /// What is promised is a second; what a test may ask of a busy machine is more.
 const SOON: Duration = Duration::from_secs(10);
@@ -29,6 +42,7 @@ fn who_is_revoked_is_shut_out_at_once_and_let_in_again() {
     let mut http = web.http_stream();
     mesh.application.tick();
     http.tick().unwrap();
+    let streams = web.streams();
     let other = mesh.join("shop/web");
     let before = mesh.status();
 
@@ -37,6 +51,9 @@ fn who_is_revoked_is_shut_out_at_once_and_let_in_again() {
     assert!(said.contains("spiffe://weft.local/ns/shop/sa/web is revoked"), "{said}");
     tcp.ends();
     http.ends();
+    for stream in streams {
+        eprintln!("the live stream ended with {}", stream.ends());
+    }
     assert!(now().since(began) < SOON, "live streams ended after {:?}", now().since(began));
     cart.says("the identity spiffe://weft.local/ns/shop/sa/web is revoked");
 
@@ -104,6 +121,7 @@ fn a_root_is_replaced_under_load_and_nothing_notices() {
     let mut http = web.http_stream();
     mesh.application.tick();
     http.tick().unwrap();
+    let (streams, loads) = (web.streams(), web.loads());
     let before = mesh.status();
     let control_key = mesh.file("data/control-key.pem");
     let load = Load::start(&web);
@@ -115,6 +133,9 @@ fn a_root_is_replaced_under_load_and_nothing_notices() {
     tcp.exchange().unwrap();
     mesh.application.tick();
     http.tick().unwrap();
+    streams.iter().for_each(Stream::tick);
+    load::more(&loads, 50);
+    loads.into_iter().for_each(|load| drop(load.end_whole()));
     let (requests, connections) = load.end();
     assert!(requests > 0 && connections > 0);
 
@@ -138,6 +159,7 @@ fn a_root_is_replaced_under_load_and_nothing_notices() {
     must(mesh.weft(&["ca", "rotate", "--timeout", "100"]));
     assert_eq!(mesh.status().roots[0].generation, 3);
     tcp.exchange().unwrap();
+    streams.iter().for_each(Stream::tick);
 }
 
 #[test]

@@ -19,10 +19,14 @@ use weft_control::api::{CaStatus, Holder};
 use weft_identity::{Credentials, JoinToken, SvidSlot};
 use weft_world::Moment;
 
+use crate::app::{App, Executed};
+use crate::load::{self, Kind};
+use crate::streams::Stream;
+
 const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 
 /// The most that a test waits for anything: no test takes so long unless it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const RESOURCES: &str = "
 apiVersion: v1
@@ -32,6 +36,8 @@ spec:
   selector: { app: cart }
   ports:
   - { name: web, port: 80, targetPort: 8080, appProtocol: http }
+  - { name: web2, port: 81, targetPort: 8081, appProtocol: http2 }
+  - { name: calls, port: 82, targetPort: 8082, appProtocol: grpc }
   - { name: raw, port: 90, targetPort: 9090, appProtocol: tcp }
 ";
 
@@ -66,6 +72,8 @@ pub struct Mesh {
     control: Option<Process>,
     address: SocketAddr,
     pub application: Application,
+    /// The application that answers HTTP/2 and gRPC.
+    http2: App,
     directory: Directory,
 }
 
@@ -90,6 +98,7 @@ impl Mesh {
             control: None,
             address: "127.0.0.1:0".parse().unwrap(),
             application: Application::start(),
+            http2: App::start("cart", &Executed::default()),
             directory: Directory(path),
         };
         mesh.start_control();
@@ -191,6 +200,7 @@ impl Mesh {
     /// The proxy of the application.
     pub fn cart(&self) -> Proxy {
         let Application { http, tcp, .. } = &self.application;
+        let http2 = self.http2.address;
         let workload = format!(
             "\
 workload:
@@ -199,6 +209,8 @@ workload:
   listen: 127.0.0.1:0
   ports:
   - {{ port: 8080, servicePort: 80, protocol: http, application: '{http}' }}
+  - {{ port: 8081, servicePort: 81, protocol: http2, application: '{http2}' }}
+  - {{ port: 8082, servicePort: 82, protocol: grpc, application: '{http2}' }}
   - {{ port: 9090, servicePort: 90, protocol: tcp, application: '{tcp}' }}
 "
         );
@@ -247,6 +259,8 @@ workload:
 outbound:
 - { listen: '127.0.0.1:0', service: shop/cart, port: 80 }
 - { listen: '127.0.0.1:0', service: shop/cart, port: 90 }
+- { listen: '127.0.0.1:0', service: shop/cart, port: 81 }
+- { listen: '127.0.0.1:0', service: shop/cart, port: 82 }
 ";
         self.proxy("web", "[]", outbound)
     }
@@ -341,7 +355,8 @@ impl Drop for Process {
 /// A proxy that runs.
 pub struct Proxy {
     process: Process,
-    /// Where requests and bytes for `shop/cart` are taken, if this is the caller's.
+    /// Where requests, bytes, requests of HTTP/2 and calls of gRPC for `shop/cart` are taken, if
+    /// this is the caller's.
     addresses: Vec<SocketAddr>,
 }
 
@@ -379,6 +394,17 @@ impl Proxy {
     /// The status of one request on a connection of its own; why there is none.
     pub fn get(&self) -> Result<u16, String> {
         get(self.addresses[0])
+    }
+
+    /// A response over HTTP/2 that does not end, and a call of gRPC likewise.
+    pub fn streams(&self) -> [Stream; 2] {
+        [Stream::open(self.addresses[2], false), Stream::open(self.addresses[3], true)]
+    }
+
+    /// Requests of HTTP/2 and calls of gRPC, of which none may fail.
+    pub fn loads(&self) -> [load::Load; 2] {
+        [(2, Kind::Http2), (3, Kind::Grpc)]
+            .map(|(index, kind)| load::Load::start(self.addresses[index], kind, 50))
     }
 
     /// A response that does not end.
@@ -438,6 +464,16 @@ impl Echo {
     /// Waits until it is closed.
     pub fn ends(mut self) {
         assert!(ended(&self.0.read(&mut [0; 64])));
+    }
+}
+
+/// Waits until `holds` says so.
+#[expect(clippy::disallowed_methods, reason = "other processes live in real time")]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = now();
+    while !holds() {
+        assert!(now().since(began) < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

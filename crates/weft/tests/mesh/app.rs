@@ -1,8 +1,10 @@
-//! An application in a thread of its own, which answers HTTP/1.1, HTTP/2 and gRPC at one port and
+//! An application in a thread of the test, or in a process of its own, which answers HTTP/1.1, HTTP/2 and gRPC at one port and
 //! counts how often it did what a request asked for.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -36,37 +38,62 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// How often each request was executed, by its name. Applications may share it.
 #[derive(Clone, Default)]
-pub struct Executed(Arc<Mutex<HashMap<String, u32>>>, Arc<Mutex<HashSet<String>>>);
+pub struct Executed {
+    counts: Arc<Mutex<HashMap<String, u32>>>,
+    may_repeat: Arc<Mutex<HashSet<String>>>,
+    /// Where they are written, too, if somebody else counts.
+    file: Option<Arc<File>>,
+}
 
 impl Executed {
-    fn add(&self, id: &str, may_repeat: bool) {
-        if may_repeat {
-            self.1.lock().unwrap().insert(id.to_owned());
+    /// Each is written to `file` before it is answered, a line with its method and name.
+    pub fn written_to(file: File) -> Executed {
+        Executed { file: Some(Arc::new(file)), ..Executed::default() }
+    }
+
+    /// What the programs wrote that share the file with this text.
+    pub fn read(text: &str) -> Executed {
+        let executed = Executed::default();
+        for line in text.lines() {
+            let (method, id) = line.split_once(' ').unwrap();
+            executed.add(id, method == "GET");
         }
-        *self.0.lock().unwrap().entry(id.to_owned()).or_default() += 1;
+        executed
+    }
+
+    fn add(&self, id: &str, may_repeat: bool) {
+        if let Some(file) = &self.file {
+            let method = if may_repeat { "GET" } else { "POST" };
+            // One write each, so that lines of several programs do not mix.
+            (&**file).write_all(format!("{method} {id}\n").as_bytes()).unwrap();
+        }
+        if may_repeat {
+            self.may_repeat.lock().unwrap().insert(id.to_owned());
+        }
+        *self.counts.lock().unwrap().entry(id.to_owned()).or_default() += 1;
     }
 
     /// How many requests were executed at least once.
     pub fn len(&self) -> usize {
-        self.0.lock().unwrap().len()
+        self.counts.lock().unwrap().len()
     }
 
     /// How often the requests were executed whose names begin with `prefix`.
     pub fn of(&self, prefix: &str) -> u32 {
-        let executed = self.0.lock().unwrap();
+        let executed = self.counts.lock().unwrap();
         executed.iter().filter(|(id, _)| id.starts_with(prefix)).map(|(_, count)| count).sum()
     }
 
     /// The requests that were executed more than once, although they are not idempotent: others may
     /// be, where a route asks for retries and a proxy was killed with the answer in its hands.
     pub fn repeated_writes(&self) -> Vec<String> {
-        let may_repeat = self.1.lock().unwrap();
+        let may_repeat = self.may_repeat.lock().unwrap();
         self.repeated().into_iter().filter(|id| !may_repeat.contains(id)).collect()
     }
 
     /// The requests that were executed more than once.
     pub fn repeated(&self) -> Vec<String> {
-        let executed = self.0.lock().unwrap();
+        let executed = self.counts.lock().unwrap();
         executed.iter().filter(|(_, count)| **count > 1).map(|(id, _)| id.clone()).collect()
     }
 }
@@ -91,15 +118,12 @@ impl App {
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             run_local(async {
-                let world = weft_net::world();
                 let any = SocketAddr::new(ip, 0);
-                let listener = world.network.listen(any, ListenerOptions::default()).unwrap();
-                tell.send(listener.local_address()).unwrap();
-                let site = Rc::new(Site { name, executed, world: world.clone() });
+                let tell = |address| tell.send(address).unwrap();
                 tokio::select! {
                     biased;
                     _ = stopped => {}
-                    () = accept(listener, site) => {}
+                    () = serve(name, executed, any, tell) => {}
                 }
             });
         });
@@ -114,6 +138,19 @@ impl Drop for App {
             let _ = thread.join();
         }
     }
+}
+
+/// Is the application called `name` at `address`; `tell` is told where that is.
+pub async fn serve(
+    name: String,
+    executed: Executed,
+    address: SocketAddr,
+    tell: impl FnOnce(SocketAddr),
+) {
+    let world = weft_net::world();
+    let listener = world.network.listen(address, ListenerOptions::default()).unwrap();
+    tell(listener.local_address());
+    accept(listener, Rc::new(Site { name, executed, world })).await;
 }
 
 /// Drives `future` on a runtime of its own, on this thread.
@@ -171,12 +208,13 @@ async fn answer(
     let id = head.headers.get(ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     site.executed.add(id, head.method == Method::GET);
     let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/grpc");
-    let body = if is_grpc {
+    let body = if head.uri.path().starts_with("/stream") {
+        // The first five bytes say how long the message of gRPC is.
+        stream(site, if is_grpc { b"\0\0\0\0\x05tick\n" } else { b"tick\n" })
+    } else if is_grpc {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
         Full::new(body).with_trailers(async move { Some(Ok(trailers)) }).boxed_unsync()
-    } else if head.uri.path().starts_with("/stream") {
-        stream(site)
     } else if body.is_empty() {
         Full::new(Bytes::from(format!("hello from {}", site.name))).boxed_unsync()
     } else {
@@ -193,11 +231,11 @@ async fn answer(
 }
 
 /// A body that says something again and again, until nobody listens.
-fn stream(site: &Rc<Site>) -> Body {
+fn stream(site: &Rc<Site>, tick: &'static [u8]) -> Body {
     let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
     let world = site.world.clone();
     tokio::task::spawn_local(async move {
-        while sender.send_data(Bytes::from_static(b"tick\n")).await.is_ok() {
+        while sender.send_data(Bytes::from_static(tick)).await.is_ok() {
             world.clock.sleep(TICK).await;
         }
     });

@@ -21,7 +21,7 @@ use crate::load::{Kind, Load};
 const UNROUTABLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Failures of requests that may be sent twice are hidden from callers.
-pub const RETRIES: &str = "
+const RETRIES: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: { name: cart, namespace: shop }

@@ -121,11 +121,16 @@ impl Lab {
 
     /// Starts the replica `name` of `shop/cart`, whose application speaks `protocol`.
     pub fn replica(&self, name: &str, protocol: Option<&str>, app: &App) -> Proxy {
+        self.replica_at(name, protocol, app.address)
+    }
+
+    /// The same for an application at `address`.
+    pub fn replica_at(&self, name: &str, protocol: Option<&str>, address: SocketAddr) -> Proxy {
         self.proxy(&Spec {
             name,
             account: "shop/cart",
             services: &["shop/cart"],
-            ports: vec![PortSpec::web(protocol, app.address)],
+            ports: vec![PortSpec::web(protocol, address)],
             ..Spec::default()
         })
     }

@@ -42,7 +42,9 @@ pub enum Kind {
     Http1Get,
     /// HTTP/1.1, by turns GET, and POST with a body.
     Http1,
-    /// HTTP/2, likewise.
+    /// HTTP/2, only what may be repeated.
+    Http2Get,
+    /// HTTP/2, by turns as well.
     Http2,
     /// Unary calls of gRPC.
     Grpc,
@@ -238,7 +240,7 @@ impl Caller {
     async fn ask(&self, number: u32) -> Result<String, String> {
         let id = format!("{}-{number}", self.name);
         let is_get = match self.kind {
-            Kind::Http1Get => true,
+            Kind::Http1Get | Kind::Http2Get => true,
             Kind::Http1 | Kind::Http2 => number.is_multiple_of(2),
             Kind::Grpc => false,
         };
@@ -253,7 +255,7 @@ impl Caller {
                 .uri("http://lab/lab.Echo/Unary")
                 .header(CONTENT_TYPE, "application/grpc")
                 .header(TE, "trailers"),
-            Kind::Http2 => request.uri("http://lab/things"),
+            Kind::Http2Get | Kind::Http2 => request.uri("http://lab/things"),
             Kind::Http1Get | Kind::Http1 => request.uri("/things").header("host", "lab"),
         };
         let method = if is_get { Method::GET } else { Method::POST };
@@ -266,7 +268,7 @@ impl Caller {
                 self.idle.borrow_mut().push(connection);
                 Ok(app)
             }
-            Kind::Http2 | Kind::Grpc => {
+            Kind::Http2Get | Kind::Http2 | Kind::Grpc => {
                 let index = number as usize % SHARED_CONNECTIONS;
                 let mut connection = self.http2(index).await?;
                 let request = Request::from_parts(

@@ -17,6 +17,7 @@ mod lab;
 mod load;
 mod metrics;
 mod outage;
+mod program;
 mod redis;
 mod rolling;
 mod shift;

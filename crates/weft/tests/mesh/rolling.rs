@@ -1,8 +1,12 @@
-//! Replicas are restarted one after the other, again and again, under load.
+//! Replicas are restarted one after the other, program and proxy, again and again, under load.
 
-use crate::app::{App, Executed};
-use crate::lab::{Lab, Proxy, take_turn, wait_until};
+use std::net::SocketAddr;
+use std::process::Command;
+
+use crate::app::Executed;
+use crate::lab::{Lab, Process, ready_addresses, take_turn, wait_until};
 use crate::load::{Kind, Load};
+use crate::program;
 
 /// How often all replicas are restarted.
 const ROUNDS: usize = 20;
@@ -10,34 +14,33 @@ const ROUNDS: usize = 20;
 /// Requests a second.
 const RATE: u32 = 500;
 
-/// A machine that is busy elsewhere lets requests pile up. That a proxy sheds load then is right,
-/// and not what is asked here.
-const LIMITS: &str = "
-apiVersion: weft.dev/v1alpha1
-kind: BackendPolicy
-metadata: { name: cart, namespace: shop }
-spec:
-  targetRefs: [{ group: '', kind: Service, name: cart }]
-  limits: { pending: 4000, requests: 4000, connections: 4000 }
-";
-
 const NAMES: [&str; 3] = ["cart-1", "cart-2", "cart-3"];
+
+/// Starts the program `name` at `address`, and says where that is.
+fn start(lab: &Lab, name: &str, address: &str) -> (Process, SocketAddr) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let executed = lab.directory.join("executed");
+    program::prepare(&mut command, name, address, executed.to_str().unwrap());
+    let process = Process::start(&lab.directory, &format!("{name}-program"), &mut command);
+    let address = ready_addresses(&process, "listening at ")[0];
+    (process, address)
+}
 
 fn restarted_under_load(kind: Kind, protocol: &str) {
     let _turn = take_turn();
     let lab = Lab::new();
-    let executed = Executed::default();
     let mut replicas = NAMES.map(|name| {
-        let app = App::start(name, &executed);
-        let proxy: Proxy = lab.replica(name, Some(protocol), &app);
-        (name, app, proxy)
+        let (program, address) = start(&lab, name, "127.0.0.1:0");
+        (name, program, address, lab.replica_at(name, Some(protocol), address))
     });
-    lab.apply(LIMITS);
     let caller = lab.caller("web");
     let load = Load::start(caller.addresses[0], kind, RATE);
     for _ in 0..ROUNDS {
-        for (name, _, proxy) in &mut replicas {
+        for (name, program, address, proxy) in &mut replicas {
             proxy.terminate();
+            // It ends at once, whatever its proxy has left under way.
+            program.terminate();
+            *program = start(&lab, name, &address.to_string()).0;
             proxy.start_again();
             // It is back when it is called again.
             let before = load.tally();
@@ -50,6 +53,8 @@ fn restarted_under_load(kind: Kind, protocol: &str) {
     }
     let tally = load.end_whole();
     eprintln!("{kind:?}: {} requests over {} restarts", tally.sent, ROUNDS * NAMES.len());
+    let written = std::fs::read_to_string(lab.directory.join("executed")).unwrap();
+    let executed = Executed::read(&written);
     assert_eq!(executed.repeated(), Vec::<String>::new(), "these were executed more than once");
     assert_eq!(executed.len() as u64, tally.answered());
 }

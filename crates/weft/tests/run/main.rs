@@ -7,16 +7,24 @@
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 mod addresses;
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "../mesh/app.rs"]
+mod app;
 #[path = "../python/grpcio.rs"]
 mod grpcio;
 mod http;
 mod lab;
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "../mesh/load.rs"]
+mod load;
 mod locality;
 mod mariadb;
 mod names;
 mod passing;
 mod places;
 mod postgres;
+#[path = "../mesh/program.rs"]
+mod program;
 mod readme;
 mod redis;
 mod rights;

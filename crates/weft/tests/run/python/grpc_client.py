@@ -1,4 +1,4 @@
-"""300 unary calls a second by grpcio, which itself sends nothing again."""
+"""500 unary calls a second by grpcio, which itself sends nothing again."""
 
 import callers
 import grpc
@@ -20,4 +20,4 @@ def connect():
     return ask
 
 
-callers.run(1 / 15, connect)
+callers.run(0.04, connect)
