@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// What is installed from PyPI: by `cargo xtask test` before the tests, or else by the first one.
 const PACKAGES: [&str; 1] = ["grpcio==1.85.1"];
@@ -10,8 +11,13 @@ const PACKAGES: [&str; 1] = ["grpcio==1.85.1"];
 /// The distribution's Python, which every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// A virtual environment with [`PACKAGES`].
+/// A virtual environment with [`PACKAGES`], made by one test while the others of its process wait.
 pub fn environment() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(make).clone()
+}
+
+fn make() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
     let ready = cache.join(PACKAGES.join("-").replace("==", "-"));
     if !ready.exists() {
