@@ -133,7 +133,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "mesh",
         shows: "whole meshes of real processes under load, restarts, kills and foreign programs",
-        budget: Duration::from_secs(420),
+        budget: Duration::from_secs(600),
         packages: &["curl", "faketime", "python3", "python3-venv", "redis-server", "redis-tools"],
         python: GRPC,
         rights: Rights::None,
@@ -148,7 +148,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "run",
         shows: "unchanged programs, as an ordinary user and as root, each in a network of its own",
-        budget: Duration::from_secs(300),
+        budget: Duration::from_secs(480),
         packages: &[
             "bsdutils",
             "curl",

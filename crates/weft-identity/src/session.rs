@@ -316,8 +316,8 @@ impl Stream for TlsStream {
                 return Poll::Ready(Ok(count));
             }
             if !self.buffers.outgoing.is_empty() {
-                // An answer to a key update, or an alert; or what found no room a moment ago. That it
-                // cannot leave is no reason not to read what has come.
+                // An answer to a key update, or an alert; or what found no room a moment ago. That
+                // it cannot leave is no reason not to read what has come.
                 let _ = self.poll_outgoing(cx);
             }
             let least = if self.buffers.incoming.is_empty() { 1 } else { BUFFER_BYTES };

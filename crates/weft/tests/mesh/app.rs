@@ -1,5 +1,5 @@
-//! An application in a thread of the test, or in a process of its own, which answers HTTP/1.1, HTTP/2 and gRPC at one port and
-//! counts how often it did what a request asked for.
+//! An application in a thread of the test, or in a process of its own, which answers HTTP/1.1,
+//! HTTP/2 and gRPC at one port and counts how often it did what a request asked for.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
