@@ -158,10 +158,11 @@ spec:
         assert_eq!(said(other), all("OK"));
     }
     // As HTTP has it they were answered; what gRPC says is in the log and in the metrics.
-    let parts = ["direction=inbound", "protocol=grpc", "status=200", "reason=deny-rule"];
-    let log = calls_proxy.log();
-    let line = log.lines().find(|line| parts.iter().all(|part| line.contains(part)));
-    assert!(line.is_some_and(|line| line.contains("grpc_status=7")), "{log}");
+    let parts =
+        ["direction=inbound", "protocol=grpc", "status=200", "reason=deny-rule", "grpc_status=7"];
+    wait_until(&format!("the log has {parts:?}"), || {
+        calls_proxy.log().lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    });
     let peer = "peer=\"spiffe://weft.local/ns/shop/sa/rogue\"";
     for metric in ["weft_refusals_total{", "weft_request_duration_seconds_count{"] {
         wait_until(&format!("{metric} is by who called"), || {
