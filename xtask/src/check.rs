@@ -51,6 +51,26 @@ const STEPS: &[Step] = &[
         remedy: "follow the lints above, or #[expect(…, reason = \"…\")] where one is wrong",
     },
     Step {
+        name: "clippy of tests with real programs",
+        work: Work::Cargo {
+            // They are no part of all targets, since they need more than `cargo test` can give them.
+            arguments: &[
+                "clippy",
+                "--package=weft",
+                "--package=weft-net",
+                "--test=netns",
+                "--test=mesh",
+                "--test=run",
+                "--test=confined",
+                "--keep-going",
+                "--",
+                "-Dwarnings",
+            ],
+            env: &[],
+        },
+        remedy: "follow the lints above, or #[expect(…, reason = \"…\")] where one is wrong",
+    },
+    Step {
         name: "docs",
         work: Work::Cargo {
             // Most modules are private, and their links can break as well.

@@ -133,6 +133,7 @@ fn metrics_count_each_request_by_route_and_peer() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test's own connections may block")]
 fn what_is_under_way_is_shown_beside_its_limit() {
     let lab = Lab::new();
     let app = App::start("cart-1", &Executed::default());

@@ -31,7 +31,8 @@ fn redis_serves_pipelines_subscribers_and_large_values() {
     let said = shell("redis-cli -h redis --pipe < commands && redis-cli -h redis dbsize");
     assert!(said.contains("errors: 0, replies: 20000\n") && said.ends_with("20001\n"), "{said}");
 
-    let value: Vec<u8> = (0..VALUE_BYTES).map(|i| b'a' + (i * i / 1000 % 26) as u8).collect();
+    let letter = |i: usize| b'a' + (i * i / 1000 % 26).to_le_bytes()[0];
+    let value: Vec<u8> = (0..VALUE_BYTES).map(letter).collect();
     lab.file("value", &value);
     let said = shell(
         "redis-cli -h redis -x set value < value && redis-cli -h redis strlen value && \

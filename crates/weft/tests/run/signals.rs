@@ -140,7 +140,7 @@ fn the_command_ends_with_weft_and_nobody_calls_it_any_more() {
     });
     let tried = again(&log) - before;
     let most = 10.0 * (1.0 + (ended - began));
-    assert!((1..=most as usize).contains(&tried), "{tried} in {} s", ended - began);
+    assert!(tried >= 1 && tried as f64 <= most, "{tried} in {} s", ended - began);
     assert!(!client.output().contains("failed"), "{}", client.output());
     let failed = lines(&log, &["authority=cart", "reason="]);
     assert!(failed.is_empty(), "{failed:#?}");
