@@ -53,7 +53,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "clippy of tests with real programs",
         work: Work::Cargo {
-            // They are no part of all targets, since they need more than `cargo test` can give them.
+            // They are no part of all targets: they need more than `cargo test` can give them.
             arguments: &[
                 "clippy",
                 "--package=weft",
