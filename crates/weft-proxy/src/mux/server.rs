@@ -14,6 +14,8 @@ use crate::time::DOWNSTREAM_IDLE_TIMEOUT;
 /// The server's side of a connection.
 struct Server {
     driver: Driver,
+    /// Whether streams were opened by what was read last.
+    has_opened: bool,
 }
 
 impl Server {
@@ -22,9 +24,18 @@ impl Server {
         if let Some(stream) = self.driver.opened.pop_front() {
             return Poll::Ready(Some(stream));
         }
+        // Before more is read, those that were opened get their turn: a request that is refused
+        // holds what has come of it no longer than that.
+        if std::mem::take(&mut self.has_opened) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let ended = self.driver.poll(cx);
         match self.driver.opened.pop_front() {
-            Some(stream) => Poll::Ready(Some(stream)),
+            Some(stream) => {
+                self.has_opened = true;
+                Poll::Ready(Some(stream))
+            }
             None => ended.map(|()| None),
         }
     }
@@ -51,7 +62,7 @@ pub async fn serve<F>(
 ) where
     F: Future<Output = ()> + 'static,
 {
-    let mut server = Server { driver: Driver::new(stream, Shared::new(false)) };
+    let mut server = Server { driver: Driver::new(stream, Shared::new(false)), has_opened: false };
     let mut working = JoinSet::new();
     let mut drain = pin!(drain);
     let mut idle = Idle { since: clock.now(), timer: None };
