@@ -356,7 +356,11 @@ impl Endpoint {
         let needs_fresh = !is_idempotent && !self.is_secured();
         let now = proxy.world.clock.now();
         let limit = self.idle_limit(backend.timeouts());
-        self.tunnels.look();
+        if !is_idempotent {
+            // What must not be sent twice had better not meet a tunnel that has just broken. Others
+            // do without: each look takes what has come out of the next batch.
+            self.tunnels.look();
+        }
         while let Some(mut idle) = self.take_idle() {
             if now.since(idle.since) >= limit {
                 continue; // It is closed: the limit may have been another one a moment ago.
