@@ -107,7 +107,8 @@ pub fn install(names: &[&str], root: Root) -> Result<()> {
     Ok(())
 }
 
-fn words(command: &Command) -> String {
+/// `command` as it would be typed.
+pub fn words(command: &Command) -> String {
     let words = [command.get_program()].into_iter().chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::packages::words;
+
 /// The Python of the distribution, which every user may run.
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -44,11 +46,6 @@ pub fn install(packages: &[&str], target: &Path) -> Result<()> {
 /// How the environment with `packages` is called, for the tests as well.
 fn name(packages: &[&str]) -> String {
     packages.join("-").replace("==", "-")
-}
-
-fn words(command: &Command) -> String {
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
