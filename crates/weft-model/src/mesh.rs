@@ -26,6 +26,13 @@ pub struct MeshSettings {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnsZone(String);
 
+impl Default for DnsZone {
+    /// `cluster.local`, which programs that were made for Kubernetes write.
+    fn default() -> DnsZone {
+        DnsZone("cluster.local".to_owned())
+    }
+}
+
 impl DnsZone {
     /// The zone `text`.
     ///

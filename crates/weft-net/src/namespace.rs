@@ -68,9 +68,6 @@ pub struct Plan {
     pub program: OsString,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// The suffixes that are tried for short names, at most 6 (glibc looked at no more before
-    /// version 2.26), each a domain name without a dot at its end.
-    pub search: Vec<String>,
 }
 
 /// Namespaces that are ready, and no command in them yet. Dropping it takes them away.
@@ -216,11 +213,14 @@ impl ConfinedCommand {
     /// Runs the command. From now on, signals to this process are for it, and come with
     /// [`ConfinedCommand::next`].
     ///
+    /// `search` are the suffixes that are tried for short names, at most 6 (glibc looked at no more
+    /// before version 2.26), each a domain name without a dot at its end.
+    ///
     /// # Errors
     /// As `execve(2)`: [`io::ErrorKind::NotFound`] if there is no such program.
-    pub async fn start(&mut self) -> io::Result<()> {
+    pub async fn start(&mut self, search: Vec<String>) -> io::Result<()> {
         self.signals = Some(Forwarded::new()?);
-        self.order(Order::Start)?;
+        self.order(&Order::Start(search))?;
         match self.next_report().await? {
             Report::Started(_) => Ok(()),
             Report::NotStarted(error) => Err(io::Error::from_raw_os_error(error)),
@@ -255,7 +255,7 @@ impl ConfinedCommand {
                 Report::Stopped(signal) => {
                     // The shell sees this process stop. When it lets it go on, so does the command.
                     terminal::stop_this_thread(signal);
-                    self.order(Order::Continue)?;
+                    self.order(&Order::Continue)?;
                 }
                 Report::Ended(exit) => self.ended = Some(exit),
                 other => return Err(unexpected(&other)),
@@ -269,10 +269,10 @@ impl ConfinedCommand {
     /// # Errors
     /// If the keeper was killed.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        self.order(Order::Signal(signal))
+        self.order(&Order::Signal(signal))
     }
 
-    fn order(&self, order: Order) -> io::Result<()> {
+    fn order(&self, order: &Order) -> io::Result<()> {
         self.control.get_ref().order(order)
     }
 

@@ -52,15 +52,23 @@ pub const TERMINATE: i32 = libc::SIGTERM;
 /// The number of the signal that somebody at a terminal ends a process by.
 pub const INTERRUPT: i32 = libc::SIGINT;
 
-/// Those that somebody who signals a program may mean its command by.
-const FORWARDED: [i32; 7] = [
+/// Those that somebody who signals a program may mean its command by: all but those that cannot be
+/// caught, that a fault or a limit of this process raises, that stop a job, and SIGPIPE, which this
+/// process ignores; and but real-time signals, which mean something between a program's own parts.
+const FORWARDED: [i32; 13] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
-    libc::SIGTERM,
     libc::SIGUSR1,
     libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGTERM,
+    libc::SIGURG,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
     libc::SIGWINCH,
+    libc::SIGIO,
+    libc::SIGPWR,
 ];
 
 /// The signals that are passed on to a command. From its making on, none of them has another

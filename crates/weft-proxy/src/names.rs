@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weft_model::ObjectName;
+use weft_model::{DnsZone, ObjectName};
 use weft_wire::discovery::{Lookup, Subscription};
 
 use crate::Proxy;
@@ -23,6 +23,13 @@ pub enum Meaning {
 }
 
 impl Proxy {
+    /// The end of the full names of the mesh's Services: what its Mesh says, or the default while
+    /// that is not known.
+    pub fn dns_zone(&self) -> DnsZone {
+        let snapshot = self.configuration.load();
+        snapshot.mesh.as_ref().map(|mesh| mesh.dns_zone.clone()).unwrap_or_default()
+    }
+
     /// What the name of `service` means. With `maybe_outside` it could as well be a name of the
     /// world outside, and means a Service only if that is known already.
     pub async fn addresses_of(&self, service: &ObjectName, maybe_outside: bool) -> Meaning {

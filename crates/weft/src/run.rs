@@ -48,11 +48,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let world = weft_net::world();
     let checked = options::check(&*world.files, arguments)?;
     // Before there is any other thread, since it divides the process.
-    let plan = Plan {
-        program: checked.program.clone(),
-        arguments: checked.arguments.clone(),
-        search: dns::zones(&checked).search(),
-    };
+    let plan = Plan { program: checked.program.clone(), arguments: checked.arguments.clone() };
     let confined = confine(&plan).map_err(explain)?;
 
     let access_log = checked.log.start()?;
@@ -119,8 +115,9 @@ async fn serve(
         let configuration = joined.configuration.clone();
         metrics.show(Shown { registry, configuration, needs_own: true });
     }
-    let names = dns::Server::new(&world, proxy.clone(), dns::zones(&checked), recorder);
-    let answering = names.serve(dns_datagrams, dns_listeners);
+    let namespace = checked.service_account.own_namespace();
+    let names = Rc::new(dns::Server::new(&world, proxy.clone(), namespace, recorder));
+    let answering = names.clone().serve(dns_datagrams, dns_listeners);
     if !joined.ready(&world, true, READY_TIMEOUT).await {
         let why = joined.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());
         weft_control::say!(
@@ -128,7 +125,7 @@ async fn serve(
              not known is refused: {why}"
         );
     }
-    if let Err(error) = command.start().await {
+    if let Err(error) = command.start(names.zones().search()).await {
         joined.leave(&world).await;
         return Ok(not_started(&checked, error));
     }

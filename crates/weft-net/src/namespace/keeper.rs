@@ -17,9 +17,10 @@ use rustix::thread::set_name;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error::{ConfineError, SetUpError, set_up};
+use super::mounts::{self, ResolvConf};
 use super::terminal::{SignalFile, SignalMask, Terminal, block_signals};
 use super::wire::{Channel, Exit, FILES_MAX, Order, Report};
-use super::{CAPTURE_PORT, Plan, command, inside, link, mounts, rights};
+use super::{CAPTURE_PORT, Plan, command, inside, link, rights};
 use crate::nft::Redirection;
 use crate::socket;
 
@@ -46,8 +47,8 @@ fn keep(plan: &Plan, control: &Channel, sockets: &Channel, lifeline: &OwnedFd) -
     set_name(c"weft-keeper")?;
     // What the command leaves behind becomes a child of this process.
     set_child_subreaper(Some(getpid()))?;
-    let files = match prepare(plan) {
-        Ok(files) => files,
+    let (files, resolv_conf) = match prepare() {
+        Ok(prepared) => prepared,
         Err(error) => {
             let denied = matches!(error, ConfineError::NotAllowed(_));
             return control.report(&Report::Failed(denied, error.to_string()), &[]);
@@ -56,19 +57,17 @@ fn keep(plan: &Plan, control: &Channel, sockets: &Channel, lifeline: &OwnedFd) -
     let lent: Vec<_> = files.iter().map(AsFd::as_fd).collect();
     control.report(&Report::Ready, &lent)?;
     drop(files);
-    let mut running = Running { plan, mask, terminal: Terminal::open(), command: None };
+    let terminal = Terminal::open();
+    let mut running = Running { plan, resolv_conf, mask, terminal, command: None };
     let result = running.serve(control, sockets, lifeline, &signals);
     running.end_all();
     result
 }
 
 /// Enters the namespaces and makes all that is in them. The files are those of [`Report::Ready`].
-fn prepare(plan: &Plan) -> Result<Vec<OwnedFd>, ConfineError> {
+fn prepare() -> Result<(Vec<OwnedFd>, ResolvConf), ConfineError> {
     rights::enter()?;
-    let made = set_up_network().and_then(|files| {
-        mounts::cover(&plan.search)?;
-        Ok(files)
-    });
+    let made = set_up_network().and_then(|files| Ok((files, mounts::cover()?)));
     made.map_err(|SetUpError { text, denied }| {
         // Where user namespaces are made without their rights, this is where it shows.
         if denied { rights::not_allowed(&text) } else { ConfineError::Failed(text) }
@@ -133,6 +132,7 @@ fn sockets_at(loopback: IpAddr) -> Result<Vec<OwnedFd>, SetUpError> {
 
 struct Running<'p> {
     plan: &'p Plan,
+    resolv_conf: ResolvConf,
     /// Which signals were blocked when the proxy was started.
     mask: SignalMask,
     terminal: Option<Terminal>,
@@ -188,9 +188,11 @@ impl Running<'_> {
 
     fn obey(&mut self, order: Order, control: &Channel) -> io::Result<()> {
         match (order, self.command) {
-            (Order::Start, None) => {
+            (Order::Start(search), None) => {
                 let terminal = self.terminal.as_ref().filter(|terminal| terminal.is_for_command());
-                let report = match command::start(self.plan, self.mask, terminal) {
+                let started = self.resolv_conf.complete_by(&search);
+                let started = started.and_then(|()| command::start(self.plan, self.mask, terminal));
+                let report = match started {
                     Ok(process) => {
                         self.command = Some(process);
                         Report::Started(process.as_raw_pid())
@@ -214,7 +216,7 @@ impl Running<'_> {
                 self.let_go_on(process);
                 Ok(())
             }
-            (Order::Start, Some(_)) | (Order::Signal(_) | Order::Continue, None) => Ok(()),
+            (Order::Start(_), Some(_)) | (Order::Signal(_) | Order::Continue, None) => Ok(()),
         }
     }
 

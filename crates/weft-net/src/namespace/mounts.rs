@@ -1,7 +1,8 @@
 //! What the command sees of the host's files that say how names are resolved.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rustix::mount::{
@@ -34,38 +35,52 @@ const WORKSHOP: &str = "/proc";
 /// Where the name service cache daemon listens. It would answer with the host's view.
 const CACHES: [&str; 2] = ["/run/nscd", "/var/run/nscd"];
 
+/// The `resolv.conf` of a mount namespace. Only this end of it can be written.
+pub struct ResolvConf(File);
+
+impl ResolvConf {
+    /// Has short names completed by the suffixes `search`. To be called once.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub fn complete_by(&self, search: &[String]) -> io::Result<()> {
+        let line = format!("search {}\n", search.join(" "));
+        self.0.write_all_at(line.as_bytes(), self.0.metadata()?.len())
+    }
+}
+
 /// Lets this process's mount namespace, which must be its own, resolve names by the mesh.
-///
-/// `search` is the list of suffixes for short names.
 ///
 /// # Errors
 /// If the system refuses.
-pub fn cover(search: &[String]) -> Result<(), SetUpError> {
+pub fn cover() -> Result<ResolvConf, SetUpError> {
     // What the host mounts later is still seen here; what is mounted here is not seen there.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(set_up("cannot keep mounts from the host"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("weft", WORKSHOP, "tmpfs", flags, c"mode=0755,size=64k,nr_inodes=16")
         .map_err(set_up("cannot mount a tmpfs"))?;
-    let covered = cover_from(search);
+    let covered = cover_from_workshop();
     unmount(WORKSHOP, UnmountFlags::DETACH).map_err(set_up("cannot unmount the tmpfs"))?;
     covered
 }
 
-fn cover_from(search: &[String]) -> Result<(), SetUpError> {
-    let mut resolv_conf = NAME_SERVER.to_owned();
-    if !search.is_empty() {
-        resolv_conf.push_str(&format!("search {}\n", search.join(" ")));
-    }
-    resolv_conf.push_str(&format!("options ndots:{NDOTS}\n"));
-    for (name, content) in [("resolv.conf", &*resolv_conf), ("nsswitch.conf", NSSWITCH)] {
+fn cover_from_workshop() -> Result<ResolvConf, SetUpError> {
+    let resolv_conf = format!("{NAME_SERVER}options ndots:{NDOTS}\n");
+    let cover = |name: &str, content: &str| -> Result<File, SetUpError> {
         let source = Path::new(WORKSHOP).join(name);
-        fs::write(&source, content).map_err(set_up("cannot write into the tmpfs"))?;
+        let written = File::create(&source)
+            .and_then(|file| file.write_all_at(content.as_bytes(), 0).map(|()| file));
+        let file = written.map_err(set_up("cannot write into the tmpfs"))?;
         bind(&source, &Path::new("/etc").join(name))?;
-    }
+        Ok(file)
+    };
+    let resolv_conf = cover("resolv.conf", &resolv_conf)?;
+    cover("nsswitch.conf", NSSWITCH)?;
     let empty = Path::new(WORKSHOP).join("empty");
     fs::create_dir(&empty).map_err(set_up("cannot write into the tmpfs"))?;
-    CACHES.iter().try_for_each(|cache| bind(&empty, Path::new(cache)))
+    CACHES.iter().try_for_each(|cache| bind(&empty, Path::new(cache)))?;
+    Ok(ResolvConf(resolv_conf))
 }
 
 /// Puts `source` in front of `target`, if that is there, so that it cannot be written.

@@ -57,10 +57,10 @@ pub enum Report {
 }
 
 /// What the proxy asks of the keeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Run the command.
-    Start,
+    /// Run the command, for which these suffixes complete short names.
+    Start(Vec<String>),
     /// Send it this signal.
     Signal(i32),
     /// Let it go on after it was stopped.
@@ -105,22 +105,22 @@ impl Report {
 }
 
 impl Order {
-    fn encode(self) -> [u8; 5] {
-        let (tag, number) = match self {
-            Order::Start => (b's', 0),
-            Order::Signal(signal) => (b'k', signal),
-            Order::Continue => (b'c', 0),
-        };
-        let [a, b, c, d] = number.to_ne_bytes();
-        [tag, a, b, c, d]
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Order::Start(search) => [b"s", search.join(" ").as_bytes()].concat(),
+            Order::Signal(signal) => [b"k", &signal.to_ne_bytes()[..]].concat(),
+            Order::Continue => b"c".to_vec(),
+        }
     }
 
     fn decode(bytes: &[u8]) -> Option<Order> {
         let (tag, rest) = bytes.split_first()?;
-        let number = i32::from_ne_bytes(*rest.first_chunk()?);
         Some(match tag {
-            b's' => Order::Start,
-            b'k' => Order::Signal(number),
+            b's' => {
+                let search = str::from_utf8(rest).ok()?.split_ascii_whitespace();
+                Order::Start(search.map(str::to_owned).collect())
+            }
+            b'k' => Order::Signal(i32::from_ne_bytes(*rest.first_chunk()?)),
             b'c' => Order::Continue,
             _ => return None,
         })
@@ -168,7 +168,7 @@ impl Channel {
     }
 
     /// Sends an order. Nothing happens if the other end is gone: its last report says how it went.
-    pub fn order(&self, order: Order) -> io::Result<()> {
+    pub fn order(&self, order: &Order) -> io::Result<()> {
         match self.send(&order.encode(), &[]) {
             Err(error) if is_gone(&error) => Ok(()),
             other => other,

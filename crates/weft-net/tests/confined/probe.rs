@@ -21,11 +21,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         other => panic!("{other:?}"),
     };
     let [program, rest @ ..] = &arguments[at + 1..] else { panic!("no command") };
-    let plan = Plan {
-        program: program.into(),
-        arguments: rest.iter().map(Into::into).collect(),
-        search: zones().search(),
-    };
+    let plan = Plan { program: program.into(), arguments: rest.iter().map(Into::into).collect() };
     let confined = match confine(&plan) {
         Ok(confined) => confined,
         Err(error) => {
@@ -49,7 +45,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         for listener in dns_listeners {
             tokio::task::spawn_local(answer_dns_over_tcp(listener));
         }
-        if let Err(error) = command.start().await {
+        if let Err(error) = command.start(zones().search()).await {
             eprintln!("{error}");
             return Exit::Code(if error.kind() == std::io::ErrorKind::NotFound {
                 127

@@ -49,7 +49,10 @@ fn exit_codes_are_passed_through(user: User) {
 }
 
 fn signals_are_passed_on(user: User) {
-    for name in ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH"] {
+    for name in [
+        "TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "ALRM", "URG", "VTALRM", "PROF",
+        "IO", "PWR",
+    ] {
         let token = token(name, user);
         // `wait` ends when a trapped signal comes, `sleep` in the foreground does not.
         let script = format!(

@@ -17,8 +17,6 @@ use weft_proxy::{Meaning, Proxy};
 use weft_telemetry::{Event, Recorder};
 use weft_world::{Clock, Listener, Stream, StreamExt as _, World};
 
-use super::options::Checked;
-
 /// How long an answer about a Service may be kept, in seconds. Its addresses hardly ever change.
 const TTL: u32 = 30;
 
@@ -40,17 +38,12 @@ const DATAGRAM_BYTES: usize = 65_535;
 /// How long a listener waits after an error of its own.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How names are read by the command.
-pub(super) fn zones(checked: &Checked) -> Zones {
-    let namespace: Namespace = checked.service_account.own_namespace();
-    Zones::new(checked.dns_zone.clone(), namespace)
-}
-
 /// Answers queries.
 pub(super) struct Server {
     world: World,
     proxy: Rc<Proxy>,
-    zones: Zones,
+    /// The command's own.
+    namespace: Namespace,
     /// The host's servers, in the order to be asked.
     servers: Vec<SocketAddr>,
     recorder: Rc<dyn Recorder>,
@@ -61,7 +54,7 @@ impl Server {
     pub(super) fn new(
         world: &World,
         proxy: Rc<Proxy>,
-        zones: Zones,
+        namespace: Namespace,
         recorder: Rc<dyn Recorder>,
     ) -> Server {
         // As the host's own programs would ask, read before the command runs.
@@ -69,18 +62,26 @@ impl Server {
         let servers = name_servers(&text).into_iter().take(NAME_SERVERS_MAX);
         let servers = servers.map(|ip: IpAddr| SocketAddr::new(ip, 53)).collect();
         let (world, under_way) = (world.clone(), Cell::default());
-        Server { world, proxy, zones, servers, recorder, under_way }
+        Server { world, proxy, namespace, servers, recorder, under_way }
+    }
+
+    /// How the command's names are read, by what is known of the mesh now.
+    pub(super) fn zones(&self) -> Zones {
+        Zones::new(self.proxy.dns_zone(), self.namespace.clone())
     }
 
     /// Answers for ever.
-    pub(super) async fn serve(self, datagrams: Vec<Datagrams>, listeners: Vec<Box<dyn Listener>>) {
-        let server = Rc::new(self);
+    pub(super) async fn serve(
+        self: Rc<Self>,
+        datagrams: Vec<Datagrams>,
+        listeners: Vec<Box<dyn Listener>>,
+    ) {
         let mut tasks = JoinSet::new();
         for socket in datagrams {
-            tasks.spawn_local(server.clone().datagrams(Rc::new(socket)));
+            tasks.spawn_local(self.clone().datagrams(Rc::new(socket)));
         }
         for listener in listeners {
-            tasks.spawn_local(server.clone().connections(listener));
+            tasks.spawn_local(self.clone().connections(listener));
         }
         while tasks.join_next().await.is_some() {}
     }
@@ -158,7 +159,8 @@ impl Server {
                 };
             }
         };
-        let answer = match self.zones.subject(&query) {
+        let zones = self.zones();
+        let answer = match zones.subject(&query) {
             Subject::Known(answer) => answer,
             Subject::Refused => {
                 self.count("refused");
@@ -181,7 +183,7 @@ impl Server {
             Answer::Addresses { .. } => "mesh",
             Answer::NoSuchName | Answer::NotOurs => "absent",
         });
-        Some(query.answered(&answer, &self.zones, transport))
+        Some(query.answered(&answer, &zones, transport))
     }
 
     /// What the host's servers say, the first that answers.

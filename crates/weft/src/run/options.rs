@@ -8,7 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, bail, ensure};
 use weft_control::api::{RegisteredPort, RegisteredProtocol};
 use weft_identity::JoinToken;
-use weft_model::{Cidr, DnsZone, ObjectName, Port};
+use weft_model::{Cidr, ObjectName, Port};
 use weft_world::Files;
 
 use crate::proxy::Log;
@@ -74,10 +74,6 @@ pub struct Arguments {
     #[arg(long = "exclude-cidr", value_name = "CIDR")]
     exclude_cidrs: Vec<String>,
 
-    /// The DNS zone of the mesh, as its Mesh has it.
-    #[arg(long, value_name = "ZONE", default_value = "cluster.local")]
-    dns_zone: String,
-
     /// Where metrics (`/metrics`) and readiness (`/ready`) are shown.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
@@ -107,7 +103,6 @@ pub(super) struct Checked {
     pub(super) publish: Vec<Publish>,
     pub(super) exclude_ports: Vec<Port>,
     pub(super) exclude_cidrs: Vec<Cidr>,
-    pub(super) dns_zone: DnsZone,
     pub(super) metrics: Option<SocketAddr>,
     pub(super) log: Log,
 }
@@ -174,7 +169,6 @@ pub(super) fn check(files: &dyn Files, arguments: &Arguments) -> anyhow::Result<
             Ok(Port::new(*port)?)
         })?,
         exclude_cidrs: each("--exclude-cidr", &arguments.exclude_cidrs, |text| cidr(text))?,
-        dns_zone: DnsZone::new(&arguments.dns_zone).context("--dns-zone")?,
         metrics: arguments.metrics,
         log: arguments.log,
     })

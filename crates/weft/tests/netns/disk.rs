@@ -231,6 +231,17 @@ fn a_control_plane_on_a_read_only_disk_is_read_and_works_again_once_it_can_write
 
 #[test]
 fn a_proxy_whose_disk_is_full_serves_on_and_keeps_all_once_there_is_room() {
+    a_proxy_that_cannot_write_serves_on(Disk::fill, Disk::empty, "make room on its disk");
+}
+
+#[test]
+fn a_proxy_whose_disk_is_read_only_serves_on_and_keeps_all_once_it_can_write() {
+    let (close, open) = (|disk: &Disk| disk.remount("ro"), |disk: &Disk| disk.remount("rw"));
+    a_proxy_that_cannot_write_serves_on(close, open, "mount its disk writable");
+}
+
+/// Has a proxy's disk closed from its start by `close` until `open`, of which it is to say `remedy`.
+fn a_proxy_that_cannot_write_serves_on(close: fn(&Disk), open: fn(&Disk), remedy: &str) {
     let lab = Lab::new();
     let disk = Disk::new(&lab, "of-control", 4096);
     let control = disk.control(&lab, "control");
@@ -239,7 +250,7 @@ fn a_proxy_whose_disk_is_full_serves_on_and_keeps_all_once_there_is_room() {
     let data = own.place.join("data");
     fs::DirBuilder::new().create(own.seen("data")).expect("it can be made");
     must(Command::new("chmod").arg("700").arg(own.seen("data")));
-    own.fill();
+    close(&own);
 
     // The token is good for one use: what it gives must not be lost over a full disk.
     let config = caller(&lab, &disk, "web", &data);
@@ -254,7 +265,7 @@ fn a_proxy_whose_disk_is_full_serves_on_and_keeps_all_once_there_is_room() {
         let what = format!("weft: {what} is not kept on disk");
         let [line] = lines(&log, &[&what])[..] else { panic!("{what}: {log}") };
         assert!(line.contains(data.join(file).to_str().expect("the path is ours")), "{line}");
-        assert!(line.ends_with("make room on its disk"), "{line}");
+        assert!(line.ends_with(remedy), "{line}");
     }
     // It follows changes all the same, and says it once.
     disk.apply_text(&lab, ROUTE).expect("there is room");
@@ -265,7 +276,7 @@ fn a_proxy_whose_disk_is_full_serves_on_and_keeps_all_once_there_is_room() {
     wait_until("the proxy follows", is_in_force);
     assert_eq!(lines(&proxy.log(), &["is not kept on disk"]).len(), 2, "{}", proxy.log());
 
-    own.empty();
+    open(&own);
     proxy.wait_for("weft: the certificate is kept on disk again");
     proxy.wait_for("weft: what is known of the mesh is kept on disk again");
     // So that it starts from there, with nobody to ask.

@@ -128,6 +128,44 @@ fn resolvers_without_a_search_list_are_answered() {
 }
 
 #[test]
+fn the_zone_is_what_the_mesh_says() {
+    let lab = Lab::new();
+    let _server = cart(&lab);
+    let resolver = resolver(&lab);
+    let zone = |zone: &str| {
+        lab.apply(&format!(
+            "apiVersion: weft.dev/v1alpha1\nkind: Mesh\nmetadata: {{ name: mesh }}\n\
+             spec: {{ trustDomain: weft.local, dnsZone: {zone} }}\n"
+        ));
+    };
+    zone("shop.example");
+    let ask = "cat /etc/resolv.conf; getent hosts cart.shop.svc.cluster.local || echo none; \
+               curl -sS http://cart.shop.svc.shop.example/hello http://cart/hello";
+    assert_eq!(
+        lab.shell("web", ask),
+        "nameserver 127.0.0.1\noptions ndots:2\nsearch shop.svc.shop.example svc.shop.example \
+         shop.example\nnone\nhello\nhello\n"
+    );
+    let asked = resolver.output();
+    assert!(lines(&asked, &["asked", "shop.example"]).is_empty(), "{asked}");
+    assert!(!lines(&asked, &["asked cart.shop.svc.cluster.local 1"]).is_empty(), "{asked}");
+
+    // A program that runs has the search list that it was started with; full names are the new
+    // zone's at once.
+    let script = "cd /; grep -o 'svc.shop.example ' /etc/resolv.conf; read go; \
+                  until curl -sS http://cart.shop.svc.new.example/hello; do sleep 0.1; done; \
+                  curl -sS http://cart/hello";
+    let mut command = lab.client("web");
+    command.args(["sh", "-c", script]);
+    let mut running = lab.start_typed("running", command);
+    running.wait_for("svc.shop.example");
+    zone("new.example");
+    running.type_in(b"\n");
+    running.wait_for("hello\nhello");
+    assert_eq!(running.end().code(), Some(0));
+}
+
+#[test]
 fn names_outside_are_asked_of_the_hosts_name_server() {
     let mut lab = Lab::new();
     let outside = lab.outside();

@@ -77,9 +77,9 @@ pub const ROWS: &[Row] = &[
         Says("weft-crd/src/mesh.rs", "Ipv4Addr::new(240, 119, 0, 0)), 16", "`240.119.0.0/16`"),
         Says("weft-crd/src/mesh.rs", "(0xfd77, 0x6566, 0x7400, 0, 0, 0, 0, 0)), 64", "`fd77:6566:7400::/64`"),
     ]),
-    row("`dnsZone`; `--dns-zone` of `weft run`", &[
+    row("`dnsZone`", &[
         Says("weft-crd/src/mesh.rs", "object.or(\"dnsZone\", \"cluster.local\"", "`cluster.local`"),
-        Says("weft/src/run/options.rs", "default_value = \"cluster.local\"", "`cluster.local`"),
+        Says("weft-model/src/mesh.rs", "DnsZone(\"cluster.local\"", "`cluster.local`"),
     ]),
     row("`defaults.mtls`", &[
         Says("weft-crd/src/mesh.rs", "at.choice(&[(\"Strict\", ())], &[])", "`Strict`"),
