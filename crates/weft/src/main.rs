@@ -62,7 +62,7 @@ enum Command {
     Control(control::Arguments),
     /// Run a command in a network of its own, whose only way in and out is the mesh.
     Run(Box<run::Arguments>),
-    /// Run a proxy with explicit listeners, without rights of any kind.
+    /// Run a proxy with explicit listeners, for which no rights are needed.
     Proxy(proxy::Arguments),
 }
 
