@@ -25,8 +25,7 @@ mod weft;
 pub enum Peer {
     /// The one this is all about.
     Weft,
-    /// One worker, as a reverse proxy; it is no mesh proxy, so it only stands in the scenario with
-    /// one hop.
+    /// One worker, as a reverse proxy.
     Nginx,
     /// One thread.
     Haproxy,
@@ -90,9 +89,9 @@ impl Peer {
     }
 
     /// Whether the peer can do it at all.
-    pub fn supports(self, protocol: Protocol, hops: Hops) -> bool {
-        // Debian's nginx-light has no stream module, and nginx is nobody's mesh.
-        self != Self::Nginx || (protocol == Protocol::Http && hops == Hops::One)
+    pub fn supports(self, protocol: Protocol) -> bool {
+        // Debian's nginx-light has no stream module.
+        self != Self::Nginx || protocol == Protocol::Http
     }
 
     /// The version of `program`, as it says itself, or for Weft the commit it was built from.
