@@ -23,6 +23,8 @@ pub struct Places {
     pub workspace: PathBuf,
     /// Cargo's target folder.
     pub target: PathBuf,
+    /// The folder in it that belongs to the profile this program was built with, and so Weft.
+    profile_folder: String,
 }
 
 impl Places {
@@ -33,8 +35,18 @@ impl Places {
         let workspace =
             workspace.context("run this through cargo: `cargo xtask bench`")?.to_owned();
         let program = std::env::current_exe()?;
-        let target = program.ancestors().nth(2).context("this program lies in a target folder")?;
-        Ok(Self { workspace, target: target.to_owned() })
+        let mut folders = program.ancestors().skip(1);
+        let (Some(built), Some(target)) = (folders.next(), folders.next()) else {
+            bail!("{} lies in no target folder", program.display());
+        };
+        let name = built.file_name().context("the target folder is no root")?;
+        let profile_folder = name.to_string_lossy().into_owned();
+        Ok(Self { workspace, target: target.to_owned(), profile_folder })
+    }
+
+    /// The profile this program was built with, and so Weft.
+    pub fn profile(&self) -> &str {
+        if self.profile_folder == "debug" { "dev" } else { &self.profile_folder }
     }
 
     /// Where the peers that cargo did not build are kept.
@@ -45,7 +57,9 @@ impl Places {
     /// The program of `peer`, if it is there.
     pub fn program(&self, peer: Peer, profiling: bool) -> Option<PathBuf> {
         let candidates = match peer {
-            Peer::Weft => vec![self.weft_target(profiling).join("dist/weft")],
+            Peer::Weft => {
+                vec![self.weft_target(profiling).join(&self.profile_folder).join("weft")]
+            }
             Peer::Nginx => in_path("nginx"),
             Peer::Haproxy => in_path("haproxy"),
             Peer::Envoy => vec![self.peers().join(format!("envoy-{ENVOY_VERSION}"))],
@@ -79,12 +93,13 @@ pub fn ensure_all(peers: &[Peer], places: &Places, profiling: bool) -> Result<()
 }
 
 fn build_weft(places: &Places, profiling: bool) -> Result<()> {
-    println!("Building weft (profile dist) …");
+    let profile = places.profile();
+    println!("Building weft (profile {profile}) …");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(&places.workspace)
-        .args(["build", "--quiet", "--profile", "dist", "-p", "weft", "--bin", "weft"])
+        .args(["build", "--quiet", "--profile", profile, "-p", "weft", "--bin", "weft"])
         .arg("--target-dir")
         .arg(places.weft_target(profiling));
     if profiling {

@@ -151,7 +151,7 @@ fn versions(arguments: &Arguments, places: &Places) -> Result<BTreeMap<Peer, Str
     let version = |peer: Peer| {
         let program = places.program(peer, arguments.profile);
         let program = program.with_context(|| format!("{} is not installed", peer.name()))?;
-        Ok((peer, peer.version(&program, &places.workspace)?))
+        Ok((peer, peer.version(&program, places)?))
     };
     arguments.peers().into_iter().map(version).collect()
 }

@@ -4,7 +4,7 @@
 //! they lie in, which is where the proxy is started, so that they can be read in the results
 //! without this machine's paths.
 
-use crate::install;
+use crate::install::{self, Places};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -95,9 +95,9 @@ impl Peer {
     }
 
     /// The version of `program`, as it says itself, or for Weft the commit it was built from.
-    pub fn version(self, program: &Path, workspace: &Path) -> Result<String> {
+    pub fn version(self, program: &Path, places: &Places) -> Result<String> {
         match self {
-            Self::Weft => weft::version(workspace),
+            Self::Weft => Ok(weft::version(places)),
             Self::Nginx => install::version(program, "-v"),
             Self::Haproxy => install::version(program, "-v"),
             Self::Envoy => install::version(program, "--version").map(|said| envoy::version(&said)),

@@ -5,23 +5,29 @@
 
 use super::{Hops, Launch, Protocol, Site, free_address};
 use crate::certificates::WEB_ID;
+use crate::install::Places;
 use anyhow::Result;
-use std::path::Path;
 use std::process::Command;
 
-/// The workspace's version and the commit, marked when there were changes on top of it.
-pub fn version(workspace: &Path) -> Result<String> {
+/// The workspace's version and the commit, marked when there were changes on top of it or when the
+/// build is not the one that is shipped.
+pub fn version(places: &Places) -> String {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(workspace).args(arguments).output().ok()?;
+        let mut git = Command::new("git");
+        let output = git.arg("-C").arg(&places.workspace).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let version = env!("CARGO_PKG_VERSION");
-    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
-        return Ok(version.to_owned());
-    };
-    let sources = ["status", "--porcelain", "--untracked-files=no", "--", "crates", "Cargo.lock"];
-    let changed = git(&sources).is_none_or(|changes| !changes.is_empty());
-    Ok(format!("{version} ({commit}{})", if changed { " with changes" } else { "" }))
+    let mut version = env!("CARGO_PKG_VERSION").to_owned();
+    if let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) {
+        let sources =
+            ["status", "--porcelain", "--untracked-files=no", "--", "crates", "Cargo.lock"];
+        let changed = git(&sources).is_none_or(|changes| !changes.is_empty());
+        version += &format!(" ({commit}{})", if changed { " with changes" } else { "" });
+    }
+    match places.profile() {
+        "dist" => version,
+        profile => version + &format!(", built with profile {profile}: its figures mean nothing"),
+    }
 }
 
 pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
