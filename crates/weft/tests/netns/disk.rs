@@ -240,7 +240,8 @@ fn a_proxy_whose_disk_is_read_only_serves_on_and_keeps_all_once_it_can_write() {
     a_proxy_that_cannot_write_serves_on(close, open, "mount its disk writable");
 }
 
-/// Has a proxy's disk closed from its start by `close` until `open`, of which it is to say `remedy`.
+/// Has a proxy's disk closed from its start by `close` until `open`, of which it is to say
+/// `remedy`.
 fn a_proxy_that_cannot_write_serves_on(close: fn(&Disk), open: fn(&Disk), remedy: &str) {
     let lab = Lab::new();
     let disk = Disk::new(&lab, "of-control", 4096);
