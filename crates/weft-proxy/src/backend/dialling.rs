@@ -42,6 +42,7 @@ pub(super) fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
             let source = io::Error::new(source.kind(), source.to_string());
             E::Connect { address: *address, source }
         }
+        E::Limit { backend, reached } => E::Limit { backend: backend.clone(), reached: *reached },
         other => E::Connect { address, source: io::Error::other(other.to_string()) },
     }
 }

@@ -26,9 +26,6 @@ pub(super) trait Carries {
 
     /// Whether anything was under way since this was last asked.
     fn was_used(&mut self) -> bool;
-
-    /// Takes note of what has come.
-    fn look(&self) {}
 }
 
 /// A connection that many exchanges share.
@@ -36,12 +33,24 @@ pub(super) struct Shared<C> {
     pub(super) connection: C,
     /// What its peer can be judged by.
     pub(super) peer: Option<Rc<Peer>>,
-    /// When it was found in use for the last time.
-    pub(super) used: Moment,
-    /// Whether an exchange has begun since it was last looked over.
-    pub(super) is_used: bool,
     /// From when on it takes no new exchange; those that are open then go on.
     pub(super) until: Option<Moment>,
+    /// When it was found in use for the last time.
+    used: Moment,
+    /// Whether an exchange has begun since it was last looked over.
+    is_used: bool,
+}
+
+impl<C> Shared<C> {
+    /// The new `connection`, opened at `now`.
+    pub(super) fn new(
+        connection: C,
+        peer: Option<Rc<Peer>>,
+        until: Option<Moment>,
+        now: Moment,
+    ) -> Shared<C> {
+        Shared { connection, peer, until, used: now, is_used: false }
+    }
 }
 
 /// Those to one endpoint.
@@ -65,9 +74,9 @@ impl<C> Default for Sharing<C> {
 }
 
 impl<C: Carries> Sharing<C> {
-    /// Takes note of what has come on each.
-    pub(super) fn look(&self) {
-        self.open.borrow().iter().for_each(|shared| shared.connection.look());
+    /// Does `act` to each.
+    pub(super) fn each(&self, act: impl Fn(&C)) {
+        self.open.borrow().iter().for_each(|shared| act(&shared.connection));
     }
 
     /// What `take` takes of the first connection that carries one more exchange.
@@ -81,31 +90,55 @@ impl<C: Carries> Sharing<C> {
         Some(take(free))
     }
 
-    /// Waits until there may be a free one at `address`: opens it by `open`, or waits for others
-    /// who do. `hopeless` is of one who waits, and begins as `None`.
+    /// What `take` finds, once there is something for it: it is asked again after `open` has opened
+    /// one more connection to `address`, or has found that another look is worth it, and after
+    /// others have.
     ///
     /// # Errors
     /// Why none is to be had.
-    pub(super) async fn more(
+    pub(super) async fn get<T, O>(
+        &self,
+        address: SocketAddr,
+        take: impl Fn() -> Option<T>,
+        open: impl Fn() -> O,
+    ) -> Result<T, ProxyError>
+    where
+        O: Future<Output = Result<Option<Shared<C>>, ProxyError>>,
+    {
+        let mut hopeless = None;
+        loop {
+            if let Some(taken) = take() {
+                return Ok(taken);
+            }
+            if self.dialling.get() < self.dials_wanted() {
+                Box::pin(self.dial(address, open())).await?;
+            } else {
+                self.dialled(address, &mut hopeless).await?;
+            }
+        }
+    }
+
+    /// Opens one more by `open`, and tells those who wait.
+    async fn dial(
+        &self,
+        address: SocketAddr,
+        open: impl Future<Output = Result<Option<Shared<C>>, ProxyError>>,
+    ) -> Result<(), ProxyError> {
+        let _dialling = Dialling::new(&self.dialled, &self.dialling);
+        let opened = open.await.inspect_err(|error| {
+            self.failures.set(self.failures.get() + 1);
+            self.failure.replace(Some(again(error, address)));
+        });
+        self.open.borrow_mut().extend(opened?);
+        Ok(())
+    }
+
+    /// Waits for one that others open. `hopeless` is of one who waits, and begins as `None`.
+    async fn dialled(
         &self,
         address: SocketAddr,
         hopeless: &mut Option<u64>,
-        open: impl Future<Output = Result<Shared<C>, ProxyError>>,
     ) -> Result<(), ProxyError> {
-        if self.dialling.get() < self.dials_wanted() {
-            let _dialling = Dialling::new(&self.dialled, &self.dialling);
-            return match open.await {
-                Ok(shared) => {
-                    self.open.borrow_mut().push(shared);
-                    Ok(())
-                }
-                Err(error) => {
-                    self.failures.set(self.failures.get() + 1);
-                    self.failure.replace(Some(again(&error, address)));
-                    Err(error)
-                }
-            };
-        }
         let under_way = self.failures.get() + self.dialling.get() as u64;
         let hopeless = *hopeless.get_or_insert(under_way);
         let _waiting = Counted::new(&self.waiting);
@@ -147,15 +180,24 @@ impl<C: Carries> Sharing<C> {
         self.open.borrow_mut().clear();
     }
 
-    /// Closes those that were unused for `limit`, that are too old, or that the other side has
-    /// closed, each as soon as its exchanges have ended.
-    pub(super) fn sweep(&self, now: Moment, limit: Duration) {
+    /// Takes out the first that `is_it`.
+    pub(super) fn take_out(&self, is_it: impl Fn(&C) -> bool) -> Option<C> {
+        let mut open = self.open.borrow_mut();
+        let found = open.iter().position(|shared| is_it(&shared.connection))?;
+        Some(open.remove(found).connection)
+    }
+
+    /// Closes those that were unused for `limit`, that are too old and `may_go`, or that the other
+    /// side has closed, each as soon as its exchanges have ended.
+    pub(super) fn sweep(&self, now: Moment, limit: Duration, may_go: impl Fn(&C) -> bool) {
         self.open.borrow_mut().retain_mut(|shared| {
-            if shared.connection.was_used() || std::mem::take(&mut shared.is_used) {
+            let was_used = shared.connection.was_used();
+            if std::mem::take(&mut shared.is_used) || was_used {
                 shared.used = now;
             }
             let is_old = shared.until.is_some_and(|until| now >= until);
-            !is_old && shared.connection.is_usable() && now.since(shared.used) < limit
+            let is_over = is_old && may_go(&shared.connection);
+            !is_over && shared.connection.is_usable() && now.since(shared.used) < limit
         });
     }
 }
