@@ -210,8 +210,10 @@ pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefix
         }
     }
     if server.is_whole() {
+        // What comes from peers are streams of a tunnel, whose frames keep their order.
+        let closing = server.close(connection.direction == Direction::Outbound);
         // A caller that never closes must not keep a connection that is over.
-        let _ = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, server.close()).await;
+        let _ = within(&*proxy.world.clock, HANDSHAKE_TIMEOUT, closing).await;
     } else if let Some(stream) = server.cut_short() {
         Box::pin(stream::break_off(&*proxy.world.clock, [stream])).await;
     }

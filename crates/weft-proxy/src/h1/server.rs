@@ -113,9 +113,10 @@ impl Server {
         self.core.decoder = BodyDecoder::Length(0);
     }
 
-    /// Ends the connection in order, so that the last answer arrives.
-    pub(crate) async fn close(&mut self) {
-        if poll_fn(|cx| self.core.poll_close(cx)).await.is_err() {
+    /// Ends the connection in order, so that the last answer arrives: where a reset might overtake
+    /// it, which `lingers` says, the caller's end is waited for.
+    pub(crate) async fn close(&mut self, lingers: bool) {
+        if poll_fn(|cx| self.core.poll_close(cx)).await.is_err() || !lingers {
             return;
         }
         // A close with unread bytes would reset the connection, and the answer might be lost.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -13,7 +14,8 @@ use super::{Driver as Moving, FAREWELL_TIMEOUT, MuxStream, Shared};
 
 /// A connection to a server, for many streams at a time.
 ///
-/// When it and its streams are gone, the connection is ended in order.
+/// When it and its streams are gone, or the server has gone away and all streams are over, the
+/// connection is ended in order.
 pub struct Connection {
     shared: Rc<Shared>,
     moving: Rc<RefCell<Moving>>,
@@ -58,6 +60,9 @@ impl Connection {
     /// Takes note of what has come: that the server has gone away may be known to nobody yet.
     pub fn look(&self) {
         self.moving.borrow_mut().look();
+        if self.shared.goes_away.get() {
+            self.shared.wake(); // That may have been all that was waited for.
+        }
     }
 
     /// Whether bytes have come since this was last asked.
@@ -89,17 +94,30 @@ impl Future for Driver {
         if moving.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Shared { is_released, held, outgoing, .. } = &*moving.shared;
-        if !is_released.get() || held.get() > 0 {
+        let shared = Rc::clone(&moving.shared);
+        if !shared.is_over() {
             return Poll::Pending;
         }
         // A server that does not read is not waited for.
         let timer = farewell.get_or_insert_with(|| clock.timer(clock.now() + FAREWELL_TIMEOUT));
-        if Pin::new(timer).poll(cx).is_ready() {
-            return Poll::Ready(());
+        let has_left = shared.outgoing.borrow().is_empty();
+        if Pin::new(timer).poll(cx).is_pending()
+            && !(has_left && moving.stream.poll_close(cx).is_ready())
+        {
+            return Poll::Pending;
         }
-        let has_left = outgoing.borrow().is_empty();
         // Nobody is left who could be told whether that went well.
-        if has_left { moving.stream.poll_close(cx).map(|_| ()) } else { Poll::Pending }
+        shared.fail(io::ErrorKind::UnexpectedEof.into());
+        Poll::Ready(())
+    }
+}
+
+impl Shared {
+    /// Whether nothing will be said any more: nobody holds a stream, or the server takes no new
+    /// ones, and those that there are are over, whoever holds them.
+    fn is_over(&self) -> bool {
+        let has_none = self.is_released.get() && self.held.get() == 0;
+        let are_over = || self.streams.borrow().values().all(|state| state.is_over());
+        has_none || (self.goes_away.get() && are_over())
     }
 }

@@ -158,6 +158,12 @@ impl State {
         self.end(End::NotSeen);
     }
 
+    /// Whether nothing more is said on it: both sides have ended, or its peer has given it up.
+    pub(super) fn is_over(&self) -> bool {
+        let have_ended = self.has_ended.get() && self.has_peer_ended.get();
+        have_ended || self.end.borrow().is_some()
+    }
+
     pub(super) fn fail(&self, failure: &Failure) {
         self.end(End::Failure(failure.clone()));
     }

@@ -170,12 +170,57 @@ fn a_drain_ends_what_is_open_in_order_and_refuses_what_is_new() {
         let refused = crate::error::StreamError::Io(refused);
         assert!(refused.is_unprocessed(), "{refused}");
         stream.write_all(b" and after").await.unwrap();
+        settle().await;
+        assert!(!serving.is_finished());
         stream.close().await.unwrap();
         assert_eq!(rest(&mut stream).await.unwrap(), b"before and after");
-        assert!(!serving.is_finished());
         drop((stream, late, connection));
         driving.await.unwrap();
         serving.await.unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_goes_away_is_left_once_it_has_given_up_its_streams_whoever_holds_them() {
+    run(async {
+        let (near, far) = pipe();
+        let drain = Rc::new(Notify::new());
+        let drained = Rc::clone(&drain);
+        let heard = Rc::new(Cell::new(0));
+        let hearing = Rc::clone(&heard);
+        let handle = move |mut stream: MuxStream| {
+            let (drained, heard) = (Rc::clone(&drained), Rc::clone(&hearing));
+            async move {
+                let mut first = [0];
+                stream.read(&mut first).await.unwrap();
+                drained.notified().await;
+                stream.write_all(b"last words").await.unwrap();
+                stream.close().await.unwrap();
+                if first == *b"l" {
+                    heard.set(rest(&mut stream).await.unwrap().len());
+                }
+            }
+        };
+        let going = Rc::new(Notify::new());
+        let goes = Rc::clone(&going);
+        let (serving, _) = serve(Box::new(Pipe(far)), async move { goes.notified().await }, handle);
+        let (mut connection, driver) = client::connect(near, clock().1);
+        let driving = spawn_local(driver);
+        let (mut idle, mut listened) = (connection.open().0, connection.open().0);
+        idle.write_all(b"i").await.unwrap();
+        listened.write_all(b"l").await.unwrap();
+        settle().await;
+        going.notify_one();
+        drain.notify_waiters();
+        settle().await;
+        assert!(!driving.is_finished(), "the server still listens");
+        listened.write_all(&content(1_000, 0)).await.unwrap();
+        listened.close().await.unwrap();
+        until("it is left", || driving.is_finished() && serving.is_finished()).await;
+        assert_eq!(heard.get(), 1_000);
+        assert_eq!(rest(&mut idle).await.unwrap(), b"last words");
+        assert_eq!(rest(&mut listened).await.unwrap(), b"last words");
+        assert_eq!(connection.open_count(), 2);
     });
 }
 

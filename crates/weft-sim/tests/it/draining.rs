@@ -79,6 +79,39 @@ fn what_is_under_way_is_served_to_its_end_and_nothing_new_is_taken() {
 }
 
 #[test]
+fn a_drain_ends_as_soon_as_the_last_answer_has_left_whatever_callers_keep_idle() {
+    let shop = Shop::new(1, Plan::http(1));
+    let done = shop.sim.run(async {
+        let mut listener = shop.application(0);
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            let mut line = shop.call().await;
+            line.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            let accepted = listener.accept().await.unwrap().stream;
+            let mut application = Line::new(shop.hosts[0].world(), accepted);
+            application.request().await.unwrap();
+            asked.push((line, application));
+        }
+        let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let (mut last, mut answering) = asked.pop().unwrap();
+        for (line, application) in &mut asked {
+            application.send(ok).await.unwrap();
+            assert_eq!(line.answer().await, Some((200, b"ok".to_vec())));
+        }
+        // The caller's proxy looks after what is idle once a second, and has just done so.
+        shop.sim.sleep(Duration::from_millis(2_050) - shop.sim.now()).await;
+        let replica = shop.replica(0);
+        let mut draining = std::pin::pin!(replica.drain());
+        let soon = Duration::from_millis(100);
+        assert!(within(&shop.sim, soon, &mut draining).await.is_none(), "one is under way");
+        answering.send(ok).await.unwrap();
+        assert_eq!(last.answer().await, Some((200, b"ok".to_vec())));
+        assert!(within(&shop.sim, soon, draining).await.is_some(), "it waits for nothing");
+    });
+    done.unwrap();
+}
+
+#[test]
 fn opaque_streams_go_on_and_new_ones_go_elsewhere() {
     let shop = Shop::new(1, Plan::of(2, Protocol::Opaque));
     let done = shop.sim.run(async {
