@@ -20,7 +20,7 @@ pub enum LimitName {
     Requests,
     /// Requests that wait for a connection.
     Pending,
-    /// Connections.
+    /// Connections whose bytes are not looked into. Requests wait for a connection instead.
     Connections,
 }
 
@@ -68,7 +68,8 @@ pub fn pending(limits: &Limits, now: &UnderWay) -> Result<(), LimitReached> {
     below(LimitName::Pending, now.pending, limits.pending.get())
 }
 
-/// Whether one more connection may be opened. Where it may not, requests wait for those there are.
+/// Whether one more connection may be opened. Where it may not, requests wait for those there are,
+/// and streams of bytes are refused.
 ///
 /// # Errors
 /// [`LimitReached`].

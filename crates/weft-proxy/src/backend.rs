@@ -138,13 +138,26 @@ impl Backend {
         place.map_err(|reached| self.overflows(reached))
     }
 
-    /// A place for one more connection, if there is one; an idle one is closed for it.
-    fn connection_place(&self) -> Option<Place> {
+    /// A place for one more connection; an idle one is closed for it.
+    fn connection_place(&self) -> Result<Place, LimitReached> {
         let limits = &self.destination.traffic.limits;
-        self.counts.connection(limits).or_else(|| {
-            self.endpoints.iter().find(|endpoint| endpoint.close_idle())?;
+        self.counts.connection(limits).or_else(|reached| {
+            let mut endpoints = self.endpoints.iter();
+            endpoints.find(|endpoint| endpoint.close_idle()).ok_or(reached)?;
             self.counts.connection(limits)
         })
+    }
+
+    /// A place for one more stream of bytes, which has a connection of its own. Those to the own
+    /// application have none: the limit is for each of the callers' proxies.
+    ///
+    /// # Errors
+    /// [`ProxyError::Limit`].
+    pub(crate) fn stream_place(&self) -> Result<Option<Place>, ProxyError> {
+        if self.destination.name.is_own() {
+            return Ok(None);
+        }
+        self.connection_place().map(Some).map_err(|reached| self.overflows(reached))
     }
 
     /// A place for an exchange on a connection that others share, which those are told of who wait

@@ -409,10 +409,16 @@ impl ProxyError {
         }
     }
 
-    /// Whether the endpoint's proxy refused since the bytes are opaque, and may well take HTTP.
+    /// Whether only opaque bytes are refused, and HTTP may well be taken.
     pub(crate) fn is_of_opaque(&self) -> bool {
-        let ProxyError::TunnelRefused { reason, .. } = self else { return false };
-        reason == WRONG_PROTOCOL || reason == Why::CannotEvaluate.code()
+        match self {
+            ProxyError::TunnelRefused { reason, .. } => {
+                reason == WRONG_PROTOCOL || reason == Why::CannotEvaluate.code()
+            }
+            // A request would wait for a connection.
+            ProxyError::Limit { reached, .. } => reached.name == LimitName::Connections,
+            _ => false,
+        }
     }
 
     /// Whether this instance of the workload did not process the request, and another one may.

@@ -61,7 +61,7 @@ pub(crate) async fn serve(
         Ok((connected, idle))
     };
     let result = match dialled.await {
-        Ok((Connected { stream: mut upstream, peer, .. }, idle)) => {
+        Ok((Connected { stream: mut upstream, peer, place: _place, .. }, idle)) => {
             let judge = || judge_peer(proxy, peer.as_deref());
             // It may have been opened long ago, to see whether its server speaks first.
             let watch = proxy.live.watch_peer(peer.as_deref(), idle);
@@ -85,6 +85,7 @@ pub(crate) async fn dial(
     backend: &Backend,
     record: &mut Record,
 ) -> Result<Connected<Box<dyn Stream>>, ProxyError> {
+    let place = backend.stream_place()?;
     let mut tried = Tried::default();
     loop {
         record.attempts += 1;
@@ -94,9 +95,9 @@ pub(crate) async fn dial(
         record.workload = endpoint.workload();
         let mut attempted = endpoint.attempt(backend.terms(proxy), proxy.world.clock.now());
         let error = match endpoint.dial(proxy, backend, InnerProtocol::Opaque).await {
-            Ok(stream) => {
+            Ok(connected) => {
                 attempted.tell(proxy, backend.name(), Seen::Success);
-                return Ok(stream);
+                return Ok(Connected { place, ..connected });
             }
             Err(error) => error,
         };

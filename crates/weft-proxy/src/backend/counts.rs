@@ -103,10 +103,13 @@ impl Counts {
         limits::connection(limits, &self.under_way()).is_ok()
     }
 
-    /// A place for one more connection, if there is one now.
-    pub(crate) fn connection(&self, limits: &Limits) -> Option<Place> {
-        limits::connection(limits, &self.under_way()).ok()?;
-        Some(Place::new(&self.0, Limited::Connections))
+    /// A place for one more connection.
+    ///
+    /// # Errors
+    /// [`LimitReached`].
+    pub(crate) fn connection(&self, limits: &Limits) -> Result<Place, LimitReached> {
+        limits::connection(limits, &self.under_way())?;
+        Ok(Place::new(&self.0, Limited::Connections))
     }
 
     /// A place for an exchange on a connection that others share.

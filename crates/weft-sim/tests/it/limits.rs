@@ -114,6 +114,91 @@ fn requests_beyond_a_limit_are_refused_with_its_name() {
     assert_eq!(reasons, [None, None, Some("limit-pending")]);
 }
 
+/// One replica that speaks another protocol than HTTP, and so many connections to it.
+fn opaque(connections: u32) -> Shop {
+    let mut plan = Plan::of(1, Protocol::Opaque);
+    plan.traffic.limits.connections = NonZeroU32::new(connections).unwrap();
+    Shop::new(1, plan)
+}
+
+/// Sends a byte on a new line and gets it back.
+async fn echoed(shop: &Shop) -> Line {
+    let mut line = shop.call().await;
+    line.send(b"x").await.unwrap();
+    line.expect(b"x").await.unwrap();
+    line
+}
+
+/// Sends back all that comes to replica 0.
+fn echo(shop: &Shop) {
+    let (mut listener, world) = (shop.application(0), shop.hosts[0].world());
+    drop(shop.hosts[0].spawn(async move {
+        while let Ok(accepted) = listener.accept().await {
+            let mut line = Line::new(world.clone(), accepted.stream);
+            drop(tokio::task::spawn_local(async move {
+                let mut byte = [0];
+                while line.take(&mut byte).await.is_some() && line.send(&byte).await.is_ok() {}
+            }));
+        }
+    }));
+}
+
+#[test]
+fn streams_of_bytes_beyond_the_connections_are_refused_and_their_places_are_used_again() {
+    let shop = opaque(2);
+    let done = shop.sim.run(async {
+        echo(&shop);
+        let (first, second) = (echoed(&shop).await, echoed(&shop).await);
+        let mut third = shop.call().await;
+        third.send(b"x").await.unwrap();
+        third.ended().await;
+        drop(first);
+        shop.sim.sleep(seconds(1)).await;
+        drop((echoed(&shop).await, second));
+        shop.sim.sleep(seconds(1)).await; // Until they are recorded.
+    });
+    done.unwrap();
+    let records = records(&shop);
+    let reasons: Vec<_> = records.iter().map(|record| record.reason).collect();
+    assert_eq!(reasons, [None, None, Some("limit-connections"), None]);
+    let expected = "spec.limits.connections is reached: 2 are under way from this client";
+    assert!(records[2].detail.ends_with(expected), "{}", records[2].detail);
+}
+
+#[test]
+fn the_servers_proxy_takes_as_many_streams_of_bytes_as_all_callers_open() {
+    let many = Limits::default().connections.get() + 10;
+    let shop = opaque(many);
+    let done = shop.sim.run(async {
+        echo(&shop);
+        let mut lines = Vec::new();
+        for _ in 0..many {
+            lines.push(echoed(&shop).await);
+        }
+    });
+    done.unwrap();
+}
+
+#[test]
+fn a_caller_that_is_slow_to_say_that_it_speaks_http_waits_as_others_do() {
+    let mut plan = Plan::of(1, Protocol::Detect);
+    plan.traffic.limits.connections = NonZeroU32::MIN;
+    let shop = Shop::new(1, plan);
+    let done = shop.sim.run(async {
+        serve(&shop, OK, seconds(1));
+        let mut first = shop.call().await;
+        first.send(GET).await.unwrap();
+        shop.sim.sleep(Duration::from_millis(100)).await;
+        let mut second = shop.call().await;
+        // Meanwhile its server would be dialled, in case that it speaks first.
+        shop.sim.sleep(Duration::from_millis(100)).await;
+        second.send(GET).await.unwrap();
+        assert_eq!(first.answer().await.unwrap().0, 200);
+        assert_eq!(second.answer().await.unwrap().0, 200);
+    });
+    done.unwrap();
+}
+
 /// One replica, with one connection and one request that may wait for it.
 fn narrow() -> Plan {
     let one = NonZeroU32::MIN;

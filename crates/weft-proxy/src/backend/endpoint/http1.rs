@@ -34,7 +34,7 @@ impl Endpoint {
             if let Some(idle) = self.reuse(proxy, backend, is_idempotent) {
                 return Ok(idle);
             }
-            let Some(place) = backend.connection_place() else {
+            let Ok(place) = backend.connection_place() else {
                 backend.connection_freed().await?;
                 continue;
             };

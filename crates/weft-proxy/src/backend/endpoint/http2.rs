@@ -50,7 +50,7 @@ impl Endpoint {
         proxy: &Proxy,
         backend: &Backend,
     ) -> Result<Option<Shared<Http2>>, ProxyError> {
-        let Some(place) = backend.connection_place() else {
+        let Ok(place) = backend.connection_place() else {
             backend.connection_freed().await?;
             return Ok(None);
         };
