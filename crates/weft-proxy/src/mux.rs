@@ -3,7 +3,8 @@
 //! `weft_wire::mux`.
 //!
 //! What a stream writes is put into one buffer, which leaves when everything that was ready has had
-//! its turn. Whoever finds that buffer full waits, as for a full socket. What a stream has to say
+//! its turn. Whoever finds that buffer full waits, as for a full socket. Where several wait, each
+//! gets its share of it, and who was served longest ago comes first. What a stream has to say
 //! beside data is noted at the stream and becomes a frame when there is room: so no peer can make
 //! it grow.
 //!
@@ -21,7 +22,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use weft_wire::mux::{Frame, HEADER_BYTES, MuxError, STREAMS_MAX};
+use weft_wire::mux::{DATA_BYTES_MAX, Frame, HEADER_BYTES, MuxError, STREAMS_MAX};
 use weft_world::{Buffer, Stream};
 
 use crate::failure::Failure;
@@ -59,8 +60,12 @@ struct Shared {
     outgoing: RefCell<Buffer>,
     /// Streams that have something to say beside data.
     due: RefCell<VecDeque<Rc<State>>>,
-    /// Streams that wait for room.
+    /// Streams that wait for room, in the order in which they were last served.
     blocked: RefCell<VecDeque<Rc<State>>>,
+    /// How often those that waited for room were told to try again.
+    round: Cell<u64>,
+    /// How many bytes each may write in this round, as long as others have left some.
+    share: Cell<usize>,
     driver: RefCell<Option<Waker>>,
     /// Why the connection is over.
     failure: RefCell<Option<Failure>>,
@@ -83,6 +88,7 @@ impl Shared {
         let (streams, last, outgoing, due, blocked) = Default::default();
         let (driver, failure, goes_away, farewell) = Default::default();
         let (is_released, held, reads, is_suspect) = Default::default();
+        let (round, share) = (Cell::default(), Cell::new(usize::MAX));
         Rc::new(Shared {
             is_client,
             streams,
@@ -90,6 +96,8 @@ impl Shared {
             outgoing,
             due,
             blocked,
+            round,
+            share,
             driver,
             failure,
             goes_away,
@@ -141,9 +149,25 @@ impl Shared {
         self.unblock();
     }
 
+    /// Has `state` wait for room.
+    fn block(&self, state: &Rc<State>) {
+        if !state.is_blocked.replace(true) {
+            let mut blocked = self.blocked.borrow_mut();
+            let served = state.served.get();
+            let place = blocked.partition_point(|other| other.served.get() <= served);
+            blocked.insert(place, Rc::clone(state));
+        }
+    }
+
     /// Has those that wait for room try again.
     fn unblock(&self) {
         let blocked = std::mem::take(&mut *self.blocked.borrow_mut());
+        if blocked.is_empty() {
+            return; // Those that were told before may not have had their turn.
+        }
+        self.round.set(self.round.get() + 1);
+        let share = (OUTGOING_BYTES_MAX / blocked.len()).max(DATA_BYTES_MAX);
+        self.share.set(if blocked.len() > 1 { share } else { usize::MAX });
         for state in blocked {
             state.is_blocked.set(false);
             state.wake_writer();

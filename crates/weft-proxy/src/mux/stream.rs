@@ -36,6 +36,9 @@ pub(super) struct State {
     pub(super) is_due: Cell<bool>,
     /// Whether it is among those that wait for room.
     pub(super) is_blocked: Cell<bool>,
+    /// In which round it wrote last, or began, and how many bytes it wrote in that.
+    pub(super) served: Cell<u64>,
+    taken: Cell<usize>,
     credit_due: Cell<u32>,
     end_due: Cell<bool>,
     reset_due: Cell<bool>,
@@ -76,6 +79,7 @@ impl State {
         let (incoming, reader, writer, read, end) = Default::default();
         let (is_due, is_blocked, credit_due, end_due, reset_due) = Default::default();
         let (has_ended, has_peer_ended, is_dropped) = Default::default();
+        let (served, taken) = Default::default();
         Rc::new(State {
             number: Cell::new(number),
             incoming,
@@ -86,6 +90,8 @@ impl State {
             credit: Cell::new(WINDOW_BYTES),
             is_due,
             is_blocked,
+            served,
+            taken,
             credit_due,
             end_due,
             reset_due,
@@ -202,6 +208,7 @@ impl MuxStream {
 
     fn new(shared: &Rc<Shared>, state: Rc<State>) -> MuxStream {
         shared.held.set(shared.held.get() + 1);
+        state.served.set(shared.round.get());
         MuxStream { state, shared: Rc::clone(shared), reads: 0 }
     }
 
@@ -224,6 +231,22 @@ impl MuxStream {
         self.shared.last.set(number);
         self.state.number.set(number);
         self.shared.streams.borrow_mut().insert(number, Rc::clone(&self.state));
+    }
+
+    /// How much of its share of the room is left in this round.
+    fn share_left(&self) -> usize {
+        let is_served = self.state.served.get() == self.shared.round.get();
+        let taken = if is_served { self.state.taken.get() } else { 0 };
+        self.shared.share.get().saturating_sub(taken)
+    }
+
+    /// Notes that `count` bytes were written.
+    fn has_written(&self, count: usize) {
+        let State { credit, served, taken, .. } = &*self.state;
+        credit.set(credit.get() - u32::try_from(count).unwrap_or(0));
+        let round = self.shared.round.get();
+        let before = if served.replace(round) == round { taken.get() } else { 0 };
+        taken.set(before + count);
     }
 
     /// Notes that `count` bytes were read.
@@ -289,13 +312,14 @@ impl Stream for MuxStream {
             return Poll::Pending;
         }
         let mut outgoing = self.shared.outgoing.borrow_mut();
-        let room = OUTGOING_BYTES_MAX.saturating_sub(outgoing.len() + HEADER_BYTES);
+        let mut room = OUTGOING_BYTES_MAX.saturating_sub(outgoing.len() + HEADER_BYTES);
+        if !outgoing.is_empty() {
+            room = room.min(self.share_left()); // Once that has left, there is another round.
+        }
         let count = wanted.min(credit).min(DATA_BYTES_MAX);
         if room < count.min(PIECE_BYTES_MIN) {
             keep(&self.state.writer, cx);
-            if !self.state.is_blocked.replace(true) {
-                self.shared.blocked.borrow_mut().push_back(Rc::clone(&self.state));
-            }
+            self.shared.block(&self.state);
             return Poll::Pending;
         }
         let count = count.min(room);
@@ -310,7 +334,7 @@ impl Stream for MuxStream {
             left -= piece.len();
         }
         drop(outgoing);
-        self.state.credit.set(self.state.credit.get() - u32::try_from(count).unwrap_or(0));
+        self.has_written(count);
         self.reads = self.shared.reads.get();
         self.shared.wake();
         Poll::Ready(Ok(count))

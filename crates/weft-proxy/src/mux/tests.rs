@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
-use weft_wire::mux::{Frame, HEADER_BYTES, STREAMS_MAX, WINDOW_BYTES};
+use weft_wire::mux::{DATA_BYTES_MAX, Frame, HEADER_BYTES, STREAMS_MAX, WINDOW_BYTES};
 use weft_world::{Buffer, Stream, StreamExt};
 
 use super::client::{self, Connection};
-use super::{MuxStream, server};
-use crate::testing::{Pipe, TestClock, clock, pipe, run, settle, until};
+use super::{MuxStream, OUTGOING_BYTES_MAX, server};
+use crate::testing::{PIPE_BYTES, Pipe, TestClock, clock, pipe, run, settle, until};
 
 /// Serves the server's side of `stream` by `handle`, in a task.
 fn serve<F: Future<Output = ()> + 'static>(
@@ -359,6 +359,44 @@ fn a_storm_of_streams_is_refused_beyond_so_many_and_holds_no_memory() {
         let _ = serving.await;
     });
     assert_eq!(Buffer::lent_bytes(), lent);
+}
+
+#[test]
+fn a_small_answer_waits_for_a_share_of_each_large_one_and_not_for_their_windows() {
+    const LARGE: u32 = 12;
+    run(async {
+        let (near, mut peer) = pipe();
+        let handle = |mut stream: MuxStream| async move {
+            let mut asked = [0];
+            stream.read(&mut asked).await.unwrap();
+            let length = if asked == *b"s" { 100 } else { 400_000 };
+            stream.write_all(&content(length, 0)).await.unwrap();
+        };
+        let (_serving, _) = serve(near, pending(), handle);
+        let ask = |number: u32, what: &[u8; 1]| [&Frame::Data(1).encode(number)[..], what].concat();
+        for number in 1..=LARGE {
+            peer.write_all(&ask(number, b"l")).await.unwrap();
+        }
+        settle().await;
+        peer.write_all(&ask(LARGE + 1, b"s")).await.unwrap();
+        let (mut ahead, mut by) = (0, vec![0; LARGE as usize]);
+        loop {
+            // The small one is asked for once there is no room; then the peer reads.
+            settle().await;
+            let mut header = [0; HEADER_BYTES];
+            peer.read_exact(&mut header).await.unwrap();
+            let Ok(Some((Frame::Data(length), number))) = Frame::decode(&header) else { continue };
+            peer.read_exact(&mut vec![0; length]).await.unwrap();
+            if number > LARGE {
+                break;
+            }
+            ahead += length;
+            by[number as usize - 1] += length;
+        }
+        // What had left, or waited to, and then a frame of each.
+        let most = PIPE_BYTES + OUTGOING_BYTES_MAX + by.len() * DATA_BYTES_MAX;
+        assert!(ahead <= most, "{ahead} bytes, of which {by:?}");
+    });
 }
 
 #[test]
