@@ -32,6 +32,9 @@ pub enum Outcome {
     FailedBehind(u16),
     /// It certainly did not reach the application: no connection, or the peer said so.
     Unprocessed,
+    /// It did not reach the application, whose proxy does not take it from this caller: it would
+    /// not the next time either.
+    Refused,
     /// A connection that had been idle broke before a byte of the answer came.
     ///
     /// Most likely the server closed it while the request was on its way; it proves nothing.
@@ -57,7 +60,10 @@ impl Outcome {
     pub fn status(self) -> Option<u16> {
         match self {
             Outcome::Answered(status) | Outcome::FailedBehind(status) => Some(status),
-            Outcome::Unprocessed | Outcome::BrokeWhenReused | Outcome::Unknown => None,
+            Outcome::Unprocessed
+            | Outcome::Refused
+            | Outcome::BrokeWhenReused
+            | Outcome::Unknown => None,
         }
     }
 }
@@ -161,11 +167,14 @@ fn decide(asked: &Asked, tried: &Tried, jitter: f64) -> Next {
         Outcome::Answered(_) => asked.is_listed,
         Outcome::FailedBehind(_) => asked.is_listed || tried.is_idempotent,
         Outcome::Unprocessed | Outcome::BrokeWhenReused | Outcome::Unknown => tried.is_idempotent,
+        Outcome::Refused => false,
     };
     let is_free = match tried.outcome {
         Outcome::Unprocessed => true,
         Outcome::BrokeWhenReused => tried.is_idempotent,
-        Outcome::Answered(_) | Outcome::FailedBehind(_) | Outcome::Unknown => false,
+        Outcome::Answered(_) | Outcome::FailedBehind(_) | Outcome::Refused | Outcome::Unknown => {
+            false
+        }
     };
     let may_retry = (is_asked_for && tried.retries < asked.retries_max)
         || (is_free && tried.retries < FREE_RETRIES_MAX);

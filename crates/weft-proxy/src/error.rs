@@ -479,6 +479,9 @@ impl ProxyError {
             E::TurnTimeout { .. } => (503, "turn-timeout", Mesh, Unprocessed),
             E::NoIdentity { .. } => (503, "no-identity", Mesh, Unprocessed),
             E::WrongPeer { .. } => (503, "wrong-peer", Upstream, Unprocessed),
+            E::TunnelRefused { reason, .. } if is_of_caller(reason) => {
+                (503, "tunnel-refused", Upstream, Refused)
+            }
             E::TunnelRefused { .. } => (503, "tunnel-refused", Upstream, Unprocessed),
             E::PeerDraining { .. } => (503, "peer-draining", Upstream, Unprocessed),
             E::NotProcessed { .. } => (503, "not-processed", Upstream, Unprocessed),

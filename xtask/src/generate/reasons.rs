@@ -134,6 +134,7 @@ fn rows(source: &str, details: &[&str]) -> Result<Vec<Row>> {
                         .iter_mut()
                         .find(|known| (&known.code, &known.meaning) == (&row.code, &row.meaning));
                     match same {
+                        Some(known) if known.processed == row.processed => {}
                         Some(known) => known.processed += &format!(", {}", row.processed),
                         None => rows.push(row),
                     }
@@ -211,7 +212,7 @@ fn of_tuple(
         other => bail!("the fault {other} has no word"),
     };
     let processed = match outcome.as_str() {
-        "Unprocessed" => "no",
+        "Unprocessed" | "Refused" => "no",
         "BrokeWhenReused" => "idle",
         "Unknown" => "may be",
         other => bail!("the outcome {other} has no word"),

@@ -62,6 +62,7 @@ fn a_policy_is_kept_to() {
     assert!(goes_on(policy, tried(Outcome::Unknown)));
     let post = |outcome| Tried { is_idempotent: false, ..tried(outcome) };
     assert!(!goes_on(policy, post(Outcome::Unknown)));
+    assert!(!goes_on(policy, tried(Outcome::Refused)));
     // It is a failure, whoever tells of it.
     assert!(goes_on(policy, tried(Outcome::FailedBehind(502))));
     assert!(!goes_on(policy, post(Outcome::FailedBehind(502))));
@@ -119,6 +120,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         (500..600u16).prop_map(Outcome::FailedBehind),
         Just(Outcome::Answered(503)),
         Just(Outcome::Unprocessed),
+        Just(Outcome::Refused),
         Just(Outcome::BrokeWhenReused),
         Just(Outcome::Unknown),
     ]
@@ -171,6 +173,7 @@ proptest! {
         prop_assert!(tried.retries < retries_max.max(FREE_RETRIES_MAX));
         match tried.outcome {
             Outcome::Unprocessed => {}
+            Outcome::Refused => unreachable!("it is refused the next time too"),
             Outcome::BrokeWhenReused => prop_assert!(tried.is_idempotent),
             Outcome::Unknown => {
                 prop_assert!(tried.is_idempotent && tried.retries < retries_max);

@@ -142,6 +142,11 @@ fn policies_are_enforced_for_bytes_as_for_requests() {
             });
         }
     }
+    // A no is a no: it is not asked for again.
+    let logs = mesh.callers.each_ref().map(Proxy::log).concat();
+    let mut refused = logs.lines().filter(|line| line.contains("reason=tunnel-refused"));
+    assert!(refused.clone().count() > 0, "{logs}");
+    assert!(refused.all(|line| line.contains(" attempts=1 ")), "{logs}");
 }
 
 #[test]
