@@ -1,14 +1,7 @@
-//! `weft explain`: what it says of a handful of meshes, what it exits with, and that it says what
-//! the proxies of a running mesh then record.
+//! `weft explain`: what it says of a handful of meshes, and what it exits with. That proxies do
+//! what it says, `mesh/explain` shows.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
-
-#[path = "explain/generated.rs"]
-mod generated;
-#[path = "explain/lab.rs"]
-mod lab;
-#[path = "explain/proof.rs"]
-mod proof;
 
 use std::fs;
 use std::path::Path;
