@@ -14,14 +14,13 @@ pub const UNAVAILABLE: u32 = 14;
 /// refusal in gRPC's words would look like success.
 /// Source: gRPC over HTTP/2, "Content-Type".
 pub fn is_call(head: &RequestHead) -> bool {
-    head.version == Version::Http2 && has_type(head)
+    head.version == Version::Http2 && head.fields.get("content-type").is_some_and(is_type)
 }
 
-/// Whether the request has gRPC's content type, whatever it is spoken over.
-pub fn has_type(head: &RequestHead) -> bool {
+/// Whether `value` is gRPC's content type.
+pub fn is_type(value: &[u8]) -> bool {
     const TYPE: &[u8] = b"application/grpc";
-    let Some(found) = head.fields.get("content-type") else { return false };
-    let Some((start, rest)) = found.split_at_checked(TYPE.len()) else { return false };
+    let Some((start, rest)) = value.split_at_checked(TYPE.len()) else { return false };
     start.eq_ignore_ascii_case(TYPE) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 

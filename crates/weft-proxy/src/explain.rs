@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_decide::authorize::{Attempt, Decision, RuleRef};
-use weft_decide::deadline::{self, Deadline};
-use weft_decide::grpc::{has_type, is_call};
+use weft_decide::deadline::{self, Bound, Deadline};
+use weft_decide::grpc::is_call;
 use weft_decide::locality::{self, Tally};
 use weft_decide::retry::{self, Next, Outcome, Tried};
 use weft_decide::route;
-use weft_http::{RequestHead, Version, request};
+use weft_http::http2::{self, Pseudo};
+use weft_http::{GrammarError, RequestHead, request};
 use weft_model::{BackendTimeouts, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId};
+use weft_telemetry::Protocol as Spoke;
 use weft_wire::discovery::Lookup;
 use weft_wire::tunnel::InnerProtocol;
 
@@ -53,15 +55,71 @@ pub enum Called {
     Address(SocketAddr),
 }
 
-/// What the proxies would do with a request.
+/// What the caller sends, on a connection of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// A request of HTTP/1.1 without a body: its head as it is on the wire.
+    Http1(Vec<u8>),
+    /// A request of HTTP/2, calls of gRPC among them.
+    Http2 {
+        /// Its `:method`.
+        method: String,
+        /// Its `:authority`.
+        authority: String,
+        /// Its `:path`; empty in `CONNECT`.
+        path: String,
+        /// Its fields, their names in lower case.
+        fields: Vec<(String, String)>,
+    },
+    /// Bytes that are not HTTP's, or none before the server has spoken.
+    Opaque,
+}
+
+impl Sent {
+    /// What it is where it is looked into.
+    fn spoken(&self) -> Option<Spoken> {
+        match self {
+            Sent::Http1(bytes) => detect::of_bytes(bytes),
+            Sent::Http2 { .. } => Some(Spoken::Http2),
+            Sent::Opaque => Some(Spoken::Opaque),
+        }
+    }
+
+    fn codec(&self) -> Codec {
+        match self {
+            Sent::Http1(_) | Sent::Opaque => Codec::Http1,
+            Sent::Http2 { .. } => Codec::Http2,
+        }
+    }
+
+    /// Reads it as a request, as the codec of HTTP that its first bytes lead to does.
+    fn read(&self, head: &mut RequestHead) -> Result<(), GrammarError> {
+        match self {
+            Sent::Http1(bytes) => read_http1(bytes, head),
+            Sent::Http2 { method, authority, path, fields } => {
+                let pseudo =
+                    Pseudo { method, scheme: Some("http"), authority: Some(authority), path };
+                let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+                http2::read_request(&pseudo, fields, false, head).map(|_| ())
+            }
+            Sent::Opaque => read_http1(b"\0\r\n\r\n", head),
+        }
+    }
+}
+
+fn read_http1(bytes: &[u8], head: &mut RequestHead) -> Result<(), GrammarError> {
+    request::parse(bytes, head)?.map(|_| ()).ok_or(GrammarError::TooLarge)
+}
+
+/// What the proxies would do with a request, or with a connection.
 #[derive(Debug)]
 pub struct Explanation {
     /// The request with its path in one spelling; as far as it was read.
     pub head: RequestHead,
     /// What was called, if there is such a thing.
     pub called: Option<Arc<Destination>>,
-    /// Whether HTTP is seen. If not, its bytes are carried without a look into them.
-    pub is_http: bool,
+    /// What is spoken, as records have it.
+    pub protocol: Spoke,
     /// The rule that it falls under, if what was called has rules.
     pub rule: Option<Chosen>,
     /// Where it may go, or why nowhere.
@@ -69,6 +127,11 @@ pub struct Explanation {
 }
 
 impl Explanation {
+    /// Whether HTTP is seen. If not, bytes are carried without a look into them.
+    pub fn is_http(&self) -> bool {
+        self.protocol.has_requests()
+    }
+
     /// The statuses of HTTP and of gRPC with which `refused` is answered; neither where nothing is.
     pub fn statuses(&self, refused: &Refused) -> (Option<u16>, Option<u32>) {
         let status = refused.verdict.status;
@@ -117,6 +180,8 @@ pub struct Way {
     pub endpoints: Vec<Endpoint>,
     /// What the caller may get, each once.
     pub ends: Vec<End>,
+    /// What its proxy says if an attempt takes longer than it may; none without a limit.
+    pub late: Option<Refused>,
 }
 
 /// An endpoint of a backend, and what becomes of a request there.
@@ -185,19 +250,17 @@ impl Refused {
     }
 }
 
-/// What the proxies would do with the request whose head, as HTTP/1.1 has it on the wire, is
-/// `bytes`, sent on a connection of its own and without a body. `server` gives what the proxy of an
-/// endpoint knows.
+/// What the proxies would do with `sent`. `server` gives what the proxy of an endpoint knows.
 pub fn explain(
     caller: &Caller,
     called: &Called,
-    bytes: &[u8],
+    sent: &Sent,
     server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
 ) -> Explanation {
     let mut told = Explanation {
         head: RequestHead::default(),
         called: None,
-        is_http: false,
+        protocol: Spoke::Unknown,
         rule: None,
         ways: Ok(Vec::new()),
     };
@@ -209,15 +272,24 @@ pub fn explain(
             return told;
         }
     };
-    told.is_http = match destination.protocol {
+    let is_http = match destination.protocol {
         declared if declared.is_http() => true,
-        Protocol::Detect => detect::of_bytes(bytes) == Some(Spoken::Http1),
+        Protocol::Detect => sent.spoken().is_some_and(|spoken| spoken != Spoken::Opaque),
         _ => false,
     };
-    let ways = match told.is_http {
-        true => request(caller, called, bytes, &destination, server, &mut told),
-        false => Ok(vec![stream(caller, &destination, server)]),
+    if !is_http {
+        told.protocol = Spoke::Tcp;
+        told.ways = Ok(vec![stream(caller, &destination, server)]);
+        return told;
+    }
+    let read = sent.read(&mut told.head).map_err(ProxyError::BadRequest);
+    told.protocol = match sent.codec() {
+        Codec::Http1 => Spoke::Http1,
+        Codec::Http2 if is_call(&told.head) => Spoke::Grpc,
+        Codec::Http2 => Spoke::Http2,
     };
+    let ways =
+        read.and_then(|()| request(caller, called, sent.codec(), &destination, server, &mut told));
     told.ways = ways.map_err(|error| Refused::new(&error));
     told
 }
@@ -238,22 +310,16 @@ fn lead(snapshot: &Snapshot, called: &Called) -> Result<Arc<Destination>, ProxyE
     }
 }
 
-/// What becomes of a request.
+/// What becomes of the request whose head `told` has, written by `codec`.
 fn request(
     caller: &Caller,
     called: &Called,
-    bytes: &[u8],
+    codec: Codec,
     destination: &Arc<Destination>,
     server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
     told: &mut Explanation,
 ) -> Result<Vec<Way>, ProxyError> {
     let Explanation { head, rule, .. } = told;
-    let parsed = request::parse(bytes, head).map_err(ProxyError::BadRequest)?;
-    parsed.ok_or(ProxyError::BadRequest(weft_http::GrammarError::TooLarge))?;
-    if has_type(head) {
-        // Who asks about a call of gRPC writes it like any request; it is spoken over HTTP/2 only.
-        head.version = Version::Http2;
-    }
     let address = match called {
         Called::Address(address) => *address,
         Called::Service(_, port) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.get()),
@@ -261,7 +327,7 @@ fn request(
     decision::prepare(head, address, false)?;
     let Some(matched) = decision::rule(destination, head)? else {
         let mut way = Way::new(None, 1, 1);
-        way.go(caller, destination.clone(), head, None, server);
+        way.go(caller, destination.clone(), (head, codec), None, server);
         return Ok(vec![way]);
     };
     let selected = matched.selected;
@@ -280,7 +346,7 @@ fn request(
         };
         let mut way = Way::new(index, share, total);
         match decision::backend(&caller.snapshot, selected, to) {
-            Ok(backend) => way.go(caller, backend, head, Some(selected.rule), server),
+            Ok(backend) => way.go(caller, backend, (head, codec), Some(selected.rule), server),
             Err(error) => way.end(&error),
         }
         way
@@ -309,8 +375,8 @@ fn stream(
 
 impl Way {
     fn new(backend_index: Option<usize>, share: u64, total: u64) -> Way {
-        let (backend, endpoints, ends) = Default::default();
-        Way { backend_index, share, total, backend, endpoints, ends }
+        let (backend, endpoints, ends, late) = Default::default();
+        Way { backend_index, share, total, backend, endpoints, ends, late }
     }
 
     fn end(&mut self, error: &ProxyError) {
@@ -322,7 +388,7 @@ impl Way {
         &mut self,
         caller: &Caller,
         backend: Arc<Destination>,
-        head: &RequestHead,
+        (head, codec): (&RequestHead, Codec),
         rule: Option<&RouteRule>,
         server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
     ) {
@@ -332,8 +398,10 @@ impl Way {
             Ok(asked) => asked,
             Err(error) => return self.end(&ProxyError::BadTimeout(error)),
         };
-        let codec = upstream_codec(backend.protocol, head, Codec::Http1);
+        let codec = upstream_codec(backend.protocol, head, codec);
         let bound = Deadline::new(&timeouts, asked, Duration::ZERO).attempt(Duration::ZERO);
+        self.late = bound
+            .map(|Bound { whole, limit, .. }| Refused::new(&ProxyError::Timeout { limit, whole }));
         let judge = |spec: &EndpointSpec| {
             let mut head = head.clone();
             let is_secured = matches!(spec.reach, Reach::Tunnel(_));

@@ -1,4 +1,5 @@
-//! `weft explain`: what the mesh would do with a request, step by step, and what made it so.
+//! `weft explain`: what the mesh would do with a request, a call or a connection, step by step, and
+//! what made it so.
 //!
 //! The proxies' own decisions are asked (`weft_proxy::explain`), on what their control plane would
 //! tell them: here they are only put into words.
@@ -20,12 +21,12 @@ use weft_dns::{Subject, Zones};
 use weft_model::{
     Address, Namespace, Network, ObjectName, OutboundPolicy, RouteKind, SpiffeId, Workload,
 };
-use weft_proxy::explain::{Called, Caller, Explanation};
+use weft_proxy::explain::{Called, Caller, Explanation, Sent};
 use weft_proxy::snapshot::{OwnWorkload, Snapshot, TunnelTarget};
 use weft_wire::ObjectKey;
 use weft_wire::discovery::Subscription;
 
-use self::ask::{Host, Url};
+use self::ask::Host;
 use self::mesh::{Known, Mesh};
 use self::print::Question;
 use self::report::{By, Report};
@@ -38,10 +39,12 @@ pub struct Arguments {
     #[command(flatten)]
     access: Access,
 
-    /// The method, as in GET.
+    /// The method, as in GET; GRPC for a call of gRPC, TCP for a connection whose bytes are not
+    /// HTTP's.
     method: String,
 
-    /// The URL as the caller's program has it, as in http://cart:80/items?page=2.
+    /// The URL as the caller's program has it, as in http://cart:80/items?page=2;
+    /// grpc://HOST:PORT/SERVICE/METHOD for a call, tcp://HOST:PORT for a connection.
     url: String,
 
     /// The service account that calls.
@@ -51,6 +54,10 @@ pub struct Arguments {
     /// A header of the request; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+
+    /// The request is one of HTTP/2, as calls always are.
+    #[arg(long)]
+    http2: bool,
 
     /// Files or directories with resources, instead of those of the running mesh; `-` is standard
     /// input.
@@ -99,10 +106,9 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn explain(arguments: &Arguments) -> anyhow::Result<bool> {
-    let Arguments { access, method, url, from, headers, files, namespace, address, output } =
-        arguments;
-    let asked = ask::url(url)?;
-    let head = ask::head(method, &asked, headers)?;
+    let Arguments { access, method, url, from, headers, http2, .. } = arguments;
+    let Arguments { files, namespace, address, output, .. } = arguments;
+    let asked = ask::question(method, url, headers, *http2)?;
     let mesh = if files.is_empty() {
         let client = access.client()?;
         block_on(Mesh::of_control(&client))?
@@ -117,7 +123,7 @@ fn explain(arguments: &Arguments) -> anyhow::Result<bool> {
         None => (outside(&mesh, &named.text), None),
         Some(called) => {
             let caller = Asking { mesh: &mesh, own, identity: &identity, address };
-            let explanation = caller.explain(called, &head)?;
+            let explanation = caller.explain(called, &asked.sent)?;
             let rule = rule_names(&explanation);
             let target = &asked.target;
             let told = report::report(&mesh, named.text, called, target, &explanation);
@@ -141,10 +147,10 @@ struct Named {
     text: String,
 }
 
-/// What the host of `url` means to a program of `namespace`.
-fn meaning(mesh: &Mesh, namespace: &str, url: &Url) -> anyhow::Result<Named> {
-    let port = url.port;
-    let name = match &url.host {
+/// What the host of `asked` means to a program of `namespace`.
+fn meaning(mesh: &Mesh, namespace: &str, asked: &ask::Question) -> anyhow::Result<Named> {
+    let port = asked.port;
+    let name = match &asked.host {
         Host::Address(ip) => {
             let called = Some(Called::Address(SocketAddr::new(*ip, port.get())));
             return Ok(Named { called, text: format!("the address {ip}, port {port}") });
@@ -192,7 +198,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    fn explain(&self, called: &Called, head: &[u8]) -> anyhow::Result<Explanation> {
+    fn explain(&self, called: &Called, sent: &Sent) -> anyhow::Result<Explanation> {
         let Asking { mesh, own, identity, address } = self;
         let subscription = match called {
             Called::Service(name, _) => Subscription::Service(name.clone()),
@@ -210,7 +216,7 @@ impl Asking<'_> {
             let of = || self.server(target);
             servers.entry(target.workload.clone()).or_insert_with(of).clone()
         };
-        Ok(weft_proxy::explain::explain(&caller, called, head, &server))
+        Ok(weft_proxy::explain::explain(&caller, called, sent, &server))
     }
 
     /// What the proxy of `target` knows.

@@ -1,14 +1,7 @@
-//! `weft explain`: what it says of a handful of meshes, what it exits with, and that it says what
-//! the proxies of a running mesh then record.
+//! `weft explain`: what it says of a handful of meshes, and what it exits with. That proxies do
+//! what it says, `mesh/explain` shows.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
-
-#[path = "explain/generated.rs"]
-mod generated;
-#[path = "explain/lab.rs"]
-mod lab;
-#[path = "explain/proof.rs"]
-mod proof;
 
 use std::fs;
 use std::path::Path;
@@ -65,6 +58,11 @@ fn what_nobody_wrote_is_explained() {
 }
 
 #[test]
+fn calls_and_connections_are_explained() {
+    check("protocols");
+}
+
+#[test]
 fn what_cannot_be_explained_is_told_from_what_is_refused() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain/canary");
     let said = |arguments: &[&str]| {
@@ -78,6 +76,11 @@ fn what_cannot_be_explained_is_told_from_what_is_refused() {
     assert!(url("https://cart/").contains("it must begin with http://"));
     assert!(url("http://cart:0/").contains("is no URL to explain"));
     assert!(url("http://localhost/").contains("never leaves the machine"));
+    let of = |method, url| said(&[&[method, url][..], &from, &file].concat());
+    assert!(of("TCP", "tcp://cart").contains("it names no port"));
+    assert!(of("TCP", "http://cart:80").contains("it must begin with tcp://"));
+    assert!(of("GRPC", "grpc://cart:80/get").contains("grpc://HOST:PORT/SERVICE/METHOD"));
+    assert!(of("GET", "tcp://cart:80").contains("goes with TCP instead of a method"));
     let error = said(&[&["GET", "http://cart/", "-H", "x"][..], &from, &file].concat());
     assert!(error.contains("it is not `NAME: VALUE`"), "{error}");
     let error = said(&[&["GET", "http://cart/", "-f", "requests"][..], &from].concat());
@@ -105,5 +108,8 @@ fn json_has_what_the_text_has() {
     assert_eq!(first["endpoints"][0]["workload"], "shop/cart-v1-1");
     assert_eq!(first["endpoints"][0]["outcome"]["reason"], "no-allow-rule");
     assert_eq!(first["endpoints"][0]["outcome"]["status"], 403);
-    assert_eq!(said["answered"], false);
+    let late = &first["late"];
+    assert_eq!((&late["status"], &late["reason"]), (&504.into(), &"attempt-timeout".into()));
+    assert_eq!(said["retry"], serde_json::json!({ "attempts": 2, "codes": [502, 503] }));
+    assert_eq!((&said["protocol"], &said["answered"]), (&"http/1.1".into(), &false.into()));
 }

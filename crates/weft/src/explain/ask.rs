@@ -1,25 +1,27 @@
-//! A request as it is written on the command line, and as it stands on the wire.
+//! What is asked about, as it is written on the command line and as it stands on the wire.
 
 use std::net::IpAddr;
 
 use anyhow::{Context as _, bail, ensure};
+use weft_decide::grpc;
 use weft_dns::{Query, Subject, Zones};
 use weft_model::Port;
+use weft_proxy::explain::Sent;
 
-/// The port of a URL that names none.
+/// The port of an http URL that names none.
 const DEFAULT_PORT: u16 = 80;
 
-/// A URL, taken apart.
+/// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
-    /// The host with its port, as it is written.
-    pub authority: String,
-    /// What the host is.
+pub struct Question {
+    /// What is called.
     pub host: Host,
-    /// The port.
+    /// The port of it.
     pub port: Port,
-    /// Path and query.
+    /// Path and query as they were written; empty for a connection.
     pub target: String,
+    /// What is sent there.
+    pub sent: Sent,
 }
 
 /// The host of a URL.
@@ -31,17 +33,73 @@ pub enum Host {
     Address(IpAddr),
 }
 
-/// Takes `text` apart.
+/// What stands for a method where none is written: what is meant by it, and its scheme.
+const CALL: (&str, &str) = ("GRPC", "grpc://");
+const CONNECTION: (&str, &str) = ("TCP", "tcp://");
+const REQUEST: &str = "http://";
+
+/// Takes `method`, `url` and `headers` apart; `is_http2` says that the request is one of HTTP/2.
 ///
 /// # Errors
-/// What is wrong with it. Only what would make it another request is refused: the rest is the
+/// What is wrong with them. Only what would make it something else is refused: the rest is the
 /// proxy's to judge.
-pub fn url(text: &str) -> anyhow::Result<Url> {
-    let wrong = || format!("`{}` is no URL to explain", tame(text));
-    let parse = || -> anyhow::Result<Url> {
-        let rest = text.strip_prefix("http://").context(
-            "it must begin with http://, which is how applications speak to their proxies",
-        )?;
+pub fn question(
+    method: &str,
+    url: &str,
+    headers: &[String],
+    is_http2: bool,
+) -> anyhow::Result<Question> {
+    let wrong = || format!("`{}` is no URL to explain", tame(url));
+    match method {
+        _ if method == CONNECTION.0 => {
+            ensure!(headers.is_empty(), "a TCP connection has no headers");
+            ensure!(!is_http2, "a TCP connection is none of HTTP/2: name the method");
+            let url = Url::parse(url, CONNECTION.1, None).with_context(wrong)?;
+            url.connection().with_context(wrong)
+        }
+        _ if method == CALL.0 => {
+            let url = Url::parse(url, CALL.1, None).with_context(wrong)?;
+            url.call(headers, wrong)
+        }
+        _ => {
+            for (name, scheme) in [CONNECTION, CALL] {
+                let is_other = url.starts_with(scheme);
+                ensure!(!is_other, "a URL with {scheme} goes with {name} instead of a method");
+            }
+            let url = Url::parse(url, REQUEST, Some(DEFAULT_PORT)).with_context(wrong)?;
+            let headers = fields(headers)?;
+            // There is no gRPC over HTTP/1.
+            if is_http2 || headers.iter().any(is_of_grpc) {
+                url.http2(method, &headers)
+            } else {
+                url.http1(method, &headers)
+            }
+        }
+    }
+}
+
+/// A URL, taken apart.
+struct Url<'u> {
+    /// The host with its port, as it is written.
+    authority: &'u str,
+    host: Host,
+    port: Port,
+    /// Path and query, if there are any.
+    target: &'u str,
+}
+
+impl<'u> Url<'u> {
+    /// Takes `text` apart, which must have this scheme, and a port if there is no default for it.
+    fn parse(text: &'u str, scheme: &str, default: Option<u16>) -> anyhow::Result<Url<'u>> {
+        let rest = text.strip_prefix(scheme).with_context(|| match scheme {
+            REQUEST => {
+                format!(
+                    "it must begin with {REQUEST}, which is how applications speak to their \
+                         proxies"
+                )
+            }
+            _ => format!("it must begin with {scheme}"),
+        })?;
         ensure!(!rest.contains('#'), "what follows # is never sent");
         no_controls(rest)?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -67,36 +125,99 @@ pub fn url(text: &str) -> anyhow::Result<Url> {
                 (address.unwrap_or_else(|_| Host::Name(host.to_owned())), port)
             }
         };
-        let port = port.map_or(Ok(DEFAULT_PORT), |port| port.parse().context("its port"))?;
-        let port = Port::new(port)?;
-        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        Ok(Url { authority: authority.to_owned(), host, port, target })
-    };
-    parse().with_context(wrong)
+        let port = port.map(|port| port.parse().context("its port")).transpose()?;
+        let port = Port::new(port.or(default).context("it names no port")?)?;
+        Ok(Url { authority, host, port, target })
+    }
+
+    fn connection(self) -> anyhow::Result<Question> {
+        ensure!(self.target.is_empty(), "a TCP connection has no path");
+        let Url { host, port, .. } = self;
+        Ok(Question { host, port, target: String::new(), sent: Sent::Opaque })
+    }
+
+    fn call(self, headers: &[String], wrong: impl Fn() -> String) -> anyhow::Result<Question> {
+        let parts: Vec<_> = self.target.split('/').collect();
+        let is_method = matches!(parts[..], ["", service, method]
+            if !service.is_empty() && !method.is_empty() && !method.contains('?'));
+        let form = "a call of gRPC is for grpc://HOST:PORT/SERVICE/METHOD";
+        ensure!(is_method, "{}: {form}", wrong());
+        let mut fields = fields(headers)?;
+        if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            fields.push(("content-type", "application/grpc"));
+        }
+        ensure!(fields.iter().any(is_of_grpc), "a call of gRPC has the type application/grpc");
+        fields.push(("te", "trailers"));
+        self.http2("POST", &fields)
+    }
+
+    /// A request of HTTP/1.1.
+    fn http1(self, method: &str, headers: &[(&str, &str)]) -> anyhow::Result<Question> {
+        check_method(method)?;
+        let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let lines: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let target = self.target();
+        let Url { authority, host, port, .. } = self;
+        // Source: RFC 9112, section 3.2.3.
+        let sent = if method == "CONNECT" { authority } else { &target };
+        let of_host = if has_host { String::new() } else { format!("Host: {authority}\r\n") };
+        let head = format!("{method} {sent} HTTP/1.1\r\n{of_host}{lines}\r\n");
+        Ok(Question { host, port, target, sent: Sent::Http1(head.into_bytes()) })
+    }
+
+    /// A request of HTTP/2.
+    fn http2(self, method: &str, headers: &[(&str, &str)]) -> anyhow::Result<Question> {
+        check_method(method)?;
+        let target = self.target();
+        // The codec has no place for them, and a browser or curl does not send them so.
+        ensure!(
+            !target.contains(['<', '>', '`', '"']),
+            "in HTTP/2 `<`, `>`, `\"` and the backtick are written as %3C, %3E, %22 and %60"
+        );
+        let Url { authority, host, port, .. } = self;
+        let is_host = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case("host");
+        let of_host = headers.iter().find(is_host).map(|(_, value)| *value);
+        let others = headers.iter().filter(|header| !is_host(header));
+        let field = |(name, value): &(&str, &str)| (name.to_lowercase(), (*value).to_owned());
+        let sent = Sent::Http2 {
+            method: method.to_owned(),
+            authority: of_host.unwrap_or(authority).to_owned(),
+            // Source: RFC 9113, section 8.5.
+            path: if method == "CONNECT" { String::new() } else { target.clone() },
+            fields: others.map(field).collect(),
+        };
+        Ok(Question { host, port, target, sent })
+    }
+
+    /// Path and query of a request.
+    fn target(&self) -> String {
+        let slash = if self.target.starts_with('/') { "" } else { "/" };
+        format!("{slash}{}", self.target)
+    }
 }
 
-/// The head of the request on the wire of HTTP/1.1.
-///
-/// # Errors
-/// If something in it would begin another line.
-pub fn head(method: &str, url: &Url, headers: &[String]) -> anyhow::Result<Vec<u8>> {
+fn check_method(method: &str) -> anyhow::Result<()> {
     no_controls(method).context("the method")?;
     ensure!(!method.is_empty() && !method.contains(' '), "`{method}` is no method");
-    let mut lines = String::new();
-    let mut has_host = false;
-    for header in headers {
-        let wrong = || format!("-H '{}'", tame(header));
-        let (name, value) =
-            header.split_once(':').context("it is not `NAME: VALUE`").with_context(wrong)?;
-        no_controls(header).with_context(wrong)?;
-        has_host |= name.eq_ignore_ascii_case("host");
-        lines.push_str(&format!("{name}: {}\r\n", value.trim()));
-    }
-    let Url { authority, target, .. } = url;
-    // Source: RFC 9112, section 3.2.3.
-    let target = if method == "CONNECT" { authority } else { target };
-    let host = if has_host { String::new() } else { format!("Host: {authority}\r\n") };
-    Ok(format!("{method} {target} HTTP/1.1\r\n{host}{lines}\r\n").into_bytes())
+    Ok(())
+}
+
+/// Names and values of `headers`.
+fn fields(headers: &[String]) -> anyhow::Result<Vec<(&str, &str)>> {
+    let wrong = |header: &str| format!("-H '{}'", tame(header));
+    headers.iter().map(|header| field(header).with_context(|| wrong(header))).collect()
+}
+
+fn field(header: &str) -> anyhow::Result<(&str, &str)> {
+    let (name, value) = header.split_once(':').context("it is not `NAME: VALUE`")?;
+    no_controls(header)?;
+    Ok((name, value.trim()))
+}
+
+/// Whether a header says that it is a call of gRPC.
+fn is_of_grpc((name, value): &(&str, &str)) -> bool {
+    name.eq_ignore_ascii_case("content-type") && grpc::is_type(value.as_bytes())
 }
 
 /// What `name` means to the programs of a namespace, which `zones` says.
@@ -135,20 +256,26 @@ mod tests {
 
     use super::*;
 
+    fn ask(method: &str, url: &str, headers: &[&str]) -> anyhow::Result<Question> {
+        let headers: Vec<_> = headers.iter().map(|header| (*header).to_owned()).collect();
+        question(method, url, &headers, false)
+    }
+
+    fn name(name: &str) -> Host {
+        Host::Name(name.to_owned())
+    }
+
     #[test]
     fn a_url_is_taken_apart() {
         let of = |text: &str| {
-            let Url { authority, host, port, target } = url(text).unwrap();
-            (authority, host, port.get(), target)
+            let Question { host, port, target, .. } = ask("GET", text, &[]).unwrap();
+            (host, port.get(), target)
         };
-        let name = |name: &str| Host::Name(name.to_owned());
-        let expected = ("cart".to_owned(), name("cart"), 80, "/items?a=1".to_owned());
-        assert_eq!(of("http://cart/items?a=1"), expected);
-        assert_eq!(of("http://cart:81").3, "/");
-        assert_eq!(of("http://cart:81?a").3, "/?a");
-        let (authority, host, port, _) = of("http://[::1]:81/");
-        let expected = ("[::1]:81", Host::Address("::1".parse().unwrap()), 81);
-        assert_eq!((authority.as_str(), host, port), expected);
+        assert_eq!(of("http://cart/items?a=1"), (name("cart"), 80, "/items?a=1".to_owned()));
+        assert_eq!(of("http://cart:81").2, "/");
+        assert_eq!(of("http://cart:81?a").2, "/?a");
+        let (host, port, _) = of("http://[::1]:81/");
+        assert_eq!((host, port), (Host::Address("::1".parse().unwrap()), 81));
         for wrong in [
             "cart/items",
             "https://cart/",
@@ -161,17 +288,17 @@ mod tests {
             "http://cart/\r\nX: y",
             "http://[::1/",
         ] {
-            assert!(url(wrong).is_err(), "{wrong}");
+            assert!(ask("GET", wrong, &[]).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_head_is_one_request() {
-        let url = url("http://cart/a b").unwrap();
-        let head = |method: &str, headers: &[&str]| {
-            let headers: Vec<_> = headers.iter().map(|header| (*header).to_owned()).collect();
-            head(method, &url, &headers).map(|head| String::from_utf8(head).unwrap())
-        };
+        let head =
+            |method: &str, headers: &[&str]| match ask(method, "http://cart/a b", headers)?.sent {
+                Sent::Http1(head) => Ok(String::from_utf8(head).unwrap()),
+                other => anyhow::bail!("{other:?}"),
+            };
         let expected = "GET /a b HTTP/1.1\r\nHost: cart\r\nX: 1\r\n\r\n";
         assert_eq!(head("GET", &["X:1"]).unwrap(), expected);
         let expected = "GET /a b HTTP/1.1\r\nhost: pay\r\n\r\n";
@@ -181,6 +308,70 @@ mod tests {
         {
             assert!(head(method, &[header]).is_err(), "{method:?} {header:?}");
         }
+    }
+
+    fn http2(method: &str, authority: &str, path: &str, fields: &[(&str, &str)]) -> Sent {
+        let [method, authority, path] = [method, authority, path].map(str::to_owned);
+        let field = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Sent::Http2 { method, authority, path, fields: fields.iter().map(field).collect() }
+    }
+
+    #[test]
+    fn a_request_of_http2_has_no_host() {
+        let headers = ["Host: pay".to_owned(), "X-A: b".to_owned()];
+        let of = |method, url| question(method, url, &headers, true).unwrap();
+        let expected = http2("GET", "pay", "/?a", &[("x-a", "b")]);
+        assert_eq!(of("GET", "http://cart:81?a").sent, expected);
+        assert_eq!(of("CONNECT", "http://cart").sent, http2("CONNECT", "pay", "", &[("x-a", "b")]));
+        assert!(question("GET", "http://cart/<a>", &[], true).is_err());
+    }
+
+    #[test]
+    fn a_call_is_a_request_of_http2() {
+        let asked = ask("GRPC", "grpc://calls:82/lab.Calls/Get", &["X-A: b"]).unwrap();
+        assert_eq!((asked.host, asked.port.get()), (name("calls"), 82));
+        let of_type = [("x-a", "b"), ("content-type", "application/grpc"), ("te", "trailers")];
+        let expected = http2("POST", "calls:82", "/lab.Calls/Get", &of_type);
+        assert_eq!(asked.sent, expected);
+        // The same by its type alone.
+        let url = "http://calls:82/lab.Calls/Get";
+        let headers = ["X-A: b", "Content-Type: application/grpc", "TE: trailers"];
+        assert_eq!(ask("POST", url, &headers).unwrap().sent, expected);
+        for (url, header, why) in [
+            ("http://calls:82/a/b", "A: b", "must begin with grpc://"),
+            ("grpc://calls/a/b", "A: b", "names no port"),
+            ("grpc://calls:82", "A: b", "/SERVICE/METHOD"),
+            ("grpc://calls:82/a", "A: b", "/SERVICE/METHOD"),
+            ("grpc://calls:82/a/", "A: b", "/SERVICE/METHOD"),
+            ("grpc://calls:82/a/b/c", "A: b", "/SERVICE/METHOD"),
+            ("grpc://calls:82/a/b?c", "A: b", "/SERVICE/METHOD"),
+            ("grpc://calls:82/a/b", "Content-Type: text/plain", "the type application/grpc"),
+        ] {
+            let error = ask("GRPC", url, &[header]).unwrap_err();
+            assert!(format!("{error:#}").contains(why), "{url}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn a_connection_has_a_port_and_nothing_else() {
+        let asked = ask("TCP", "tcp://redis.shop:6379", &[]).unwrap();
+        assert_eq!((asked.host, asked.port.get()), (name("redis.shop"), 6379));
+        assert_eq!((asked.sent, asked.target.as_str()), (Sent::Opaque, ""));
+        let expected = Host::Address("::1".parse().unwrap());
+        assert_eq!(ask("TCP", "tcp://[::1]:6379", &[]).unwrap().host, expected);
+        for (method, url, header, why) in [
+            ("TCP", "http://redis:6379", None, "must begin with tcp://"),
+            ("TCP", "redis:6379", None, "must begin with tcp://"),
+            ("TCP", "tcp://redis", None, "names no port"),
+            ("TCP", "tcp://redis:6379/0", None, "has no path"),
+            ("TCP", "tcp://redis:6379", Some("A: b"), "has no headers"),
+            ("GET", "tcp://redis:6379", None, "goes with TCP"),
+            ("POST", "grpc://calls:82/a/b", None, "goes with GRPC"),
+        ] {
+            let error = ask(method, url, header.as_slice()).unwrap_err();
+            assert!(format!("{error:#}").contains(why), "{method} {url}: {error:#}");
+        }
+        assert!(question("TCP", "tcp://redis:6379", &[], true).is_err());
     }
 
     #[test]

@@ -195,15 +195,19 @@ pub fn json(mesh: &Mesh, question: &Question<'_>, report: &Report) -> Value {
             "steps": steps(&way.steps),
             "endpoints": way.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
             "outcomes": outcomes(&way.outcomes),
+            "late": way.late.as_ref().map(outcome_json),
         })
     };
+    let retry = report.retry.as_ref();
     json!({
         "method": method,
         "url": url,
         "from": identity,
         "address": address,
+        "protocol": report.protocol,
         "route": rule.as_ref().map(|(route, _)| route),
         "rule": rule.as_ref().map(|(_, rule)| rule),
+        "retry": retry.map(|(attempts, codes)| json!({ "attempts": attempts, "codes": codes })),
         "steps": steps(&report.steps),
         "destinations": report.ways.iter().map(way).collect::<Vec<_>>(),
         "outcomes": outcomes(&report.outcomes),

@@ -13,6 +13,7 @@ use weft_proxy::explain::{
     Called, Chosen, End, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way,
 };
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
+use weft_telemetry::Protocol as Spoken;
 
 use super::mesh::Mesh;
 
@@ -25,6 +26,7 @@ pub struct Told {
 }
 
 /// What is said about a request.
+#[derive(Default)]
 pub struct Report {
     /// What is decided about it as a whole.
     pub steps: Vec<Told>,
@@ -32,6 +34,10 @@ pub struct Report {
     pub ways: Vec<WayReport>,
     /// What the caller may get, each once.
     pub outcomes: Vec<Outcome>,
+    /// What is spoken, as records have it; none outside of the mesh.
+    pub protocol: Option<&'static str>,
+    /// How often it is sent again at most, and after which statuses, if the rule says so.
+    pub retry: Option<(u32, Vec<u16>)>,
 }
 
 /// What is said about a backend.
@@ -50,6 +56,8 @@ pub struct WayReport {
     pub endpoints: Vec<EndpointReport>,
     /// What the caller may get, each once.
     pub outcomes: Vec<Outcome>,
+    /// What it gets if an attempt takes longer than it may.
+    pub late: Option<Outcome>,
 }
 
 /// What is said about an endpoint.
@@ -117,7 +125,7 @@ impl Report {
         let (status, grpc_status, server_reason) = Default::default();
         let outcome = Outcome { by, status, grpc_status, reason, server_reason };
         let steps = vec![passed(Stage::Name, text, vec![because])];
-        Report { steps, ways: vec![], outcomes: vec![outcome] }
+        Report { steps, outcomes: vec![outcome], ..Report::default() }
     }
 }
 
@@ -190,8 +198,13 @@ pub fn report(
     target: &str,
     explanation: &Explanation,
 ) -> Report {
-    let mut report = Report { steps: Vec::new(), ways: Vec::new(), outcomes: Vec::new() };
-    let Explanation { head, called: found, is_http, rule, ways } = explanation;
+    let Explanation { head, called: found, protocol: spoken, rule, ways } = explanation;
+    let is_http = explanation.is_http();
+    let mut report = Report {
+        protocol: Some(spoken.name()),
+        retry: rule.as_ref().and_then(retries),
+        ..Report::default()
+    };
     let steps = &mut report.steps;
     let end = |error: &Refused, stage: Stage, mut report: Report| {
         let Refused { verdict, detail, .. } = error;
@@ -212,11 +225,13 @@ pub fn report(
     };
     steps.push(passed(Stage::Name, name, port_cause(mesh, &destination.name, "")));
     steps.push(protocol(mesh, destination, explanation));
-    if *is_http {
+    if is_http {
         if let Err(error) = ways
             && error.verdict.reason != "no-route"
         {
-            return end(error, Stage::Path, report);
+            // What is no request at all names no path.
+            let stage = if target.is_empty() { Stage::Protocol } else { Stage::Path };
+            return end(error, stage, report);
         }
         let text = match head.target() {
             same if same == target => same.to_owned(),
@@ -232,7 +247,7 @@ pub fn report(
             return report;
         }
     };
-    if *is_http && ways.iter().any(|way| way.backend.is_some()) {
+    if is_http && ways.iter().any(|way| way.backend.is_some()) {
         steps.push(timeouts(explanation));
         steps.push(retry(rule.as_ref(), head.is_idempotent(), head.method()));
     }
@@ -246,6 +261,12 @@ pub fn report(
         report.ways.push(way);
     }
     report
+}
+
+/// How often a request under the rule is sent again at most, and after which statuses.
+fn retries(chosen: &Chosen) -> Option<(u32, Vec<u16>)> {
+    let Retry { retries_max, statuses, .. } = chosen.rule().retry.as_ref()?;
+    Some((*retries_max, statuses.iter().map(|status| status.get()).collect()))
 }
 
 /// The port of the Service that `name` is, if it is one.
@@ -262,7 +283,7 @@ fn port_cause(mesh: &Mesh, name: &DestinationName, part: &str) -> Vec<Cause> {
 }
 
 fn protocol(mesh: &Mesh, destination: &Destination, explanation: &Explanation) -> Told {
-    let Explanation { head, is_http, .. } = explanation;
+    let Explanation { head, protocol: spoken, .. } = explanation;
     let is_declared = match &destination.name {
         DestinationName::Service(service, port) => {
             mesh.service_port(service, *port).is_none_or(|(_, is_declared)| is_declared)
@@ -270,7 +291,12 @@ fn protocol(mesh: &Mesh, destination: &Destination, explanation: &Explanation) -
         _ => true,
     };
     let text = match destination.protocol {
-        Protocol::Detect if *is_http => "nothing is declared, and the first bytes are HTTP/1.1's",
+        Protocol::Detect if *spoken == Spoken::Http1 => {
+            "nothing is declared, and the first bytes are HTTP/1.1's"
+        }
+        Protocol::Detect if spoken.has_requests() => {
+            "nothing is declared, and the first bytes are HTTP/2's"
+        }
         Protocol::Detect => "nothing is declared, and the first bytes are not HTTP's",
         Protocol::Http if !is_declared => "HTTP, since a route is for this port",
         Protocol::Http => "HTTP, as declared",
@@ -376,13 +402,11 @@ fn way_report(
     explanation: &Explanation,
     way: &Way,
 ) -> WayReport {
-    let Way { share, total, backend, endpoints, ends, .. } = way;
+    let Way { share, total, backend, endpoints, ends, late, .. } = way;
     let outcomes: Vec<_> = ends.iter().map(|end| Outcome::of(explanation, end)).collect();
     let mut steps = vec![going(destination, explanation.rule.as_ref(), way)];
     if let Some(backend) = backend {
-        if explanation.is_http {
-            steps.extend(traffic(mesh, backend));
-        }
+        steps.extend(traffic(mesh, backend, explanation.is_http()));
         if endpoints.iter().any(|endpoint| endpoint.is_callable) {
             steps.push(locality(mesh, backend, endpoints));
         }
@@ -398,6 +422,7 @@ fn way_report(
         steps,
         endpoints,
         outcomes,
+        late: late.as_ref().map(|late| Outcome::refused(explanation, late, By::Caller)),
     }
 }
 
@@ -417,7 +442,7 @@ fn going(destination: &Destination, chosen: Option<&Chosen>, way: &Way) -> Told 
 }
 
 /// How the backend is treated besides.
-fn traffic(mesh: &Mesh, backend: &Destination) -> Vec<Told> {
+fn traffic(mesh: &Mesh, backend: &Destination, is_http: bool) -> Vec<Told> {
     let DestinationName::Service(service, _) = &backend.name else { return vec![] };
     let setting = |stage, text: String, fields: &[&'static str]| {
         let because: Vec<_> =
@@ -426,6 +451,19 @@ fn traffic(mesh: &Mesh, backend: &Destination) -> Vec<Told> {
         passed(stage, text, because)
     };
     let weft_model::TrafficPolicy { limits, retry_budget, timeouts, .. } = backend.traffic;
+    if !is_http {
+        let text = format!(
+            "{} to connect, {} without a byte in either direction",
+            written(timeouts.connect.duration()),
+            written(timeouts.stream_idle.duration())
+        );
+        let fields = ["spec.timeouts.connect", "spec.timeouts.streamIdle"];
+        let connections = format!("{} connections from one caller", limits.connections);
+        return vec![
+            setting(Stage::Timeouts, text, &fields),
+            setting(Stage::Limits, connections, &["spec.limits.connections"]),
+        ];
+    }
     vec![
         setting(
             Stage::Timeouts,

@@ -197,7 +197,8 @@ async fn accept(mut listener: Box<dyn weft_world::Listener>, site: Rc<Site>) {
     }
 }
 
-/// Answers `request`, unless its body does not arrive in full.
+/// Answers `request`, unless its body does not arrive in full, or it is for a path that ends with
+/// `/Wait`.
 #[expect(clippy::disallowed_methods, reason = "the body is limited")]
 async fn answer(
     site: &Rc<Site>,
@@ -207,6 +208,9 @@ async fn answer(
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await?.to_bytes();
     let id = head.headers.get(ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     site.executed.add(id, head.method == Method::GET);
+    if head.uri.path().ends_with("/Wait") {
+        return std::future::pending().await;
+    }
     let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/grpc");
     let body = if head.uri.path().starts_with("/stream") {
         // The first five bytes say how long the message of gRPC is.

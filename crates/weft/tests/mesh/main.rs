@@ -7,6 +7,7 @@ mod app;
 mod authorization;
 mod bytes;
 mod clock;
+mod explain;
 mod grpc;
 #[path = "../python/grpcio.rs"]
 mod grpcio;

@@ -1,6 +1,6 @@
-//! Resources and requests drawn from a seed.
+//! Resources, and what is sent, drawn from a seed.
 
-use super::lab::{CALLERS, SERVICES};
+use super::lab::{CALLED, CALLERS, Called};
 
 /// Numbers from a seed. Source: Steele, Lea and Flood, Fast Splittable Pseudorandom Number
 /// Generators, 2014.
@@ -42,17 +42,23 @@ impl Draw {
 }
 
 /// How many routes and policies there are, always of the same names, so that none has to go.
-const ROUTES: usize = 5;
+const ROUTES: usize = 7;
 const POLICIES: usize = 4;
 
 const METHODS: [&str; 4] = ["GET", "GET", "POST", "DELETE"];
 const PATHS: [&str; 6] = ["/", "/items", "/items/1", "/admin", "/v1", "/v2/x"];
 
+/// Methods of gRPC.
+const CALLS: [&str; 4] = ["/lab.Calls/Get", "/lab.Calls/Put", "/lab.Admin/Get", "/lab.Admin/Drop"];
+
+/// One that is never answered.
+pub const WAITING: &str = "/lab.Calls/Wait";
+
 /// Routes, policies, and what makes each proxy hear of them at one moment: all Services change in
 /// `round`.
 pub fn resources(draw: &mut Draw, round: usize) -> String {
     let mut text = String::new();
-    for (service, ..) in SERVICES {
+    for Called { name: service, .. } in CALLED {
         let name = format!("beacon-{service}");
         text.push_str(&format!(
             "---
@@ -77,8 +83,18 @@ spec:
 
 fn route(draw: &mut Draw, index: usize) -> String {
     // One that is for nobody called is as good as none.
-    let (service, port) = [("cart", 80), ("pay", 81), ("idle", 80)][draw.below(3)];
-    let rules = draw.some(1, 3, "", |draw| rule(draw, service, port));
+    let called = [("cart", 80), ("pay", 81), ("calls", 82), ("late", 83), ("idle", 80)];
+    let (service, port) = called[draw.below(called.len())];
+    let mut rules = draw.some(1, 3, "", |draw| rule(draw, service, port));
+    if service == "calls" {
+        rules.push_str(&format!(
+            "  - matches: [{{ path: {{ type: Exact, value: '{WAITING}' }} }}]
+    backendRefs: [{{ name: calls-v1, port: 82 }}]
+    timeouts: {{ request: {} }}
+",
+            draw.one(&["50ms", "150ms"])
+        ));
+    }
     format!(
         "---
 apiVersion: gateway.networking.k8s.io/v1
@@ -92,7 +108,8 @@ spec:
 }
 
 fn rule(draw: &mut Draw, service: &str, port: u16) -> String {
-    let matches = draw.some(0, 2, ", ", one_match);
+    let paths: &[&str] = if service == "calls" { &CALLS } else { &PATHS };
+    let matches = draw.some(0, 2, ", ", |draw| one_match(draw, paths));
     let backends = draw.some(0, 3, ", ", |draw| {
         let weight = [0, 1, 1, 3][draw.below(4)];
         let version = draw.one(&["-v1", "-v1", "-v2", "-v2", "-gone"]);
@@ -113,14 +130,19 @@ fn rule(draw: &mut Draw, service: &str, port: u16) -> String {
     text
 }
 
-fn one_match(draw: &mut Draw) -> String {
+fn one_match(draw: &mut Draw, paths: &[&'static str]) -> String {
     let mut parts = Vec::new();
     if draw.in_hundred(70) {
         parts.push(match draw.below(3) {
-            0 => format!("path: {{ type: Exact, value: '{}' }}", draw.one(&PATHS)),
-            1 => format!("path: {{ type: PathPrefix, value: '{}' }}", draw.one(&PATHS)),
+            0 => format!("path: {{ type: Exact, value: '{}' }}", draw.one(paths)),
+            1 => {
+                let path = draw.one(paths);
+                let prefix = draw.one(&[path, path, "/lab.Calls"]);
+                format!("path: {{ type: PathPrefix, value: '{prefix}' }}")
+            }
             _ => {
-                let regex = draw.one(&["/v[0-9]+", "/items/[0-9]*", "/.*m.*"]);
+                let of_calls = "/lab[.][A-Z][a-z]+/Get";
+                let regex = draw.one(&["/v[0-9]+", "/items/[0-9]*", "/.*m.*", of_calls]);
                 format!("path: {{ type: RegularExpression, value: '{regex}' }}")
             }
         });
@@ -142,17 +164,22 @@ fn one_match(draw: &mut Draw) -> String {
 }
 
 fn policy(draw: &mut Draw, index: usize) -> String {
-    let (namespace, scope) = match draw.below(8) {
+    let (namespace, scope) = match draw.below(13) {
         0 => ("weft-system", "targetRefs: [{ group: weft.dev, kind: Mesh, name: mesh }]"),
         1 => ("shop", "targetRefs: [{ group: '', kind: Namespace, name: shop }]"),
         2 => ("shop", "selector: { matchLabels: { version: v2 } }"),
         3 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cart }]"),
         4 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cart-v1 }]"),
         5 => ("shop", "targetRefs: [{ group: '', kind: Service, name: pay }]"),
+        6 | 7 => ("shop", "targetRefs: [{ group: '', kind: Service, name: calls }]"),
+        8 => ("shop", "targetRefs: [{ group: '', kind: Service, name: open }]"),
+        9 => ("shop", "targetRefs: [{ group: '', kind: Service, name: late }]"),
+        10 => ("shop", "targetRefs: [{ group: '', kind: Service, name: store }]"),
+        11 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cache }]"),
         _ => ("shop", "targetRefs: [{ group: '', kind: Service, name: idle }]"),
     };
     let mut lists = String::new();
-    for (name, percent) in [("allow", 40), ("deny", 40), ("audit", 30)] {
+    for (name, percent) in [("allow", 30), ("deny", 60), ("audit", 30)] {
         if draw.in_hundred(percent) {
             let rules = draw.some(1, 3, "", |draw| policy_rule(draw, name == "allow"));
             lists.push_str(&format!("  {name}:\n{rules}"));
@@ -195,13 +222,15 @@ fn policy_rule(draw: &mut Draw, is_wide: bool) -> String {
         };
         parts.push(format!("from: [{peer}]"));
     }
-    if parts.is_empty() || !draw.in_hundred(if is_wide { 50 } else { 15 }) {
+    if parts.is_empty() || !draw.in_hundred(if is_wide { 50 } else { 30 }) {
         let mut conditions = Vec::new();
         if draw.in_hundred(40) {
             conditions.push(format!("methods: [{}]", draw.one(&METHODS)));
         }
         if draw.in_hundred(50) {
-            let path = draw.one(&["/items", "/items/*", "/admin", "/v1", "/*"]);
+            let calls = ["/lab.Calls/*", "/lab.Admin/*", "/lab.Calls/Put"];
+            let paths = ["/items", "/items/*", "/admin", "/v1", "/*"];
+            let path = draw.one(&[&paths[..], &calls].concat());
             conditions.push(format!("paths: ['{path}']"));
         }
         if draw.in_hundred(25) {
@@ -209,36 +238,78 @@ fn policy_rule(draw: &mut Draw, is_wide: bool) -> String {
             conditions.push(format!("headers: [{{ name: x-canary{value} }}]"));
         }
         if conditions.is_empty() {
-            conditions.push(format!("ports: [{}]", draw.one(&["8080", "8081"])));
+            conditions
+                .push(format!("ports: [{}]", draw.one(&["8080", "8081", "8082", "8084", "8085"])));
         }
         parts.push(format!("to: [{{ {} }}]", conditions.join(", ")));
     }
     format!("  - {{ {} }}\n", parts.join(", "))
 }
 
-/// A request.
+/// What is sent to one of [`CALLED`].
 #[derive(Debug)]
-pub struct Request {
+pub struct Case {
     /// Who sends it, counted as [`CALLERS`] are.
     pub caller: usize,
-    /// To which listener: 0 for the cart, 1 for the payments.
-    pub service: usize,
-    /// Its method.
-    pub method: &'static str,
+    /// What is called, counted as [`CALLED`] is.
+    pub called: usize,
     /// Host and port.
     pub authority: String,
-    /// Path and query.
-    pub target: String,
-    /// Its headers.
-    pub headers: Vec<String>,
+    /// What is sent.
+    pub sent: Sent,
 }
 
-/// A request, called by the name that its caller has for the Service.
-pub fn request(draw: &mut Draw) -> Request {
-    let (caller, service) = (draw.below(CALLERS.len()), draw.below(2));
-    let (name, port) = [("cart", 80), ("pay", 81)][service];
+/// What is sent.
+#[derive(Debug)]
+pub enum Sent {
+    /// A request that is no call.
+    Request {
+        /// Whether it is one of HTTP/2.
+        is_http2: bool,
+        /// Its method.
+        method: &'static str,
+        /// Path and query.
+        target: String,
+        /// Its headers.
+        headers: Vec<String>,
+    },
+    /// A call of gRPC.
+    Call {
+        /// Service and method.
+        path: &'static str,
+        /// Its metadata.
+        headers: Vec<String>,
+        /// How long it waits for an answer that never comes, if it is so.
+        waits: Option<&'static str>,
+    },
+    /// What is not HTTP.
+    Opaque,
+}
+
+/// Something that is sent, called by the name that its caller has for the Service.
+pub fn case(draw: &mut Draw) -> Case {
+    let (caller, called) = (draw.below(CALLERS.len()), draw.below(CALLED.len()));
+    let Called { name, port, .. } = CALLED[called];
     let suffix = if caller == 0 { draw.one(&["", ".shop"]) } else { ".shop" };
     let suffix = if draw.in_hundred(30) { ".shop.svc.cluster.local" } else { suffix };
+    let sent = match name {
+        "calls" => call(draw),
+        "open" if draw.in_hundred(40) => call(draw),
+        "store" | "cache" => Sent::Opaque,
+        // There HTTP is declared, and this is none.
+        "cart" | "pay" if draw.in_hundred(5) => Sent::Opaque,
+        _ => request(draw),
+    };
+    Case { caller, called, authority: format!("{name}{suffix}:{port}"), sent }
+}
+
+fn call(draw: &mut Draw) -> Sent {
+    let waits = draw.in_hundred(25).then(|| draw.one(&["100m", "200m"]));
+    let path = if waits.is_some() { WAITING } else { draw.one(&CALLS) };
+    Sent::Call { path, headers: headers(draw), waits }
+}
+
+fn request(draw: &mut Draw) -> Sent {
     let strange = [
         "/items/../admin",
         "/%69tems",
@@ -252,6 +323,15 @@ pub fn request(draw: &mut Draw) -> Request {
     ];
     let path = if draw.in_hundred(20) { draw.one(&strange) } else { draw.one(&PATHS) };
     let query = if draw.in_hundred(30) { draw.one(&["?page=1", "?page=2", "?x=/../"]) } else { "" };
+    Sent::Request {
+        is_http2: draw.in_hundred(50),
+        method: draw.one(&METHODS),
+        target: format!("{path}{query}"),
+        headers: headers(draw),
+    }
+}
+
+fn headers(draw: &mut Draw) -> Vec<String> {
     let mut headers = Vec::new();
     if draw.in_hundred(50) {
         headers.push(format!("X-Canary: {}", draw.one(&["1", "2", "x"])));
@@ -259,12 +339,5 @@ pub fn request(draw: &mut Draw) -> Request {
     if draw.in_hundred(5) {
         headers.push("X-Canary: 1".to_owned());
     }
-    Request {
-        caller,
-        service,
-        method: draw.one(&METHODS),
-        authority: format!("{name}{suffix}:{port}"),
-        target: format!("{path}{query}"),
-        headers,
-    }
+    headers
 }
