@@ -130,7 +130,6 @@ const WANTED: [(&str, &[&str]); 4] = [
         "tcp",
         &[
             "answered",
-            "tried again",
             "tunnel-refused (deny-rule)",
             "tunnel-refused (no-allow-rule)",
             "tunnel-refused (cannot-evaluate)",
