@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use weft_model::{Limits, Percent, Protocol, Retry, RetryBudget, RetryStatus, TimeBound};
-use weft_telemetry::Record;
 
 use crate::sharing;
 use crate::shop::{Plan, Shop, route, shared, within};
@@ -40,13 +39,6 @@ fn serve(shop: &Shop, answer: &'static [u8], delay: Duration) -> Rc<RefCell<Vec<
     seen
 }
 
-/// The records of the caller's proxy, in the order in which the requests came.
-fn records(shop: &Shop) -> Vec<Record> {
-    let mut records = shop.caller.records.borrow().clone();
-    records.sort_by_key(|record| record.started);
-    records
-}
-
 #[test]
 fn retries_end_with_their_budget_and_the_record_says_so() {
     let mut plan = Plan::http(1);
@@ -69,7 +61,7 @@ fn retries_end_with_their_budget_and_the_record_says_so() {
         }
     });
     done.unwrap();
-    let records = records(&shop);
+    let records = shop.records();
     let seen: Vec<_> = records.iter().map(|one| (one.attempts, one.retry_denied)).collect();
     let second = [(2, None), (1, Some("budget")), (1, Some("budget"))];
     assert_eq!(seen, [second, second, second].concat());
@@ -96,7 +88,7 @@ fn ask_thrice(limits: Limits) -> (Vec<u16>, Vec<Option<&'static str>>) {
         }
         statuses
     });
-    (statuses.unwrap(), records(&shop).iter().map(|record| record.reason).collect())
+    (statuses.unwrap(), shop.records().iter().map(|record| record.reason).collect())
 }
 
 #[test]
@@ -240,7 +232,7 @@ fn who_goes_while_its_request_waits_makes_room_and_is_not_served() {
             seen
         });
         assert_eq!(*done.unwrap().borrow(), ["/first", "/third"], "{second}");
-        let reasons: Vec<_> = records(&shop).iter().map(|record| record.reason).collect();
+        let reasons: Vec<_> = shop.records().iter().map(|record| record.reason).collect();
         assert_eq!(reasons, [None, Some("client-gone"), None], "{second}");
     }
 }
@@ -265,7 +257,7 @@ fn a_stream_that_is_reset_while_it_waits_is_not_served_either() {
         seen.map(|seen| seen.requests.get())
     });
     assert_eq!(done.unwrap(), [2, 1]);
-    let reasons: Vec<_> = records(&shop).iter().map(|record| record.reason).collect();
+    let reasons: Vec<_> = shop.records().iter().map(|record| record.reason).collect();
     assert_eq!(reasons, [None, Some("client-gone"), None, None]);
 }
 
@@ -298,5 +290,5 @@ fn who_waits_for_a_connection_stands_still() {
         assert_eq!(status.expect("an answer in time").0, 504);
     });
     done.unwrap();
-    assert!(records(&shop).iter().any(|record| record.reason == Some("idle-timeout")));
+    assert!(shop.records().iter().any(|record| record.reason == Some("idle-timeout")));
 }
