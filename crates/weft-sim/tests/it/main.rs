@@ -15,6 +15,7 @@ mod hosts;
 mod idle;
 mod limits;
 mod replay;
+mod retries;
 mod sharing;
 mod shop;
 mod silence;
