@@ -5,6 +5,7 @@
 mod ages;
 mod changes;
 mod codec;
+mod deadlines;
 mod detection;
 mod determinism;
 mod draining;
