@@ -172,6 +172,12 @@ impl Backend {
         freed.map_err(|reached| self.overflows(reached))
     }
 
+    /// A place among those who wait for a connection.
+    fn pending_place(&self) -> Result<Place, ProxyError> {
+        let place = self.counts.pending(&self.destination.traffic.limits);
+        place.map_err(|reached| self.overflows(reached))
+    }
+
     fn overflows(&self, reached: LimitReached) -> ProxyError {
         ProxyError::Limit { backend: self.name.to_string(), reached }
     }
