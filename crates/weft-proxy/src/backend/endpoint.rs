@@ -57,6 +57,8 @@ pub(crate) struct Endpoint {
     turns: Turns,
     /// Until when it is taken at its word that it is about to end.
     draining_until: Cell<Option<Moment>>,
+    /// The number of its last turn; 0 before the first.
+    pub(crate) turn: Cell<u64>,
     /// Whether it was told that it is ejected.
     is_ejected: Cell<bool>,
     state: State,
@@ -95,7 +97,7 @@ impl<S> Connected<S> {
 impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec, roster: &Arc<Roster>) -> Endpoint {
-        let (idle, draining_until, is_ejected) = Default::default();
+        let (idle, draining_until, turn, is_ejected) = Default::default();
         let (turns, tunnels, shared, blocked) = Default::default();
         let (latency, in_flight) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
@@ -112,6 +114,7 @@ impl Endpoint {
             blocked,
             turns,
             draining_until,
+            turn,
             is_ejected,
             state,
             workload,

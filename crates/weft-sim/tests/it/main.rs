@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes what these tests share for no test")]
 
 mod ages;
+mod balance;
 mod changes;
 mod codec;
 mod deadlines;
