@@ -22,14 +22,16 @@ pub struct Picked {
     pub over: Option<(usize, Load)>,
 }
 
-/// The endpoint of turn `turn`, of those of `count` endpoints for which `is_usable` holds.
+/// The endpoint whose turn it is, of `count` endpoints: of the usable ones, the one whose last turn
+/// was the earliest. `None` if there is none.
 ///
-/// The usable ones alone take turns, so that the one behind an unusable one does not serve twice.
-/// `None` if there is none.
-pub fn round_robin(turn: usize, count: usize, is_usable: impl Fn(usize) -> bool) -> Option<usize> {
-    let usable = || (0..count).filter(|index| is_usable(*index));
-    let place = turn.checked_rem(usable().count())?;
-    usable().nth(place)
+/// `last_turn` says the number of an endpoint's last turn, which grows with each turn of any; 0 of
+/// one that had none, and `None` of one that is not usable. So of those that are usable at the same
+/// times all have equally many turns, also where others take part only now and then, as far ones
+/// do; and nobody makes up for turns that it has missed.
+pub fn round_robin(count: usize, last_turn: impl Fn(usize) -> Option<u64>) -> Option<usize> {
+    let usable = (0..count).filter_map(|index| Some((last_turn(index)?, index)));
+    usable.min().map(|(_, index)| index)
 }
 
 /// How much lower a load must be to count as lower. Less is chance: without it, of two idle

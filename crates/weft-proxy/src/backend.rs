@@ -46,7 +46,8 @@ pub(crate) struct Backend {
     places: Vec<At>,
     /// Whether any is known to be nearer than anywhere.
     has_near: bool,
-    turn: Cell<usize>,
+    /// How many turns its endpoints have had.
+    turns: Cell<u64>,
     /// Whether it was used since it was last looked over.
     is_used: Cell<bool>,
     /// When it was found used for the last time.
@@ -70,7 +71,7 @@ impl Backend {
         let endpoints = destination.endpoints.iter().map(endpoint).collect();
         let name = before.map(|before| before.name.clone());
         let name = name.unwrap_or_else(|| destination.name.without_port().into());
-        let turn = Cell::new(before.map_or(0, |before| before.turn.get()));
+        let turns = Cell::new(before.map_or(0, |before| before.turns.get()));
         let specs = &destination.endpoints;
         let distances: Vec<_> =
             specs.iter().map(|spec| locality::distance(own, spec.locality.as_ref())).collect();
@@ -97,7 +98,7 @@ impl Backend {
             distances,
             places,
             has_near,
-            turn,
+            turns,
             is_used,
             used,
         }
@@ -172,6 +173,12 @@ impl Backend {
         freed.map_err(|reached| self.overflows(reached))
     }
 
+    /// A place among those who wait for a connection.
+    fn pending_place(&self) -> Result<Place, ProxyError> {
+        let place = self.counts.pending(&self.destination.traffic.limits);
+        place.map_err(|reached| self.overflows(reached))
+    }
+
     fn overflows(&self, reached: LimitReached) -> ProxyError {
         ProxyError::Limit { backend: self.name.to_string(), reached }
     }
@@ -241,9 +248,11 @@ impl Backend {
         let is_near = |index: usize| is_usable(index) && self.distances[index] <= reach;
         match traffic.balance {
             Balance::RoundRobin => {
-                let turn = self.turn.get();
-                self.turn.set(turn.wrapping_add(1));
-                balance::round_robin(turn, count, is_near)
+                let last = |index: usize| is_near(index).then(|| self.endpoints[index].turn.get());
+                let index = balance::round_robin(count, last)?;
+                self.turns.set(self.turns.get() + 1);
+                self.endpoints[index].turn.set(self.turns.get());
+                Some(index)
             }
             Balance::PeakEwma => {
                 let now = proxy.now();

@@ -423,15 +423,17 @@ impl ProxyError {
 
     /// Whether this instance of the workload did not process the request, and another one may.
     pub(crate) fn is_of_instance(&self) -> bool {
-        matches!(
-            self,
+        match self {
             ProxyError::Draining
-                | ProxyError::Overload
-                | ProxyError::PolicyPending { .. }
-                | ProxyError::UnknownPort { .. }
-                | ProxyError::Connect { .. }
-                | ProxyError::ConnectTimeout { .. }
-        )
+            | ProxyError::Overload
+            | ProxyError::PolicyPending { .. }
+            | ProxyError::UnknownPort { .. }
+            | ProxyError::Connect { .. }
+            | ProxyError::ConnectTimeout { .. } => true,
+            // The application has refused the stream, or has ended its connection before it.
+            ProxyError::UpstreamClosed { source, .. } => source.is_unprocessed(),
+            _ => false,
+        }
     }
 
     /// All that follows from this error.

@@ -27,7 +27,8 @@
 //! ```
 //!
 //! Deliberately absent: threads, real sockets, real time, TLS (see [`Sealed`] for its stand-in),
-//! and any knowledge of what runs on the hosts but in `scenarios/`.
+//! and any knowledge of what runs on the hosts but in `scenarios/` and in the programs of
+//! [`http2`].
 
 mod clock;
 mod connect;
@@ -37,6 +38,7 @@ mod entropy;
 mod error;
 mod files;
 mod host;
+pub mod http2;
 mod keepalive;
 mod link;
 mod mesh;

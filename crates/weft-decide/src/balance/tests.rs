@@ -16,16 +16,43 @@ fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
+/// The endpoints whose turns follow each other, where those of each turn are usable that are given.
+fn turns<const COUNT: usize>(usable: &[[bool; COUNT]]) -> Vec<Option<usize>> {
+    let mut last = [0; COUNT];
+    let mut turns = Vec::new();
+    for (turn, usable) in (1..).zip(usable) {
+        let index = round_robin(COUNT, |index| usable[index].then_some(last[index]));
+        if let Some(index) = index {
+            last[index] = turn;
+        }
+        turns.push(index);
+    }
+    turns
+}
+
 #[test]
 fn turns_go_round_and_the_usable_share_them() {
-    let turns = |usable: &[bool]| -> Vec<_> {
-        (0..4).map(|turn| round_robin(turn, usable.len(), |index| usable[index])).collect()
-    };
-    assert_eq!(turns(&[true, true, true]), [Some(0), Some(1), Some(2), Some(0)]);
-    assert_eq!(turns(&[true, false, true]), [Some(0), Some(2), Some(0), Some(2)]);
-    assert_eq!(turns(&[false, false]), [None; 4]);
-    assert_eq!(turns(&[]), [None; 4]);
-    assert_eq!(round_robin(usize::MAX, 3, |_| true), Some(usize::MAX % 3));
+    assert_eq!(turns(&[[true; 3]; 4]), [Some(0), Some(1), Some(2), Some(0)]);
+    assert_eq!(turns(&[[true, false, true]; 4]), [Some(0), Some(2), Some(0), Some(2)]);
+    assert_eq!(turns(&[[false; 2]; 2]), [None; 2]);
+    assert_eq!(turns(&[[]; 2]), [None; 2]);
+    // One that was away does not make up for it.
+    let away = [true, false, true];
+    let back = [[true; 3]; 4];
+    let found = turns(&[&[[true; 3], away, away, away][..], &back].concat());
+    assert_eq!(found[4..], [Some(1), Some(0), Some(2), Some(1)]);
+}
+
+#[test]
+fn those_that_are_usable_now_and_then_share_their_turns_evenly() {
+    let (near, all) = ([true, true, false, false], [true; 4]);
+    for pattern in [vec![near, all], vec![near, near, all], vec![near, near, near, all, all]] {
+        let found = turns(&pattern.repeat(60));
+        let count = |index| found.iter().filter(|turn| **turn == Some(index)).count();
+        let counts = [0, 1, 2, 3].map(count);
+        assert!(counts[0].abs_diff(counts[1]) <= 1, "{counts:?}");
+        assert!(counts[2].abs_diff(counts[3]) <= 1 && counts[2] > 0, "{counts:?}");
+    }
 }
 
 #[test]

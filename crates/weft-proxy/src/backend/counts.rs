@@ -117,13 +117,21 @@ impl Counts {
         Place { shared: self.0.clone(), of: None }
     }
 
+    /// A place for one more who waits for a connection.
+    ///
+    /// # Errors
+    /// [`LimitReached`].
+    pub(crate) fn pending(&self, limits: &Limits) -> Result<Place, LimitReached> {
+        limits::pending(limits, &self.under_way())?;
+        Ok(Place::new(&self.0, Limited::Pending))
+    }
+
     /// Waits until a connection is given back or ends, whereupon another look is worth it.
     ///
     /// # Errors
     /// [`LimitReached`] if too many wait already.
     pub(crate) async fn freed(&self, limits: &Limits) -> Result<(), LimitReached> {
-        limits::pending(limits, &self.under_way())?;
-        let _waiting = Place::new(&self.0, Limited::Pending);
+        let _waiting = self.pending(limits)?;
         self.0.freed.notified().await;
         Ok(())
     }

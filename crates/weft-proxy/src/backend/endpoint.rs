@@ -51,10 +51,14 @@ pub(crate) struct Endpoint {
     tunnels: Sharing<mux::client::Connection>,
     /// Connections of HTTP/2.
     shared: Sharing<Http2>,
+    /// How many of those who would open one wait until there may be one more.
+    blocked: Cell<usize>,
     /// Who may open a tunnel, whatever is spoken in it.
     turns: Turns,
     /// Until when it is taken at its word that it is about to end.
     draining_until: Cell<Option<Moment>>,
+    /// The number of its last turn; 0 before the first.
+    pub(crate) turn: Cell<u64>,
     /// Whether it was told that it is ejected.
     is_ejected: Cell<bool>,
     state: State,
@@ -93,8 +97,8 @@ impl<S> Connected<S> {
 impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec, roster: &Arc<Roster>) -> Endpoint {
-        let (idle, draining_until, is_ejected) = Default::default();
-        let (turns, tunnels, shared) = Default::default();
+        let (idle, draining_until, turn, is_ejected) = Default::default();
+        let (turns, tunnels, shared, blocked) = Default::default();
         let (latency, in_flight) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
         let workload = match &spec.reach {
@@ -102,7 +106,19 @@ impl Endpoint {
             Reach::NotInMesh(workload) => Some(workload.to_string().into()),
             Reach::Application | Reach::Plain => None,
         };
-        Endpoint { spec, idle, tunnels, shared, turns, draining_until, is_ejected, state, workload }
+        Endpoint {
+            spec,
+            idle,
+            tunnels,
+            shared,
+            blocked,
+            turns,
+            draining_until,
+            turn,
+            is_ejected,
+            state,
+            workload,
+        }
     }
 
     /// Whether it is the one that `spec` describes: where it runs and how it fares may change.

@@ -92,15 +92,16 @@ impl<C: Carries> Sharing<C> {
 
     /// What `take` finds, once there is something for it: it is asked again after `open` has opened
     /// one more connection to `address`, or has found that another look is worth it, and after
-    /// others have.
+    /// others have. Whoever waits for others holds what `waiting` gives meanwhile.
     ///
     /// # Errors
     /// Why none is to be had.
-    pub(super) async fn get<T, O>(
+    pub(super) async fn get<T, O, W>(
         &self,
         address: SocketAddr,
         take: impl Fn() -> Option<T>,
         open: impl Fn() -> O,
+        waiting: impl Fn() -> Result<W, ProxyError>,
     ) -> Result<T, ProxyError>
     where
         O: Future<Output = Result<Option<Shared<C>>, ProxyError>>,
@@ -113,6 +114,7 @@ impl<C: Carries> Sharing<C> {
             if self.dialling.get() < self.dials_wanted() {
                 Box::pin(self.dial(address, open())).await?;
             } else {
+                let _waiting = waiting()?;
                 self.dialled(address, &mut hopeless).await?;
             }
         }

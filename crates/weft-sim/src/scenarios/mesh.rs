@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use weft_model::{
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::OwnWorkload;
 use weft_wire::{Object, ObjectKey};
-use weft_world::Clock;
+use weft_world::{BoxFuture, Clock, World};
 
 use super::requests::{Caller, Executed, Outcome, identity, require_once, serve};
 use crate::entropy::Random;
@@ -53,7 +54,7 @@ const BODY_BYTES_MAX: usize = 100_000;
 /// is given up after some minutes.
 const REQUEST_MAX: Duration = Duration::from_secs(1_200);
 
-fn options() -> SimulationOptions {
+pub(super) fn options() -> SimulationOptions {
     let mut options = SimulationOptions::default();
     options.network.link = LinkOptions::lan().with_loss(0.001);
     options.time_limit = Duration::from_secs(4 * 3_600);
@@ -61,11 +62,22 @@ fn options() -> SimulationOptions {
     options
 }
 
-struct Mesh {
+/// What the applications of a mesh speak.
+#[derive(Clone, Copy)]
+pub(super) struct Speaks {
+    pub(super) protocol: Protocol,
+    /// An application, which answers each request with the request's own body.
+    pub(super) serve: fn(World, SocketAddr, u64, Executed) -> BoxFuture<'static, io::Result<()>>,
+    /// After which statuses rules have requests sent again.
+    pub(super) retried: &'static [u16],
+}
+
+pub(super) struct Mesh {
+    speaks: Speaks,
     registry: Registry,
     revoked: Revoked,
-    executed: Executed,
-    callers: Vec<Host>,
+    pub(super) executed: Executed,
+    pub(super) callers: Vec<Host>,
     replicas: Vec<Replica>,
 }
 
@@ -80,14 +92,14 @@ fn service() -> ObjectName {
     "shop/web".parse().expect("it is a name")
 }
 
-fn at(host: &Host, port: u16) -> SocketAddr {
+pub(super) fn at(host: &Host, port: u16) -> SocketAddr {
     SocketAddr::new(host.ip(), port)
 }
 
 impl Mesh {
-    fn new(sim: &Simulation) -> Mesh {
+    pub(super) fn new(sim: &Simulation, speaks: Speaks) -> Mesh {
         let registry = Registry::new("weft.test");
-        registry.add_service("shop/web", "240.0.0.1", Protocol::Http, TrafficPolicy::default());
+        registry.add_service("shop/web", "240.0.0.1", speaks.protocol, TrafficPolicy::default());
         let (revoked, executed) = (Revoked::default(), Executed::default());
         let host = |name: &str, number: u8, net: u8| {
             sim.host(&format!("{name}-{number}"), [IpAddr::from([10, 0, net, number + 1])])
@@ -100,7 +112,8 @@ impl Mesh {
             let name = identity(caller.name());
             SimProxy::start(caller, name, &revoked, configuration, vec![outbound], vec![]);
         }
-        let mut mesh = Mesh { registry, revoked, executed, callers, replicas: Vec::new() };
+        let replicas = Vec::new();
+        let mut mesh = Mesh { speaks, registry, revoked, executed, callers, replicas };
         for number in 0..REPLICAS {
             let (host, name) = (host("web", number, 1), format!("shop/web-{number}"));
             let proxy = RefCell::new(mesh.start(sim, &host, &name, 1));
@@ -122,7 +135,7 @@ impl Mesh {
         let proxy = SimProxy::start(host, web, &self.revoked, configuration, vec![], inbound);
         let (world, at) = (host.world(), at(host, 8080));
         let (seed, executed) = (sim.seed() ^ generation, self.executed.clone());
-        drop(host.spawn(async move { serve(world, at, seed, executed).await }));
+        drop(host.spawn((self.speaks.serve)(world, at, seed, executed)));
         proxy
     }
 
@@ -130,8 +143,8 @@ impl Mesh {
     fn register(&self, number: usize, health: Health) {
         let Replica { host, name, generation, .. } = &self.replicas[number];
         let (tunnel, web) = (at(host, 15008), identity("web"));
-        let services = ["shop/web"];
-        let own = workload(name, generation.get(), &web, tunnel, &services, Protocol::Http);
+        let (services, protocol) = (["shop/web"], self.speaks.protocol);
+        let own = workload(name, generation.get(), &web, tunnel, &services, protocol);
         self.registry.add_workload(weft_model::Workload { health, ..own });
     }
 
@@ -170,31 +183,55 @@ impl Mesh {
                     let name = self.replicas[number].name.parse().expect("it is a name");
                     self.registry.apply([], [ObjectKey::Workload(name)]);
                 }
-                2 => self.registry.apply([rules(random)], []),
+                2 => self.registry.apply([rules(random, self.speaks.retried)], []),
                 _ => self.register(number, Health::Healthy),
             }
             sim.sleep(random.duration(Duration::ZERO, Duration::from_millis(300))).await;
             self.register(number, Health::Healthy);
         }
     }
+}
 
-    fn caller(&self, seed: u64, number: usize) -> Caller {
-        let host = &self.callers[number];
-        let random = Random::derive(seed, &format!("caller {number}"));
-        Caller::new(host.world(), at(host, 9001), BODY_BYTES_MAX, random)
+/// One who asks, and is driven by [`play`].
+pub(super) trait Asks: 'static {
+    /// What it asks with: `GET` may be executed several times, the others not.
+    const METHODS: &[&str];
+
+    fn world(&self) -> &World;
+
+    fn random(&mut self) -> &mut Random;
+
+    /// Sends a request, and says what became of it.
+    fn ask(
+        &mut self,
+        method: &str,
+        number: &str,
+    ) -> impl Future<Output = Result<Outcome, SimError>>;
+}
+
+impl Asks for Caller {
+    const METHODS: &[&str] = &["GET", "POST"];
+
+    fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
+    async fn ask(&mut self, method: &str, number: &str) -> Result<Outcome, SimError> {
+        Caller::ask(self, method, number).await
     }
 }
 
 /// A route that leads where there is none, too.
-fn rules(random: &mut Random) -> Object {
+fn rules(random: &mut Random, retried: &[u16]) -> Object {
     let backend = Backend::Service { name: service(), port: port(80) };
     let weight = Weight::new(1).expect("it is small");
     let path = PathMatch::Prefix(HttpPath::new("/").expect("it is a path"));
-    let retry = Retry {
-        retries_max: 3,
-        statuses: [RetryStatus::new(503).expect("it is an error")].into(),
-        ..Retry::default()
-    };
+    let statuses = retried.iter().map(|status| RetryStatus::new(*status).expect("it is an error"));
+    let retry = Retry { retries_max: 3, statuses: statuses.collect(), ..Retry::default() };
     // Longer than any answer takes.
     let bound = TimeBound::from_millis(60_000);
     let timeouts = Timeouts::new(bound, None).expect("there is no attempt's");
@@ -215,8 +252,8 @@ fn rules(random: &mut Random) -> Object {
 }
 
 /// What `caller` gets, which must come in time.
-async fn ask(caller: &mut Caller, method: &str, number: &str) -> Result<Outcome, SimError> {
-    let clock = caller.world.clock.clone();
+async fn ask(caller: &mut impl Asks, method: &str, number: &str) -> Result<Outcome, SimError> {
+    let clock = caller.world().clock.clone();
     let clock: &dyn Clock = &*clock;
     tokio::select! {
         biased;
@@ -228,27 +265,29 @@ async fn ask(caller: &mut Caller, method: &str, number: &str) -> Result<Outcome,
     }
 }
 
-/// Lets every caller ask until `is_calm`, then drives `trouble`. `is_fine` judges each outcome.
-fn play(
+/// Lets `callers`, each on the host of its number, ask until `trouble` is over. `is_fine` judges
+/// each outcome.
+pub(super) fn play<A: Asks>(
     sim: &Simulation,
     mesh: &Mesh,
+    callers: Vec<(usize, A)>,
     is_fine: fn(&str, &Outcome) -> bool,
     trouble: impl Future<Output = ()>,
 ) -> Result<(), SimError> {
     let is_calm = Rc::new(Cell::new(false));
     let mut tasks = Vec::new();
-    for (number, host) in mesh.callers.iter().enumerate() {
-        let (mut caller, is_calm) = (mesh.caller(sim.seed(), number), is_calm.clone());
-        tasks.push(host.spawn(async move {
+    for (number, (host, mut caller)) in callers.into_iter().enumerate() {
+        let is_calm = is_calm.clone();
+        tasks.push(mesh.callers[host].spawn(async move {
             let mut request = 0;
             while !is_calm.get() {
-                let method = *caller.random.pick(&["GET", "POST"]);
+                let method = *caller.random().pick(A::METHODS);
                 let name = format!("/{}/{number}/{request}", method.to_lowercase());
                 let outcome = ask(&mut caller, method, &name).await?;
                 require(is_fine(method, &outcome), || format!("{name} ended with {outcome:?}"))?;
                 request += 1;
-                let pause = caller.random.duration(Duration::ZERO, Duration::from_millis(400));
-                caller.world.clock.sleep(pause).await;
+                let pause = caller.random().duration(Duration::ZERO, Duration::from_millis(400));
+                caller.world().clock.sleep(pause).await;
             }
             // What broke during the faults may be noticed only now; after that, all is well.
             for _ in 0..20 {
@@ -257,7 +296,7 @@ fn play(
                     return Ok::<(), SimError>(());
                 }
                 request += 1;
-                caller.world.clock.sleep(Duration::from_secs(5)).await;
+                caller.world().clock.sleep(Duration::from_secs(5)).await;
             }
             Err(SimError::Broken { promise: "requests succeed once the faults are over".into() })
         }));
@@ -273,56 +312,79 @@ fn play(
     require_once(&mesh.executed, |count, name| count == 1 || name.starts_with("/get/"))
 }
 
-fn play_rollouts(sim: &Simulation) -> Result<(), SimError> {
-    let mesh = Mesh::new(sim);
+/// Rolling restarts and changes, of which no caller is to notice anything.
+pub(super) async fn rollouts(sim: &Simulation, mesh: &Mesh) {
     let mut random = Random::derive(sim.seed(), "rollouts");
+    for _ in 0..5 {
+        sim.sleep(random.duration(Duration::ZERO, Duration::from_secs(1))).await;
+        let number = random.size(0, mesh.replicas.len() - 1);
+        match random.below(3) {
+            0 => mesh.reconfigure(sim, &mut random, true).await,
+            _ => mesh.roll(sim, number, &mut random).await,
+        }
+    }
+}
+
+/// Whatever can happen to replicas and the network between, one after the other.
+pub(super) async fn troubles(sim: &Simulation, mesh: &Mesh) {
+    let mut random = Random::derive(sim.seed(), "faults");
+    for _ in 0..8 {
+        sim.sleep(random.duration(Duration::ZERO, Duration::from_secs(1))).await;
+        let caller = random.size(0, mesh.callers.len() - 1);
+        let number = random.size(0, mesh.replicas.len() - 1);
+        let (caller, replica) = (&mesh.callers[caller], &mesh.replicas[number].host);
+        match random.below(6) {
+            0 => sim.reset_connections(caller, replica),
+            1 => {
+                sim.partition(caller, replica);
+                let wait = random.duration(Duration::ZERO, Duration::from_secs(20));
+                sim.sleep(wait).await;
+                sim.heal(caller, replica);
+            }
+            2 => mesh.reconfigure(sim, &mut random, false).await,
+            3 => mesh.roll(sim, number, &mut random).await,
+            how => {
+                let how = if how == 4 { Crash::Silent } else { Crash::Reset };
+                sim.crash(replica, how);
+                if random.chance(0.3) {
+                    mesh.register(number, Health::Unhealthy);
+                }
+                sim.sleep(random.duration(Duration::ZERO, Duration::from_secs(5))).await;
+                mesh.restart(sim, number, &mut random).await;
+            }
+        }
+    }
+}
+
+/// Applications and callers of HTTP/1.1.
+fn http1() -> Speaks {
+    let serve = |world, at, seed, executed| -> BoxFuture<'static, _> {
+        Box::pin(serve(world, at, seed, executed))
+    };
+    Speaks { protocol: Protocol::Http, serve, retried: &[503] }
+}
+
+/// One caller on each of the callers' hosts.
+fn callers(mesh: &Mesh, seed: u64) -> Vec<(usize, Caller)> {
+    let caller = |(number, host): (usize, &Host)| {
+        let random = Random::derive(seed, &format!("caller {number}"));
+        (number, Caller::new(host.world(), at(host, 9001), BODY_BYTES_MAX, random))
+    };
+    mesh.callers.iter().enumerate().map(caller).collect()
+}
+
+fn play_rollouts(sim: &Simulation) -> Result<(), SimError> {
+    let mesh = Mesh::new(sim, http1());
     let is_fine = |method: &str, outcome: &Outcome| {
         // A connection that the application closed just then may cost a POST, and nothing else.
         *outcome == Outcome::Answered(200, true)
             || (method == "POST" && *outcome == Outcome::Answered(502, false))
     };
-    play(sim, &mesh, is_fine, async {
-        for _ in 0..5 {
-            sim.sleep(random.duration(Duration::ZERO, Duration::from_secs(1))).await;
-            let number = random.size(0, mesh.replicas.len() - 1);
-            match random.below(3) {
-                0 => mesh.reconfigure(sim, &mut random, true).await,
-                _ => mesh.roll(sim, number, &mut random).await,
-            }
-        }
-    })
+    play(sim, &mesh, callers(&mesh, sim.seed()), is_fine, rollouts(sim, &mesh))
 }
 
 fn play_faults(sim: &Simulation) -> Result<(), SimError> {
-    let mesh = Mesh::new(sim);
-    let mut random = Random::derive(sim.seed(), "faults");
+    let mesh = Mesh::new(sim, http1());
     let is_fine = |_: &str, outcome: &Outcome| *outcome != Outcome::Answered(200, false);
-    play(sim, &mesh, is_fine, async {
-        for _ in 0..8 {
-            sim.sleep(random.duration(Duration::ZERO, Duration::from_secs(1))).await;
-            let caller = random.size(0, mesh.callers.len() - 1);
-            let number = random.size(0, mesh.replicas.len() - 1);
-            let (caller, replica) = (&mesh.callers[caller], &mesh.replicas[number].host);
-            match random.below(6) {
-                0 => sim.reset_connections(caller, replica),
-                1 => {
-                    sim.partition(caller, replica);
-                    let wait = random.duration(Duration::ZERO, Duration::from_secs(20));
-                    sim.sleep(wait).await;
-                    sim.heal(caller, replica);
-                }
-                2 => mesh.reconfigure(sim, &mut random, false).await,
-                3 => mesh.roll(sim, number, &mut random).await,
-                how => {
-                    let how = if how == 4 { Crash::Silent } else { Crash::Reset };
-                    sim.crash(replica, how);
-                    if random.chance(0.3) {
-                        mesh.register(number, Health::Unhealthy);
-                    }
-                    sim.sleep(random.duration(Duration::ZERO, Duration::from_secs(5))).await;
-                    mesh.restart(sim, number, &mut random).await;
-                }
-            }
-        }
-    })
+    play(sim, &mesh, callers(&mesh, sim.seed()), is_fine, troubles(sim, &mesh))
 }

@@ -1,5 +1,6 @@
 //! The scenarios that `weft-sim` plays.
 
+mod calls;
 mod echo;
 mod mesh;
 mod requests;
@@ -7,5 +8,13 @@ mod requests;
 use crate::scenario::Scenario;
 
 /// All scenarios, by subject.
-pub const SCENARIOS: &[Scenario] =
-    &[echo::LOSS, echo::FAULTS, requests::CALM, requests::FAULTS, mesh::ROLLOUTS, mesh::FAULTS];
+pub const SCENARIOS: &[Scenario] = &[
+    echo::LOSS,
+    echo::FAULTS,
+    requests::CALM,
+    requests::FAULTS,
+    mesh::ROLLOUTS,
+    mesh::FAULTS,
+    calls::ROLLOUTS,
+    calls::FAULTS,
+];

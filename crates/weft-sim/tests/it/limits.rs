@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
+use weft_http::ResponseHead;
 use weft_model::{Limits, Percent, Protocol, Retry, RetryBudget, RetryStatus, TimeBound};
-use weft_telemetry::Record;
+use weft_sim::http2::{self, Answer};
 
 use crate::sharing;
-use crate::shop::{Plan, Shop, route, shared, within};
+use crate::shop::{Plan, Shop, route, shared, together, within};
 use crate::talk::Line;
 use crate::*;
 
@@ -40,13 +41,6 @@ fn serve(shop: &Shop, answer: &'static [u8], delay: Duration) -> Rc<RefCell<Vec<
     seen
 }
 
-/// The records of the caller's proxy, in the order in which the requests came.
-fn records(shop: &Shop) -> Vec<Record> {
-    let mut records = shop.caller.records.borrow().clone();
-    records.sort_by_key(|record| record.started);
-    records
-}
-
 #[test]
 fn retries_end_with_their_budget_and_the_record_says_so() {
     let mut plan = Plan::http(1);
@@ -69,7 +63,7 @@ fn retries_end_with_their_budget_and_the_record_says_so() {
         }
     });
     done.unwrap();
-    let records = records(&shop);
+    let records = shop.records();
     let seen: Vec<_> = records.iter().map(|one| (one.attempts, one.retry_denied)).collect();
     let second = [(2, None), (1, Some("budget")), (1, Some("budget"))];
     assert_eq!(seen, [second, second, second].concat());
@@ -96,7 +90,7 @@ fn ask_thrice(limits: Limits) -> (Vec<u16>, Vec<Option<&'static str>>) {
         }
         statuses
     });
-    (statuses.unwrap(), records(&shop).iter().map(|record| record.reason).collect())
+    (statuses.unwrap(), shop.records().iter().map(|record| record.reason).collect())
 }
 
 #[test]
@@ -158,7 +152,7 @@ fn streams_of_bytes_beyond_the_connections_are_refused_and_their_places_are_used
         shop.sim.sleep(seconds(1)).await; // Until they are recorded.
     });
     done.unwrap();
-    let records = records(&shop);
+    let records = shop.records();
     let reasons: Vec<_> = records.iter().map(|record| record.reason).collect();
     assert_eq!(reasons, [None, None, Some("limit-connections"), None]);
     let expected = "spec.limits.connections is reached: 2 are under way from this client";
@@ -197,6 +191,63 @@ fn a_caller_that_is_slow_to_say_that_it_speaks_http_waits_as_others_do() {
         assert_eq!(second.answer().await.unwrap().0, 200);
     });
     done.unwrap();
+}
+
+/// What each of `count` requests of HTTP/2 or gRPC calls is answered with where `limits` hold and
+/// each answer takes a second: its status, that of gRPC, and Weft's reason. They come one after the
+/// other, from two callers.
+fn ask_often(
+    protocol: Protocol,
+    count: u64,
+    limits: Limits,
+) -> Vec<(u16, Option<u32>, Option<String>)> {
+    let mut plan = Plan::of(1, protocol);
+    plan.traffic.limits = limits;
+    let shop = Shop::new(1, plan);
+    let head = match protocol {
+        Protocol::Grpc => http2::call_head("/shop.Web/Buy", ""),
+        _ => http2::head("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    };
+    let mut answered = ResponseHead::with_status(200);
+    if protocol == Protocol::Grpc {
+        answered.fields.append("grpc-status", b"0");
+    }
+    let answers = shop.sim.run(async {
+        let _seen = sharing::serve_with(&shop, 0, answered, |_| seconds(1));
+        let clients = [shop.client().await, shop.client().await];
+        together((0..count).map(|number| {
+            let (shop, head) = (&shop, &head);
+            let client = &clients[usize::from(number >= 100)];
+            async move {
+                shop.sim.sleep(Duration::from_millis(number)).await;
+                client.ask(head, b"").await.unwrap()
+            }
+        }))
+        .await
+    });
+    let answers = answers.unwrap();
+    let told = |answer: &Answer| (answer.head.status, answer.grpc_status(), answer.reason());
+    answers.iter().map(told).collect()
+}
+
+#[test]
+fn requests_of_http2_and_calls_beyond_a_limit_are_refused_with_its_name() {
+    let (one, two) = (NonZeroU32::MIN, NonZeroU32::new(2).unwrap());
+    for (protocol, fine, refused) in [
+        (Protocol::Http2, (200, None, None), (503, None)),
+        (Protocol::Grpc, (200, Some(0), None), (200, Some(14))),
+    ] {
+        let refused = |reason: &str| (refused.0, refused.1, Some(reason.to_owned()));
+        let limits = Limits { requests: two, ..Limits::default() };
+        let expected = [fine.clone(), fine.clone(), refused("limit-requests")];
+        assert_eq!(ask_often(protocol, 3, limits), expected);
+
+        // A connection carries a hundred. One more may wait for it, and the others may not.
+        let limits = Limits { connections: one, pending: one, ..Limits::default() };
+        let answers = ask_often(protocol, 104, limits);
+        assert_eq!(answers[..101], vec![fine; 101], "{protocol:?}");
+        assert_eq!(answers[101..], vec![refused("limit-pending"); 3], "{protocol:?}");
+    }
 }
 
 /// One replica, with one connection and one request that may wait for it.
@@ -240,7 +291,7 @@ fn who_goes_while_its_request_waits_makes_room_and_is_not_served() {
             seen
         });
         assert_eq!(*done.unwrap().borrow(), ["/first", "/third"], "{second}");
-        let reasons: Vec<_> = records(&shop).iter().map(|record| record.reason).collect();
+        let reasons: Vec<_> = shop.records().iter().map(|record| record.reason).collect();
         assert_eq!(reasons, [None, Some("client-gone"), None], "{second}");
     }
 }
@@ -265,7 +316,7 @@ fn a_stream_that_is_reset_while_it_waits_is_not_served_either() {
         seen.map(|seen| seen.requests.get())
     });
     assert_eq!(done.unwrap(), [2, 1]);
-    let reasons: Vec<_> = records(&shop).iter().map(|record| record.reason).collect();
+    let reasons: Vec<_> = shop.records().iter().map(|record| record.reason).collect();
     assert_eq!(reasons, [None, Some("client-gone"), None, None]);
 }
 
@@ -298,5 +349,5 @@ fn who_waits_for_a_connection_stands_still() {
         assert_eq!(status.expect("an answer in time").0, 504);
     });
     done.unwrap();
-    assert!(records(&shop).iter().any(|record| record.reason == Some("idle-timeout")));
+    assert!(shop.records().iter().any(|record| record.reason == Some("idle-timeout")));
 }

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes what these tests share for no test")]
 
 mod ages;
+mod balance;
 mod changes;
 mod codec;
+mod deadlines;
 mod detection;
 mod determinism;
 mod draining;
@@ -15,6 +17,7 @@ mod hosts;
 mod idle;
 mod limits;
 mod replay;
+mod retries;
 mod sharing;
 mod shop;
 mod silence;

@@ -1,19 +1,16 @@
 //! Connections of HTTP/2, which many requests share.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
-use weft_http::{BodySize, Fields, HeadLimits, RequestHead, ResponseHead, request};
+use weft_http::{BodySize, Fields, HeadLimits, RequestHead, ResponseHead};
 use weft_model::{Protocol, Retry, RetryStatus};
-use weft_proxy::exchange::{Reply, Sink, Source, Upstream};
-use weft_proxy::h2::{client, server};
-use weft_sim::Crash;
+use weft_proxy::h2::server;
+use weft_sim::{Crash, http2};
 
-use crate::shop::{Plan, Shop, route, within};
-use crate::talk::address;
+use crate::shop::{Plan, Shop, route, together, within};
 use crate::*;
 
 /// Connections of an application of HTTP/2, and its requests.
@@ -60,13 +57,7 @@ pub(crate) fn serve_with(
                     async move {
                         let mut stream = incoming.stream;
                         clock.sleep(delay).await;
-                        weft_proxy::exchange::Downstream::send_head(
-                            &mut stream,
-                            &head,
-                            BodySize::None,
-                        );
-                        let _gone = stream.end(&Fields::default());
-                        let _gone = poll_fn(|cx| stream.poll_flush(cx)).await;
+                        http2::answer(&mut stream, &head, b"", &Fields::default()).await;
                     }
                 };
                 server::serve(server, std::future::pending(), handle).await;
@@ -78,13 +69,7 @@ pub(crate) fn serve_with(
 
 /// What became of one request of HTTP/2 on a connection of its own: its status.
 pub(crate) async fn call(shop: &Shop) -> Option<u16> {
-    call_as(shop, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await
-}
-
-/// The same of the request whose head is `asked`, as HTTP/1.1 writes it.
-async fn call_as(shop: &Shop, asked: &[u8]) -> Option<u16> {
-    let mut head = RequestHead::default();
-    request::parse(asked, &mut head).unwrap();
+    let head = http2::head("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
     call_with(shop, &head, BodySize::None, &Fields::default()).await
 }
 
@@ -95,53 +80,14 @@ pub(crate) async fn call_with(
     size: BodySize,
     trailers: &Fields,
 ) -> Option<u16> {
-    let world = shop.client.world();
-    let stream = loop {
-        match world.network.connect(address("10.0.0.2:9001")).await {
-            Ok(stream) => break stream,
-            Err(_) => shop.sim.sleep(Duration::from_millis(1)).await,
-        }
-    };
-    let (connection, driver) =
-        client::connect(stream, world.clock.clone(), client::Pings::None).await.ok()?;
-    let driving = tokio::task::spawn_local(driver);
-    let mut stream = connection.within(HeadLimits::MESH).open().ok()?;
-    stream.send_head(head, size);
-    stream.end(trailers).ok()?;
-    poll_fn(|cx| stream.poll_flush(cx)).await.ok()?;
-    let mut response = ResponseHead::default();
-    let reply = poll_fn(|cx| stream.poll_head(cx, &mut response)).await;
-    let status = matches!(reply, Ok(Reply::Final(_))).then_some(response.status);
-    if status.is_some() {
-        while !matches!(
-            poll_fn(|cx| stream.poll_piece(cx)).await,
-            Ok(weft_proxy::exchange::Piece::End) | Err(_)
-        ) {
-            stream.consume(stream.piece().len());
-        }
-    }
-    drop(stream);
-    driving.abort();
-    status
+    let client = shop.client().await;
+    let answer = client.ask_with(head, size, b"", trailers).await;
+    answer.ok().map(|answer| answer.head.status)
 }
 
 /// Many at once; what became of each.
 pub(crate) async fn calls(shop: &Shop, count: usize) -> Vec<Option<u16>> {
-    let mut all = Vec::new();
-    let mut pending: Vec<_> = (0..count).map(|_| Box::pin(call(shop))).collect();
-    poll_fn(|cx| {
-        let mut rest = Vec::new();
-        for mut one in pending.drain(..) {
-            match one.as_mut().poll(cx) {
-                std::task::Poll::Ready(status) => all.push(status),
-                std::task::Poll::Pending => rest.push(one),
-            }
-        }
-        pending = rest;
-        if pending.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    all
+    together((0..count).map(|_| call(shop))).await
 }
 
 #[test]
@@ -273,9 +219,8 @@ fn a_grpc_call_whose_server_fails_is_sent_again_after_the_statuses_of_its_rule()
                 () = called.notified() => true,
             }
         });
-        let asked = b"POST /shop.Web/Buy HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\
-            Content-Type: application/grpc\r\n\r\n";
-        let status = call_as(&shop, asked).await;
+        let head = http2::call_head("/shop.Web/Buy", "");
+        let status = call_with(&shop, &head, BodySize::None, &Fields::default()).await;
         assert!(dying.await.unwrap(), "the test is about one that dies of a call");
         (status, seen.requests.get())
     });

@@ -2,13 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
-use weft_model::{ObjectName, Protocol, SpiffeId, TrafficPolicy, Workload};
+use weft_model::{Locality, ObjectName, Protocol, SpiffeId, TrafficPolicy, Workload};
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::OwnWorkload;
+use weft_sim::http2::Client;
 use weft_sim::{Registry, Revoked, SimProxy, port, workload};
+use weft_telemetry::Record;
 
 use crate::talk::{Line, address};
 use crate::*;
@@ -22,6 +26,10 @@ pub(crate) struct Plan {
     /// What the workloads say is spoken.
     pub(crate) workload: Protocol,
     pub(crate) traffic: TrafficPolicy,
+    /// Where the caller runs, if that is known.
+    pub(crate) caller: Option<Locality>,
+    /// Where the replicas run, as far as that is known.
+    pub(crate) localities: Vec<Locality>,
 }
 
 impl Plan {
@@ -34,7 +42,8 @@ impl Plan {
     pub(crate) fn of(replicas: usize, protocol: Protocol) -> Plan {
         let traffic =
             TrafficPolicy { balance: weft_model::Balance::RoundRobin, ..Default::default() };
-        Plan { replicas, service: protocol, workload: protocol, traffic }
+        let (caller, localities) = (None, Vec::new());
+        Plan { replicas, service: protocol, workload: protocol, traffic, caller, localities }
     }
 }
 
@@ -57,6 +66,14 @@ fn name(number: usize) -> ObjectName {
     format!("shop/web-{number}").parse().unwrap()
 }
 
+fn own(
+    name: &str,
+    generation: u64,
+    applications: BTreeMap<weft_model::Port, SocketAddr>,
+) -> OwnWorkload {
+    OwnWorkload { name: name.parse().unwrap(), generation, applications }
+}
+
 impl Shop {
     pub(crate) fn new(seed: u64, plan: Plan) -> Shop {
         let sim = Simulation::new(seed, patient());
@@ -65,12 +82,18 @@ impl Shop {
         let revoked = Revoked::default();
         let client = sim.host("client", [IpAddr::from([10, 0, 0, 2])]);
         let service: ObjectName = "shop/web".parse().unwrap();
-        let configuration = registry.subscribe(None, std::slice::from_ref(&service));
+        let own = plan.caller.as_ref().map(|_| own("shop/client", 1, BTreeMap::new()));
+        let configuration = registry.subscribe(own, std::slice::from_ref(&service));
         let outbound = Outbound {
             listen: Listen::At(address("10.0.0.2:9001")),
             to: OutboundTo::Service(service, port(80)),
         };
         let caller = identity("client");
+        if plan.caller.is_some() {
+            let at = address("10.0.0.2:15008");
+            let own = workload("shop/client", 1, &caller, at, &[], plan.workload);
+            registry.add_workload(Workload { locality: plan.caller.clone(), ..own });
+        }
         let caller =
             SimProxy::start(&client, caller, &revoked, configuration, vec![outbound], vec![]);
         let ip = |number: usize| IpAddr::from([10, 0, 1, u8::try_from(number).unwrap() + 1]);
@@ -94,12 +117,14 @@ impl Shop {
     pub(crate) fn workload(&self, number: usize, generation: u64) -> Workload {
         let (tunnel, web) = (self.at(number, 15008), identity("web"));
         let protocol = self.plan.workload;
-        workload(&name(number).to_string(), generation, &web, tunnel, &["shop/web"], protocol)
+        let name = name(number).to_string();
+        let own = workload(&name, generation, &web, tunnel, &["shop/web"], protocol);
+        Workload { locality: self.plan.localities.get(number).cloned(), ..own }
     }
 
     fn proxy(&self, number: usize, generation: u64) -> SimProxy {
         let applications = BTreeMap::from([(port(80), self.at(number, 8080))]);
-        let own = OwnWorkload { name: name(number), generation, applications };
+        let own = own(&name(number).to_string(), generation, applications);
         let configuration = self.registry.subscribe(Some(own), &[]);
         let listen = Listen::At(self.at(number, 15008));
         let inbound = Inbound { listen, own: InboundOwn::Discovered };
@@ -135,6 +160,24 @@ impl Shop {
                 Err(_) => self.sim.sleep(Duration::from_millis(1)).await,
             }
         }
+    }
+
+    /// The same for a caller that speaks HTTP/2.
+    pub(crate) async fn client(&self) -> Client {
+        let world = self.client.world();
+        loop {
+            match Client::connect(&world, address("10.0.0.2:9001")).await {
+                Ok(client) => return client,
+                Err(_) => self.sim.sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    /// The records of the caller's proxy, in the order in which the requests came.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let mut records = self.caller.records.borrow().clone();
+        records.sort_by_key(|record| record.started);
+        records
     }
 
     /// Lets the application of replica `number` answer all requests with its number and the length
@@ -182,6 +225,24 @@ pub(crate) async fn within<T>(
         output = future => Some(output),
         () = sim.sleep(limit) => None,
     }
+}
+
+/// What all of `futures` give, in their order; they go on at the same time.
+pub(crate) async fn together<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut all: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|cx| {
+        for (future, output) in all.iter_mut().filter(|(_, output)| output.is_none()) {
+            if let Poll::Ready(found) = future.as_mut().poll(cx) {
+                *output = Some(found);
+            }
+        }
+        match all.iter().all(|(_, output)| output.is_some()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    all.into_iter().filter_map(|(_, output)| output).collect()
 }
 
 /// The same, for what many share.

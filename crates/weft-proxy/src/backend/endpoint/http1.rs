@@ -59,7 +59,8 @@ impl Endpoint {
             // One that came back meanwhile is as good as a new one.
             self.reuse(proxy, backend, true).or_else(|| self.tunnels.on_free(|one| self.begin(one)))
         };
-        self.tunnels.get(self.spec.address, take, || self.open_many(proxy, backend)).await
+        let open = || self.open_many(proxy, backend);
+        self.tunnels.get(self.spec.address, take, open, || Ok(())).await
     }
 
     /// A new stream of `tunnel`.

@@ -9,6 +9,7 @@ use super::{Connected, Endpoint};
 use crate::Proxy;
 use crate::backend::Backend;
 use crate::backend::counts::Place;
+use crate::backend::dialling::Counted;
 use crate::backend::sharing::{Carries, Shared};
 use crate::error::ProxyError;
 use crate::exchange::Upstream;
@@ -40,7 +41,10 @@ impl Endpoint {
                 Some(Connected { stream, peer: free.peer.clone(), place, until: None })
             })?
         };
-        self.shared.get(self.spec.address, take, || self.open_http2(proxy, backend)).await
+        let open = || self.open_http2(proxy, backend);
+        // Where none may be opened, whoever waits for that waits for a connection.
+        let waiting = || (self.blocked.get() > 0).then(|| backend.pending_place()).transpose();
+        self.shared.get(self.spec.address, take, open, waiting).await
     }
 
     /// Opens one more connection of HTTP/2. Where there may be none now, it waits until one has
@@ -51,6 +55,7 @@ impl Endpoint {
         backend: &Backend,
     ) -> Result<Option<Shared<Http2>>, ProxyError> {
         let Ok(place) = backend.connection_place() else {
+            let _blocked = Counted::new(&self.blocked);
             backend.connection_freed().await?;
             return Ok(None);
         };
