@@ -21,7 +21,7 @@ use weft_identity::{
     Serial, SerialError, TrustBundle, TrustSlot,
 };
 use weft_model::{ContentHash, ObjectName, SpiffeId, TrustDomain};
-use weft_store::{Batch, Expectation, Item, Store, Version};
+use weft_store::{Batch, Expectation, Item, Store, StoreError, Version};
 use weft_world::{Clock, Moment, UnixTime};
 
 pub use self::error::CaError;
@@ -30,6 +30,9 @@ use self::records::Records;
 use self::turn::Turn;
 pub(crate) use self::watch::{described, tell};
 use crate::api::{RevokeRequest, RevokeResponse};
+
+/// How many records are written at once at most.
+const WRITES_MAX: usize = 256;
 
 /// Where the keys of authorities are, by the generation of their roots. Calls wait for a disk.
 pub trait Keys: Send + Sync {
@@ -74,6 +77,8 @@ struct Inner {
     gate: RwLock<()>,
     core: Mutex<Arc<Core>>,
     records: Mutex<Records>,
+    /// Held while records are written, so that whoever finds nothing to write knows it written.
+    saving: Mutex<()>,
     /// The numbers of the bundles that were published last, by their versions on the wire.
     published: Mutex<BTreeMap<ContentHash, u64>>,
     /// Told when there is something to do for a rotation.
@@ -178,6 +183,7 @@ impl Ca {
             gate: RwLock::new(()),
             core: Mutex::new(Arc::new(core)),
             records: Mutex::new(records),
+            saving: Mutex::default(),
             published: Mutex::default(),
             stirred: Notify::new(),
         })))
@@ -357,6 +363,26 @@ impl Ca {
     pub(crate) fn left(&self, facts: &PeerFacts, seats: u64, streams: &[Serial]) {
         self.records().leave(facts, seats, streams);
         self.0.stirred.notify_one();
+    }
+
+    /// Writes what the store does not have of what was noted. Waits for the disk. Who was told that
+    /// something is noted may never say it again.
+    ///
+    /// # Errors
+    /// If the store does not take it; it is written the next time.
+    pub(crate) fn save(&self) -> Result<(), StoreError> {
+        let _turn = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let (now, wall) = (self.0.clock.now(), self.passed());
+            let (items, written) = self.records().settle(wall, WRITES_MAX);
+            if items.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = self.0.store.apply(Batch { now, wall, items }) {
+                self.records().mark(written);
+                return Err(error);
+            }
+        }
     }
 
     fn identity(&self, text: &str) -> Result<SpiffeId, CaError> {

@@ -214,22 +214,24 @@ impl Issuer {
     }
 
     /// Notes that the holder of a certificate uses it: the one that it renewed is in use no more.
+    /// Waits for the disk.
     ///
     /// # Errors
-    /// [`IssueError::Unproved`].
+    /// [`IssueError::Unproved`], [`IssueError::Store`].
     pub fn installed(
         &self,
         certificates: &[CertificateDer<'static>],
         wall: UnixTime,
     ) -> Result<(), IssueError> {
         self.ca.proved(&self.prove(certificates, wall)?);
-        Ok(())
+        Ok(self.ca.save()?)
     }
 
     /// Notes that the holder of a certificate ends, unless `discovery` has another stream of it.
+    /// Waits for the disk.
     ///
     /// # Errors
-    /// [`IssueError::Unproved`].
+    /// [`IssueError::Unproved`], [`IssueError::Store`].
     pub(crate) fn ended(
         &self,
         certificates: &[CertificateDer<'static>],
@@ -239,7 +241,7 @@ impl Issuer {
         let facts = self.prove(certificates, wall)?;
         let (seats, streams) = discovery.seats();
         self.ca.left(&facts, seats, &streams);
-        Ok(())
+        Ok(self.ca.save()?)
     }
 
     /// Who the peer is.

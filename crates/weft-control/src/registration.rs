@@ -114,7 +114,8 @@ impl Discovery {
     /// Registers a workload, or does so again. Waits for the disk.
     ///
     /// # Errors
-    /// [`RegistrationError`]; nothing was changed.
+    /// [`RegistrationError`]; nothing was changed, but that after [`RegistrationError::Store`] it
+    /// may be registered.
     pub(crate) fn register(
         &self,
         certificates: &[CertificateDer<'static>],
@@ -138,6 +139,7 @@ impl Discovery {
                 Err(error) => return Err(error.into()),
                 Ok(version) => {
                     self.ca().registered(&claim.facts, &claim.workload);
+                    self.ca().save()?;
                     return Ok(version);
                 }
             }

@@ -155,8 +155,8 @@ async fn installed(
     State(api): State<Api>,
     Extension(Proof(certificates)): Extension<Proof>,
 ) -> Response {
-    let noted = api.issuer.installed(&certificates, api.clock.wall());
-    issued(noted.map(|()| serde_json::json!({})))
+    let work = move || api.issuer.installed(&certificates, api.clock.wall());
+    issued(blocking(work).await.map(|()| serde_json::json!({})))
 }
 
 async fn ca_status(State(api): State<Api>) -> Response {
@@ -216,8 +216,10 @@ async fn leave(
     // One that ends before it has registered ends as well; if a newer instance has the name, the
     // certificate may be in use there.
     if matches!(left, Ok(_) | Err(RegistrationError::Unknown(_))) {
-        // That it is proved was seen already.
-        let _ = api.issuer.ended(&certificates, api.clock.wall(), &api.discovery);
+        let noted = give_back(&api, certificates).await;
+        if noted.is_err() {
+            return issued(noted);
+        }
     }
     changed(&api, left).await
 }
@@ -227,8 +229,16 @@ async fn ended(
     State(api): State<Api>,
     Extension(Proof(certificates)): Extension<Proof>,
 ) -> Response {
-    let noted = api.issuer.ended(&certificates, api.clock.wall(), &api.discovery);
-    issued(noted.map(|()| serde_json::json!({})))
+    issued(give_back(&api, certificates).await.map(|()| serde_json::json!({})))
+}
+
+async fn give_back(
+    api: &Api,
+    certificates: Arc<[CertificateDer<'static>]>,
+) -> Result<(), IssueError> {
+    let api = api.clone();
+    let work = move || api.issuer.ended(&certificates, api.clock.wall(), &api.discovery);
+    blocking(work).await
 }
 
 async fn drain(

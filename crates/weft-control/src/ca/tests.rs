@@ -10,6 +10,7 @@ use weft_world::{Files, Moment, Timer};
 
 use super::records::Seen;
 use super::*;
+use crate::issuing::Issuer;
 
 /// 2026-11-23T06:03:43Z.
 const START: u64 = 1_795_413_823;
@@ -121,15 +122,23 @@ impl Lab {
 
     /// Issues a certificate, and says what a handshake tells of it.
     fn issue(&self, ca: &Ca, account: &str, before: Option<&PeerFacts>) -> PeerFacts {
+        ca.prove(&self.chain(ca, account, before), self.clock.wall()).unwrap()
+    }
+
+    /// Issues a certificate, with what is between it and the root.
+    fn chain(
+        &self,
+        ca: &Ca,
+        account: &str,
+        before: Option<&PeerFacts>,
+    ) -> Vec<CertificateDer<'static>> {
         let (request, wall) = (Request::generate().unwrap(), self.clock.wall());
         let turn = ca.turn();
         let before = before.map(|facts| facts.serial);
         let (drafted, items) =
             turn.sign(request.csr_der(), &identity(account), wall, before).unwrap();
         self.store.apply(Batch { now: self.clock.now(), wall, items }).unwrap();
-        let issued = turn.recorded(drafted);
-        drop(turn);
-        ca.prove(&issued.chain, wall).unwrap()
+        turn.recorded(drafted).chain
     }
 
     /// Takes the next step, with these `streams`; whom it waits for.
@@ -318,9 +327,7 @@ fn records_are_bounded_and_end_with_their_certificates() {
     assert_eq!(stored(), 8);
     assert_eq!(ca.status(&BTreeSet::new()).holders.len(), 1);
     lab.clock.advance(LEAF_LIFETIME + Duration::from_secs(1));
-    let wall = lab.clock.wall();
-    let (items, _) = ca.records().settle(wall, 100);
-    lab.store.apply(Batch { now: lab.clock.now(), wall, items }).unwrap();
+    ca.save().unwrap();
     assert_eq!(stored(), 0);
     assert!(ca.status(&BTreeSet::new()).holders.is_empty());
 }
@@ -406,9 +413,7 @@ fn who_never_shows_that_a_first_certificate_arrived_is_waited_for_only_for_a_whi
     assert_eq!(waited_for(&ca), [title(&used), title(&lost)]);
     lab.clock.advance(Duration::from_secs(61));
     assert_eq!(waited_for(&ca), [title(&used)]);
-    let wall = lab.clock.wall();
-    let (items, _) = ca.records().settle(wall, 100);
-    lab.store.apply(Batch { now: lab.clock.now(), wall, items }).unwrap();
+    ca.save().unwrap();
     drop(ca);
 
     // After a start nobody was heard of yet: everybody has a while to come back.
@@ -419,6 +424,26 @@ fn who_never_shows_that_a_first_certificate_arrived_is_waited_for_only_for_a_whi
     // If it comes after all, it is waited for like any other, and let in by its record.
     ca.proved(&lost);
     assert_eq!(waited_for(&ca).len(), 2);
+}
+
+#[test]
+fn a_holder_that_was_answered_is_known_after_a_kill() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let chain = lab.chain(&ca, "shop/cart", None);
+    let wall = lab.clock.wall();
+    let issuer = Issuer {
+        store: lab.store.clone(),
+        ca,
+        address: "127.0.0.1:15010".parse().unwrap(),
+        control_key: KeyHash::of(b"key"),
+    };
+    issuer.installed(&chain, wall).unwrap();
+    drop(issuer);
+
+    let ca = lab.open();
+    lab.clock.advance(Duration::from_secs(61));
+    assert_eq!(waited_for(&ca).len(), 1, "its certificate did arrive");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use weft_identity::{Fleet, Rotation};
-use weft_store::{Batch, LeaseState};
+use weft_store::LeaseState;
 use weft_wire::{Object, ObjectKey};
 use weft_world::World;
 
@@ -22,9 +22,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The pause while none is.
 const LOOK_STEADY: Duration = Duration::from_secs(10);
-
-/// How many records are written at once at most.
-const WRITES_MAX: usize = 256;
 
 /// How many published bundles are remembered.
 const PUBLISHED_MAX: usize = 64;
@@ -125,18 +122,8 @@ impl Ca {
         if self.core().kept.sequence != before.sequence {
             tell(discovery)?;
         }
-        let (items, written) = self.records().settle(wall, WRITES_MAX);
-        if !items.is_empty() {
-            let ca = self.clone();
-            let written_now = blocking(move || {
-                let now = ca.0.clock.now();
-                ca.0.store.apply(Batch { now, wall, items })
-            });
-            if let Err(error) = written_now.await {
-                self.records().mark(written);
-                return Err(error.into());
-            }
-        }
+        let ca = self.clone();
+        blocking(move || ca.save()).await?;
         Ok(())
     }
 
