@@ -1,5 +1,6 @@
 //! The disk.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -38,6 +39,23 @@ impl Files for SystemFiles {
     }
 }
 
+/// Removes from `directory` what a process had half written that was killed while it replaced a
+/// file. To be called where nobody else writes there.
+///
+/// # Errors
+/// If the directory cannot be read, or a file not be removed.
+pub fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let unfinished = name.strip_suffix(".new").and_then(|name| name.rsplit_once('.'));
+        if unfinished.is_some_and(|(_, process)| process.parse::<u32>().is_ok()) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     // A leftover of a crash may be in the way.
     let _ = fs::remove_file(path);
@@ -48,6 +66,8 @@ fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -64,6 +84,13 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left behind");
         assert!(SystemFiles.replace(&directory.join("no/such"), b"x").is_err());
+        for name in ["state.4711.new", "state.new", "4711.new"] {
+            fs::write(directory.join(name), b"hal").unwrap();
+        }
+        remove_unfinished(&directory).unwrap();
+        let left: BTreeSet<_> =
+            fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["state", "state.new", "4711.new"].map(Into::into).into());
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -23,7 +23,7 @@ use weft_world::World;
 pub use clock::SystemClock;
 pub use datagram::Datagrams;
 pub use entropy::SystemEntropy;
-pub use files::SystemFiles;
+pub use files::{SystemFiles, remove_unfinished};
 pub use memory::{MemoryLimit, give_back_memory};
 pub use netlink::NetlinkError;
 pub use signal::{INTERRUPT, Signal, TERMINATE, end_by_closed_pipe, terminated};

@@ -134,6 +134,10 @@ fn open(world: &World, clock: &Arc<SystemClock>, arguments: &Arguments) -> anyho
     let options = weft_store::Options::at(world.clock.now());
     // The store first: its lock keeps a second control plane from touching the rest.
     let store = Arc::new(LocalStore::open(data.join("store.redb"), &options)?);
+    // Some of what a control plane that was killed had half written are keys.
+    if let Err(error) = weft_net::remove_unfinished(data) {
+        weft_control::say!("weft control: {}: {error}", data.display());
+    }
     let key = ControlKey::open(files, &data.join("control-key.pem"))?;
     let trust_domain = trust_domain(arguments, Ca::trust_domain_of(&*store)?)?;
     let keys = Arc::new(KeyFiles::new(data.clone(), trust_domain.clone()));

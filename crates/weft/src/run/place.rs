@@ -129,11 +129,7 @@ fn take(data: &Path) -> anyhow::Result<Option<File>> {
         }
     }
     // What a run that was killed had half written.
-    for entry in fs::read_dir(data).into_iter().flatten().filter_map(Result::ok) {
-        if entry.path().extension() == Some(OsStr::new("new")) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
+    let _ = weft_net::remove_unfinished(data);
     Ok(Some(lock))
 }
 
