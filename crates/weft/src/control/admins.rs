@@ -125,13 +125,20 @@ fn issue(
     before: &[&str],
 ) -> anyhow::Result<AdminRecord> {
     let (credential, record) = AdminCredential::issue(address, kept.key.hash())?;
-    // The file before the record: a credential that nothing knows of is of no use to anybody.
-    credential.write(&*world.files, path)?;
+    // Killed between the two, the next start makes another: where there is no record, or no file.
+    // A file that no record knows would stay, since what is there may be somebody's.
+    let is_first = before.is_empty();
+    if is_first {
+        credential.write(&*world.files, path)?;
+    }
     let name = format!("{ADMINS}{}", record.id);
     let item = Item::put_value(name, serde_json::to_vec(&record)?).expecting(Expectation::Absent);
     let mut items = vec![item];
     items.extend(before.iter().map(|name| Item::delete_value(*name)));
     let (now, wall) = (world.clock.now(), world.clock.wall());
     kept.store.apply(Batch { now, wall, items })?;
+    if !is_first {
+        credential.write(&*world.files, path)?;
+    }
     Ok(record)
 }
