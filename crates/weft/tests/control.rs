@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+#[path = "mesh/explain/draw.rs"]
+mod draw;
 #[path = "control/given.rs"]
 mod given;
+#[path = "control/kill.rs"]
+mod kill;
 #[path = "control/pipe.rs"]
 mod pipe;
 #[path = "control/watch.rs"]
@@ -17,8 +21,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use weft_control::api::{ApplyRequest, SourceFile};
-use weft_control::{Client, ConnectionState, Joiner, Observer, Subscriber};
+use weft_control::{ConnectionState, Joiner, Observer, Subscriber};
 use weft_identity::{AdminCredential, AuthorityFiles, Credentials, JoinToken, MutualTls, SvidSlot};
 use weft_world::UnixTime;
 
@@ -439,71 +442,6 @@ fn files_of_a_proxy_that_are_missing_or_malformed_are_named() {
     let error = proxy(&config);
     assert!(error.contains("identity.joinToken: web.token"), "{error}");
     assert!(error.contains("it does not begin with `weft-join.v1.`"), "{error}");
-}
-
-/// Kills in the proof that no acknowledged change is lost.
-const KILLS: u32 = 200;
-
-#[test]
-fn a_killed_control_plane_loses_no_acknowledged_change() {
-    let directory = Directory::new();
-    let control = Control::start(&directory, "127.0.0.1:0");
-    let listen = control.address.to_string();
-    drop(control);
-    let mut acknowledged = 0u32;
-    let mut sent = 0u32;
-    for round in 0..KILLS {
-        let control = Control::start(&directory, &listen);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build_local(tokio::runtime::LocalOptions::default())
-            .unwrap();
-        runtime.block_on(async {
-            let world = weft_net::world();
-            let files = world.files.clone();
-            let credential = AdminCredential::read(&*files, &directory.0.join("data/admin"));
-            let client = Client::new(world.clone(), credential.unwrap());
-            let found = counter(&client).await;
-            assert!(
-                found >= acknowledged && found <= sent,
-                "after {round} kills: {acknowledged} was acknowledged, {sent} sent, {found} found"
-            );
-            // The moment of the kill is drawn from the time that a few changes take.
-            let doom = std::time::Duration::from_micros(world.entropy.next() % 12_000);
-            let changes = async {
-                loop {
-                    sent += 1;
-                    match client.apply(&change(sent)).await {
-                        Ok(_) => acknowledged = sent,
-                        Err(_) => return,
-                    }
-                }
-            };
-            tokio::select! {
-                biased;
-                () = world.clock.sleep(doom) => {}
-                () = changes => {}
-            }
-        });
-        drop(control);
-    }
-    assert!(acknowledged > KILLS / 4, "only {acknowledged} changes were acknowledged at all");
-}
-
-/// A change that carries its number.
-fn change(number: u32) -> ApplyRequest {
-    let text =
-        SERVICE.replace("name: cart", &format!("labels: {{ change: '{number}' }}, name: cart"));
-    let files = vec![SourceFile { name: "change".to_owned(), text }];
-    ApplyRequest { files, namespace: None, dry_run: false }
-}
-
-/// The number of the last change that is there.
-async fn counter(client: &Client) -> u32 {
-    let listed = client.list(Some("svc"), None).await.unwrap();
-    let Some(object) = listed.objects.first() else { return 0 };
-    let digits = object.yaml.split("change: \"").nth(1).unwrap().split('"').next().unwrap();
-    digits.parse().unwrap()
 }
 
 /// A token for the service account `shop/cart` and the Service `shop/cart`, good for `uses`.

@@ -6,7 +6,8 @@ use std::process::Output;
 use serde_json::Value;
 
 use super::clients::{Answer, curl, redis_cli};
-use super::generated::{Case, Draw, Sent, WAITING, case, resources};
+use super::draw::Draw;
+use super::generated::{Case, Sent, WAITING, case, resources};
 use super::lab::{By, CALLED, CALLERS, Lab};
 
 /// How many sets of resources are tried at least, and how many cases with each.
