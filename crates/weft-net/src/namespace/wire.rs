@@ -268,8 +268,9 @@ mod tests {
             let (received, files) = other.next_report().unwrap().unwrap();
             assert_eq!((received, files.len()), (report, 2));
         }
-        for order in [Order::Start, Order::Signal(10), Order::Continue] {
-            one.order(order).unwrap();
+        let search = vec!["shop.svc.cluster.local".to_owned(), "cluster.local".to_owned()];
+        for order in [Order::Start(search), Order::Signal(10), Order::Continue] {
+            one.order(&order).unwrap();
             assert_eq!(other.next_order().unwrap(), Some(order));
         }
         let long = Report::Failed(false, "ä".repeat(10_000));
@@ -284,7 +285,7 @@ mod tests {
     #[test]
     fn a_report_is_read_although_its_sender_went_with_an_order_unread() {
         let (one, other) = Channel::pair().unwrap();
-        other.order(Order::Signal(15)).unwrap();
+        other.order(&Order::Signal(15)).unwrap();
         one.report(&Report::Started(7), &[]).unwrap();
         one.report(&Report::Ended(Exit::Code(3)), &[]).unwrap();
         drop(one);
@@ -297,11 +298,11 @@ mod tests {
     #[test]
     fn an_order_to_who_has_gone_is_none() {
         let (one, other) = Channel::pair().unwrap();
-        other.order(Order::Signal(15)).unwrap();
+        other.order(&Order::Signal(15)).unwrap();
         one.report(&Report::Ended(Exit::Code(3)), &[]).unwrap();
         drop(one);
-        other.order(Order::Signal(15)).unwrap();
-        other.order(Order::Signal(15)).unwrap();
+        other.order(&Order::Signal(15)).unwrap();
+        other.order(&Order::Signal(15)).unwrap();
         let (report, _) = other.next_report().unwrap().unwrap();
         assert_eq!(report, Report::Ended(Exit::Code(3)));
         assert!(other.next_report().unwrap().is_none());
