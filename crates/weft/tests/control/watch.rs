@@ -18,8 +18,12 @@ struct Watch {
 
 impl Watch {
     fn start(credential: &Path, arguments: &[&str]) -> Watch {
-        let mut command = Command::new(WEFT);
-        command.arg("watch").args(arguments).env("WEFT_CREDENTIAL", credential);
+        // Where these tests run in the background of a script, Ctrl-C is not for them.
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=INT", WEFT, "watch"])
+            .args(arguments)
+            .env("WEFT_CREDENTIAL", credential);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
