@@ -185,6 +185,10 @@ impl Store for LocalStore {
         Ok(self.state().values(prefix))
     }
 
+    fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError> {
+        Ok(self.state().lease(name))
+    }
+
     fn leases(&self) -> Result<Vec<Lease>, StoreError> {
         Ok(self.state().leases())
     }

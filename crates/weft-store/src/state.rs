@@ -130,11 +130,14 @@ impl State {
 
     /// All leases.
     pub fn leases(&self) -> Vec<Lease> {
-        let leases = self.renewed.iter().filter_map(|(name, renewed)| {
-            let entry = self.entries.get(&EntryKey::Lease(name.clone()))?;
-            Some(Lease { registration: as_registration(name, entry), renewed: *renewed })
-        });
-        leases.collect()
+        self.renewed.keys().filter_map(|name| self.lease(name)).collect()
+    }
+
+    /// The lease of `name`.
+    pub fn lease(&self, name: &str) -> Option<Lease> {
+        let renewed = *self.renewed.get(name)?;
+        let entry = self.entries.get(&EntryKey::Lease(name.to_owned()))?;
+        Some(Lease { registration: as_registration(name, entry), renewed })
     }
 }
 

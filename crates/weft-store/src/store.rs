@@ -97,6 +97,12 @@ pub trait Store: Send + Sync {
     /// If the store cannot be read.
     fn list_values(&self, prefix: &str) -> Result<Vec<Value>, StoreError>;
 
+    /// The lease of `name`, if there is one.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError>;
+
     /// All leases, ordered by name. How one stands is for [`Lease::state`] to say.
     ///
     /// # Errors

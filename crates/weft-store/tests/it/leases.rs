@@ -27,6 +27,8 @@ fn a_lease_lives_by_being_renewed() {
         store.renew("cart-2", START + Duration::from_secs(120)).unwrap();
         assert_eq!(states(store, 140), [LeaseState::Unhealthy, LeaseState::Healthy]);
         assert_eq!(states(store, 710), [LeaseState::Expired, LeaseState::Unhealthy]);
+        assert_eq!(store.lease("cart-2").unwrap().as_ref(), store.leases().unwrap().get(1));
+        assert_eq!(store.lease("cart-3").unwrap(), None);
         // To renew writes nothing, and a late call does not set the lease back.
         assert_eq!(store.version().unwrap(), Version::new(2));
         store.renew("cart-2", START).unwrap();
