@@ -306,8 +306,9 @@ pub struct ProxyStatus {
     pub certificate_left_ms: u64,
     /// For how long it has been connected, in milliseconds.
     pub connected_ms: u64,
-    /// How long ago the newest object was made that it has put in force, in milliseconds, counted
-    /// from the start of the control plane at most. Absent if it has none.
+    /// How long ago its configuration was last known to be up to date, in milliseconds: that it
+    /// holds all there is for it, and refuses nothing. Absent if that was not known since it
+    /// connected.
     pub configuration_age_ms: Option<u64>,
     /// How many objects it holds.
     pub objects: usize,
@@ -315,6 +316,9 @@ pub struct ProxyStatus {
     pub pending: usize,
     /// What it refuses of that.
     pub refused: Vec<RefusedObject>,
+    /// Why its workload is not registered by it, if it has one that is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unregistered: Option<String>,
 }
 
 /// An object that a proxy refuses as it is now.

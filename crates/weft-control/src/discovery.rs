@@ -143,12 +143,17 @@ impl Discovery {
         &*self.0.clock
     }
 
+    /// Has the leases looked at.
+    pub(crate) fn stir(&self) {
+        self.0.stirred.notify_one();
+    }
+
     /// Ready once everything up to `version` of the store was compiled and told.
     pub(crate) async fn caught_up(&self, version: u64) {
         let mut progress = self.0.progress.subscribe();
         if *progress.borrow_and_update() < version {
             // What raised the version may be something that nobody watches.
-            self.0.stirred.notify_one();
+            self.stir();
         }
         // It ends early only together with the whole control plane.
         drop(progress.wait_for(|reached| *reached >= version).await);

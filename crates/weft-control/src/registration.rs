@@ -7,7 +7,9 @@ use thiserror::Error;
 use weft_crd::{Kind, Resource, TargetPort};
 use weft_identity::{CertificateDer, PeerFacts};
 use weft_model::{NameError, ObjectName};
-use weft_store::{Batch, Document, DocumentKey, Expectation, Filter, Item, StoreError};
+use weft_store::{
+    Batch, Document, DocumentKey, Expectation, Filter, Item, Lease, LeaseState, StoreError,
+};
 
 use crate::api::{InstanceRequest, RegisterRequest, RegisterResponse, RegisteredPort};
 use crate::discovery::Discovery;
@@ -57,8 +59,12 @@ pub(crate) enum RegistrationError {
          another name"
     )]
     Taken(ObjectName),
-    /// A newer instance has that name.
-    #[error("{workload}: generation {held} is registered, and this is {offered}, an older one")]
+    /// A newer instance has that name, and lives.
+    #[error(
+        "another instance has the name {workload}: generation {held} is registered, and this is \
+         {offered}, an older one, which counts once the other has ended; to have both, give one of \
+         them another name"
+    )]
     Superseded {
         /// The workload.
         workload: ObjectName,
@@ -276,12 +282,31 @@ impl Discovery {
         Ok(())
     }
 
+    /// Notes that the proxy of `workload` is or was there just now. If it is not of the instance
+    /// that is registered, that one lives no longer for it.
+    pub(crate) fn renew(&self, workload: &ObjectName, generation: Option<u64>) {
+        let held = self.instance(workload).ok().flatten();
+        let is_it = |held: Instance| generation.is_none_or(|it| it == held.generation);
+        if held.is_none_or(is_it) {
+            drop(self.store().renew(&workload.to_string(), self.clock().now()));
+        }
+        self.stir();
+    }
+
     /// What is registered under the name, if anything is.
     fn instance(&self, workload: &ObjectName) -> Result<Option<Instance>, StoreError> {
-        let name = workload.to_string();
-        let leases = self.store().leases()?;
-        let lease = leases.iter().find(|lease| lease.registration.name == name);
-        Ok(lease.and_then(Instance::of))
+        Ok(self.lease(workload)?.as_ref().and_then(Instance::of))
+    }
+
+    fn lease(&self, workload: &ObjectName) -> Result<Option<Lease>, StoreError> {
+        self.store().lease(&workload.to_string())
+    }
+
+    /// Whether the proxy of the instance that has `lease` is there, or was a moment ago.
+    fn is_alive(&self, workload: &ObjectName, lease: &Lease) -> bool {
+        let generation = Instance::of(lease).map(|instance| instance.generation);
+        lease.state(self.clock().now()) == LeaseState::Healthy
+            || self.state().live().has(workload, generation)
     }
 
     /// All that the registration writes.
@@ -295,8 +320,12 @@ impl Discovery {
         if before.is_none() {
             self.check_count(facts)?;
         }
-        let held = self.instance(workload)?;
-        if let Some(held) = held {
+        let lease = self.lease(workload)?;
+        let held = lease.as_ref().and_then(Instance::of);
+        // An older instance may have outlived the one that took its place.
+        if let (Some(held), Some(lease)) = (held, &lease)
+            && self.is_alive(workload, lease)
+        {
             check_generation(workload, held.generation, request.generation)?;
         }
         let mut labels = request.labels.clone();

@@ -19,6 +19,7 @@ use crate::api::{
 };
 use crate::discovery::Discovery;
 use crate::discovery::addresses::{Addresses, Owner};
+use crate::discovery::leases::Instance;
 use crate::discovery::state::{Proxy, State};
 
 impl Discovery {
@@ -31,7 +32,10 @@ impl Discovery {
             expiries: facts.iter().map(expires).collect(),
             wall: self.clock().wall(),
         };
-        let mut response = of(&self.state(), now, &certificates);
+        // Those that cannot be read are those of nobody.
+        let leases = self.store().leases().unwrap_or_default();
+        let instances = leases.iter().map(|it| (it.registration.name.clone(), Instance::of(it)));
+        let mut response = of(&self.state(), now, &certificates, &instances.collect());
         let addresses = self.addresses();
         for resource in &mut response.resources {
             resource.addresses = addresses_of(&addresses, &resource.key);
@@ -54,7 +58,15 @@ impl Certificates {
     }
 }
 
-fn of(state: &State, now: Moment, certificates: &Certificates) -> StatusResponse {
+/// What is registered by which name.
+type Instances = BTreeMap<String, Option<Instance>>;
+
+fn of(
+    state: &State,
+    now: Moment,
+    certificates: &Certificates,
+    instances: &Instances,
+) -> StatusResponse {
     let mut resources: Vec<ResourceStatus> = Vec::new();
     // Which resources show the enforcement of an object.
     let mut shown_by: BTreeMap<&WireKey, Vec<usize>> = BTreeMap::new();
@@ -94,7 +106,8 @@ fn of(state: &State, now: Moment, certificates: &Certificates) -> StatusResponse
             }
         }
         let left = certificates.left(proxy);
-        proxies.push(described(state, proxy, &due, &book, now, left));
+        let unregistered = unregistered(proxy, instances);
+        proxies.push(ProxyStatus { unregistered, ..described(proxy, &due, &book, now, left) });
     }
     for (key, reason) in &state.unreadable {
         let key = crate::resources::object_key(key);
@@ -149,8 +162,21 @@ impl Book {
     }
 }
 
+/// Why the workload of `proxy` is not registered by it, if it says that it is of an instance.
+fn unregistered(proxy: &Proxy, instances: &Instances) -> Option<String> {
+    let (own, generation) = (proxy.own.as_ref()?, proxy.generation?);
+    let found = instances.get(&own.to_string());
+    match found {
+        None => Some("its workload is not registered".to_owned()),
+        Some(Some(found)) if found.generation != generation => Some(format!(
+            "another instance has its name: generation {} is registered, and this is {generation}",
+            found.generation
+        )),
+        Some(_) => None,
+    }
+}
+
 fn described(
-    state: &State,
     proxy: &Proxy,
     due: &BTreeMap<WireKey, ContentHash>,
     book: &Book,
@@ -158,7 +184,6 @@ fn described(
     left: Duration,
 ) -> ProxyStatus {
     let in_force = due.iter().filter(|(key, version)| book.holds(key, **version));
-    let newest = in_force.clone().filter_map(|(key, _)| state.made.get(key)).max();
     let refused = due.iter().filter_map(|(key, version)| {
         let reason = book.refuses(key, *version)?.to_owned();
         Some(RefusedObject { object: key.to_string(), reason })
@@ -169,10 +194,11 @@ fn described(
         version: proxy.version.clone(),
         certificate_left_ms: millis(left),
         connected_ms: millis(now.since(proxy.connected)),
-        configuration_age_ms: newest.map(|made| millis(now.since(*made))),
+        configuration_age_ms: proxy.confirmed.map(|confirmed| millis(now.since(confirmed))),
         objects: book.held.len(),
         pending: due.len() - in_force.count(),
         refused: refused.collect(),
+        unregistered: None,
     }
 }
 

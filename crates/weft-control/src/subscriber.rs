@@ -13,15 +13,15 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::body::Bytes;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use weft_identity::SvidSlot;
-use weft_wire::Object;
 use weft_wire::discovery::message::DeltaDiscoveryResponse;
 use weft_wire::discovery::{Answered, Client, Lookup, Outcome, Subscription, Waiter};
+use weft_wire::{Object, ObjectKey};
 use weft_world::World;
 
-use self::link::Event;
+use self::link::{Event, Registration};
 use crate::api::{InstanceRequest, RegisterRequest, RegisterResponse};
 use crate::grpc::frame;
 use crate::line::{ControlPlane, Line};
@@ -131,9 +131,18 @@ impl Subscriber {
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
         // They end with this future.
         let mut tasks = JoinSet::new();
-        tasks.spawn_local(link::keep(line.clone(), registration.clone(), sender));
-        let waiters = Waiters::default();
-        let mut core = Core { world, client, waiters, observer, requests: None, refused: None };
+        let lost = Rc::new(Notify::new());
+        tasks.spawn_local(link::keep(line.clone(), registration.clone(), sender, lost.clone()));
+        let mut core = Core {
+            world,
+            client,
+            waiters: Waiters::default(),
+            observer,
+            registration: registration.clone(),
+            lost,
+            requests: None,
+            refused: None,
+        };
         let mut look = core.world.clock.sleep(LOOK);
         let mut may_ask = true;
         loop {
@@ -213,6 +222,9 @@ struct Core<'o> {
     client: Client,
     waiters: Waiters,
     observer: &'o mut dyn Observer,
+    registration: Registration,
+    /// Told when the workload is found not to be registered any more.
+    lost: Rc<Notify>,
     /// Takes what is to be said, while there is a stream.
     requests: Option<mpsc::Sender<Bytes>>,
     /// Why the workload is not registered, if it was refused.
@@ -285,6 +297,7 @@ impl Core<'_> {
             Ok(outcome) => {
                 // Before those who waited look for what they were told to be there.
                 self.observer.changed(&self.client, &outcome);
+                self.look_after_own(&outcome);
                 for Answered { lookup, waiters, .. } in outcome.answered {
                     for waiter in waiters {
                         self.waiters.answer(waiter, &lookup);
@@ -298,6 +311,29 @@ impl Core<'_> {
                 let reason = error.to_string();
                 self.observer.connection(ConnectionState::Disconnected { reason });
             }
+        }
+    }
+
+    /// Has the workload registered again if `outcome` shows that it is not any more.
+    fn look_after_own(&mut self, outcome: &Outcome) {
+        let own = self.registration.borrow().as_ref().and_then(|own| {
+            let name = own.workload.parse().ok()?;
+            Some((ObjectKey::Workload(name), own.generation))
+        });
+        let Some((key, generation)) = own else { return };
+        if outcome.removed.contains(&key) {
+            self.lost.notify_one();
+            if self.refused.is_none() {
+                let reason = "its Workload was taken away".to_owned();
+                self.refused = Some(reason.clone());
+                self.observer.connection(ConnectionState::Unregistered { reason });
+            }
+        } else if outcome.changed.contains(&key)
+            && let Some(Object::Workload(found)) = self.client.get(&key).map(|it| it.object())
+            && found.generation != generation
+        {
+            // Why it cannot be registered again, if it cannot, comes as the answer to that.
+            self.lost.notify_one();
         }
     }
 

@@ -66,8 +66,11 @@ fn text(status: &StatusResponse) -> String {
     };
     let mut text = aligned(header, proxies.iter().map(row));
     for proxy in proxies {
+        let who = if proxy.workload.is_empty() { &proxy.identity } else { &proxy.workload };
+        if let Some(reason) = &proxy.unregistered {
+            text.push_str(&format!("{who} is not registered by this proxy: {reason}\n"));
+        }
         for RefusedObject { object, reason } in &proxy.refused {
-            let who = if proxy.workload.is_empty() { &proxy.identity } else { &proxy.workload };
             text.push_str(&format!("{who} refuses {object}: {reason}\n"));
         }
     }
@@ -93,6 +96,7 @@ mod tests {
             objects: 12,
             pending: 1,
             refused: vec![refused],
+            unregistered: Some("another instance has its name".into()),
         };
         let status = StatusResponse { proxies: vec![proxy], resources: vec![] };
         let lines = [
@@ -100,6 +104,7 @@ mod tests {
              CONFIGURATION  OBJECTS  PENDING  REFUSED",
             "shop/cart-1  spiffe://weft.local/ns/shop/sa/cart  23h          0.1.0    90s        \
              -              12       1        1",
+            "shop/cart-1 is not registered by this proxy: another instance has its name",
             "shop/cart-1 refuses route/http/shop/a: no",
             "",
         ];

@@ -4,7 +4,7 @@
 //! at is kept in memory only, and starts anew with the control plane: leases stand still while it
 //! is away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ use weft_compile::Change;
 use weft_model::{Health, ObjectName};
 use weft_store::{EXPIRED_AFTER, Item, Lease, LeaseState};
 use weft_world::Moment;
+
+use super::state::Live;
 
 /// How long a workload counts as healthy without its proxy's stream.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -59,19 +61,15 @@ pub(crate) struct Sweep {
 impl Fares {
     /// Looks at all `leases` as they stand at `now`; `live` are the workloads whose proxies are
     /// connected.
-    pub(crate) fn sweep(
-        &mut self,
-        leases: &[Lease],
-        live: &BTreeSet<ObjectName>,
-        now: Moment,
-    ) -> Sweep {
+    pub(crate) fn sweep(&mut self, leases: &[Lease], live: &Live, now: Moment) -> Sweep {
         let mut sweep = Sweep::default();
         let mut found = BTreeMap::new();
         for lease in leases {
             let Ok(name) = lease.registration.name.parse::<ObjectName>() else { continue };
-            let is_draining = Instance::of(lease).is_some_and(|instance| instance.draining);
+            let instance = Instance::of(lease);
+            let is_draining = instance.is_some_and(|instance| instance.draining);
             let alive = if is_draining { Health::Draining } else { Health::Healthy };
-            if live.contains(&name) {
+            if live.has(&name, instance.map(|instance| instance.generation)) {
                 found.insert(name, alive);
                 continue;
             }
@@ -140,14 +138,17 @@ mod tests {
     #[test]
     fn a_workload_without_a_stream_turns_unhealthy_and_then_expires() {
         let (mut fares, leases) = (Fares::default(), [lease("shop/cart-1", false)]);
-        let live = BTreeSet::from(["shop/cart-1".parse().unwrap()]);
+        let live = |generation| Live([("shop/cart-1".parse().unwrap(), generation)].into());
         let name = || "shop/cart-1".to_owned();
         let at = |seconds| START + Duration::from_secs(seconds);
-        let first = fares.sweep(&leases, &live, at(1_000));
+        let first = fares.sweep(&leases, &live(Some(1)), at(1_000));
         assert_eq!(told(&first.changes), [(name(), Some(Health::Healthy))]);
         // While it lives, there is nothing to look at.
         assert_eq!(first.next, None);
-        let none = BTreeSet::new();
+        // Nor where it does not say which it is.
+        assert_eq!(fares.sweep(&leases, &live(None), at(1_000)).next, None);
+        // Another instance of the name does not keep it alive.
+        let none = live(Some(2));
         let silent = fares.sweep(&leases, &none, at(29));
         assert!(silent.changes.is_empty() && silent.next == Some(at(30)));
         let unhealthy = fares.sweep(&leases, &none, at(30));
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn a_draining_workload_is_told_as_such_until_it_is_silent() {
         let (mut fares, leases) = (Fares::default(), [lease("shop/cart-1", true)]);
-        let none = BTreeSet::new();
+        let none = Live::default();
         let first = fares.sweep(&leases, &none, START);
         assert_eq!(told(&first.changes), [("shop/cart-1".to_owned(), Some(Health::Draining))]);
         let later = fares.sweep(&leases, &none, START + LEASE);

@@ -40,17 +40,37 @@ pub(crate) struct State {
 pub(crate) struct Proxy {
     /// Its workload.
     pub(crate) own: Option<ObjectName>,
+    /// Which instance of that it is of, if it says so.
+    pub(crate) generation: Option<u64>,
     /// The certificate that opened its stream.
     pub(crate) facts: PeerFacts,
     /// The version of its program, in its own words.
     pub(crate) version: String,
     /// Since when.
     pub(crate) connected: Moment,
+    /// When it said something last.
+    pub(crate) heard: Moment,
+    /// When it was last known to hold all there was for it.
+    pub(crate) confirmed: Option<Moment>,
     pub(crate) stream: ServerStream,
     /// What it is subscribed to, as its stream counts them.
     pub(crate) subscriptions: BTreeSet<Subscription>,
     /// Told when there may be something to say to it.
     pub(crate) wake: Arc<Notify>,
+}
+
+/// The workloads whose proxies are connected, and of which instance each is, if it said so.
+#[derive(Debug, Default)]
+pub(crate) struct Live(pub(crate) BTreeSet<(ObjectName, Option<u64>)>);
+
+impl Live {
+    /// Whether the proxy of the instance `generation` of `workload` is there. Without a number it
+    /// is not known which one is meant, and any will do.
+    pub(crate) fn has(&self, workload: &ObjectName, generation: Option<u64>) -> bool {
+        let is_it = |found: &Option<u64>| generation.is_none_or(|it| found.is_none_or(|f| f == it));
+        let of_it = (workload.clone(), None)..=(workload.clone(), Some(u64::MAX));
+        self.0.range(of_it).any(|(_, found)| is_it(found))
+    }
 }
 
 impl State {
@@ -119,6 +139,7 @@ impl State {
     pub(crate) fn seat(
         &mut self,
         own: Option<ObjectName>,
+        generation: Option<u64>,
         facts: PeerFacts,
         version: String,
         now: Moment,
@@ -135,9 +156,12 @@ impl State {
         let wake = Arc::new(Notify::new());
         let proxy = Proxy {
             own: own.clone(),
+            generation,
             facts,
             version,
             connected: now,
+            heard: now,
+            confirmed: None,
             stream: ServerStream::new(own),
             subscriptions: BTreeSet::new(),
             wake: Arc::clone(&wake),
@@ -151,8 +175,10 @@ impl State {
         &mut self,
         seat: u64,
         request: DeltaDiscoveryRequest,
+        now: Moment,
     ) -> Result<(), StreamError> {
         let Some(proxy) = self.proxies.get_mut(&seat) else { return Ok(()) };
+        proxy.heard = now;
         for text in &request.resource_names_unsubscribe {
             if let Ok(subscription) = text.parse() {
                 proxy.subscriptions.remove(&subscription);
@@ -171,7 +197,19 @@ impl State {
 
     /// What is to be said to a proxy next.
     pub(crate) fn next_response(&mut self, seat: u64) -> Option<DeltaDiscoveryResponse> {
-        self.proxies.get_mut(&seat)?.stream.next_response(&self.world)
+        let proxy = self.proxies.get_mut(&seat)?;
+        let response = proxy.stream.next_response(&self.world);
+        if proxy.confirmed != Some(proxy.heard) && proxy.stream.is_current() {
+            proxy.confirmed = Some(proxy.heard);
+        }
+        response
+    }
+
+    /// Has a proxy asked for a sign that it holds all there is for it.
+    pub(crate) fn confirm(&mut self, seat: u64) {
+        if let Some(proxy) = self.proxies.get_mut(&seat) {
+            proxy.stream.confirm();
+        }
     }
 
     /// Why the workload `own` is not one of the service account `account`, if it is known not to
@@ -193,8 +231,9 @@ impl State {
     }
 
     /// The workloads whose proxies are connected.
-    pub(crate) fn live(&self) -> BTreeSet<ObjectName> {
-        self.proxies.values().filter_map(|proxy| proxy.own.clone()).collect()
+    pub(crate) fn live(&self) -> Live {
+        let own = |proxy: &Proxy| Some((proxy.own.clone()?, proxy.generation));
+        Live(self.proxies.values().filter_map(own).collect())
     }
 
     /// The versions of what `proxy` is to hold.

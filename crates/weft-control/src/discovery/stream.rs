@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use http_body_util::{BodyExt, StreamBody};
@@ -12,7 +13,9 @@ use prost::Message;
 use tokio::sync::Notify;
 use weft_identity::{PeerFacts, Reason};
 use weft_model::ObjectName;
-use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
+use weft_wire::discovery::message::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, GENERATION, Node,
+};
 use weft_world::{Moment, Timer, UnixTime, World};
 
 use super::Discovery;
@@ -22,6 +25,9 @@ use crate::routes::Proof;
 /// The body of an answer: frames, then the trailers.
 pub(crate) type GrpcBody =
     StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, axum::Error>>>>>;
+
+/// How often a proxy is told that it has all there is for it, while there is nothing else to say.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The most characters of what a proxy says of itself.
 const VERSION_CHARS_MAX: usize = 64;
@@ -77,7 +83,8 @@ impl Discovery {
             discovery: self.clone(),
             world: world.clone(),
             // The second after the last valid one.
-            expiry: world.clock.sleep(valid_for + std::time::Duration::from_secs(1)),
+            expiry: world.clock.sleep(valid_for + Duration::from_secs(1)),
+            confirm: world.clock.sleep(CONFIRM_INTERVAL),
             begun,
             facts,
             incoming: request.into_body(),
@@ -113,6 +120,8 @@ struct Session {
     begun: (Moment, UnixTime),
     facts: PeerFacts,
     expiry: Box<dyn Timer>,
+    /// When it is to be told again that it has everything.
+    confirm: Box<dyn Timer>,
     incoming: Incoming,
     framer: Framer,
     seat: Option<Rc<Seat>>,
@@ -123,6 +132,7 @@ struct Seat {
     discovery: Discovery,
     number: u64,
     own: Option<ObjectName>,
+    generation: Option<u64>,
     wake: Arc<Notify>,
 }
 
@@ -131,9 +141,7 @@ impl Drop for Seat {
         self.discovery.state().proxies.remove(&self.number);
         if let Some(own) = &self.own {
             // From now on its lease runs. Without one it was never registered.
-            let now = self.discovery.clock().now();
-            drop(self.discovery.store().renew(&own.to_string(), now));
-            self.discovery.0.stirred.notify_one();
+            self.discovery.renew(own, self.generation);
         }
     }
 }
@@ -173,6 +181,12 @@ impl Session {
                     }
                 },
                 () = &mut self.expiry => {}
+                () = &mut self.confirm => {
+                    self.confirm = self.world.clock.sleep(CONFIRM_INTERVAL);
+                    if let Some(seat) = &seat {
+                        self.discovery.state().confirm(seat.number);
+                    }
+                }
             }
         }
     }
@@ -205,14 +219,15 @@ impl Session {
             Some(seat) => seat.number,
             None => self.sit(request.node.take())?,
         };
-        let taken = self.discovery.state().on_request(seat, request);
+        let now = self.discovery.clock().now();
+        let taken = self.discovery.state().on_request(seat, request, now);
         taken.map_err(|error| Status::new(Code::InvalidArgument, error.to_string()))
     }
 
     /// Gives the proxy its place. What it says of itself is believed as far as its certificate
     /// goes.
     fn sit(&mut self, node: Option<Node>) -> Result<u64, Status> {
-        let Node { id, user_agent_version, .. } = node.unwrap_or_default();
+        let Node { id, metadata, user_agent_version, .. } = node.unwrap_or_default();
         let own = match id.as_str() {
             "" => None,
             id => Some(id.parse::<ObjectName>().map_err(|error| {
@@ -222,18 +237,21 @@ impl Session {
         if let Some(own) = &own {
             self.check(own)?;
         }
+        let metadata = metadata.unwrap_or_default();
+        let generation = metadata.get(GENERATION).and_then(|text| text.parse().ok());
         let version = user_agent_version.unwrap_or_default();
         let version = version.chars().filter(|c| !c.is_control()).take(VERSION_CHARS_MAX).collect();
         let now = self.discovery.clock().now();
         let facts = self.facts.clone();
-        let seat = self.discovery.state().seat(own.clone(), facts, version, now);
+        let seat = self.discovery.state().seat(own.clone(), generation, facts, version, now);
         let (number, wake) = seat.map_err(|reason| Status::new(Code::ResourceExhausted, reason))?;
         if let Some(own) = &own {
-            drop(self.discovery.store().renew(&own.to_string(), now));
-            self.discovery.0.stirred.notify_one();
+            self.discovery.renew(own, generation);
         }
+        // It learns also if there is nothing that it lacks.
+        self.discovery.state().confirm(number);
         let discovery = self.discovery.clone();
-        self.seat = Some(Rc::new(Seat { discovery, number, own, wake }));
+        self.seat = Some(Rc::new(Seat { discovery, number, own, generation, wake }));
         Ok(number)
     }
 }

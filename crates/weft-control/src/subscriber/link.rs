@@ -13,7 +13,7 @@ use hyper::client::conn::http2;
 use hyper::{Method, Request, Response, StatusCode, header};
 use prost::Message;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use weft_wire::discovery::message::DeltaDiscoveryResponse;
 use weft_world::World;
@@ -33,6 +33,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a registration that was refused is let rest.
 const REGISTER_AGAIN: Duration = Duration::from_secs(10);
+
+/// The least time between a registration and the next one, which somebody took away meanwhile.
+const REGISTER_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many requests wait to be sent at most.
 const REQUESTS_MAX: usize = 8;
@@ -65,9 +68,11 @@ type Frames = StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallib
 type Body = Either<Full<Bytes>, Frames>;
 
 /// Makes connections for ever and says what happens on them, until nobody listens.
-pub(super) async fn keep(line: Line, registration: Registration, events: Events) {
+///
+/// `lost` is told when the workload is found not to be registered any more.
+pub(super) async fn keep(line: Line, registration: Registration, events: Events, lost: Rc<Notify>) {
     let timer = HyperTimer::new(line.world.clock.clone());
-    let mut link = Link { line, timer, registration, events, failures: 0 };
+    let mut link = Link { line, timer, registration, events, lost, failures: 0 };
     loop {
         let Err(end) = link.attempt().await;
         let End::Failed(reason) = end else { return };
@@ -110,6 +115,7 @@ struct Link {
     timer: HyperTimer,
     registration: Registration,
     events: Events,
+    lost: Rc<Notify>,
     /// Attempts since something came of one.
     failures: u32,
 }
@@ -125,14 +131,22 @@ impl Link {
         self.tell(Event::Open(frames)).await?;
         let mut body = response.into_body();
         let mut framer = Framer::default();
-        let mut again = self.line.world.clock.sleep(REGISTER_AGAIN);
+        let clock = self.line.world.clock.clone();
+        let mut registered = clock.now();
+        let mut again = clock.sleep(REGISTER_AGAIN);
         loop {
             let frame = tokio::select! {
                 biased;
                 frame = body.frame() => frame,
+                () = self.lost.notified() => {
+                    let pause = if is_registered { REGISTER_PAUSE } else { Duration::ZERO };
+                    (is_registered, again) = (false, clock.timer(registered + pause));
+                    continue;
+                }
                 () = &mut again, if !is_registered => {
                     is_registered = self.register(&mut sender).await?;
-                    again = self.line.world.clock.sleep(REGISTER_AGAIN);
+                    registered = clock.now();
+                    again = clock.sleep(REGISTER_AGAIN);
                     continue;
                 }
             };

@@ -99,6 +99,8 @@ fn a_proxy_that_is_not_concerned_is_told_nothing() {
         let other = lab.proxy("shop/admin", "shop/admin-1").await.start();
         assert_eq!(concerned.look("service/shop/cart").await, Lookup::Found);
         assert_eq!(other.look("service/shop/other").await, Lookup::Found);
+        // Whether there is more is said as well.
+        other.until(|seen| seen.is_complete.get()).await;
         let (before, told) = (other.seen.responses.get(), concerned.seen.responses.get());
         for number in 81..91u16 {
             let port = weft_model::Port::new(number).unwrap();

@@ -73,6 +73,7 @@ def main(address, directory, mode):
         type_url="type.googleapis.com/envoy.config.cluster.v3.Cluster" if mode == "type" else TYPE,
         resource_names_subscribe=["self", "service/shop/cart"],
     )
+    first.node.metadata.update({"generation": "7"})
     if mode == "compressed":
         first.resource_names_unsubscribe.extend(["service/shop/" + "a" * 60] * 100)
     requests.put(first)

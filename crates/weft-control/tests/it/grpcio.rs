@@ -158,6 +158,8 @@ fn grpcio_subscribes_acknowledges_and_follows() {
         client.does("ack");
         until("the acknowledgement counts", || enforced().by == 1).await;
         assert_eq!(enforced().behind_ms, None);
+        let status = lab.discovery().status().proxies.remove(0);
+        assert_eq!(status.unregistered.as_deref(), Some("its workload is not registered"));
 
         // A change comes by itself. Refused, it does not count, and the reason is shown.
         lab.apply(&SHOP.replace("port: 80", "port: 81"));

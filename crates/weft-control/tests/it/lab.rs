@@ -295,6 +295,7 @@ pub struct ProxyBuilder {
 
 impl ProxyBuilder {
     pub fn registering(mut self, request: RegisterRequest) -> ProxyBuilder {
+        self.client = self.client.of_generation(request.generation);
         self.register = Some(request);
         self
     }
@@ -337,6 +338,8 @@ impl ProxyBuilder {
 pub struct Seen {
     pub objects: RefCell<BTreeMap<ObjectKey, Object>>,
     pub responses: Cell<u32>,
+    /// Whether the control plane has said everything on this stream.
+    pub is_complete: Cell<bool>,
     pub removed: RefCell<Vec<ObjectKey>>,
     pub states: RefCell<Vec<ConnectionState>>,
     pub registered: RefCell<Vec<RegisterResponse>>,
@@ -361,6 +364,7 @@ impl Observer for Watcher {
         let objects = client.objects().map(|it| (it.key().clone(), it.object().clone()));
         *seen.objects.borrow_mut() = objects.collect();
         seen.responses.set(seen.responses.get() + 1);
+        seen.is_complete.set(client.is_complete());
         seen.removed.borrow_mut().extend(outcome.removed.iter().cloned());
         *seen.saved.borrow_mut() = client.save();
         seen.changed.notify_one();

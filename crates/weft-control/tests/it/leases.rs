@@ -6,8 +6,9 @@ use weft_control::{ConnectionState, Joiner};
 use weft_identity::Credentials;
 use weft_model::Health;
 use weft_wire::discovery::Lookup;
+use weft_world::Clock as _;
 
-use crate::lab::{Lab, Proxy, registration, run, until};
+use crate::lab::{Lab, Proxy, Seen, registration, run, until};
 
 const CART: &str = "service/shop/cart";
 
@@ -138,6 +139,80 @@ fn a_workload_drains_and_leaves_when_it_says_so() {
         // Having left, it stays connected, and does not register again.
         assert_eq!(newer.seen.registered.borrow().len(), 1);
         assert_eq!(newer.leave().await, Ok(()));
+    });
+}
+
+#[test]
+fn an_older_instance_takes_the_name_back_once_the_newer_one_is_gone() {
+    run(async {
+        let lab = Lab::start().await;
+        let right = right(&lab).await;
+        let (joiner, credentials) = &right;
+        // In the time of the lab, so that the pauses pass.
+        let older = lab
+            .with_credentials(joiner, credentials, "shop/cart-1")
+            .registering(registration("shop/cart-1", 5, &["shop/cart"]))
+            .trying(&lab, vec![])
+            .start();
+        older.until(|seen| seen.has("workload/shop/cart-1")).await;
+        let client = client(&lab).await;
+        let has = |proxy: &Proxy, generation: u64| {
+            let workload = proxy.seen.workload("shop/cart-1");
+            workload.is_some_and(|workload| workload.generation == generation)
+        };
+        let unregistered = |lab: &Lab| {
+            let proxies = lab.discovery().status().proxies;
+            proxies.into_iter().filter_map(|proxy| proxy.unregistered).collect::<Vec<_>>()
+        };
+        let lost = |seen: &Seen| match seen.state() {
+            Some(ConnectionState::Unregistered { reason }) => {
+                reason.contains("generation 6 is registered, and this is 5, an older one")
+            }
+            _ => false,
+        };
+        let is_back = |seen: &Seen| seen.state() == Some(ConnectionState::Connected);
+
+        // The newer one leaves.
+        let newer = server(&lab, &right, 6).await;
+        lab.passing(Duration::from_millis(100), older.until(lost)).await;
+        client.until(|_| has(&client, 6)).await;
+        let found = unregistered(&lab);
+        let [reason] = &found[..] else { panic!("{found:?}") };
+        assert!(reason.contains("generation 6 is registered, and this is 5"), "{reason}");
+        assert_eq!(newer.leave().await, Ok(()));
+        lab.passing(Duration::from_millis(100), older.until(is_back)).await;
+        client.until(|_| has(&client, 5)).await;
+        newer.kill().await;
+        until("the stream ends", || unregistered(&lab).is_empty()).await;
+
+        // It is killed, while the older one's stream goes on.
+        let newer = server(&lab, &right, 6).await;
+        lab.passing(Duration::from_millis(100), older.until(lost)).await;
+        newer.kill().await;
+        let began = lab.clock.now();
+        lab.passing(Duration::from_millis(200), older.until(is_back)).await;
+        let took = lab.clock.now().since(began);
+        assert!(took >= Duration::from_secs(30), "{took:?}: it could have come back");
+        client.until(|_| has(&client, 5)).await;
+        assert_eq!(fares(&client), Some(Health::Healthy));
+    });
+}
+
+#[test]
+fn a_workload_that_somebody_takes_away_comes_back() {
+    run(async {
+        let lab = Lab::start().await;
+        let right = right(&lab).await;
+        let server = server(&lab, &right, 1).await;
+        lab.delete("Workload", "shop", "cart-1");
+        server.until(|seen| seen.registered.borrow().len() == 2).await;
+        server.until(|seen| seen.has("workload/shop/cart-1")).await;
+        let states = server.seen.states.borrow();
+        let is_lost = |state: &ConnectionState| {
+            let reason = "its Workload was taken away".to_owned();
+            *state == ConnectionState::Unregistered { reason }
+        };
+        assert!(states.iter().any(is_lost), "{states:?}");
     });
 }
 

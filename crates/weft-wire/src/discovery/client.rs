@@ -13,8 +13,8 @@ use weft_world::Moment;
 pub use self::take::{Answered, Outcome, Refusal};
 use super::guards::{GuardSets, Guarding};
 use super::message::{
-    Any, DeltaDiscoveryRequest, INVALID_ARGUMENT, Node, OBJECT_TYPE, REFUSAL_TYPE, RefusalMessage,
-    Status,
+    Any, DeltaDiscoveryRequest, GENERATION, INVALID_ARGUMENT, Metadata, Node, OBJECT_TYPE,
+    REFUSAL_TYPE, RefusalMessage, Status,
 };
 use super::resource::{Answer, ResourceName};
 pub use super::server::SUBSCRIPTIONS_MAX;
@@ -86,6 +86,8 @@ pub(super) struct Interest {
 #[derive(Debug, Default)]
 struct Stream {
     has_begun: bool,
+    /// Whether the server has said that there was nothing more to say.
+    is_complete: bool,
     subscribe: BTreeSet<Subscription>,
     unsubscribe: BTreeSet<Subscription>,
     acknowledge: VecDeque<Acknowledgement>,
@@ -104,6 +106,7 @@ impl Client {
     pub fn new(name: &str, version: &str) -> Client {
         let node = Node {
             id: name.to_owned(),
+            metadata: None,
             user_agent_name: "weft".to_owned(),
             user_agent_version: Some(version.to_owned()),
             client_features: FEATURES.iter().map(|&feature| feature.to_owned()).collect(),
@@ -116,6 +119,13 @@ impl Client {
             guards: GuardSets::default(),
             stream: None,
         }
+    }
+
+    /// The same for the instance `generation` of the workload: so the server tells it from others
+    /// that have the same name.
+    pub fn of_generation(mut self, generation: u64) -> Client {
+        self.node.metadata = Some(Metadata::new(GENERATION, &generation.to_string()));
+        self
     }
 
     /// The object called `key`, if it is held.
@@ -141,6 +151,17 @@ impl Client {
     /// The policies that guard any port of `workload`: it is ready only when these are complete.
     pub fn guarding_all(&self, workload: &Workload) -> Guarding {
         self.guards.guarding(workload.guard_scopes())
+    }
+
+    /// Whether the server has said all that it had to say, removals included, since the stream was
+    /// made. What it says from then on is news.
+    pub fn is_complete(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.is_complete)
+    }
+
+    /// Whether what is held was all that there was when the server said something last.
+    pub fn is_current(&self) -> bool {
+        self.is_complete() && self.refused.is_empty()
     }
 
     /// The subscriptions.

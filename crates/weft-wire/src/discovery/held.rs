@@ -68,6 +68,11 @@ impl Holdings {
         self.held.values().any(|held| held.kept_against.is_some())
     }
 
+    /// Whether the client refuses something as it was sent last.
+    pub(super) fn is_any_refused(&self) -> bool {
+        self.held.values().any(|held| held.refused.is_some())
+    }
+
     /// Lets `name` be sent again although it was refused.
     pub(super) fn forgive(&mut self, name: &ResourceName) {
         if let Some(held) = self.held.get_mut(name) {

@@ -4,7 +4,7 @@
 //! when read, as protobuf does.
 //!
 //! Source: `envoy/service/discovery/v3/discovery.proto`, `envoy/config/core/v3/base.proto`,
-//! `google/rpc/status.proto`, `google/protobuf/any.proto`.
+//! `google/rpc/status.proto`, `google/protobuf/any.proto`, `google/protobuf/struct.proto`.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,9 @@ pub const ANSWER_TYPE: &str = "type.weft.dev/weft.v1.Answer";
 
 /// The type of a [`RefusalMessage`].
 pub const REFUSAL_TYPE: &str = "type.weft.dev/weft.v1.Refusal";
+
+/// The name by which [`Metadata`] says which of the instances of its workload a proxy is of.
+pub const GENERATION: &str = "generation";
 
 /// The code of a [`Status`] that refuses something: INVALID_ARGUMENT of gRPC.
 pub const INVALID_ARGUMENT: i32 = 3;
@@ -47,12 +50,44 @@ pub struct Status {
     pub details: Vec<Any>,
 }
 
+/// More that is said of somebody, by names: `google.protobuf.Struct` with texts only.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Metadata {
+    /// What is said.
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub fields: BTreeMap<String, MetadataValue>,
+}
+
+/// A value of [`Metadata`].
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct MetadataValue {
+    /// It, if it is a text.
+    #[prost(string, optional, tag = "3")]
+    pub text: Option<String>,
+}
+
+impl Metadata {
+    /// Of `name` that it is `text`.
+    pub fn new(name: &str, text: &str) -> Metadata {
+        let value = MetadataValue { text: Some(text.to_owned()) };
+        Metadata { fields: BTreeMap::from([(name.to_owned(), value)]) }
+    }
+
+    /// What is said of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.text.as_deref()
+    }
+}
+
 /// Who asks.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Node {
     /// The name of this proxy, for people: `NAMESPACE/NAME`. Nothing is decided by it.
     #[prost(string, tag = "1")]
     pub id: String,
+    /// Which instance of its workload this proxy is of, as [`GENERATION`], if it is of one.
+    #[prost(message, optional, tag = "3")]
+    pub metadata: Option<Metadata>,
     /// The name of its program.
     #[prost(string, tag = "6")]
     pub user_agent_name: String,
@@ -96,7 +131,8 @@ pub struct DeltaDiscoveryResponse {
     /// How recent the server's sources are, as [`SourceVersion`](crate::SourceVersion) is written.
     #[prost(string, tag = "1")]
     pub system_version_info: String,
-    /// What is new or changed, in the order in which it is to be taken.
+    /// What is new or changed, in the order in which it is to be taken. None, and nothing that must
+    /// go: the client has all that there is for it.
     #[prost(message, repeated, tag = "2")]
     pub resources: Vec<Resource>,
     /// Always [`OBJECT_TYPE`].
@@ -170,6 +206,7 @@ mod tests {
         let request = DeltaDiscoveryRequest {
             node: Some(Node {
                 id: "a".to_owned(),
+                metadata: Some(Metadata::new("g", "7")),
                 user_agent_name: "b".to_owned(),
                 user_agent_version: Some("c".to_owned()),
                 client_features: vec!["d".to_owned()],
@@ -181,7 +218,8 @@ mod tests {
             response_nonce: "o".to_owned(),
             error_detail: Some(Status { code: 3, message: "m".to_owned(), details: vec![any()] }),
         };
-        let bytes = b"\x0a\x0c\x0a\x01a\x32\x01b\x3a\x01c\x52\x01d\
+        let bytes = b"\x0a\x18\x0a\x01a\x1a\x0a\x0a\x08\x0a\x01g\x12\x03\x1a\x017\
+            \x32\x01b\x3a\x01c\x52\x01d\
             \x12\x01u\x1a\x01s\x22\x01n\
             \x2a\x06\x0a\x01k\x12\x01v\
             \x32\x01o\

@@ -65,6 +65,8 @@ pub struct ServerStream {
     is_outdated: bool,
     /// Whether there was nothing to say when it was last looked for, and nothing changed since.
     is_idle: bool,
+    /// Whether it is to be told, as soon as that is so, that there is nothing more to say.
+    is_to_confirm: bool,
     has_begun: bool,
     nonces: u64,
     under_way: Option<UnderWay>,
@@ -208,10 +210,24 @@ impl ServerStream {
         self.is_idle &= !is_touched && !self.holdings.is_any_kept();
     }
 
+    /// Has the proxy told, by a response without content, that it has all there is for it: at once
+    /// if that is so, or else after the rest.
+    pub fn confirm(&mut self) {
+        self.is_to_confirm = true;
+    }
+
+    /// Whether the proxy holds all there is for it, as far as it has said.
+    pub fn is_current(&self) -> bool {
+        self.is_idle && self.under_way.is_none() && !self.holdings.is_any_refused()
+    }
+
     /// What is to be said next, if there is anything and the last response is answered.
     pub fn next_response(&mut self, world: &World) -> Option<DeltaDiscoveryResponse> {
-        if !self.has_begun || self.is_idle || self.under_way.is_some() {
+        if !self.has_begun || self.under_way.is_some() {
             return None;
+        }
+        if self.is_idle {
+            return self.confirmation(world);
         }
         if self.is_outdated {
             self.view = world.view(self.own.as_ref(), &self.subscriptions);
@@ -225,21 +241,34 @@ impl ServerStream {
         }
         if draft.is_empty() {
             self.is_idle = true;
+            return self.confirmation(world);
+        }
+        Some(self.respond(world, draft))
+    }
+
+    /// That there is nothing to say, if it is to be said and is certain.
+    fn confirmation(&mut self, world: &World) -> Option<DeltaDiscoveryResponse> {
+        if !self.is_to_confirm || !world.is_fully_listed() {
             return None;
         }
+        self.is_to_confirm = false;
+        Some(self.respond(world, Draft::default()))
+    }
+
+    fn respond(&mut self, world: &World, draft: Draft) -> DeltaDiscoveryResponse {
         let Draft { resources, sent, removed, .. } = draft;
         self.nonces += 1;
         let nonce = self.nonces.to_string();
         let removed_resources = removed.iter().map(ToString::to_string).collect();
         let source = world.source();
         self.under_way = Some(UnderWay { nonce: nonce.clone(), source, sent, removed });
-        Some(DeltaDiscoveryResponse {
+        DeltaDiscoveryResponse {
             system_version_info: source.to_string(),
             resources,
             type_url: OBJECT_TYPE.to_owned(),
             nonce,
             removed_resources,
-        })
+        }
     }
 
     /// Adds the objects that the proxy lacks, each after what it refers to.

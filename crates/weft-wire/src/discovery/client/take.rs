@@ -77,6 +77,7 @@ impl Client {
         if self.stream.is_none() {
             return Err(ProtocolError::Without("a stream"));
         }
+        let has_nothing_more = resources.is_empty() && removed_resources.is_empty();
         let mut outcome = Outcome::default();
         for Resource { version, resource, name } in resources {
             let resource = resource.unwrap_or_default();
@@ -94,6 +95,7 @@ impl Client {
         let acknowledgement = Acknowledgement { nonce, refusals: outcome.refused.clone() };
         let stream = self.stream.as_mut().expect("there is one, as checked above");
         stream.acknowledge.push_back(acknowledgement);
+        stream.is_complete |= has_nothing_more;
         Ok(outcome)
     }
 

@@ -33,6 +33,66 @@ fn a_restarted_proxy_holds_what_it_held() {
 }
 
 #[test]
+fn a_proxy_is_told_once_it_has_all_there_is_for_it_removals_included() {
+    let mut world = small_world();
+    let mut pair = Pair::new();
+    pair.subscribe("service/shop/cart");
+    pair.settle(&world);
+    // It was not asked for.
+    assert!(!pair.client.is_complete() && pair.server.is_current());
+    pair.reconnect();
+    pair.apply(&mut world, [], &["workload/shop/cart-1"], 2);
+    pair.server.confirm();
+    let count = pair.responses.len();
+    assert_eq!(pair.settle(&world).removed.len(), 1);
+    assert!(pair.client.is_complete() && pair.client.is_current() && pair.server.is_current());
+    let [removal, last] = &pair.responses[count..] else { panic!("{:?}", pair.responses) };
+    assert!(!removal.removed_resources.is_empty());
+    assert!(last.resources.is_empty() && last.removed_resources.is_empty());
+    // Nothing is said twice, unless it is asked for, and of another stream it says nothing.
+    pair.settle(&world);
+    assert_eq!(pair.responses.len(), count + 2);
+    pair.server.confirm();
+    pair.settle(&world);
+    assert_eq!(pair.responses.len(), count + 3);
+    pair.reconnect();
+    assert!(!pair.client.is_complete() && !pair.client.is_current());
+}
+
+#[test]
+fn before_all_sources_are_read_no_proxy_is_told_that_it_has_everything() {
+    let mut world = World::new();
+    let mut pair = Pair::new();
+    pair.subscribe("self");
+    pair.server.confirm();
+    pair.apply(&mut world, [wire(Object::Mesh(Arc::new(mesh())), 1)], &[], 1);
+    assert_eq!(pair.settle(&world).changed.len(), 1);
+    assert!(!pair.client.is_complete());
+    let touched = world.set_fully_listed();
+    pair.server.on_change(&touched);
+    pair.settle(&world);
+    assert!(pair.client.is_complete());
+}
+
+#[test]
+fn who_refuses_something_has_everything_and_is_not_up_to_date() {
+    let mut world = small_world();
+    let mut pair = Pair::new();
+    pair.subscribe("service/shop/other");
+    pair.server.confirm();
+    let refuse = |_: &Object| Err("no".to_owned());
+    pair.settle_with(&world, &refuse);
+    assert!(pair.client.is_complete());
+    assert!(!pair.client.is_current() && !pair.server.is_current());
+    let better = wire(service("shop/other", "240.119.0.9"), 2);
+    pair.apply(&mut world, [better], &[], 2);
+    let refused = wire(workload("shop/cart-v1-1", "192.0.2.3", &["shop/cart-v1", "shop/other"]), 2);
+    pair.apply(&mut world, [refused], &[], 2);
+    pair.settle(&world);
+    assert!(pair.client.is_current() && pair.server.is_current());
+}
+
+#[test]
 fn damaged_state_is_noticed() {
     let mut pair = Pair::new();
     pair.subscribe("service/shop/cart");
