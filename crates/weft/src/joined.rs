@@ -3,6 +3,7 @@
 
 mod keeper;
 mod kept;
+mod lock;
 mod renewal;
 mod saver;
 
@@ -21,16 +22,20 @@ use weft_model::ObjectName;
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload};
 use weft_telemetry::metrics::Registry;
 use weft_wire::discovery::{Client, Lookup, Subscription};
-use weft_world::{BoxFuture, World};
+use weft_world::{BoxFuture, Moment, World};
 
-use self::keeper::{Keeper, Work, take_trust};
-pub(crate) use self::kept::{IDENTITY, make_private};
+use self::keeper::{Keeper, Standing, Work, take_trust};
+pub(crate) use self::kept::IDENTITY;
 use self::kept::{Kept, generation_by_clock};
+pub(crate) use self::lock::DirectoryLock;
 use self::renewal::renewed_or_joined;
 use self::saver::Saver;
 
 /// How many questions may wait for the thread.
 const ASKS_MAX: usize = 1024;
+
+/// How long a start waits for what the control plane has to say.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest wait for the control plane to take a registration away.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,7 +82,9 @@ pub struct Joined {
     /// What it knows of the mesh.
     pub configuration: Arc<Configuration>,
     link: Link,
-    state: watch::Receiver<ConnectionState>,
+    standing: watch::Receiver<Standing>,
+    /// When it began to ask the control plane.
+    begun: Moment,
     thread: JoinHandle<()>,
 }
 
@@ -107,34 +114,72 @@ impl Joined {
         Rc::new(self.link.clone())
     }
 
-    /// Waits until enough is known to serve, or for `limit`; says whether it is.
+    /// Waits until the control plane has said all that concerns this proxy, and says, as `command`,
+    /// what is missing if it does not.
     ///
     /// `needs_own`: only once all that guards the own workload is there.
-    pub async fn ready(&self, world: &World, needs_own: bool, limit: Duration) -> bool {
-        let mut changes = self.configuration.changes();
-        let is_ready = || {
-            let snapshot = self.configuration.load();
-            match &snapshot.own {
-                Some(own) if needs_own => own.is_ready(),
-                None if needs_own => false,
-                _ => snapshot.mesh.is_some(),
+    pub async fn ready(&self, world: &World, command: &str, needs_own: bool) {
+        // What was kept is enough to serve by, if it has to be: the questions before count too.
+        let since = if self.is_enough(needs_own) { self.begun } else { world.clock.now() };
+        let waiting = async {
+            let (mut changes, mut standing) = (self.configuration.changes(), self.standing.clone());
+            while !self.is_decided(needs_own) {
+                tokio::select! {
+                    biased;
+                    Ok(()) = changes.changed() => {}
+                    Ok(()) = standing.changed() => {}
+                    // The thread has ended.
+                    else => return,
+                }
             }
         };
-        let waiting = async { while !is_ready() && changes.changed().await.is_ok() {} };
         tokio::select! {
             biased;
             () = waiting => {}
-            () = world.clock.sleep(limit) => {}
+            () = world.clock.timer(since + READY_TIMEOUT) => {}
         }
-        is_ready()
+        let why = || self.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());
+        if !self.is_enough(needs_own) {
+            weft_control::say!(
+                "{command}: starting without all that the control plane has to say; until then, \
+                 what is not known is refused: {}",
+                why()
+            );
+        } else if !self.standing.borrow().is_complete {
+            weft_control::say!(
+                "{command}: starting by what is known of the mesh, which may be out of date: {}",
+                why()
+            );
+        }
+    }
+
+    /// Whether what is known is enough to serve.
+    fn is_enough(&self, needs_own: bool) -> bool {
+        let snapshot = self.configuration.load();
+        match &snapshot.own {
+            Some(own) if needs_own => own.is_ready(),
+            None if needs_own => false,
+            _ => snapshot.mesh.is_some(),
+        }
+    }
+
+    /// Whether waiting is over: the control plane has said everything, or is away and what is known
+    /// is enough.
+    fn is_decided(&self, needs_own: bool) -> bool {
+        let standing = self.standing.borrow();
+        let is_away = matches!(standing.connection, Some(ConnectionState::Disconnected { .. }));
+        self.is_enough(needs_own) && (standing.is_complete || is_away)
     }
 
     /// Why the proxy is not fully connected to the control plane, if it is not.
-    pub fn trouble(&self) -> Option<String> {
-        match &*self.state.borrow() {
-            ConnectionState::Connected => None,
-            ConnectionState::Unregistered { reason } => Some(format!("not registered: {reason}")),
-            ConnectionState::Disconnected { reason } => Some(reason.clone()),
+    fn trouble(&self) -> Option<String> {
+        match &self.standing.borrow().connection {
+            None => Some("it has not connected yet".to_owned()),
+            Some(ConnectionState::Connected) => None,
+            Some(ConnectionState::Unregistered { reason }) => {
+                Some(format!("not registered: {reason}"))
+            }
+            Some(ConnectionState::Disconnected { reason }) => Some(reason.clone()),
         }
     }
 
@@ -169,6 +214,7 @@ impl Joined {
 /// Joins the mesh, by the certificate of before where that still holds.
 pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let Joining { token, service_account, services, data, workload, registry } = joining;
+    let begun = world.clock.now();
     registry.control_connected(false);
     let kept = data.map(Kept::open).transpose()?;
     let before = kept.as_ref().and_then(|kept| kept.credentials(world, &service_account));
@@ -183,16 +229,19 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let (registration, own) =
         workload.map(|Workload { registration, own }| (registration, own)).unzip();
     let mut client = Client::new(&name.unwrap_or_default(), env!("CARGO_PKG_VERSION"));
+    if let Some(registration) = &registration {
+        client = client.of_generation(registration.generation);
+    }
     let mut builder = Builder::new(trust_domain, own);
     let configuration = Arc::new(Configuration::default());
     // What is known of the mesh may be of another one, by the same name: then nothing of it counts.
-    if !is_anew && saver.restore(world, &mut client) {
+    if !is_anew && let Some(kept) = saver.restore(world, &mut client) {
         take_trust(&tls, &client);
         configuration.replace(builder.rebuild(&client));
+        registry.config_confirmed(kept);
     }
     let (asks, receiver) = mpsc::channel(ASKS_MAX);
-    let reason = "it has not connected yet".to_owned();
-    let (told, state) = watch::channel(ConnectionState::Disconnected { reason });
+    let (told, standing) = watch::channel(Standing::default());
     let keeper =
         Keeper { builder, configuration: configuration.clone(), tls: tls.clone(), told, registry };
     let svid = credentials.svid;
@@ -202,7 +251,7 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
         .spawn(move || work.run(receiver))
         .context("cannot start the discovery thread")?;
     let link = Link { asks };
-    Ok(Joined { tls, configuration, link, state, thread })
+    Ok(Joined { tls, configuration, link, standing, begun, thread })
 }
 
 /// The credentials to begin with: those of `before`, or new ones if those have expired by the clock

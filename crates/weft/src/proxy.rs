@@ -21,11 +21,8 @@ use weft_world::{Files, World};
 
 use self::file::{Checked, FixedInbound, Identity};
 use crate::admin::{self, Shown};
-use crate::joined::{self, Joined, Joining, Workload};
+use crate::joined::{self, DirectoryLock, Joined, Joining, Workload};
 use crate::overload;
-
-/// How long the start waits for what the control plane has to say.
-const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long what is under way may take after SIGTERM where nobody says so, in seconds.
 const DRAIN_SECONDS: u64 = 30;
@@ -173,8 +170,17 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let Checked { identity, outbound, inbound, workload, data } = checked;
     let Telemetry { recorder, registry, listen: metrics } = telemetry;
+    let cannot_start = || format!("the proxy of {} cannot start", path.display());
+    // Held to the end.
+    let _lock = match &data {
+        Some(data) => {
+            let lock = DirectoryLock::take(&world, data, "another `data`").await;
+            Some(lock.with_context(cannot_start)?)
+        }
+        None => None,
+    };
     let opened = open(&world, metrics, outbound, inbound, workload, data.as_deref());
-    let opened = opened.with_context(|| format!("the proxy of {} cannot start", path.display()))?;
+    let opened = opened.with_context(cannot_start)?;
     let Opened { metrics, outbound, inbound, workload } = opened;
     let mut parts = Parts {
         inside: world.network.clone(),
@@ -297,13 +303,7 @@ async fn warm(world: &World, joined: &Joined, needs_own: bool, outbound: &[Outbo
             tokio::task::spawn_local(found);
         }
     }
-    if !joined.ready(world, needs_own, READY_TIMEOUT).await {
-        let why = joined.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());
-        weft_control::say!(
-            "weft proxy: starting without all that the control plane has to say; until then, what \
-             is not known is refused: {why}"
-        );
-    }
+    joined.ready(world, "weft proxy", needs_own).await;
 }
 
 /// Reads the file at `path`, with an error that names it.

@@ -34,9 +34,6 @@ use crate::admin::{self, Shown};
 use crate::joined::{self, Joined, Joining, Workload};
 use crate::overload;
 
-/// How long the command waits for what the control plane has to say before it is started.
-const READY_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long SIGTERM is held back at most, so that what is under way for the command is answered.
 const HELD_MAX: Duration = Duration::from_secs(2);
 
@@ -118,13 +115,7 @@ async fn serve(
     let namespace = checked.service_account.own_namespace();
     let names = Rc::new(dns::Server::new(&world, proxy.clone(), namespace, recorder));
     let answering = names.clone().serve(dns_datagrams, dns_listeners);
-    if !joined.ready(&world, true, READY_TIMEOUT).await {
-        let why = joined.trouble().unwrap_or_else(|| "it has not said all of it yet".to_owned());
-        weft_control::say!(
-            "weft run: starting without all that the control plane has to say; until then, what is \
-             not known is refused: {why}"
-        );
-    }
+    joined.ready(&world, "weft run", true).await;
     if let Err(error) = command.start(names.zones().search()).await {
         joined.leave(&world).await;
         return Ok(not_started(&checked, error));
@@ -165,7 +156,7 @@ async fn begin(
     // costs no use of the join token.
     let published = published(world, checked)?;
     let metrics = checked.metrics.map(admin::open).transpose()?;
-    let place = Place::find(world, checked)?;
+    let place = Place::find(world, checked).await?;
     let (workload, tunnels) = register(world, checked, &place)?;
     let joining = Joining {
         token: checked.token.clone(),

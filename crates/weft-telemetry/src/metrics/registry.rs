@@ -130,10 +130,9 @@ impl Registry {
         self.facts().certificate_expiry = Some(at);
     }
 
-    /// Another configuration is in force since `at`. It is known to be up to date then.
+    /// Another configuration is in force since `at`.
     pub fn config_changed(&self, at: UnixTime) {
-        let mut facts = self.facts();
-        (facts.config_changed, facts.config_confirmed) = (Some(at), Some(at));
+        self.facts().config_changed = Some(at);
     }
 
     /// The configuration in force is known to be up to date at `at`: its source said so.

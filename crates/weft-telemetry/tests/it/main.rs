@@ -72,6 +72,7 @@ fn registry() -> Arc<Registry> {
     let at = UnixTime(Duration::from_secs(1_795_413_823));
     registry.certificate_expires(at);
     registry.config_changed(at);
+    registry.config_confirmed(at);
     registry.control_connected(true);
     let metrics = Metrics::new(&registry);
     metrics.note(Event::Opened(Direction::Inbound));

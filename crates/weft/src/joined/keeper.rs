@@ -34,8 +34,17 @@ pub(super) struct Keeper {
     pub(super) builder: Builder,
     pub(super) configuration: Arc<Configuration>,
     pub(super) tls: Arc<MutualTls>,
-    pub(super) told: watch::Sender<ConnectionState>,
+    pub(super) told: watch::Sender<Standing>,
     pub(super) registry: Arc<Registry>,
+}
+
+/// How it stands with the control plane.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// How it stands with the connection. None before the end of the first attempt to connect.
+    pub(super) connection: Option<ConnectionState>,
+    /// Whether, since the start, it has said all that there was to say.
+    pub(super) is_complete: bool,
 }
 
 impl Work {
@@ -90,20 +99,9 @@ struct Watcher {
     trusted: Rc<Notify>,
 }
 
-impl Observer for Watcher {
-    fn check(&self, object: &Object) -> Result<(), String> {
-        if let Object::Trust(trust) = object {
-            TrustBundle::from_model(trust).map_err(|error| error.to_string())?;
-        }
-        snapshot::check(object)
-    }
-
-    fn changed(&mut self, client: &Client, outcome: &Outcome) {
+impl Watcher {
+    fn put_in_force(&mut self, client: &Client, outcome: &Outcome) {
         let Keeper { builder, configuration, tls, registry, .. } = &mut self.keeper;
-        registry.config_confirmed(self.world.clock.wall());
-        if outcome.changed.is_empty() && outcome.removed.is_empty() {
-            return;
-        }
         // Whom to trust comes first: what follows from it is judged when the snapshot changes.
         take_trust(tls, client);
         self.trusted.notify_one();
@@ -114,34 +112,65 @@ impl Observer for Watcher {
         }
         self.saver.mesh(&self.world, client);
     }
+}
+
+impl Observer for Watcher {
+    fn check(&self, object: &Object) -> Result<(), String> {
+        if let Object::Trust(trust) = object {
+            TrustBundle::from_model(trust).map_err(|error| error.to_string())?;
+        }
+        snapshot::check(object)
+    }
+
+    fn changed(&mut self, client: &Client, outcome: &Outcome) {
+        if !(outcome.changed.is_empty() && outcome.removed.is_empty()) {
+            self.put_in_force(client, outcome);
+        }
+        if client.is_current() {
+            self.keeper.registry.config_confirmed(self.world.clock.wall());
+        }
+        if client.is_complete() {
+            self.keeper
+                .told
+                .send_if_modified(|standing| !std::mem::replace(&mut standing.is_complete, true));
+        }
+    }
 
     fn connection(&mut self, state: ConnectionState) {
         let is_connected = !matches!(state, ConnectionState::Disconnected { .. });
         self.keeper.registry.control_connected(is_connected);
         let told = &self.keeper.told;
-        let before = told.borrow().clone();
-        if before == state {
+        let before = told.borrow().connection.clone();
+        if before.as_ref() == Some(&state) {
             return;
         }
-        match &state {
-            ConnectionState::Connected => {
-                weft_control::say!("weft: connected to the control plane")
+        match (&before, &state) {
+            (Some(ConnectionState::Unregistered { .. }), ConnectionState::Connected) => {
+                weft_control::say!("weft: registered with the control plane again");
             }
-            ConnectionState::Unregistered { reason } => {
+            (_, ConnectionState::Connected) => {
+                weft_control::say!("weft: connected to the control plane");
+            }
+            (Some(ConnectionState::Connected), ConnectionState::Unregistered { reason }) => {
+                weft_control::say!("weft: not registered any more: {reason}");
+            }
+            (_, ConnectionState::Unregistered { reason }) => {
                 weft_control::say!(
                     "weft: connected to the control plane, but not registered: {reason}"
                 );
             }
-            ConnectionState::Disconnected { reason }
-                if !matches!(before, ConnectionState::Disconnected { .. }) =>
-            {
+            (
+                Some(ConnectionState::Connected | ConnectionState::Unregistered { .. }),
+                ConnectionState::Disconnected { reason },
+            ) => {
                 weft_control::say!(
                     "weft: the control plane is away, serving by what is known: {reason}"
                 );
             }
-            ConnectionState::Disconnected { .. } => {}
+            // What a start goes by is said then.
+            (_, ConnectionState::Disconnected { .. }) => {}
         }
-        told.send_replace(state);
+        told.send_modify(|standing| standing.connection = Some(state));
     }
 
     fn registered(&mut self, _response: &RegisterResponse) {}

@@ -5,12 +5,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use weft_identity::{Credentials, SavedCredentialsError};
 use weft_model::ObjectName;
 use weft_wire::discovery::Client;
-use weft_world::{Files, World};
+use weft_world::{Files, UnixTime, World};
 
 /// The most bytes of what is kept of the mesh.
 const STATE_BYTES_MAX: usize = 256 << 20;
@@ -70,16 +71,16 @@ impl Kept {
         })
     }
 
-    /// Gives `client` what was kept of the mesh, and says whether there was something. What cannot
-    /// be used is said; discovery then brings it anew.
-    pub(super) fn restore(&self, world: &World, client: &mut Client) -> bool {
+    /// Gives `client` what was kept of the mesh, and says when that was, if there was something.
+    /// What cannot be used is said; discovery then brings it anew.
+    pub(super) fn restore(&self, world: &World, client: &mut Client) -> Option<UnixTime> {
         let path = self.state();
         let saved = match world.files.read(&path, STATE_BYTES_MAX) {
             Ok(saved) => saved,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 weft_control::say!("weft: {}: {error}", path.display());
-                return false;
+                return None;
             }
         };
         match client.restore(&saved, world.clock.now()) {
@@ -87,7 +88,9 @@ impl Kept {
                 for error in lost {
                     weft_control::say!("weft: {}: {error}", path.display());
                 }
-                true
+                let written = fs::metadata(&path).and_then(|found| found.modified()).ok();
+                let written = written.and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+                Some(written.map_or(UnixTime(Duration::ZERO), UnixTime))
             }
             Err(error) => {
                 weft_control::say!(
@@ -95,7 +98,7 @@ impl Kept {
                      holds: {error}",
                     path.display()
                 );
-                false
+                None
             }
         }
     }
@@ -141,7 +144,7 @@ fn with_remedy(error: &impl Display, source: &io::Error) -> String {
 }
 
 /// Makes `directory` for its owner only, or checks that it is.
-pub(crate) fn make_private(directory: &Path) -> anyhow::Result<()> {
+pub(super) fn make_private(directory: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use weft_identity::Credentials;
 use weft_wire::discovery::Client;
-use weft_world::World;
+use weft_world::{UnixTime, World};
 
 use super::kept::Kept;
 
@@ -35,9 +35,9 @@ impl Saver {
         Saver { kept, unsaved: RefCell::default(), failed: Notify::new() }
     }
 
-    /// Gives `client` what was kept of the mesh, and says whether there was something.
-    pub(super) fn restore(&self, world: &World, client: &mut Client) -> bool {
-        self.kept.as_ref().is_some_and(|kept| kept.restore(world, client))
+    /// Gives `client` what was kept of the mesh, and says when that was, if there was something.
+    pub(super) fn restore(&self, world: &World, client: &mut Client) -> Option<UnixTime> {
+        self.kept.as_ref()?.restore(world, client)
     }
 
     /// Keeps `credentials`, now or as soon as the disk takes them.

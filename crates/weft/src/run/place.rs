@@ -7,16 +7,15 @@
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use weft_model::ObjectName;
 use weft_world::World;
 
 use super::options::{Checked, Data};
-use crate::joined::{IDENTITY, make_private};
+use crate::joined::{DirectoryLock, IDENTITY};
 
 /// The file in a directory of a run without a name that says what it is for.
 const PURPOSE: &str = "unnamed";
@@ -28,28 +27,25 @@ const PURPOSE_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Place {
     pub(super) name: ObjectName,
     pub(super) data: PathBuf,
-    /// Held as long as a run without a name lives.
-    _lock: Option<File>,
+    /// Held as long as the run lives.
+    _lock: DirectoryLock,
 }
 
 impl Place {
     /// The place of the run that `checked` describes.
-    pub(super) fn find(world: &World, checked: &Checked) -> anyhow::Result<Place> {
+    pub(super) async fn find(world: &World, checked: &Checked) -> anyhow::Result<Place> {
         match (&checked.name, &checked.data) {
             (Some(name), Data::Given(data)) => {
-                Ok(Place { name: name.clone(), data: data.clone(), _lock: None })
+                let lock = DirectoryLock::take(world, data, "another --data").await?;
+                Ok(Place { name: name.clone(), data: data.clone(), _lock: lock })
             }
             (Some(name), Data::Below(base)) => {
                 let data = base.join(directory(name));
-                Ok(Place { name: name.clone(), data, _lock: None })
+                let lock = DirectoryLock::take(world, &data, "another --name").await?;
+                Ok(Place { name: name.clone(), data, _lock: lock })
             }
             (None, Data::Given(data)) => {
-                let lock = take(data)?;
-                ensure!(
-                    lock.is_some(),
-                    "--data: another run uses {}: give this one another directory",
-                    data.display()
-                );
+                let lock = DirectoryLock::take(world, data, "another --data").await?;
                 let name =
                     kept(world, data, checked).map_or_else(|| made_up(world, checked), Ok)?;
                 claim(world, data, &name, checked)?;
@@ -80,9 +76,9 @@ fn left(world: &World, base: &Path, checked: &Checked) -> Option<Place> {
     found.into_iter().find_map(|data| {
         // Before and after it is locked: no directory of another purpose is touched.
         kept(world, &data, checked)?;
-        let lock = take(&data).ok()??;
+        let lock = DirectoryLock::try_take(&data).ok()??;
         let name = kept(world, &data, checked)?;
-        Some(Place { name, data, _lock: Some(lock) })
+        Some(Place { name, data, _lock: lock })
     })
 }
 
@@ -95,9 +91,9 @@ fn new(world: &World, base: &Path, checked: &Checked) -> anyhow::Result<Place> {
             continue;
         }
         // Somebody may be about to take over what has just been made.
-        if let Some(lock) = take(&data)? {
+        if let Some(lock) = DirectoryLock::try_take(&data)? {
             claim(world, &data, &name, checked)?;
-            return Ok(Place { name, data, _lock: Some(lock) });
+            return Ok(Place { name, data, _lock: lock });
         }
     }
 }
@@ -112,25 +108,6 @@ fn made_up(world: &World, checked: &Checked) -> anyhow::Result<ObjectName> {
     let ending = world.entropy.next() >> 32;
     let name = format!("{}-{ending:08x}", account.name());
     ObjectName::new(account.namespace(), &name).context("a name is needed: give one with --name")
-}
-
-/// Makes `data` the own directory, unless another run has it.
-fn take(data: &Path) -> anyhow::Result<Option<File>> {
-    make_private(data)?;
-    let path = data.join("lock");
-    let mut options = OpenOptions::new();
-    let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(error)) => {
-            return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-        }
-    }
-    // What a run that was killed had half written.
-    let _ = weft_net::remove_unfinished(data);
-    Ok(Some(lock))
 }
 
 /// What a run without a name is for: another may go on only where it means the same control plane,

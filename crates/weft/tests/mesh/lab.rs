@@ -76,6 +76,12 @@ impl Lab {
         control.expect("the control plane runs").kill();
     }
 
+    /// Sends it a signal.
+    pub fn signal_control(&self, signal: Signal) {
+        let control = self.control.lock().unwrap();
+        control.as_ref().expect("the control plane runs").signal(signal);
+    }
+
     /// Starts the control plane again, on what it kept and where it was.
     pub fn start_control(&self) {
         let control = start_control(&self.directory, &self.address.to_string());
@@ -368,9 +374,14 @@ impl Process {
         format!("{}, process {}", self.name, self.id())
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Asks it to end, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
-        rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.wait()
     }
 

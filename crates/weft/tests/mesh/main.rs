@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+mod age;
 mod app;
 mod authorization;
 mod bytes;
@@ -17,9 +18,11 @@ mod killed;
 mod lab;
 mod load;
 mod metrics;
+mod names;
 mod outage;
 mod program;
 mod redis;
 mod rolling;
 mod shift;
+mod starts;
 mod stuck;

@@ -103,6 +103,75 @@ fn a_run_takes_over_what_one_before_it_has_left_however_it_ended() {
 }
 
 #[test]
+fn a_name_is_one_runs_until_that_has_ended() {
+    let lab = Lab::new();
+    let mut make = lab.user("./weft");
+    make.args(["token", "--service-account", "shop/cart", "--service", "shop/cart"]);
+    lab.file("cart.token", must(&mut make));
+    let cart = |shell: &str| {
+        let mut command = unnamed(&lab, "cart", "cart.token");
+        command.args(["--name", "cart-1", "--service", "cart", "--port", "80:8080"]);
+        command.args(["--", "sh", "-c", shell]);
+        command
+    };
+    let start = |name: &str| {
+        let running = lab.start(name, cart("echo it runs; sleep 1000"));
+        running.wait_for("it runs");
+        running
+    };
+    let mut first = start("first");
+    let second = output(&mut cart("true"));
+    let errors = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1), "{errors}");
+    let words = "is in use by another process: end that one, or give this one another --name";
+    assert!(errors.contains(&format!("/weft/shop.cart-1 {words}")), "{errors}");
+    let workloads = must(lab.user("./weft").args(["get", "workloads"]));
+    assert!(workloads.contains("cart-1"), "{workloads}");
+    // However it ends, the next one need not wait.
+    for round in 0..5 {
+        first.child.kill().unwrap();
+        first = start(&format!("round-{round}"));
+    }
+}
+
+/// How often a route changes between two runs.
+const CHANGES: usize = 8;
+
+#[test]
+fn a_run_goes_by_what_is_in_force_when_it_starts() {
+    let lab = Lab::new();
+    let mut command = lab.server("cart", "80:8000/http");
+    command.args(["python3", "-u", "-m", "http.server", "8000"]);
+    let server = lab.start("server", command);
+    server.wait_for("Serving HTTP");
+    let token = token(&lab, "web");
+    let route = |path: &str| {
+        lab.apply(&format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{ name: cart, namespace: shop }}
+spec:
+  parentRefs: [{{ group: '', kind: Service, name: cart, port: 80 }}]
+  rules:
+  - matches: [{{ path: {{ value: {path} }} }}]
+    backendRefs: [{{ name: cart, port: 80 }}]
+"
+        ));
+    };
+    let status = || {
+        let mut command = unnamed(&lab, "web", &token);
+        let curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://cart/"];
+        must(command.args(["--name", "web", "--"]).args(curl))
+    };
+    for _ in 0..CHANGES {
+        route("/");
+        assert_eq!(status(), "200");
+        route("/elsewhere");
+        assert_eq!(status(), "404");
+    }
+}
+
+#[test]
 fn a_run_without_a_name_starts_while_the_control_plane_is_away() {
     let mut lab = Lab::new();
     let token = token(&lab, "web");

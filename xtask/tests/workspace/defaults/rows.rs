@@ -188,8 +188,10 @@ pub const ROWS: &[Row] = &[
         Const("weft-proxy/src/time.rs", "USE_INTERVAL"),
     ]),
     row("start without an answer of the control plane", &[
-        Const("weft/src/run.rs", "READY_TIMEOUT"),
-        Says("weft/src/proxy.rs", "const READY_TIMEOUT: Duration = Duration::from_secs(5);", "5 s"),
+        Const("weft/src/joined.rs", "READY_TIMEOUT"),
+    ]),
+    row("start where another process has the directory", &[
+        Const("weft/src/joined/lock.rs", "WAIT"),
     ]),
     row("`weft run`: SIGTERM held back while the command is being asked", &[
         Const("weft/src/run.rs", "HELD_MAX"),
@@ -315,6 +317,12 @@ pub const ROWS: &[Row] = &[
     ]),
     row("registration that was refused, again after", &[
         Const("weft-control/src/subscriber/link.rs", "REGISTER_AGAIN"),
+    ]),
+    row("registration that somebody took away, again after", &[
+        Const("weft-control/src/subscriber/link.rs", "REGISTER_PAUSE"),
+    ]),
+    row("word to a proxy that it has all there is for it", &[
+        Const("weft-control/src/discovery/stream.rs", "CONFIRM_INTERVAL"),
     ]),
     row("root", &[Const("weft-identity/src/authority.rs", "ROOT_LIFETIME")]),
     row("intermediate, renewed after two thirds", &[
