@@ -20,6 +20,7 @@ use weft_identity::{Credentials, JoinToken, MutualTls, SvidSlot};
 use weft_model::ObjectName;
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload};
 use weft_telemetry::metrics::Registry;
+use weft_wire::Release;
 use weft_wire::discovery::{Client, Lookup, Subscription};
 use weft_world::{BoxFuture, World};
 
@@ -52,6 +53,8 @@ pub struct Joining {
     pub workload: Option<Workload>,
     /// Told of certificate, configuration and connection.
     pub registry: Arc<Registry>,
+    /// What the proxy says that it is, and what of objects it reads.
+    pub release: Release,
 }
 
 /// The workload that a proxy stands for: for the control plane, and for the proxy itself.
@@ -168,7 +171,7 @@ impl Joined {
 
 /// Joins the mesh, by the certificate of before where that still holds.
 pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
-    let Joining { token, service_account, services, data, workload, registry } = joining;
+    let Joining { token, service_account, services, data, workload, registry, release } = joining;
     registry.control_connected(false);
     let kept = data.map(Kept::open).transpose()?;
     let before = kept.as_ref().and_then(|kept| kept.credentials(world, &service_account));
@@ -182,7 +185,7 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let name = workload.as_ref().map(|workload| workload.own.name.to_string());
     let (registration, own) =
         workload.map(|Workload { registration, own }| (registration, own)).unzip();
-    let mut client = Client::new(&name.unwrap_or_default(), env!("CARGO_PKG_VERSION"));
+    let mut client = Client::new(&name.unwrap_or_default(), release);
     let mut builder = Builder::new(trust_domain, own);
     let configuration = Arc::new(Configuration::default());
     // What is known of the mesh may be of another one, by the same name: then nothing of it counts.

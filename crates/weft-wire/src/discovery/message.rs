@@ -59,9 +59,6 @@ pub struct Node {
     /// The version of its program.
     #[prost(string, optional, tag = "7")]
     pub user_agent_version: Option<String>,
-    /// The features that objects may require of it.
-    #[prost(string, repeated, tag = "10")]
-    pub client_features: Vec<String>,
 }
 
 /// What a client says: whom it is interested in, and what became of the last response.
@@ -172,7 +169,6 @@ mod tests {
                 id: "a".to_owned(),
                 user_agent_name: "b".to_owned(),
                 user_agent_version: Some("c".to_owned()),
-                client_features: vec!["d".to_owned()],
             }),
             type_url: "u".to_owned(),
             resource_names_subscribe: vec!["s".to_owned()],
@@ -181,7 +177,7 @@ mod tests {
             response_nonce: "o".to_owned(),
             error_detail: Some(Status { code: 3, message: "m".to_owned(), details: vec![any()] }),
         };
-        let bytes = b"\x0a\x0c\x0a\x01a\x32\x01b\x3a\x01c\x52\x01d\
+        let bytes = b"\x0a\x09\x0a\x01a\x32\x01b\x3a\x01c\
             \x12\x01u\x1a\x01s\x22\x01n\
             \x2a\x06\x0a\x01k\x12\x01v\
             \x32\x01o\

@@ -58,6 +58,11 @@ pub fn sealed(content: &[u8]) -> Vec<u8> {
     [MAGIC.as_slice(), &hash(content).0, content].concat()
 }
 
+/// What is said of saved bytes.
+fn saved_name(bytes: &[u8]) -> String {
+    WireObject::name_of(bytes).unwrap_or_else(|| "saved object".to_owned())
+}
+
 impl Client {
     /// All that it holds, what is in force, and its subscriptions.
     pub fn save(&self) -> Vec<u8> {
@@ -93,7 +98,7 @@ impl Client {
         let SavedMessage { objects, subscriptions, guards } = message;
         let mut lost = Vec::new();
         for bytes in objects {
-            match WireObject::decode("saved object", &bytes) {
+            match WireObject::decode(&saved_name(&bytes), &bytes, &self.release) {
                 Ok(object) => {
                     self.held.insert(object.key().clone(), object);
                 }
@@ -108,8 +113,10 @@ impl Client {
             }
         }
         for SavedGuards { scope, policies } in guards {
-            let policies: Result<Vec<_>, _> =
-                policies.iter().map(|bytes| WireObject::decode("saved policy", bytes)).collect();
+            let policies: Result<Vec<_>, _> = policies
+                .iter()
+                .map(|bytes| WireObject::decode(&saved_name(bytes), bytes, &self.release))
+                .collect();
             match (scope.parse(), policies) {
                 (Ok(scope), Ok(policies)) => self.guards.restore(scope, policies),
                 // Closed, as any scope of which not all is known.

@@ -8,6 +8,7 @@ mod authorization;
 mod bytes;
 mod clock;
 mod explain;
+mod features;
 mod grpc;
 #[path = "../python/grpcio.rs"]
 mod grpcio;
