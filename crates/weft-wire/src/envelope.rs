@@ -3,13 +3,14 @@
 //! An envelope says what its body is before anyone reads that. Its version is the SHA-256 of its
 //! one encoding without the source version: whoever compiles the same object gets the same version.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
-use weft_model::ContentHash;
+use weft_model::{ContentHash, ObjectName};
 
 use crate::error::{FieldError, ObjectError, ObjectProblem};
 use crate::feature::{Feature, Release};
@@ -130,6 +131,12 @@ impl WireObject {
     pub(crate) fn name_of(bytes: &[u8]) -> Option<String> {
         let Envelope { kind, name, .. } = Envelope::decode(bytes).ok()?;
         Some(format!("{kind}/{name}").trim_end_matches('/').to_owned())
+    }
+
+    /// The Services that go by the rules of the object called `key`, which `bytes` are, whether or
+    /// not it can be read.
+    pub(crate) fn ruled_by(key: &ObjectKey, bytes: &[u8]) -> BTreeSet<ObjectName> {
+        Envelope::decode(bytes).map(|it| Object::ruled_by(key, &it.body)).unwrap_or_default()
     }
 
     /// The object that `bytes` are, as `release` reads it. `name` is what the sender calls it.

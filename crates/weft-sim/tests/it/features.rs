@@ -74,6 +74,30 @@ fn a_route_that_a_proxy_cannot_read_leaves_the_one_before_until_it_can() {
 }
 
 #[test]
+fn a_service_whose_route_a_proxy_never_could_read_is_not_called_as_if_there_were_none() {
+    let shop = Shop::new(1, Plan::http(1));
+    let executed = shared();
+    let done = shop.sim.run(async {
+        shop.serve(0, &executed);
+        shop.registry.apply([by_query()], []);
+        assert_eq!(status(&shop, "/a?canary=1").await, 200);
+        shop.sim.crash(&shop.client, Crash::Reset);
+        let caller = shop.restart_caller(&older());
+        let mut line = shop.call().await;
+        assert_eq!(line.answer().await, None);
+        let record = caller.records.borrow().last().cloned().unwrap();
+        assert_eq!(record.reason, Some("service-unknown"));
+        let why = "route/http/shop/web is refused: requires the feature query-match";
+        assert!(record.detail.contains(why), "{}", record.detail);
+        shop.registry.apply([by_header()], []);
+        assert_eq!(status(&shop, "/a?canary=1").await, 404);
+        shop.registry.apply([route(|_| ())], []);
+        assert_eq!(status(&shop, "/a").await, 200);
+    });
+    done.unwrap();
+}
+
+#[test]
 fn a_policy_that_a_proxy_cannot_read_never_opens_what_was_closed() {
     let shop = Shop::new(1, Plan { release: older(), ..Plan::http(1) });
     let executed = shared();

@@ -1,5 +1,6 @@
 //! The proxy's side of discovery. It outlives its streams, and with its saved state the proxy.
 
+mod closed;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,6 +11,7 @@ use thiserror::Error;
 use weft_model::{ObjectName, Port, Workload};
 use weft_world::Moment;
 
+pub(super) use self::closed::Closed;
 pub use self::take::{Answered, Outcome, Refusal};
 use super::guards::{GuardSets, Guarding};
 use super::message::{
@@ -66,6 +68,7 @@ pub struct Client {
     refused: BTreeMap<ObjectKey, Refused>,
     pub(super) interests: BTreeMap<Subscription, Interest>,
     pub(super) guards: GuardSets,
+    pub(super) closed: Closed,
     stream: Option<Stream>,
 }
 
@@ -116,6 +119,7 @@ impl Client {
             refused: BTreeMap::new(),
             interests: BTreeMap::new(),
             guards: GuardSets::default(),
+            closed: Closed::default(),
             stream: None,
         }
     }

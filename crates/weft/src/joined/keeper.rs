@@ -106,7 +106,8 @@ impl Observer for Watcher {
             let rest = if is_held { ", and what was before stays" } else { "" };
             weft_control::say!("weft: {name} is not put to work{rest}: {reason}");
         }
-        if outcome.changed.is_empty() && outcome.removed.is_empty() {
+        let Outcome { changed, removed, refused, .. } = outcome;
+        if changed.is_empty() && removed.is_empty() && refused.is_empty() {
             return;
         }
         // Whom to trust comes first: what follows from it is judged when the snapshot changes.

@@ -122,6 +122,13 @@ fn check_told(lab: &Lab, who: &str, object: &str, kind: &str, reason: &str) {
     assert!(joined.contains(&format!("{object}: {reason}")), "{yaml}");
 }
 
+/// Checks that nobody answers a caller of `proxy`, whose log says `why`.
+fn check_closed(proxy: &Proxy, why: &str) {
+    let asked = output(Command::new("curl").arg(format!("http://{}/", proxy.addresses[0])));
+    assert!(!asked.status.success(), "{asked:?}");
+    proxy.wait_for_log(0, why);
+}
+
 /// Asks again and again, with curl, as long as `during` takes: `app` answers every time.
 fn always_answered<T>(
     address: SocketAddr,
@@ -205,6 +212,12 @@ fn a_route_that_an_older_proxy_cannot_read_stays_as_it_was_there_until_it_is_upg
         assert!(status.contains(&format!("refuses {object}: {reason}")), "{status}");
     });
 
+    // One that never had another does not call the Service as if there were none.
+    let mut late = lab.proxy_by(older, &caller("late", "shop/late"));
+    late.wait_for_log(0, &format!("weft: {object} is not put to work: {reason}"));
+    check_closed(&late, &format!("{object} is refused: {reason}"));
+    late.terminate();
+
     // What the object requires no more, it takes.
     lab.apply(&route("path: { type: Exact, value: /next }", "next"));
     wait_for_enforced(&lab, "httproute", "2/2", false);
@@ -285,9 +298,7 @@ fn proxies_of_another_schema_serve_nothing_and_say_who_is_to_be_upgraded() {
         let proxy = lab.proxy_by(program, &caller(name, &account));
         let reason = format!("of schema 1, and weft 0.0.9 reads schema {reads}: {what}");
         proxy.wait_for_log(0, &format!("service/shop/cart is not put to work: {reason}"));
-        let asked = output(Command::new("curl").arg(format!("http://{}/", proxy.addresses[0])));
-        assert!(!asked.status.success(), "{asked:?}");
-        proxy.wait_for_log(0, "service-unknown");
+        check_closed(&proxy, "service-unknown");
         let who = format!("spiffe://weft.local/ns/shop/sa/{name}");
         check_told(&lab, &who, "service/shop/cart", "service", &reason);
     }

@@ -123,6 +123,7 @@ impl Client {
                 match self.checked(&key, version, &resource.value, check) {
                     Ok(object) => {
                         self.refused.remove(&key);
+                        self.reopen(&key);
                         let before = self.held.insert(key.clone(), Arc::clone(&object));
                         if before.is_none_or(|before| before.version() != object.version()) {
                             outcome.changed.insert(key);
@@ -132,6 +133,9 @@ impl Client {
                     Err(reason) => {
                         let refused = Refused { version: version.to_owned(), reason };
                         let reason = refused.reason.clone();
+                        if !self.held.contains_key(&key) {
+                            self.close_new(&key, &resource.value, &reason);
+                        }
                         self.refused.insert(key, refused);
                         Err(reason)
                     }
@@ -247,6 +251,9 @@ impl Client {
         let parsed = name.parse::<ResourceName>().map_err(|error| error.to_string())?;
         let ResourceName::Object(key) = parsed else { return Ok(()) };
         self.refused.remove(&key);
+        if self.reopen(&key) {
+            outcome.removed.insert(key.clone());
+        }
         let Some(held) = self.held.get(&key) else { return Ok(()) };
         if source.is_older_than(held.source()) {
             return Err(format!("held from newer sources, {} against {source}", held.source()));

@@ -104,8 +104,8 @@ fn a_proxy_that_is_replaced_by_an_older_one_says_what_of_the_saved_state_it_lack
     let policy = "policy/authorization/shop/denies";
     let expected = [lacks(policy, "peer-exceptions"), lacks(ROUTE, "query-match")];
     assert_eq!(lost, expected.into());
-    // What guards it is not known any more: it is closed, and stays so.
-    assert_eq!(in_force(&pair), None);
+    // What guards it is not known any more: it is closed, and stays so. So is what it called.
+    assert_eq!((in_force(&pair), closed(&pair)), (None, vec!["shop/cart".to_owned()]));
     pair.reconnect();
     pair.settle(&world);
     assert_eq!(in_force(&pair), None);
@@ -151,6 +151,50 @@ fn a_set_of_policies_that_cannot_all_be_read_leaves_the_one_before_or_a_closed_p
         pair.settle(&world);
         assert_eq!((in_force(pair), refusals(pair)), (policies(&[&plain]), vec![]));
     }
+}
+
+fn closed(pair: &Pair) -> Vec<String> {
+    pair.client.closed().map(|(service, _)| service.to_string()).collect()
+}
+
+#[test]
+fn a_service_whose_route_was_never_read_is_closed_until_it_is() {
+    let mut world = small_world();
+    world.apply([by_query("1", 2)], [], source(2));
+    let mut pair = Pair::with([]);
+    pair.subscribe("service/shop/cart");
+    pair.settle(&world);
+    let (service, why) = pair.client.closed().next().unwrap();
+    assert_eq!((service.to_string().as_str(), closed(&pair).len()), ("shop/cart", 1));
+    assert!(why.starts_with("route/http/shop/cart is refused: requires the feature"), "{why}");
+    // It stays so over a new stream and a restart.
+    pair.reconnect();
+    pair.settle(&world);
+    assert_eq!(closed(&pair), ["shop/cart"]);
+    let saved = pair.client.save();
+    pair.client = client([]);
+    assert_eq!(pair.client.restore(&saved, NOW), Ok(vec![]));
+    assert_eq!(closed(&pair), ["shop/cart"]);
+    pair.reconnect();
+    pair.settle(&world);
+    assert_eq!(closed(&pair), ["shop/cart"]);
+    // Until the route says it in another way, or is gone.
+    let mut gone = world.clone();
+    let plain = wire(route("http/shop/cart", "shop/cart", &["shop/cart"]), 3);
+    pair.apply(&mut world, [plain], &[], 3);
+    pair.settle(&world);
+    assert_eq!(closed(&pair), [""; 0]);
+    let mut other = Pair::with([]);
+    other.subscribe("address/default/240.119.0.1");
+    other.settle(&gone);
+    assert_eq!(closed(&other), ["shop/cart"]);
+    other.apply(&mut gone, [], &[ROUTE], 3);
+    assert!(other.settle(&gone).removed.contains(&read(ROUTE)));
+    assert_eq!(closed(&other), [""; 0]);
+    // From then on it is called without one, and goes on so.
+    other.apply(&mut gone, [by_query("1", 4)], &[], 4);
+    assert_eq!(other.settle(&gone).refused.len(), 1);
+    assert_eq!(closed(&other), [""; 0]);
 }
 
 fn authorization(name: &str) -> weft_model::AuthorizationPolicy {
