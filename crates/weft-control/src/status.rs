@@ -94,7 +94,7 @@ fn of(
                     enforced.behind_ms = enforced.behind_ms.max(Some(behind));
                 }
                 if let Some(reason) = book.refuses(key, *version) {
-                    let (proxy, reason) = (title(proxy), reason.to_owned());
+                    let (proxy, reason) = (title(proxy), format!("{key}: {reason}"));
                     enforced.refused.push(RefusingProxy { proxy, reason });
                 }
             }

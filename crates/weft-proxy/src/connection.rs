@@ -107,7 +107,7 @@ impl Connection {
         match &self.to {
             To::Fixed(destination) => Ok(destination.clone()),
             To::Service(name, port) => {
-                outbound::of_service(&proxy.configuration.load(), name, *port)
+                outbound::of_called(&proxy.configuration.load(), name, *port)
             }
             To::Address(address) => outbound::at_address(&proxy.configuration.load(), *address),
             To::Own(own, port) => Ok(inbound::own_port(proxy, own, *port)?.application),

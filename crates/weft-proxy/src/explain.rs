@@ -28,7 +28,7 @@ use crate::error::{ProxyError, Verdict};
 use crate::guard::{Guard, enforce};
 use crate::h2::grpc::status_of_http;
 use crate::inbound::admit;
-use crate::outbound::{at_address, known, of_service, said};
+use crate::outbound::{at_address, known, of_called, said};
 use crate::snapshot::{Destination, EndpointSpec, Own, OwnPort, Reach, Snapshot, TunnelTarget};
 use crate::time;
 
@@ -297,7 +297,7 @@ pub fn explain(
 /// What `called` is.
 fn lead(snapshot: &Snapshot, called: &Called) -> Result<Arc<Destination>, ProxyError> {
     match called {
-        Called::Service(name, port) => of_service(snapshot, name, *port),
+        Called::Service(name, port) => of_called(snapshot, name, *port),
         Called::Address(address) => match known(snapshot, *address) {
             Some(Ok(To::Fixed(destination))) => Ok(destination),
             Some(Ok(_)) => at_address(snapshot, *address),

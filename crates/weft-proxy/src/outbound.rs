@@ -248,10 +248,24 @@ pub(crate) fn at_address(
     let unknown = || ProxyError::AddressUnknown { address, why: "it is gone".to_owned() };
     let port = Port::new(address.port()).map_err(|_| unknown())?;
     match snapshot.addresses.get(&address.ip()).ok_or_else(unknown)? {
-        Owner::Service(name) => of_service(snapshot, name, port),
+        Owner::Service(name) => of_called(snapshot, name, port),
         Owner::Workload(view) => view.ports.get(&port).cloned().ok_or_else(|| {
             ProxyError::UnknownPort { workload: view.name.to_string(), port: port.get() }
         }),
+    }
+}
+
+/// A port of a Service that is called by its own name or address, as it is known now.
+pub(crate) fn of_called(
+    snapshot: &Snapshot,
+    name: &ObjectName,
+    port: Port,
+) -> Result<Arc<Destination>, ProxyError> {
+    match snapshot.closed.get(name) {
+        Some(why) => {
+            Err(ProxyError::ServiceUnknown { service: name.to_string(), why: why.clone() })
+        }
+        None => of_service(snapshot, name, port),
     }
 }
 

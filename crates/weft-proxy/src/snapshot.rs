@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub own: Option<Arc<Own>>,
     pub(crate) services: HashMap<ObjectName, Arc<ServiceView>>,
     pub(crate) addresses: HashMap<IpAddr, Owner>,
+    /// The Services that are not to be called, and why.
+    pub(crate) closed: HashMap<ObjectName, String>,
 }
 
 /// Who has an address.

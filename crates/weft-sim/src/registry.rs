@@ -20,7 +20,7 @@ use weft_model::{
 };
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload, Snapshot, check};
 use weft_wire::discovery::{Client, ServerStream, Subscription, World};
-use weft_wire::{Object, ObjectKey, SourceVersion, WireObject};
+use weft_wire::{Object, ObjectKey, Release, SourceVersion, WireObject};
 use weft_world::Moment;
 
 /// All objects of a mesh, and the proxies that are told of them.
@@ -40,6 +40,7 @@ struct Subscriber {
     server: ServerStream,
     builder: Builder,
     configuration: Arc<Configuration>,
+    may_refuse: bool,
 }
 
 impl Registry {
@@ -75,9 +76,21 @@ impl Registry {
         own: Option<OwnWorkload>,
         services: &[ObjectName],
     ) -> Arc<Configuration> {
+        self.subscribe_as(Release::this(), own, services)
+    }
+
+    /// The same for a proxy of `release`, which may refuse what it lacks features for.
+    pub fn subscribe_as(
+        &self,
+        release: Release,
+        own: Option<OwnWorkload>,
+        services: &[ObjectName],
+    ) -> Arc<Configuration> {
         let mut inner = self.0.borrow_mut();
         let name = own.as_ref().map(|own| own.name.clone());
-        let mut client = Client::new(&name.iter().map(ToString::to_string).collect::<String>(), "");
+        let may_refuse = release != Release::this();
+        let mut client =
+            Client::new(&name.iter().map(ToString::to_string).collect::<String>(), release);
         if own.is_some() {
             client.subscribe(&Subscription::SelfWorkload, Moment::from_nanos(0), None);
         }
@@ -89,7 +102,7 @@ impl Registry {
         let builder = Builder::new(inner.domain.clone(), own);
         let configuration = Arc::new(Configuration::new(Snapshot::default()));
         let (server, told) = (ServerStream::new(name), configuration.clone());
-        let mut subscriber = Subscriber { client, server, builder, configuration };
+        let mut subscriber = Subscriber { client, server, builder, configuration, may_refuse };
         subscriber.settle(&inner.world);
         inner.subscribers.push(subscriber);
         told
@@ -110,6 +123,13 @@ impl Registry {
             subscriber.server.on_change(&touched);
             subscriber.settle(&inner.world);
         }
+    }
+
+    /// What proxies refuse, as they have acknowledged it: the object, and why.
+    pub fn refused(&self) -> Vec<(String, String)> {
+        let inner = self.0.borrow();
+        let receipts = inner.subscribers.iter().flat_map(|it| it.server.receipts());
+        receipts.filter_map(|it| Some((it.key.to_string(), it.refused?))).collect()
     }
 
     /// Adds a Service with one port, at which `protocol` is spoken. Nothing guards it.
@@ -163,7 +183,7 @@ impl Subscriber {
             if let Some(response) = self.server.next_response(world) {
                 let outcome = self.client.on_response(response, &check);
                 let outcome = outcome.expect("it is our own server");
-                assert!(outcome.refused.is_empty(), "{:?}", outcome.refused);
+                assert!(self.may_refuse || outcome.refused.is_empty(), "{:?}", outcome.refused);
                 self.configuration.replace(self.builder.update(&self.client, &outcome));
                 is_quiet = false;
             }

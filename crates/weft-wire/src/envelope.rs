@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
-use weft_model::ContentHash;
+use weft_model::{ContentHash, ObjectName};
 
-use crate::error::{FieldError, ObjectError};
+use crate::error::{FieldError, ObjectError, ObjectProblem};
+use crate::feature::{Feature, Release};
 use crate::key::ObjectKey;
 use crate::objects::Object;
 
@@ -20,11 +21,9 @@ use crate::objects::Object;
 /// hold two versions of it.
 pub const OBJECT_BYTES_MAX: usize = 1 << 20;
 
-/// The schema of all bodies. A change that an older version would read wrongly takes the next one.
+/// The schema of all bodies. A change by which all objects would be read wrongly takes the next
+/// one; what only some of them hold is a [`Feature`].
 pub const SCHEMA: u32 = 1;
-
-/// The features that this version has, of those that objects can require. None so far.
-pub const FEATURES: &[&str] = &[];
 
 /// How recent the sources were from which an object was compiled.
 ///
@@ -97,9 +96,11 @@ impl WireObject {
     /// `object`, compiled from sources of the version `source`.
     ///
     /// # Errors
-    /// [`ObjectError::TooLarge`].
+    /// [`ObjectProblem::TooLarge`].
     pub fn new(object: Object, source: SourceVersion) -> Result<Arc<WireObject>, ObjectError> {
-        WireObject::assemble(object, source, Vec::new()).map(Arc::new)
+        let required = Feature::required_by(&object);
+        let names = required.into_iter().map(|feature| feature.name().to_owned()).collect();
+        WireObject::assemble(object, source, names).map(Arc::new)
     }
 
     fn assemble(
@@ -121,50 +122,63 @@ impl WireObject {
         envelope.epoch = source.epoch;
         envelope.revision = source.revision;
         let bytes = envelope.encode_to_vec();
-        check_size(bytes.len(), || key.to_string())?;
+        check_size(bytes.len())
+            .map_err(|problem| ObjectError { object: key.to_string(), problem })?;
         Ok(WireObject { key, source, version, object, bytes })
     }
 
-    /// The bytes of the same object, if it required `feature` of who takes it.
-    #[cfg(test)]
-    pub(crate) fn requiring(&self, feature: &str) -> Vec<u8> {
-        let mut envelope = Envelope::decode(self.bytes.as_slice()).unwrap();
-        envelope.required_features.push(feature.to_owned());
-        envelope.encode_to_vec()
+    /// What the object that `bytes` are calls itself, whether or not it can be read.
+    pub(crate) fn name_of(bytes: &[u8]) -> Option<String> {
+        let Envelope { kind, name, .. } = Envelope::decode(bytes).ok()?;
+        Some(format!("{kind}/{name}").trim_end_matches('/').to_owned())
     }
 
-    /// The object that `bytes` are. `name` is what the sender calls it.
+    /// The Services that go by the rules of the object called `key`, which `bytes` are, whether or
+    /// not it can be read.
+    pub(crate) fn ruled_by(key: &ObjectKey, bytes: &[u8]) -> BTreeSet<ObjectName> {
+        Envelope::decode(bytes).map(|it| Object::ruled_by(key, &it.body)).unwrap_or_default()
+    }
+
+    /// The object that `bytes` are, as `release` reads it. `name` is what the sender calls it.
     ///
     /// # Errors
-    /// [`ObjectError`], if this version cannot be sure to understand all of it.
-    pub fn decode(name: &str, bytes: &[u8]) -> Result<Arc<WireObject>, ObjectError> {
-        let named = || crate::shown(name);
-        check_size(bytes.len(), named)?;
-        let unreadable = || ObjectError::Unreadable { object: named() };
-        let envelope = Envelope::decode(bytes).map_err(|_| unreadable())?;
+    /// [`ObjectError`], if `release` cannot be sure to understand all of it.
+    pub fn decode(
+        name: &str,
+        bytes: &[u8],
+        release: &Release,
+    ) -> Result<Arc<WireObject>, ObjectError> {
+        WireObject::read(bytes, release)
+            .map(Arc::new)
+            .map_err(|problem| ObjectError { object: crate::shown(name), problem })
+    }
+
+    fn read(bytes: &[u8], release: &Release) -> Result<WireObject, ObjectProblem> {
+        check_size(bytes.len())?;
+        let envelope = Envelope::decode(bytes).map_err(|_| ObjectProblem::Unreadable)?;
         let Envelope { kind, name, epoch, revision, schema, required_features, body } = envelope;
         let source = SourceVersion { epoch, revision };
-        let unsupported = |what| ObjectError::Unsupported { object: named(), what };
-        if schema != SCHEMA {
-            return Err(unsupported(format!("schema {schema}")));
+        let version = || release.version.clone();
+        let reads = release.schema;
+        if schema != reads {
+            return Err(ObjectProblem::Schema { schema, reads, version: version() });
         }
-        let is_lacking = |feature: &&String| !FEATURES.contains(&feature.as_str());
-        if let Some(feature) = required_features.iter().find(is_lacking) {
-            return Err(unsupported(format!("the feature {}", crate::shown(feature))));
+        let features = release.lacking(&required_features);
+        if !features.is_empty() {
+            return Err(ObjectProblem::Lacking { features, version: version() });
         }
-        let field = |field| ObjectError::Field { object: named(), field };
-        let key = ObjectKey::new(&kind, &name).map_err(|error| field(error.within("name")))?;
-        let object = Object::from_body(&key, &body).map_err(|error| match error {
-            None => unreadable(),
-            Some(error) => field(error),
-        })?;
-        // There is one encoding of what this version knows. Other bytes hold something else.
-        let known: BTreeSet<String> = required_features.into_iter().collect();
-        let again = WireObject::assemble(object, source, known.into_iter().collect())?;
+        let key = ObjectKey::new(&kind, &name)
+            .map_err(|error| ObjectProblem::Field(error.within("name")))?;
+        let object = Object::from_body(&key, &body)
+            .map_err(|error| error.map_or(ObjectProblem::Unreadable, ObjectProblem::Field))?;
+        // There is one encoding of what this version knows. Other bytes hold something else. What
+        // it requires is the sender's to say: one that is older knows of fewer features.
+        let again = WireObject::assemble(object, source, in_order(required_features))
+            .map_err(|error| error.problem)?;
         if again.bytes != bytes {
-            return Err(unreadable());
+            return Err(ObjectProblem::Unreadable);
         }
-        Ok(Arc::new(again))
+        Ok(again)
     }
 
     /// Its name.
@@ -202,11 +216,18 @@ impl PartialEq for WireObject {
 
 impl Eq for WireObject {}
 
-fn check_size(bytes: usize, object: impl Fn() -> String) -> Result<(), ObjectError> {
-    if bytes > OBJECT_BYTES_MAX {
-        return Err(ObjectError::TooLarge { object: object(), bytes, max: OBJECT_BYTES_MAX });
+/// Each once, in the order in which they are written.
+fn in_order(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn check_size(bytes: usize) -> Result<(), ObjectProblem> {
+    match bytes > OBJECT_BYTES_MAX {
+        true => Err(ObjectProblem::TooLarge { bytes, max: OBJECT_BYTES_MAX }),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// The SHA-256 of `bytes`.

@@ -5,14 +5,22 @@ use std::fmt;
 use thiserror::Error;
 use weft_model::{IdentityError, NameError, ValueError};
 
-/// Why an object is refused. Each names the object.
+/// Why an object is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ObjectError {
+#[error("{object}: {problem}")]
+pub struct ObjectError {
+    /// The object.
+    pub object: String,
+    /// What is wrong with it.
+    pub problem: ObjectProblem,
+}
+
+/// What is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ObjectProblem {
     /// It is larger than anything that is meant to be sent.
-    #[error("{object}: {bytes} bytes are not allowed, the most is {max}")]
+    #[error("{bytes} bytes are not allowed, the most is {max}")]
     TooLarge {
-        /// The object.
-        object: String,
         /// Its size.
         bytes: usize,
         /// The most.
@@ -20,30 +28,48 @@ pub enum ObjectError {
     },
     /// It is no protobuf message, or not in its one encoding: damaged, or with a field that this
     /// version does not know.
-    #[error("{object}: damaged, or with something that this version does not know")]
-    Unreadable {
-        /// The object.
-        object: String,
-    },
-    /// It is of another kind, another schema, or needs a feature that this version lacks.
+    #[error("damaged, or with something that this version does not know")]
+    Unreadable,
+    /// Its body is written in another way.
     #[error(
-        "{object}: {what} is not known to this version of weft: run that of the control plane, or \
-         a newer one"
+        "of schema {schema}, and weft {version} reads schema {reads}: upgrade {}",
+        older(*.schema, *.reads)
     )]
-    Unsupported {
-        /// The object.
-        object: String,
-        /// The kind, schema or feature.
-        what: String,
+    Schema {
+        /// The schema.
+        schema: u32,
+        /// The one that is read here.
+        reads: u32,
+        /// The version of weft that reads.
+        version: String,
+    },
+    /// It requires features that who reads it lacks.
+    #[error("requires {}, which weft {version} lacks: upgrade {}", named(.features), PROXY)]
+    Lacking {
+        /// The features, as they are named.
+        features: Vec<String>,
+        /// The version of weft that reads.
+        version: String,
     },
     /// A field has a value that means nothing.
-    #[error("{object}: {field}")]
-    Field {
-        /// The object.
-        object: String,
-        /// Which field, and what is wrong with it.
-        field: FieldError,
-    },
+    #[error("{0}")]
+    Field(FieldError),
+}
+
+const PROXY: &str = "this proxy to the version of the control plane, or a newer one";
+
+const CONTROL_PLANE: &str = "the control plane to the version of this proxy, or a newer one";
+
+/// Who is behind if objects are of `schema` and the proxy reads another, and what it is to become.
+fn older(schema: u32, reads: u32) -> &'static str {
+    if schema > reads { PROXY } else { CONTROL_PLANE }
+}
+
+fn named(features: &[String]) -> String {
+    match features {
+        [one] => format!("the feature {one}"),
+        several => format!("the features {}", several.join(", ")),
+    }
 }
 
 /// What is wrong with which field.

@@ -11,6 +11,7 @@
 
 mod envelope;
 mod error;
+mod feature;
 mod key;
 mod objects;
 #[cfg(test)]
@@ -20,17 +21,22 @@ pub mod discovery;
 pub mod mux;
 pub mod tunnel;
 
-pub use envelope::{FEATURES, OBJECT_BYTES_MAX, SCHEMA, SourceVersion, WireObject};
-pub use error::{FieldError, ObjectError};
+pub use envelope::{OBJECT_BYTES_MAX, SCHEMA, SourceVersion, WireObject};
+pub use error::{FieldError, ObjectError, ObjectProblem};
+pub use feature::{Feature, Release};
 pub use key::ObjectKey;
 pub use objects::Object;
 
 /// Foreign text for a message: without controls, and of long text only the beginning.
 pub(crate) fn shown(text: &str) -> String {
-    const SHOWN_MAX: usize = 120;
+    shown_within(120, text)
+}
+
+/// The same with at most `chars_max` characters of it.
+pub(crate) fn shown_within(chars_max: usize, text: &str) -> String {
     let tame = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    let mut shown: String = tame.take(SHOWN_MAX + 1).collect();
-    if shown.chars().count() > SHOWN_MAX {
+    let mut shown: String = tame.take(chars_max + 1).collect();
+    if shown.chars().count() > chars_max {
         shown.pop();
         shown.push('…');
     }

@@ -13,10 +13,13 @@ mod traffic;
 mod trust;
 mod workload;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prost::Message;
-use weft_model::{Guards, MeshSettings, Policy, PolicyKind, Route, Service, Trust, Workload};
+use weft_model::{
+    Guards, MeshSettings, ObjectName, Policy, PolicyKind, Route, Service, Trust, Workload,
+};
 
 use crate::error::FieldError;
 use crate::key::ObjectKey;
@@ -64,6 +67,14 @@ impl Object {
                 guards.policies.keys().cloned().map(ObjectKey::Policy).collect()
             }
             Object::Route(route) => route.backends().cloned().map(ObjectKey::Service).collect(),
+        }
+    }
+
+    /// The Services that go by the rules of the object called `key`, be its `body` readable or not.
+    pub(crate) fn ruled_by(key: &ObjectKey, body: &[u8]) -> BTreeSet<ObjectName> {
+        match key {
+            ObjectKey::Route(_) => route::services_of(body),
+            _ => BTreeSet::new(),
         }
     }
 

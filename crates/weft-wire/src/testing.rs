@@ -17,6 +17,30 @@ use weft_model::{
 
 use crate::objects::Object;
 
+impl From<Service> for Object {
+    fn from(service: Service) -> Object {
+        Object::Service(Arc::new(service))
+    }
+}
+
+impl From<Workload> for Object {
+    fn from(workload: Workload) -> Object {
+        Object::Workload(Arc::new(workload))
+    }
+}
+
+impl From<Route> for Object {
+    fn from(route: Route) -> Object {
+        Object::Route(Arc::new(route))
+    }
+}
+
+impl From<Policy> for Object {
+    fn from(policy: Policy) -> Object {
+        Object::Policy(Arc::new(policy))
+    }
+}
+
 /// `text` as whatever is needed.
 pub(crate) fn read<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().unwrap()

@@ -21,6 +21,7 @@ use weft_identity::{Credentials, JoinToken, MutualTls, SvidSlot};
 use weft_model::ObjectName;
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload};
 use weft_telemetry::metrics::Registry;
+use weft_wire::Release;
 use weft_wire::discovery::{Client, Lookup, Subscription};
 use weft_world::{BoxFuture, Moment, World};
 
@@ -57,6 +58,8 @@ pub struct Joining {
     pub workload: Option<Workload>,
     /// Told of certificate, configuration and connection.
     pub registry: Arc<Registry>,
+    /// What the proxy says that it is, and what of objects it reads.
+    pub release: Release,
 }
 
 /// The workload that a proxy stands for: for the control plane, and for the proxy itself.
@@ -213,7 +216,7 @@ impl Joined {
 
 /// Joins the mesh, by the certificate of before where that still holds.
 pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
-    let Joining { token, service_account, services, data, workload, registry } = joining;
+    let Joining { token, service_account, services, data, workload, registry, release } = joining;
     let begun = world.clock.now();
     registry.control_connected(false);
     let kept = data.map(Kept::open).transpose()?;
@@ -228,7 +231,7 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let name = workload.as_ref().map(|workload| workload.own.name.to_string());
     let (registration, own) =
         workload.map(|Workload { registration, own }| (registration, own)).unzip();
-    let mut client = Client::new(&name.unwrap_or_default(), env!("CARGO_PKG_VERSION"));
+    let mut client = Client::new(&name.unwrap_or_default(), release);
     if let Some(registration) = &registration {
         client = client.of_generation(registration.generation);
     }

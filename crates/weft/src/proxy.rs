@@ -16,6 +16,7 @@ use weft_proxy::config::{Inbound, Listen, Outbound, OutboundTo};
 use weft_proxy::{Overload, Parts, Proxy, StartError, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both, Format, Lines, Recorder, Select};
+use weft_wire::Release;
 use weft_wire::discovery::Subscription;
 use weft_world::{Files, World};
 
@@ -96,8 +97,8 @@ enum LogFormat {
     Json,
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Runs until SIGTERM or SIGINT, as a proxy of `release`.
+pub fn run(arguments: &Arguments, release: Release) -> anyhow::Result<()> {
     let world = weft_net::world();
     let path = &arguments.config;
     let checked = file::load(&*world.files, path)?;
@@ -118,7 +119,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
     let grace = Duration::from_secs(arguments.drain_timeout);
-    runtime.block_on(serve(world, checked, telemetry, grace, path))
+    runtime.block_on(serve(world, checked, telemetry, grace, path, release))
 }
 
 /// Where the records go.
@@ -167,6 +168,7 @@ async fn serve(
     telemetry: Telemetry,
     grace: Duration,
     path: &Path,
+    release: Release,
 ) -> anyhow::Result<()> {
     let Checked { identity, outbound, inbound, workload, data } = checked;
     let Telemetry { recorder, registry, listen: metrics } = telemetry;
@@ -204,7 +206,8 @@ async fn serve(
         Some(Identity::Joined(joining)) => {
             let file::Joining { token, service_account, services } = *joining;
             let registry = registry.clone();
-            let joining = Joining { token, service_account, services, data, workload, registry };
+            let joining =
+                Joining { token, service_account, services, data, workload, registry, release };
             let found = joined::join(&world, joining).await?;
             parts.tls = Some(Rc::new(found.tls.clone()));
             parts.configuration = found.configuration.clone();

@@ -24,6 +24,7 @@ use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach};
 use weft_proxy::{Excluded, Overload, Parts, Proxy, start};
 use weft_telemetry::metrics::{self, Metrics, Registry};
 use weft_telemetry::{AccessLog, Both, Recorder};
+use weft_wire::Release;
 use weft_world::{Listener, Moment, World};
 
 use self::inside::Inside;
@@ -40,8 +41,8 @@ const HELD_MAX: Duration = Duration::from_secs(2);
 /// How long what the command has sent and was asked may take to arrive after the command has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Runs the command to its end, and passes its exit code on.
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the command to its end, beside a proxy of `release`, and passes its exit code on.
+pub fn run(arguments: &Arguments, release: Release) -> anyhow::Result<ExitCode> {
     let world = weft_net::world();
     let checked = options::check(&*world.files, arguments)?;
     // Before there is any other thread, since it divides the process.
@@ -53,7 +54,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the event loop")?;
-    let ended = runtime.block_on(serve(world, checked, confined, access_log))?;
+    let ended = runtime.block_on(serve(world, checked, confined, access_log, release))?;
     Ok(ExitCode::from(ended.code()))
 }
 
@@ -75,6 +76,7 @@ async fn serve(
     checked: Checked,
     confined: Confined,
     access_log: AccessLog,
+    release: Release,
 ) -> anyhow::Result<Exit> {
     let Opened { captured: listeners, dns_datagrams, dns_listeners, inside, mut command } =
         confined.open().context("the command's network cannot be used")?;
@@ -84,7 +86,7 @@ async fn serve(
     });
     registry.watch_access_log(&access_log);
 
-    let beginning = begin(&world, &checked, registry.clone()).await?;
+    let beginning = begin(&world, &checked, registry.clone(), release).await?;
     // The place is held to the end.
     let Beginning { published, metrics, tunnels, joined, place: _place } = beginning;
     let overload = Overload::default();
@@ -151,6 +153,7 @@ async fn begin(
     world: &World,
     checked: &Checked,
     registry: Arc<Registry>,
+    release: Release,
 ) -> anyhow::Result<Beginning> {
     // What somebody else may have taken comes before what is given once only: a start that fails
     // costs no use of the join token.
@@ -165,6 +168,7 @@ async fn begin(
         data: Some(place.data.clone()),
         workload: Some(workload),
         registry,
+        release,
     };
     let joined = joined::join(world, joining).await?;
     Ok(Beginning { published, metrics, tunnels, joined, place })

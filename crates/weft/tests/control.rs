@@ -573,7 +573,9 @@ fn the_proxies_that_are_connected_are_shown() {
         let service_account = "shop/cart".parse().unwrap();
         let joiner = Joiner::new(weft_net::world(), token, service_account, vec![]);
         let credentials = joiner.join().await.unwrap();
-        let client = weft_wire::discovery::Client::new("shop/cart-1", "7.7");
+        let this = weft_wire::Release::this();
+        let release = weft_wire::Release { version: "7.7".to_owned(), ..this };
+        let client = weft_wire::discovery::Client::new("shop/cart-1", release);
         let svid = SvidSlot::with(&credentials.svid);
         let world = weft_net::world();
         let subscriber = Subscriber::new(world, joiner.control_plane(), svid, None, client);

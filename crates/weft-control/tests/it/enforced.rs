@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use weft_control::api::{Enforced, ProxyStatus, ResourceStatus};
 use weft_wire::discovery::Lookup;
+use weft_wire::{Feature, Release};
 
-use crate::lab::{Lab, run, until};
+use crate::lab::{Lab, release, run, until};
 
 const CART: &str = "
 apiVersion: v1
@@ -104,5 +105,103 @@ fn what_is_not_in_force_says_why() {
         lab.apply(CART);
         until("it is in force", || cart(&lab).conditions[0].holds).await;
         assert!(cart(&lab).findings.is_empty());
+    });
+}
+
+const ROUTE: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: cart, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: cart }]
+  rules:
+  - matches: [{ path: { value: /a } }]
+    backendRefs: [{ name: cart, port: 80 }]
+";
+
+/// The route above, for requests with a parameter only.
+fn by_query() -> String {
+    let query = "queryParams: [{ name: canary, value: '1' }]";
+    ROUTE.replace("path: { value: /a }", &format!("path: {{ value: /a }}, {query}"))
+}
+
+fn route(lab: &Lab) -> Enforced {
+    let resources = lab.discovery().status().resources;
+    let route = resources.into_iter().find(|it| it.key.kind == "HTTPRoute").unwrap();
+    route.enforced.unwrap()
+}
+
+#[test]
+fn a_proxy_that_lacks_a_feature_is_not_counted_until_it_or_the_object_is_another() {
+    run(async {
+        let lab = Lab::start().await;
+        lab.apply(CART);
+        lab.apply(ROUTE);
+        let newer = lab.proxy("shop/web", "shop/web-1").await.start();
+        let (joiner, credentials) = lab.join("shop/admin", &[]).await;
+        let of = |release: Release| {
+            lab.with_credentials(&joiner, &credentials, "").of("shop/admin-1", release)
+        };
+        let older = of(release("0.9", [Feature::PeerExceptions])).start();
+        for proxy in [&newer, &older] {
+            assert_eq!(proxy.look("service/shop/cart").await, Lookup::Found);
+        }
+        until("both have it", || route(&lab).by == 2).await;
+
+        lab.apply(&by_query());
+        until("one refuses", || !route(&lab).refused.is_empty()).await;
+        until("one takes it", || route(&lab).by == 1).await;
+        assert_eq!(route(&lab).of, 2);
+        let reason = "requires the feature query-match, which weft 0.9 lacks: upgrade this proxy \
+                      to the version of the control plane, or a newer one";
+        let refusing = &route(&lab).refused[0];
+        assert_eq!(refusing.proxy, "shop/admin-1");
+        assert_eq!(refusing.reason, format!("route/http/shop/cart: {reason}"));
+        let shown = proxy(&lab, "shop/admin-1");
+        assert_eq!((shown.version.as_str(), shown.pending), ("0.9", 1));
+        assert_eq!(shown.refused[0].object, "route/http/shop/cart");
+        assert_eq!(shown.refused[0].reason, reason);
+
+        // It is replaced by one that has the feature, and holds what the other held.
+        let saved = older.seen.saved.borrow().clone();
+        older.kill().await;
+        let upgraded = of(release("1.1", Feature::ALL)).holding(&saved).start();
+        until("both have it", || route(&lab).by == 2).await;
+        assert_eq!(route(&lab), Enforced { by: 2, of: 2, behind_ms: None, refused: vec![] });
+
+        // And back: that one does not know what it held, until it is said in another way.
+        upgraded.kill().await;
+        let _older = of(release("0.9", [])).holding(&saved).start();
+        until("one refuses", || !route(&lab).refused.is_empty()).await;
+        lab.apply(ROUTE);
+        until("both have it", || route(&lab).by == 2).await;
+        assert!(route(&lab).refused.is_empty());
+    });
+}
+
+/// Whoever of them is behind: nothing is taken, and what is to be done is said.
+#[test]
+fn a_proxy_that_reads_another_schema_says_who_is_to_be_upgraded() {
+    run(async {
+        let lab = Lab::start().await;
+        lab.apply(CART);
+        let (joiner, credentials) = lab.join("shop/admin", &[]).await;
+        for (schema, who) in [(0, "this proxy"), (2, "the control plane")] {
+            let other = Release { schema, ..release("0.9", Feature::ALL) };
+            let other = lab.with_credentials(&joiner, &credentials, "").of("shop/admin-1", other);
+            let other = other.start();
+            assert_eq!(other.look("service/shop/cart").await, Lookup::Found);
+            until("it refuses", || !enforced(&lab).refused.is_empty()).await;
+            let found = enforced(&lab);
+            assert_eq!((found.by, found.of), (0, 1));
+            let begin = format!(
+                "service/shop/cart: of schema 1, and weft 0.9 reads schema {schema}: upgrade {who}"
+            );
+            let reason = &found.refused[0].reason;
+            assert!(reason.starts_with(&begin), "{reason}");
+            assert!(other.seen.objects.borrow().is_empty());
+            other.kill().await;
+            until("it is gone", || enforced(&lab).of == 0).await;
+        }
     });
 }

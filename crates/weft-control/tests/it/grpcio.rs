@@ -169,7 +169,7 @@ fn grpcio_subscribes_acknowledges_and_follows() {
         until("the refusal counts", || !enforced().refused.is_empty()).await;
         assert_eq!((enforced().by, enforced().of), (0, 1));
         assert_eq!(enforced().refused[0].proxy, "shop/web-1");
-        assert_eq!(enforced().refused[0].reason, "it is too new");
+        assert_eq!(enforced().refused[0].reason, "service/shop/cart: it is too new");
 
         // What is gone is taken away explicitly.
         lab.delete("Service", "shop", "cart");

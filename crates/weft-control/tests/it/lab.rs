@@ -25,7 +25,7 @@ use weft_identity::{
 use weft_model::{ObjectName, Workload};
 use weft_store::{LocalStore, Options, Store};
 use weft_wire::discovery::{Client, Lookup, Outcome, Subscription};
-use weft_wire::{Object, ObjectKey};
+use weft_wire::{Feature, Object, ObjectKey, Release};
 use weft_world::{Clock, ListenerOptions, UnixTime, World};
 
 use crate::clock::TestClock;
@@ -279,9 +279,15 @@ impl Lab {
             control_plane: joiner.control_plane(),
             svid: SvidSlot::with(&credentials.svid),
             register: None,
-            client: Client::new(name, "test"),
+            client: Client::new(name, release("test", Feature::ALL)),
         }
     }
+}
+
+/// A release called `version` that has these features.
+pub fn release(version: &str, features: impl IntoIterator<Item = Feature>) -> Release {
+    let features = features.into_iter().collect();
+    Release { version: version.to_owned(), features, ..Release::this() }
 }
 
 /// A proxy that is not started yet.
@@ -294,6 +300,12 @@ pub struct ProxyBuilder {
 }
 
 impl ProxyBuilder {
+    /// Of this release, and with nothing that it holds.
+    pub fn of(mut self, name: &str, release: Release) -> ProxyBuilder {
+        self.client = Client::new(name, release);
+        self
+    }
+
     pub fn registering(mut self, request: RegisterRequest) -> ProxyBuilder {
         self.client = self.client.of_generation(request.generation);
         self.register = Some(request);

@@ -100,7 +100,8 @@ impl Builder {
         let ports = own.iter().flat_map(|own| &own.ports);
         self.guards = ports.map(|(port, own)| (*port, own.guard.clone())).collect();
         let addresses = self.addresses(&held);
-        Arc::new(Snapshot { mesh, own, services: self.services.clone(), addresses })
+        let closed = client.closed().map(|(service, why)| (service.clone(), why)).collect();
+        Arc::new(Snapshot { mesh, own, services: self.services.clone(), addresses, closed })
     }
 
     /// The Services that `keys` have a part in, now or before.

@@ -11,6 +11,7 @@ mod detection;
 mod determinism;
 mod draining;
 mod exchanges;
+mod features;
 mod handshakes;
 mod heads;
 mod hosts;

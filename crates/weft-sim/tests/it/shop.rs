@@ -13,6 +13,7 @@ use weft_proxy::snapshot::OwnWorkload;
 use weft_sim::http2::Client;
 use weft_sim::{Registry, Revoked, SimProxy, port, workload};
 use weft_telemetry::Record;
+use weft_wire::Release;
 
 use crate::talk::{Line, address};
 use crate::*;
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) caller: Option<Locality>,
     /// Where the replicas run, as far as that is known.
     pub(crate) localities: Vec<Locality>,
+    /// What the proxies are that are started first.
+    pub(crate) release: Release,
 }
 
 impl Plan {
@@ -42,8 +45,9 @@ impl Plan {
     pub(crate) fn of(replicas: usize, protocol: Protocol) -> Plan {
         let traffic =
             TrafficPolicy { balance: weft_model::Balance::RoundRobin, ..Default::default() };
-        let (caller, localities) = (None, Vec::new());
-        Plan { replicas, service: protocol, workload: protocol, traffic, caller, localities }
+        let (caller, localities, release) = (None, Vec::new(), Release::this());
+        let (service, workload) = (protocol, protocol);
+        Plan { replicas, service, workload, traffic, caller, localities, release }
     }
 }
 
@@ -74,6 +78,24 @@ fn own(
     OwnWorkload { name: name.parse().unwrap(), generation, applications }
 }
 
+/// Starts the proxy of the caller, on `host`.
+fn caller(
+    host: &Host,
+    registry: &Registry,
+    revoked: &Revoked,
+    plan: &Plan,
+    release: &Release,
+) -> SimProxy {
+    let service: ObjectName = "shop/web".parse().unwrap();
+    let own = plan.caller.as_ref().map(|_| own("shop/client", 1, BTreeMap::new()));
+    let configuration = registry.subscribe_as(release.clone(), own, std::slice::from_ref(&service));
+    let outbound = Outbound {
+        listen: Listen::At(address("10.0.0.2:9001")),
+        to: OutboundTo::Service(service, port(80)),
+    };
+    SimProxy::start(host, identity("client"), revoked, configuration, vec![outbound], vec![])
+}
+
 impl Shop {
     pub(crate) fn new(seed: u64, plan: Plan) -> Shop {
         let sim = Simulation::new(seed, patient());
@@ -81,28 +103,19 @@ impl Shop {
         registry.add_service("shop/web", "240.0.0.1", plan.service, plan.traffic);
         let revoked = Revoked::default();
         let client = sim.host("client", [IpAddr::from([10, 0, 0, 2])]);
-        let service: ObjectName = "shop/web".parse().unwrap();
-        let own = plan.caller.as_ref().map(|_| own("shop/client", 1, BTreeMap::new()));
-        let configuration = registry.subscribe(own, std::slice::from_ref(&service));
-        let outbound = Outbound {
-            listen: Listen::At(address("10.0.0.2:9001")),
-            to: OutboundTo::Service(service, port(80)),
-        };
-        let caller = identity("client");
         if plan.caller.is_some() {
             let at = address("10.0.0.2:15008");
-            let own = workload("shop/client", 1, &caller, at, &[], plan.workload);
+            let own = workload("shop/client", 1, &identity("client"), at, &[], plan.workload);
             registry.add_workload(Workload { locality: plan.caller.clone(), ..own });
         }
-        let caller =
-            SimProxy::start(&client, caller, &revoked, configuration, vec![outbound], vec![]);
+        let caller = caller(&client, &registry, &revoked, &plan, &plan.release);
         let ip = |number: usize| IpAddr::from([10, 0, 1, u8::try_from(number).unwrap() + 1]);
         let host = |number| sim.host(&format!("web-{number}"), [ip(number)]);
         let hosts: Vec<_> = (0..plan.replicas).map(host).collect();
         let (proxies, plan) = (Vec::new(), plan);
         let mut shop = Shop { sim, registry, revoked, client, caller, hosts, proxies, plan };
         for number in 0..shop.hosts.len() {
-            let proxy = shop.proxy(number, 1);
+            let proxy = shop.proxy(number, 1, &shop.plan.release);
             shop.registry.add_workload(shop.workload(number, 1));
             shop.proxies.push(RefCell::new(proxy));
         }
@@ -122,10 +135,10 @@ impl Shop {
         Workload { locality: self.plan.localities.get(number).cloned(), ..own }
     }
 
-    fn proxy(&self, number: usize, generation: u64) -> SimProxy {
+    fn proxy(&self, number: usize, generation: u64, release: &Release) -> SimProxy {
         let applications = BTreeMap::from([(port(80), self.at(number, 8080))]);
         let own = own(&name(number).to_string(), generation, applications);
-        let configuration = self.registry.subscribe(Some(own), &[]);
+        let configuration = self.registry.subscribe_as(release.clone(), Some(own), &[]);
         let listen = Listen::At(self.at(number, 15008));
         let inbound = Inbound { listen, own: InboundOwn::Discovered };
         let (host, web) = (&self.hosts[number], identity("web"));
@@ -134,9 +147,20 @@ impl Shop {
 
     /// Starts replica `number` again after a crash, as the next `generation`.
     pub(crate) fn restart(&self, number: usize, generation: u64) {
+        self.restart_as(number, generation, &Release::this());
+    }
+
+    /// The same with a proxy of `release`.
+    pub(crate) fn restart_as(&self, number: usize, generation: u64, release: &Release) {
         self.hosts[number].restart();
-        *self.proxies[number].borrow_mut() = self.proxy(number, generation);
+        *self.proxies[number].borrow_mut() = self.proxy(number, generation, release);
         self.registry.add_workload(self.workload(number, generation));
+    }
+
+    /// Starts the caller's proxy again after a crash, as one of `release`.
+    pub(crate) fn restart_caller(&self, release: &Release) -> SimProxy {
+        self.client.restart();
+        caller(&self.client, &self.registry, &self.revoked, &self.plan, release)
     }
 
     /// The proxy of replica `number`.

@@ -1,5 +1,6 @@
 //! The proxy's side of discovery. It outlives its streams, and with its saved state the proxy.
 
+mod closed;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -7,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use weft_model::{Port, Workload};
+use weft_model::{ObjectName, Port, Workload};
 use weft_world::Moment;
 
+pub(super) use self::closed::Closed;
 pub use self::take::{Answered, Outcome, Refusal};
 use super::guards::{GuardSets, Guarding};
 use super::message::{
@@ -19,7 +21,8 @@ use super::message::{
 use super::resource::{Answer, ResourceName};
 pub use super::server::SUBSCRIPTIONS_MAX;
 use super::subscription::Subscription;
-use crate::envelope::{FEATURES, WireObject};
+use crate::envelope::WireObject;
+use crate::feature::Release;
 use crate::key::ObjectKey;
 
 /// How many may wait for the answer to one subscription. More are refused at once: they would all
@@ -58,11 +61,14 @@ pub enum ProtocolError {
 #[derive(Debug)]
 pub struct Client {
     node: Node,
+    /// What of objects it can read.
+    pub(super) release: Release,
     pub(super) held: BTreeMap<ObjectKey, Arc<WireObject>>,
     /// What was refused as it was sent last.
     refused: BTreeMap<ObjectKey, Refused>,
     pub(super) interests: BTreeMap<Subscription, Interest>,
     pub(super) guards: GuardSets,
+    pub(super) closed: Closed,
     stream: Option<Stream>,
 }
 
@@ -101,22 +107,22 @@ struct Acknowledgement {
 }
 
 impl Client {
-    /// A client that holds nothing. `name` and `version` are for people, of this proxy and of its
-    /// program.
-    pub fn new(name: &str, version: &str) -> Client {
+    /// A client that holds nothing, of a proxy of this `release`. `name` is for people.
+    pub fn new(name: &str, release: Release) -> Client {
         let node = Node {
             id: name.to_owned(),
             metadata: None,
             user_agent_name: "weft".to_owned(),
-            user_agent_version: Some(version.to_owned()),
-            client_features: FEATURES.iter().map(|&feature| feature.to_owned()).collect(),
+            user_agent_version: Some(release.version.clone()),
         };
         Client {
             node,
+            release,
             held: BTreeMap::new(),
             refused: BTreeMap::new(),
             interests: BTreeMap::new(),
             guards: GuardSets::default(),
+            closed: Closed::default(),
             stream: None,
         }
     }
@@ -228,8 +234,10 @@ impl Client {
 
     /// Ends the subscriptions that were not used for `idle`, and returns them. `self` stays.
     pub fn expire(&mut self, now: Moment, idle: Duration) -> Vec<Subscription> {
+        let needed: BTreeSet<_> = self.needed().into_iter().map(Subscription::Service).collect();
         let is_unused = |(subscription, interest): &(&Subscription, &Interest)| {
             **subscription != Subscription::SelfWorkload
+                && !needed.contains(subscription)
                 && interest.waiters.is_empty()
                 && now.since(interest.used) >= idle
         };
@@ -237,6 +245,17 @@ impl Client {
         let expired: Vec<_> = unused.map(|(subscription, _)| subscription.clone()).collect();
         expired.iter().for_each(|subscription| self.unsubscribe(subscription));
         expired
+    }
+
+    /// The Services that are referred to by objects which stay as they were, since their newer
+    /// versions were refused: the server goes by those.
+    fn needed(&self) -> BTreeSet<ObjectName> {
+        let old = self.refused.keys().filter_map(|key| self.held.get(key));
+        let service = |key| match key {
+            ObjectKey::Service(name) => Some(name),
+            _ => None,
+        };
+        old.flat_map(|object| object.object().references()).filter_map(service).collect()
     }
 
     /// Notes that a new stream is there.

@@ -94,9 +94,6 @@ pub struct Node {
     /// The version of its program.
     #[prost(string, optional, tag = "7")]
     pub user_agent_version: Option<String>,
-    /// The features that objects may require of it.
-    #[prost(string, repeated, tag = "10")]
-    pub client_features: Vec<String>,
 }
 
 /// What a client says: whom it is interested in, and what became of the last response.
@@ -209,7 +206,6 @@ mod tests {
                 metadata: Some(Metadata::new("g", "7")),
                 user_agent_name: "b".to_owned(),
                 user_agent_version: Some("c".to_owned()),
-                client_features: vec!["d".to_owned()],
             }),
             type_url: "u".to_owned(),
             resource_names_subscribe: vec!["s".to_owned()],
@@ -218,8 +214,8 @@ mod tests {
             response_nonce: "o".to_owned(),
             error_detail: Some(Status { code: 3, message: "m".to_owned(), details: vec![any()] }),
         };
-        let bytes = b"\x0a\x18\x0a\x01a\x1a\x0a\x0a\x08\x0a\x01g\x12\x03\x1a\x017\
-            \x32\x01b\x3a\x01c\x52\x01d\
+        let bytes = b"\x0a\x15\x0a\x01a\x1a\x0a\x0a\x08\x0a\x01g\x12\x03\x1a\x017\
+            \x32\x01b\x3a\x01c\
             \x12\x01u\x1a\x01s\x22\x01n\
             \x2a\x06\x0a\x01k\x12\x01v\
             \x32\x01o\

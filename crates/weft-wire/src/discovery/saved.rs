@@ -35,6 +35,19 @@ struct SavedMessage {
     subscriptions: Vec<SavedSubscription>,
     #[prost(message, repeated, tag = "3")]
     guards: Vec<SavedGuards>,
+    #[prost(message, repeated, tag = "4")]
+    closed: Vec<SavedClosed>,
+}
+
+/// A Service that is closed for the sake of a rule that was refused.
+#[derive(Clone, PartialEq, Message)]
+struct SavedClosed {
+    #[prost(string, tag = "1")]
+    service: String,
+    #[prost(string, tag = "2")]
+    rule: String,
+    #[prost(string, tag = "3")]
+    reason: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -58,6 +71,11 @@ pub fn sealed(content: &[u8]) -> Vec<u8> {
     [MAGIC.as_slice(), &hash(content).0, content].concat()
 }
 
+/// What is said of saved bytes.
+fn saved_name(bytes: &[u8]) -> String {
+    WireObject::name_of(bytes).unwrap_or_else(|| "saved object".to_owned())
+}
+
 impl Client {
     /// All that it holds, what is in force, and its subscriptions.
     pub fn save(&self) -> Vec<u8> {
@@ -69,7 +87,13 @@ impl Client {
             scope: scope.to_string(),
             policies: policies.map(|policy| policy.bytes().to_vec()).collect(),
         });
+        let closed = self.closed.iter().map(|(service, rule, reason)| SavedClosed {
+            service: service.to_string(),
+            rule: rule.to_string(),
+            reason: reason.to_owned(),
+        });
         let message = SavedMessage {
+            closed: closed.collect(),
             objects: self.held.values().map(|object| object.bytes().to_vec()).collect(),
             subscriptions: self.interests.iter().map(subscription).collect(),
             guards: guards.collect(),
@@ -90,14 +114,22 @@ impl Client {
             return Err(SavedError::Checksum);
         }
         let message = SavedMessage::decode(content).map_err(|_| SavedError::Form)?;
-        let SavedMessage { objects, subscriptions, guards } = message;
+        let SavedMessage { objects, subscriptions, guards, closed } = message;
         let mut lost = Vec::new();
         for bytes in objects {
-            match WireObject::decode("saved object", &bytes) {
+            match WireObject::decode(&saved_name(&bytes), &bytes, &self.release) {
                 Ok(object) => {
                     self.held.insert(object.key().clone(), object);
                 }
-                Err(error) => lost.push(error),
+                Err(error) => {
+                    self.close_lost(&bytes, &error);
+                    lost.push(error);
+                }
+            }
+        }
+        for SavedClosed { service, rule, reason } in closed {
+            if let (Ok(service), Ok(rule)) = (service.parse(), rule.parse()) {
+                self.closed.close(service, rule, &reason);
             }
         }
         for SavedSubscription { name, answer } in subscriptions {
@@ -108,8 +140,10 @@ impl Client {
             }
         }
         for SavedGuards { scope, policies } in guards {
-            let policies: Result<Vec<_>, _> =
-                policies.iter().map(|bytes| WireObject::decode("saved policy", bytes)).collect();
+            let policies: Result<Vec<_>, _> = policies
+                .iter()
+                .map(|bytes| WireObject::decode(&saved_name(bytes), bytes, &self.release))
+                .collect();
             match (scope.parse(), policies) {
                 (Ok(scope), Ok(policies)) => self.guards.restore(scope, policies),
                 // Closed, as any scope of which not all is known.
@@ -119,5 +153,13 @@ impl Client {
         }
         self.guards.complete(&self.held);
         Ok(lost)
+    }
+
+    /// Closes what went by the rule that `bytes` are, which cannot be read any more.
+    fn close_lost(&mut self, bytes: &[u8], error: &ObjectError) {
+        let Ok(key) = saved_name(bytes).parse() else { return };
+        for service in WireObject::ruled_by(&key, bytes) {
+            self.closed.close(service, key.clone(), &error.problem.to_string());
+        }
     }
 }

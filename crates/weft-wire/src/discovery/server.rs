@@ -26,6 +26,9 @@ pub const SUBSCRIPTIONS_MAX: usize = 4096;
 /// How many resources a proxy may say that it holds.
 const HELD_MAX: usize = 1 << 17;
 
+/// The most characters of the reason of a refusal: those of a few names, and of what to do.
+const REASON_CHARS_MAX: usize = 1024;
+
 /// A response of at least this size is not added to. With the largest object it is then still
 /// within the 4 MiB that gRPC takes by default.
 const RESPONSE_BYTES: usize = 1 << 20;
@@ -388,15 +391,16 @@ impl Refused {
         let Some(Status { code: _, message, details }) = error else {
             return Refused { each: BTreeMap::new(), all: None };
         };
+        let shown = |text: &str| crate::shown_within(REASON_CHARS_MAX, text);
         let read = |any: &super::message::Any| {
             let message = RefusalMessage::decode(any.value.as_slice()).ok();
             message.filter(|_| any.type_url == REFUSAL_TYPE)
         };
         let refusals = details.iter().filter_map(read);
         let each: BTreeMap<_, _> =
-            refusals.map(|RefusalMessage { name, reason }| (name, crate::shown(&reason))).collect();
+            refusals.map(|RefusalMessage { name, reason }| (name, shown(&reason))).collect();
         // A client that does not say what it refused has refused all of it.
-        let all = each.is_empty().then(|| crate::shown(&message));
+        let all = each.is_empty().then(|| shown(&message));
         Refused { each, all }
     }
 

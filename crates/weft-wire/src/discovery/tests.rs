@@ -1,6 +1,7 @@
 //! Both sides together, in memory.
 
 mod convergence;
+mod features;
 mod guarding;
 mod lifetime;
 mod refusals;
@@ -9,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
-use weft_model::{GuardScope, Route, Service, Workload};
+use weft_model::{GuardScope, Workload};
 use weft_world::Moment;
 
 use super::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
+use crate::feature::{Feature, Release};
 use crate::key::ObjectKey;
 use crate::objects::Object;
 use crate::testing::{guards, mesh, policy, read, route, service, trust, workload};
@@ -30,22 +32,10 @@ fn wire(object: impl Into<Object>, revision: u64) -> Arc<WireObject> {
     WireObject::new(object.into(), source(revision)).unwrap()
 }
 
-impl From<Service> for Object {
-    fn from(service: Service) -> Object {
-        Object::Service(Arc::new(service))
-    }
-}
-
-impl From<Workload> for Object {
-    fn from(workload: Workload) -> Object {
-        Object::Workload(Arc::new(workload))
-    }
-}
-
-impl From<Route> for Object {
-    fn from(route: Route) -> Object {
-        Object::Route(Arc::new(route))
-    }
+/// A client of the version 0.9, with these features.
+fn client(features: impl IntoIterator<Item = Feature>) -> Client {
+    let features = features.into_iter().collect();
+    Client::new(OWN, Release { version: "0.9".to_owned(), features, ..Release::this() })
 }
 
 /// A Service `cart` with a route to `cart-v1`, a workload of each, and something else.
@@ -76,8 +66,13 @@ struct Pair {
 
 impl Pair {
     fn new() -> Pair {
+        Pair::with(Feature::ALL)
+    }
+
+    /// A proxy with these features.
+    fn with(features: impl IntoIterator<Item = Feature>) -> Pair {
         let mut pair = Pair {
-            client: Client::new(OWN, "0"),
+            client: client(features),
             server: ServerStream::new(None),
             responses: vec![],
             receipts: vec![],

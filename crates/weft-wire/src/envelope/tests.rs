@@ -13,7 +13,7 @@ fn wire(object: Object) -> Arc<WireObject> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Arc<WireObject>, ObjectError> {
-    WireObject::decode("some/object", bytes)
+    WireObject::decode("some/object", bytes, &Release::this())
 }
 
 /// The message of `object` after `change`, encoded.
@@ -36,7 +36,7 @@ fn objects_are_read_as_they_were_written() {
 }
 
 /// If this fails, proxies of other versions would see every object as changed: raise [`SCHEMA`] if
-/// the change is meant.
+/// the change is meant. Only those may change that come to require a [`Feature`].
 #[test]
 fn versions_are_the_same_in_every_release() {
     let pair = |object: Object| (object.key().to_string(), wire(object).version().to_string());
@@ -58,12 +58,33 @@ fn what_is_not_known_is_refused_by_name() {
     let cart = wire(Object::Service(Arc::new(service("shop/cart", "240.119.0.1"))));
     let refused =
         |change: fn(&mut Envelope)| decode(&changed(&cart, change)).unwrap_err().to_string();
-    let advice =
-        "is not known to this version of weft: run that of the control plane, or a newer one";
-    assert_eq!(refused(|it| it.schema = 2), format!("some/object: schema 2 {advice}"));
+    let version = env!("CARGO_PKG_VERSION");
+    let upgrade = "upgrade this proxy to the version of the control plane, or a newer one";
+    assert_eq!(
+        refused(|it| it.schema = 2),
+        format!("some/object: of schema 2, and weft {version} reads schema 1: {upgrade}")
+    );
+    assert_eq!(
+        refused(|it| it.schema = 0),
+        format!(
+            "some/object: of schema 0, and weft {version} reads schema 1: upgrade the control \
+             plane to the version of this proxy, or a newer one"
+        )
+    );
     assert_eq!(
         refused(|it| it.required_features.push("quic".to_owned())),
-        format!("some/object: the feature quic {advice}")
+        format!("some/object: requires the feature quic, which weft {version} lacks: {upgrade}")
+    );
+    // Whatever its kind, which may have come with the feature.
+    assert_eq!(
+        refused(|it| {
+            it.kind = "gateway".to_owned();
+            it.required_features = ["gateway", "query-match", "quic"].map(str::to_owned).into();
+        }),
+        format!(
+            "some/object: requires the features gateway, quic, which weft {version} lacks: \
+             {upgrade}"
+        )
     );
     assert_eq!(
         refused(|it| it.kind = "gateway".to_owned()),
@@ -81,9 +102,26 @@ fn what_is_not_known_is_refused_by_name() {
     );
     let mut later = cart.bytes().to_vec();
     later.extend([0x78, 1]);
-    assert!(matches!(decode(&later), Err(ObjectError::Unreadable { .. })));
+    assert!(matches!(decode(&later), Err(ObjectError { problem: ObjectProblem::Unreadable, .. })));
     let large = vec![0; OBJECT_BYTES_MAX + 1];
-    assert!(matches!(decode(&large), Err(ObjectError::TooLarge { .. })));
+    assert!(matches!(
+        decode(&large),
+        Err(ObjectError { problem: ObjectProblem::TooLarge { .. }, .. })
+    ));
+}
+
+/// An older control plane does not know that what it sends is a feature by now, nor a newer one of
+/// what is none any more.
+#[test]
+fn what_an_object_requires_is_the_senders_to_say() {
+    for object in one_of_each() {
+        let written = wire(object);
+        let bytes = changed(&written, |it| it.required_features.clear());
+        let read = decode(&bytes).unwrap();
+        assert_eq!((read.object(), read.bytes()), (written.object(), bytes.as_slice()));
+        let bytes = changed(&written, |it| it.required_features = vec!["query-match".to_owned()]);
+        assert_eq!(decode(&bytes).unwrap().bytes(), bytes);
+    }
 }
 
 #[test]
@@ -153,7 +191,7 @@ const GOLDEN: [(&str, &str); 9] = [
     ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
     (
         "policy/authorization/shop/callers",
-        "1996d6b1bb8700ecb2f2947d22b506aca64e3cb18cde5c063a3e59fb19aa9476",
+        "1ab8bfc751ef1ba611e3923bd73dcdb00c0b51fb03f4e7198cba2d4baf425e73",
     ),
     (
         "guards/service/shop/cart",
@@ -162,6 +200,6 @@ const GOLDEN: [(&str, &str); 9] = [
     ("service/shop/cart", "2bd4107ab7a9cf60a0ff37aab83deba095c84d1907f0c700e832e796df4867a4"),
     ("workload/shop/cart-1", "33bfab0ab83170f72de603368911073c5cc0acf940cde234e4417ae747e7e4d3"),
     ("workload/shop/cart-2", "e4541226c83e055b30a11c4a44f6ff6dabe2a972d43bf75e8ccc9a2d2bd12476"),
-    ("route/http/shop/canary", "955c8994cf9ee410f958a6d18a2775c84385c94fcd216f6c4afc9da8f570db25"),
-    ("trust/other.local", "df33e03bcbabcb83efe6f2fe0b4f1632619bd48958cacf61fbb48185bf33d26c"),
+    ("route/http/shop/canary", "90444699b8297aa35c06dff81388bf9c047b4a90b19c6ba310ca24a2a737bef4"),
+    ("trust/other.local", "1129d56aed97d12a9c25038a2332cdc7f6e7332d5788990fbdf5c09a696c72bd"),
 ];

@@ -2,10 +2,12 @@
 
 mod matches;
 
+use std::collections::BTreeSet;
+
 use prost::{Message, Oneof};
 use weft_model::{
-    Backend, Retry, RetryStatus, Route, RouteName, RouteParent, RouteRule, TimeBound, Timeouts,
-    Weight, WeightedBackend, is_subdomain,
+    Backend, ObjectName, Retry, RetryStatus, Route, RouteName, RouteParent, RouteRule, TimeBound,
+    Timeouts, Weight, WeightedBackend, is_subdomain,
 };
 
 use self::matches::MatchMessage;
@@ -82,6 +84,20 @@ struct RetryMessage {
     backoff_base_ms: u64,
     #[prost(uint64, tag = "4")]
     backoff_ms_max: u64,
+}
+
+/// The part of a route that says what it is attached to. It stays where it is in all releases, so
+/// that who cannot read the rest knows for whom something is missing.
+#[derive(Clone, PartialEq, Message)]
+struct RouteParents {
+    #[prost(message, repeated, tag = "2")]
+    parents: Vec<ParentMessage>,
+}
+
+/// The Services that the route is attached to whose body this is, as far as they can be read.
+pub(super) fn services_of(body: &[u8]) -> BTreeSet<ObjectName> {
+    let RouteParents { parents } = RouteParents::decode(body).unwrap_or_default();
+    parents.iter().filter_map(|parent| parent.service.parse().ok()).collect()
 }
 
 impl From<&Route> for RouteBody {

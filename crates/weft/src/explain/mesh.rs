@@ -15,7 +15,7 @@ use weft_model::{
 };
 use weft_proxy::snapshot::{Builder, OwnWorkload, Snapshot, check};
 use weft_wire::discovery::{self, ServerStream, Subscription};
-use weft_wire::{Object as WireObject, ObjectKey, SourceVersion};
+use weft_wire::{Object as WireObject, ObjectKey, Release, SourceVersion};
 use weft_world::Moment;
 
 use crate::output::say_all;
@@ -129,7 +129,7 @@ impl Mesh {
         subscriptions: &[Subscription],
     ) -> anyhow::Result<Known> {
         let name = own.as_ref().map(|own| own.name.clone());
-        let mut client = discovery::Client::new("explain", env!("CARGO_PKG_VERSION"));
+        let mut client = discovery::Client::new("explain", Release::this());
         for subscription in [Subscription::SelfWorkload].iter().chain(subscriptions) {
             client.subscribe(subscription, Moment::default(), None);
         }

@@ -11,7 +11,7 @@ use weft_model::ObjectName;
 use weft_proxy::snapshot::{self, Builder, Configuration};
 use weft_telemetry::metrics::Registry;
 use weft_wire::Object;
-use weft_wire::discovery::{Client, Outcome};
+use weft_wire::discovery::{Client, Outcome, Refusal};
 use weft_world::World;
 
 use super::renewal::Renewal;
@@ -102,14 +102,20 @@ struct Watcher {
 impl Watcher {
     fn put_in_force(&mut self, client: &Client, outcome: &Outcome) {
         let Keeper { builder, configuration, tls, registry, .. } = &mut self.keeper;
+        for Refusal { name, reason } in &outcome.refused {
+            let is_held = name.parse().is_ok_and(|key| client.get(&key).is_some());
+            let rest = if is_held { ", and what was before stays" } else { "" };
+            weft_control::say!("weft: {name} is not put to work{rest}: {reason}");
+        }
+        let Outcome { changed, removed, refused, .. } = outcome;
+        if changed.is_empty() && removed.is_empty() && refused.is_empty() {
+            return;
+        }
         // Whom to trust comes first: what follows from it is judged when the snapshot changes.
         take_trust(tls, client);
         self.trusted.notify_one();
         configuration.replace(builder.update(client, outcome));
         registry.config_changed(self.world.clock.wall());
-        for refusal in &outcome.refused {
-            weft_control::say!("weft: {} is not put to work: {}", refusal.name, refusal.reason);
-        }
         self.saver.mesh(&self.world, client);
     }
 }
@@ -123,9 +129,7 @@ impl Observer for Watcher {
     }
 
     fn changed(&mut self, client: &Client, outcome: &Outcome) {
-        if !(outcome.changed.is_empty() && outcome.removed.is_empty()) {
-            self.put_in_force(client, outcome);
-        }
+        self.put_in_force(client, outcome);
         if client.is_current() {
             self.keeper.registry.config_confirmed(self.world.clock.wall());
         }

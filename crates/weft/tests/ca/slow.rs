@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use weft_control::api::RegisterResponse;
 use weft_control::{ConnectionState, Joiner, Observer, Subscriber};
 use weft_identity::{JoinToken, SvidSlot};
-use weft_wire::Object;
 use weft_wire::discovery::{Client, Outcome};
+use weft_wire::{Object, Release};
 
 use crate::mesh::{Mesh, block_on};
 
@@ -36,7 +36,7 @@ impl Slow {
         // It ends with the test's process.
         std::thread::spawn(move || {
             block_on(async move {
-                let client = Client::new(&name, "slow");
+                let client = Client::new(&name, Release::this());
                 let world = weft_net::world();
                 let subscriber = Subscriber::new(world, control_plane, svid, None, client);
                 let (_asks, receiver) = mpsc::channel(1);

@@ -149,8 +149,14 @@ impl Lab {
 
     /// Starts the proxy that `spec` describes with a new token, and waits until it is ready.
     pub fn proxy(&self, spec: &Spec<'_>) -> Proxy {
+        self.proxy_by(command, spec)
+    }
+
+    /// The same, where `program` makes the command that runs the proxy of a file.
+    pub fn proxy_by(&self, program: Program, spec: &Spec<'_>) -> Proxy {
         self.token(spec.name, spec.account, spec.services);
-        Proxy::start(self, spec.name, &spec.text())
+        let config = self.file(&format!("{}.yaml", spec.name), &spec.text());
+        Proxy::run(&self.directory, spec.name, config, program)
     }
 }
 
@@ -253,11 +259,16 @@ impl Spec<'_> {
     }
 }
 
+/// Makes the command that runs the proxy of a file.
+pub type Program = fn(&Path) -> Command;
+
 /// A proxy.
 pub struct Proxy {
     process: Process,
     directory: PathBuf,
     config: PathBuf,
+    /// By what it is run, from the next start on.
+    pub program: Program,
     /// Where it listens: for each call in order, then for tunnels.
     pub addresses: Vec<SocketAddr>,
     metrics: SocketAddr,
@@ -267,14 +278,14 @@ impl Proxy {
     /// Starts the proxy that `text` describes, and waits until it is ready.
     pub fn start(lab: &Lab, name: &str, text: &str) -> Proxy {
         let config = lab.file(&format!("{name}.yaml"), text);
-        Proxy::run(&lab.directory, name, config)
+        Proxy::run(&lab.directory, name, config, command)
     }
 
-    fn run(directory: &Path, name: &str, config: PathBuf) -> Proxy {
-        let process = Process::start(directory, name, &mut command(&config));
+    fn run(directory: &Path, name: &str, config: PathBuf, program: Program) -> Proxy {
+        let process = Process::start(directory, name, &mut program(&config));
         let addresses = ready_addresses(&process, "listening at ");
         let metrics = ready_addresses(&process, "metrics at http://")[0];
-        Proxy { process, directory: directory.to_owned(), config, addresses, metrics }
+        Proxy { process, directory: directory.to_owned(), config, program, addresses, metrics }
     }
 
     /// Asks it to end, and waits until it has done so, in order.
@@ -290,7 +301,8 @@ impl Proxy {
 
     /// Starts it again after its end, with a log that goes on, and waits until it is ready.
     pub fn start_again(&mut self) {
-        *self = Proxy::run(&self.directory, &self.process.name, self.config.clone());
+        let (name, config) = (&self.process.name, self.config.clone());
+        *self = Proxy::run(&self.directory, name, config, self.program);
     }
 
     /// Has what it calls listen where it did before, from the next start on.

@@ -9,6 +9,7 @@ mod authorization;
 mod bytes;
 mod clock;
 mod explain;
+mod features;
 mod grpc;
 #[path = "../python/grpcio.rs"]
 mod grpcio;

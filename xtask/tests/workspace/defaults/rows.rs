@@ -296,6 +296,9 @@ pub const ROWS: &[Row] = &[
     row("response, after which the next begins", &[
         Const("weft-wire/src/discovery/server.rs", "RESPONSE_BYTES"),
     ]),
+    row("reason of a refusal", &[
+        Const("weft-wire/src/discovery/server.rs", "REASON_CHARS_MAX"),
+    ]),
     row("message", &[Const("weft-control/src/grpc.rs", "MESSAGE_BYTES_MAX")]),
     row("subscriptions of a proxy", &[
         Const("weft-wire/src/discovery/server.rs", "SUBSCRIPTIONS_MAX"),

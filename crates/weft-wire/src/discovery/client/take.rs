@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prost::Message;
+use weft_model::ObjectName;
+use weft_world::Moment;
 
 use super::{Acknowledgement, Client, Lookup, ProtocolError, Refused, Waiter};
 use crate::discovery::message::{
@@ -33,7 +35,7 @@ pub struct Outcome {
 pub struct Refusal {
     /// The name of the resource, as the server calls it.
     pub name: String,
-    /// Why.
+    /// Why, and what to do about it. The name is not in it.
     pub reason: String,
 }
 
@@ -85,9 +87,10 @@ impl Client {
                 outcome.refused.push(Refusal { name, reason });
             }
         }
+        let awaited = self.awaited(&removed_resources);
         let source = system_version_info.parse().unwrap_or_default();
         for name in removed_resources {
-            if let Err(reason) = self.give_up_object(&name, source, &mut outcome) {
+            if let Err(reason) = self.give_up_object(&name, source, &awaited, &mut outcome) {
                 outcome.refused.push(Refusal { name, reason });
             }
         }
@@ -107,12 +110,22 @@ impl Client {
         check: &dyn Fn(&Object) -> Result<(), String>,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
-        let parsed = name.parse::<ResourceName>().map_err(|error| error.to_string())?;
+        let parsed = match name.parse::<ResourceName>() {
+            Ok(parsed) => parsed,
+            // Of a kind that came later, it says itself what is needed for it.
+            Err(error) => {
+                if resource.type_url == OBJECT_TYPE {
+                    self.decode(name, &resource.value)?;
+                }
+                return Err(error.to_string());
+            }
+        };
         match (parsed, resource.type_url.as_str()) {
             (ResourceName::Object(key), OBJECT_TYPE) => {
                 match self.checked(&key, version, &resource.value, check) {
                     Ok(object) => {
                         self.refused.remove(&key);
+                        self.reopen(&key);
                         let before = self.held.insert(key.clone(), Arc::clone(&object));
                         if before.is_none_or(|before| before.version() != object.version()) {
                             outcome.changed.insert(key);
@@ -122,6 +135,9 @@ impl Client {
                     Err(reason) => {
                         let refused = Refused { version: version.to_owned(), reason };
                         let reason = refused.reason.clone();
+                        if !self.held.contains_key(&key) {
+                            self.close_new(&key, &resource.value, &reason);
+                        }
                         self.refused.insert(key, refused);
                         Err(reason)
                     }
@@ -142,26 +158,28 @@ impl Client {
         bytes: &[u8],
         check: &dyn Fn(&Object) -> Result<(), String>,
     ) -> Result<Arc<WireObject>, String> {
-        let name = key.to_string();
-        let object = WireObject::decode(&name, bytes).map_err(|error| error.to_string())?;
+        let object = self.decode(&key.to_string(), bytes)?;
         if object.key() != key {
-            return Err(format!("{name}: it calls itself {}", object.key()));
+            return Err(format!("it calls itself {}", object.key()));
         }
         if object.version().to_string() != version {
-            return Err(format!("{name}: its version is not that of its content"));
+            return Err("its version is not that of its content".to_owned());
         }
         if let Some(held) = self.held.get(key) {
             check_newer(held, &object)?;
         }
         for reference in object.object().references() {
             if let Some(reason) = self.lacks_for_good(object.object(), &reference) {
-                return Err(format!(
-                    "{name}: it refers to {reference}, which was refused: {reason}"
-                ));
+                return Err(format!("it refers to {reference}, which was refused: {reason}"));
             }
         }
-        check(object.object()).map_err(|reason| format!("{name}: {reason}"))?;
+        check(object.object())?;
         Ok(object)
+    }
+
+    fn decode(&self, name: &str, bytes: &[u8]) -> Result<Arc<WireObject>, String> {
+        let object = WireObject::decode(name, bytes, &self.release);
+        object.map_err(|error| error.problem.to_string())
     }
 
     /// Why `reference`, as `object` means it, is not to be had, although it was sent.
@@ -205,21 +223,50 @@ impl Client {
         Ok(())
     }
 
+    /// The Services among `removed` that are needed, though the server does not know it: they are
+    /// subscribed to, and its answer is awaited.
+    fn awaited(&mut self, removed: &[String]) -> BTreeSet<ObjectName> {
+        let mut awaited = BTreeSet::new();
+        for name in self.needed() {
+            let key = ObjectKey::Service(name.clone()).to_string();
+            let subscription = Subscription::Service(name.clone());
+            let answer = |it: &Client| Some(it.interests.get(&subscription)?.answer.is_some());
+            match (removed.contains(&key), answer(self)) {
+                (false, _) | (_, Some(true)) => continue,
+                (true, Some(false)) => {}
+                // Unused from the moment on from which it is not needed.
+                (true, None) => drop(self.subscribe(&subscription, Moment::default(), None)),
+            }
+            awaited.insert(name);
+        }
+        awaited
+    }
+
+    /// Gives up what the server takes away, but for `awaited` Services and what is part of them.
     fn give_up_object(
         &mut self,
         name: &str,
         source: SourceVersion,
+        awaited: &BTreeSet<ObjectName>,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
         let parsed = name.parse::<ResourceName>().map_err(|error| error.to_string())?;
         let ResourceName::Object(key) = parsed else { return Ok(()) };
         self.refused.remove(&key);
+        if self.reopen(&key) {
+            outcome.removed.insert(key.clone());
+        }
         let Some(held) = self.held.get(&key) else { return Ok(()) };
         if source.is_older_than(held.source()) {
-            return Err(format!(
-                "{key}: held from newer sources, {} against {source}",
-                held.source()
-            ));
+            return Err(format!("held from newer sources, {} against {source}", held.source()));
+        }
+        let is_awaited = match held.object() {
+            Object::Service(service) => awaited.contains(&service.name),
+            Object::Workload(workload) => workload.services.keys().any(|it| awaited.contains(it)),
+            _ => false,
+        };
+        if is_awaited {
+            return Err("needed by an object of which a newer version was refused".to_owned());
         }
         self.held.remove(&key);
         outcome.changed.remove(&key);
@@ -230,19 +277,18 @@ impl Client {
 
 /// Checks that `new` is not older than `held`.
 fn check_newer(held: &WireObject, new: &WireObject) -> Result<(), String> {
-    let key = held.key();
     if new.version() == held.version() {
         return Ok(());
     }
     if new.source().is_older_than(held.source()) {
         let (held, new) = (held.source(), new.source());
-        return Err(format!("{key}: held from newer sources, {held} against {new}"));
+        return Err(format!("held from newer sources, {held} against {new}"));
     }
     if let (Object::Trust(held), Object::Trust(new)) = (held.object(), new.object())
         && new.sequence <= held.sequence
     {
         let (held, new) = (held.sequence, new.sequence);
-        return Err(format!("{key}: held with the later sequence {held}, this is {new}"));
+        return Err(format!("held with the later sequence {held}, this is {new}"));
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ impl Run {
         let mut run = Run {
             truth: World::new(),
             replicas: [World::new(), World::new()],
-            client: Client::new(OWN, "0"),
+            client: client(Feature::ALL),
             server: ServerStream::new(None),
             connected_to: 0,
             to_server: VecDeque::new(),
@@ -213,7 +213,7 @@ impl Run {
             Step::Connect(replica) => self.connect(*replica),
             Step::RestartClient => {
                 let saved = self.client.save();
-                self.client = Client::new(OWN, "0");
+                self.client = client(Feature::ALL);
                 assert_eq!(self.client.restore(&saved, NOW), Ok(vec![]));
                 self.connect(self.connected_to);
             }

@@ -4,29 +4,29 @@ use super::*;
 use crate::testing::port;
 use weft_model::Policy;
 
-fn deny(name: &str, denied: &str, revision: u64) -> Arc<WireObject> {
+pub(super) fn deny(name: &str, denied: &str, revision: u64) -> Arc<WireObject> {
     wire(Object::Policy(Arc::new(policy(name, denied))), revision)
 }
 
-fn set(scope: &str, policies: &[&Arc<WireObject>], revision: u64) -> Arc<WireObject> {
+pub(super) fn set(scope: &str, policies: &[&Arc<WireObject>], revision: u64) -> Arc<WireObject> {
     let names: Vec<_> = policies.iter().map(|policy| policy.key().name()).collect();
     let pairs: Vec<_> =
         names.iter().map(String::as_str).zip(policies.iter().map(|it| it.version())).collect();
     wire(Object::Guards(Arc::new(guards(read(scope), &pairs))), revision)
 }
 
-fn own() -> Workload {
+pub(super) fn own() -> Workload {
     workload(OWN, "192.0.2.8", &["shop/cart"])
 }
 
-fn in_force(pair: &Pair) -> Option<Vec<Arc<Policy>>> {
+pub(super) fn in_force(pair: &Pair) -> Option<Vec<Arc<Policy>>> {
     match pair.client.guarding(&own(), port(8080)) {
         Guarding::Complete(policies) => Some(policies),
         Guarding::Pending { .. } => None,
     }
 }
 
-fn policies(objects: &[&Arc<WireObject>]) -> Option<Vec<Arc<Policy>>> {
+pub(super) fn policies(objects: &[&Arc<WireObject>]) -> Option<Vec<Arc<Policy>>> {
     let policy = |object: &&Arc<WireObject>| match object.object() {
         Object::Policy(policy) => Arc::clone(policy),
         other => panic!("{other:?}"),
@@ -35,7 +35,7 @@ fn policies(objects: &[&Arc<WireObject>]) -> Option<Vec<Arc<Policy>>> {
 }
 
 /// A world in which `OWN` is guarded by nothing, in every scope.
-fn unguarded() -> World {
+pub(super) fn unguarded() -> World {
     let mut world = small_world();
     let scopes = ["mesh", "namespace/shop", "service/shop/cart", "workload/shop/web-1"];
     let sets = scopes.map(|scope| set(scope, &[], 1));
@@ -143,7 +143,7 @@ fn what_is_in_force_survives_a_restart() {
     // Caught between two sets: the policy is the next one already.
     pair.apply(&mut world, [deny("shop/denies", "test", 3)], &[], 3);
     pair.settle(&world);
-    let mut again = Client::new(OWN, "0");
+    let mut again = client(Feature::ALL);
     assert_eq!(again.restore(&pair.client.save(), NOW), Ok(vec![]));
     pair.client = again;
     assert_eq!(in_force(&pair), policies(&[&first]));

@@ -17,7 +17,7 @@ fn a_restarted_proxy_holds_what_it_held() {
     pair.settle(&world);
     let saved = pair.client.save();
     let held = pair.held();
-    pair.client = Client::new(OWN, "0");
+    pair.client = client(Feature::ALL);
     assert_eq!(pair.client.restore(&saved, NOW), Ok(vec![]));
     assert_eq!(pair.held(), held);
     assert_eq!(pair.subscribe("service/shop/cart"), Lookup::Found);
@@ -98,7 +98,7 @@ fn damaged_state_is_noticed() {
     pair.subscribe("service/shop/cart");
     pair.settle(&small_world());
     let saved = pair.client.save();
-    let restore = |bytes: &[u8]| Client::new(OWN, "0").restore(bytes, NOW);
+    let restore = |bytes: &[u8]| client(Feature::ALL).restore(bytes, NOW);
     for cut in [0, 7] {
         assert_eq!(restore(&saved[..cut]), Err(SavedError::Form));
     }
@@ -126,7 +126,7 @@ fn unused_subscriptions_end() {
     pair.settle(&world);
     assert_eq!(pair.held(), ["service/shop/other", "workload/shop/cart-v1-1"]);
     // Whoever still waits uses it.
-    let mut waiting = Client::new(OWN, "0");
+    let mut waiting = client(Feature::ALL);
     waiting.subscribe(&read("service/shop/cart"), NOW, Some(Waiter(1)));
     assert!(waiting.expire(after(1000), Duration::from_secs(60)).is_empty());
     waiting.give_up(&read("service/shop/cart"), Waiter(1));
@@ -186,7 +186,7 @@ fn the_server_caps_those_who_do_not_cap_themselves() {
     assert_eq!(response.resources.len(), SUBSCRIPTIONS_MAX + 2);
     // A client that had asked for one of these is told so, and may ask again.
     let last = format!("service/shop/s{}", SUBSCRIPTIONS_MAX + 1);
-    let mut client = Client::new(OWN, "0");
+    let mut client = client(Feature::ALL);
     client.connected();
     client.subscribe(&read(&last), NOW, Some(Waiter(3)));
     let outcome = client.on_response(response, &|_| Ok(())).unwrap();

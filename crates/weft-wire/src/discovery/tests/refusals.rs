@@ -1,5 +1,7 @@
 //! What is refused hurts only itself, and comes again when it is better.
 
+use std::time::Duration;
+
 use super::*;
 
 /// Refuses whatever says `bad`, as one whose parts cannot be used.
@@ -29,11 +31,8 @@ fn a_bad_object_hurts_only_itself_and_what_refers_to_it() {
     let outcome = pair.settle_with(&world, &not_bad);
     assert_eq!(outcome.changed, BTreeSet::from([read("workload/shop/cart-2")]));
     let reasons: Vec<_> = outcome.refused.iter().map(|refusal| refusal.reason.as_str()).collect();
-    let expected = [
-        "service/shop/new: a bad address",
-        "route/http/shop/cart: it refers to service/shop/new, which was refused: \
-         service/shop/new: a bad address",
-    ];
+    let expected =
+        ["a bad address", "it refers to service/shop/new, which was refused: a bad address"];
     assert_eq!(reasons, expected);
     assert_eq!(pair.client.get(&read("route/http/shop/cart")).cloned(), before);
     // The server knows who has what.
@@ -51,6 +50,52 @@ fn a_bad_object_hurts_only_itself_and_what_refers_to_it() {
     assert_eq!(outcome.changed, BTreeSet::from(expected));
     assert_eq!(pair.client.refused().count(), 0);
     assert!(pair.server.receipts().all(|receipt| receipt.refused.is_none()));
+}
+
+/// The server goes by the new version, which has no use for what the old one refers to.
+#[test]
+fn what_stays_as_it_was_keeps_what_it_refers_to() {
+    let mut world = small_world();
+    let mut pair = Pair::new();
+    pair.subscribe("service/shop/cart");
+    pair.settle(&world);
+    let held = pair.held();
+    let elsewhere = |object: &Object| match object {
+        Object::Route(route) if route.backends().any(|it| *it == read("shop/other")) => {
+            Err("a bad route".to_owned())
+        }
+        _ => Ok(()),
+    };
+    let bad = wire(route("http/shop/cart", "shop/cart", &["shop/other"]), 2);
+    pair.apply(&mut world, [bad], &[], 2);
+    let outcome = pair.settle_with(&world, &elsewhere);
+    assert_eq!((outcome.removed, pair.responses[1].removed_resources.len()), (BTreeSet::new(), 1));
+    assert!(held.iter().all(|key| pair.held().contains(key)), "{:?}", pair.held());
+    // It is kept up to date, for as long as it is needed.
+    let changes = [wire(workload("shop/cart-v1-2", "192.0.2.8", &["shop/cart-v1"]), 3)];
+    pair.apply(&mut world, changes, &["workload/shop/cart-v1-1"], 3);
+    let outcome = pair.settle_with(&world, &elsewhere);
+    assert_eq!(outcome.changed, BTreeSet::from([read("workload/shop/cart-v1-2")]));
+    let day = Duration::from_secs(86_400);
+    pair.client.subscribe(&read("service/shop/cart"), NOW + day, None);
+    assert!(pair.client.expire(NOW + day, day / 2).is_empty());
+    assert_eq!(outcome.removed, BTreeSet::from([read("workload/shop/cart-v1-1")]));
+    // Also over a new stream, and a restart.
+    let saved = pair.client.save();
+    let before = pair.held();
+    pair.client = client(Feature::ALL);
+    assert_eq!(pair.client.restore(&saved, NOW), Ok(vec![]));
+    pair.reconnect();
+    assert!(pair.settle_with(&world, &elsewhere).removed.is_empty());
+    assert_eq!(pair.held(), before);
+    // Then it goes.
+    let good = wire(route("http/shop/cart", "shop/cart", &["shop/cart"]), 4);
+    pair.apply(&mut world, [good], &[], 4);
+    pair.settle_with(&world, &elsewhere);
+    let expired = pair.client.expire(NOW + day, day / 2);
+    assert!(expired.contains(&read("service/shop/cart-v1")), "{expired:?}");
+    pair.settle_with(&world, &elsewhere);
+    assert!(pair.client.get(&read("service/shop/cart-v1")).is_none());
 }
 
 #[test]
@@ -76,45 +121,16 @@ fn damaged_and_misnamed_objects_are_refused_and_the_rest_is_taken() {
     assert_eq!(
         reasons,
         [
-            "service/shop/cart: damaged, or with something that this version does not know",
-            "service/shop/cart-v1: it calls itself service/shop/else",
-            "workload/shop/cart-1: its version is not that of its content",
+            "damaged, or with something that this version does not know",
+            "it calls itself service/shop/else",
+            "its version is not that of its content",
             "its type is x",
-            "route/http/shop/cart: it refers to service/shop/cart-v1, which was refused: \
-             service/shop/cart-v1: it calls itself service/shop/else",
+            "it refers to service/shop/cart-v1, which was refused: it calls itself \
+             service/shop/else",
             "the kind is not known here",
         ]
     );
     assert!(outcome.changed.is_empty());
-}
-
-#[test]
-fn what_requires_a_feature_that_is_lacking_is_refused_by_its_name_and_the_old_one_stays() {
-    let mut world = small_world();
-    let mut pair = Pair::new();
-    pair.subscribe("service/shop/cart");
-    pair.settle(&world);
-    let before = pair.client.get(&read("service/shop/cart")).unwrap().clone();
-
-    let newer = wire(service("shop/cart", "240.119.9.9"), 2);
-    pair.apply(&mut world, [newer.clone()], &[], 2);
-    let mut response = pair.server.next_response(&world).unwrap();
-    let changed = response.resources.iter_mut().find(|it| it.name == "service/shop/cart").unwrap();
-    changed.resource.as_mut().unwrap().value = newer.requiring("quic");
-    let outcome = pair.client.on_response(response, &|_| Ok(())).unwrap();
-    let [refusal] = &outcome.refused[..] else { panic!("{outcome:?}") };
-    assert_eq!(refusal.name, "service/shop/cart");
-    let expected = "service/shop/cart: the feature quic is not known to this version of weft: run \
-                    that of the control plane, or a newer one";
-    assert_eq!(refusal.reason, expected);
-    assert_eq!(pair.client.get(&read("service/shop/cart")).unwrap().bytes(), before.bytes());
-
-    // The control plane learns of it, for `weft get` to show.
-    while let Some(request) = pair.client.next_request() {
-        pair.receipts.extend(pair.server.on_request(request).unwrap());
-    }
-    let told = format!("{:?}", pair.receipts.last().unwrap());
-    assert!(told.contains("the feature quic is not known"), "{told}");
 }
 
 #[test]
@@ -187,10 +203,8 @@ fn trust_never_goes_back() {
     pair.settle(&world);
     pair.apply(&mut world, [of(2, 3)], &[], 3);
     let outcome = pair.settle(&world);
-    assert_eq!(
-        outcome.refused[0].reason,
-        "trust/weft.local: held with the later sequence 3, this is 2"
-    );
+    assert_eq!(outcome.refused[0].name, "trust/weft.local");
+    assert_eq!(outcome.refused[0].reason, "held with the later sequence 3, this is 2");
     // Nor is there another of the same number.
     let mut other = trust(3);
     other.revoked.clear();

@@ -12,7 +12,7 @@ use weft_proxy::mux;
 use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, OBJECT_TYPE};
 use weft_wire::discovery::{Client, ServerStream, World, sealed};
 use weft_wire::mux::{Frame, HEADER_BYTES};
-use weft_wire::{Object, SourceVersion, WireObject};
+use weft_wire::{Object, Release, SourceVersion, WireObject};
 use weft_world::{Buffer, Moment, Stream};
 
 use super::cuts;
@@ -36,7 +36,7 @@ fn cart() -> Arc<WireObject> {
 
 /// A client that wants some of the mesh and has a stream.
 fn client() -> Client {
-    let mut client = Client::new("shop/web-1", "0");
+    let mut client = Client::new("shop/web-1", Release::this());
     for subscription in ["self", "service/shop/cart", "service/shop/gone"] {
         client.subscribe(&subscription.parse().expect("a subscription"), NOW, None);
     }
@@ -47,11 +47,12 @@ fn client() -> Client {
 
 /// An object that is taken is the bytes that came, whole and in their one form.
 pub fn discovered_object(input: &[u8]) {
-    match WireObject::decode("any", input) {
+    match WireObject::decode("any", input, &Release::this()) {
         Ok(object) => {
             assert_eq!(object.bytes(), input);
             assert_eq!(object.object().key(), *object.key());
-            let again = WireObject::decode("again", object.bytes()).expect("it was taken before");
+            let again = WireObject::decode("again", object.bytes(), &Release::this())
+                .expect("it was taken before");
             assert_eq!((again.key(), again.version()), (object.key(), object.version()));
             weft_proxy::snapshot::check(object.object()).ok();
         }
@@ -96,23 +97,23 @@ pub fn discovery_response(input: &[u8]) {
     assert_eq!(request.response_nonce, nonce);
     assert_eq!(request.error_detail.is_some(), !outcome.refused.is_empty());
     let saved = client.save();
-    let mut again = Client::new("shop/web-1", "0");
+    let mut again = Client::new("shop/web-1", Release::this());
     assert_eq!(again.restore(&saved, NOW), Ok(vec![]));
     assert_eq!(again.save(), saved);
 }
 
 /// What a proxy kept is taken up if it is as it was written; and what is taken up is kept the same.
 pub fn saved_state(input: &[u8]) {
-    let mut client = Client::new("shop/web-1", "0");
+    let mut client = Client::new("shop/web-1", Release::this());
     let before = client.save();
     if client.restore(input, NOW).is_err() {
         assert_eq!(client.save(), before, "something was taken of what was refused");
     }
     // Who can write the file can write its checksum, too.
-    let mut client = Client::new("shop/web-1", "0");
+    let mut client = Client::new("shop/web-1", Release::this());
     if client.restore(&sealed(input), NOW).is_ok() {
         let saved = client.save();
-        let mut again = Client::new("shop/web-1", "0");
+        let mut again = Client::new("shop/web-1", Release::this());
         assert_eq!(again.restore(&saved, NOW), Ok(vec![]));
         assert_eq!(again.save(), saved);
     }

@@ -1,0 +1,110 @@
+//! The features that an object can require of who reads it, and what a release of Weft can read.
+
+use std::collections::BTreeSet;
+
+use weft_model::{AuthorizationPolicy, BackendTimeouts, Peer, Policy, Route, Rule};
+
+use crate::envelope::SCHEMA;
+use crate::objects::Object;
+
+/// Something that objects can hold and that not every release understands. To take such an object
+/// without it would let through what is to be refused, or lead requests elsewhere.
+///
+/// An object requires it only if it holds that: so those without it are read by all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// A policy whose rules exempt callers. Ignored, an allow rule would admit those.
+    PeerExceptions,
+    /// A route that looks at query parameters. Ignored, it would take requests meant for others.
+    QueryMatch,
+    /// Trust that says below which issuer a proxy is to renew. Ignored, a proxy would keep a
+    /// certificate under a root that is about to be withdrawn.
+    RenewBelow,
+    /// A Service with its own bound on standing still. Ignored, what may be silent for long would
+    /// be cut off.
+    StreamIdle,
+}
+
+impl Feature {
+    /// All that this release has, by name.
+    pub const ALL: [Feature; 4] =
+        [Feature::PeerExceptions, Feature::QueryMatch, Feature::RenewBelow, Feature::StreamIdle];
+
+    /// Its name on the wire. It is never used for anything else.
+    pub fn name(self) -> &'static str {
+        match self {
+            Feature::PeerExceptions => "peer-exceptions",
+            Feature::QueryMatch => "query-match",
+            Feature::RenewBelow => "renew-below",
+            Feature::StreamIdle => "stream-idle",
+        }
+    }
+
+    /// The features that `object` requires, by what it holds alone.
+    pub fn required_by(object: &Object) -> BTreeSet<Feature> {
+        Feature::ALL.into_iter().filter(|feature| feature.is_required_by(object)).collect()
+    }
+
+    fn is_required_by(self, object: &Object) -> bool {
+        match (self, object) {
+            (Feature::PeerExceptions, Object::Policy(policy)) => match &**policy {
+                Policy::Authorization(policy) => peers(policy).any(has_exceptions),
+            },
+            (Feature::QueryMatch, Object::Route(route)) => looks_at_queries(route),
+            (Feature::RenewBelow, Object::Trust(trust)) => trust.renew_below.is_some(),
+            (Feature::StreamIdle, Object::Service(service)) => {
+                service.traffic.timeouts.stream_idle != BackendTimeouts::default().stream_idle
+            }
+            _ => false,
+        }
+    }
+}
+
+fn peers(policy: &AuthorizationPolicy) -> impl Iterator<Item = &Peer> {
+    let AuthorizationPolicy { name: _, allow, deny, audit } = policy;
+    let rules = allow.iter().flatten().chain(deny).chain(audit);
+    rules.flat_map(|Rule { from, to: _ }| from.iter().flatten())
+}
+
+fn has_exceptions(peer: &Peer) -> bool {
+    !(peer.not_identities.is_empty()
+        && peer.not_service_accounts.is_empty()
+        && peer.not_namespaces.is_empty()
+        && peer.not_cidrs.is_empty())
+}
+
+fn looks_at_queries(route: &Route) -> bool {
+    let mut matches = route.rules.iter().flat_map(|rule| &rule.matches);
+    matches.any(|one| !one.query.is_empty())
+}
+
+/// A release of Weft, as far as objects go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its version, for people.
+    pub version: String,
+    /// The schema of the bodies that it reads.
+    pub schema: u32,
+    /// The features that it has.
+    pub features: BTreeSet<Feature>,
+}
+
+impl Release {
+    /// This one.
+    pub fn this() -> Release {
+        Release {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            schema: SCHEMA,
+            features: Feature::ALL.into(),
+        }
+    }
+
+    /// Those of `required` that it lacks.
+    pub(crate) fn lacking(&self, required: &[String]) -> Vec<String> {
+        let has = |name: &str| self.features.iter().any(|feature| feature.name() == name);
+        required.iter().filter(|name| !has(name)).map(|name| crate::shown(name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What an object requires follows from what it holds.
+
+use std::sync::Arc;
+
+use weft_model::{ExactValue, QueryMatch, Service, TimeBound, ValueMatch};
+
+use super::*;
+use crate::envelope::{SourceVersion, WireObject};
+use crate::testing::{one_of_each, policy, read, route, service, trust};
+
+fn required(object: impl Into<Object>) -> Vec<&'static str> {
+    Feature::required_by(&object.into()).into_iter().map(Feature::name).collect()
+}
+
+#[test]
+fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
+    assert_eq!(required(policy("shop/callers", "dev")), [""; 0]);
+    let Policy::Authorization(plain) = policy("shop/callers", "dev");
+    type Lists = fn(&mut AuthorizationPolicy) -> &mut Vec<Rule>;
+    let lists: [Lists; 3] = [|it| it.allow.insert(vec![]), |it| &mut it.deny, |it| &mut it.audit];
+    let exceptions: [fn(&mut Peer) -> bool; 4] = [
+        |it| it.not_identities.insert(read("spiffe://weft.local/ns/shop/sa/web")),
+        |it| it.not_service_accounts.insert(read("shop/web")),
+        |it| it.not_namespaces.insert(weft_model::Namespace::new("dev").unwrap()),
+        |it| it.not_cidrs.insert(weft_model::Cidr::new(read("10.0.0.0"), 8).unwrap()),
+    ];
+    for list in lists {
+        for exception in exceptions {
+            let (mut policy, mut peer) = (plain.clone(), Peer::default());
+            assert!(exception(&mut peer));
+            list(&mut policy).push(Rule { from: Some(vec![peer]), to: None });
+            assert_eq!(required(Policy::Authorization(policy)), ["peer-exceptions"]);
+        }
+    }
+
+    let mut by_query = route("http/shop/cart", "shop/cart", &["shop/cart-v1"]);
+    assert_eq!(required(by_query.clone()), [""; 0]);
+    let one = ValueMatch::Exact(ExactValue::new("1").unwrap());
+    by_query.rules[0].matches[0].query.push(QueryMatch::new("canary", one).unwrap());
+    assert_eq!(required(by_query), ["query-match"]);
+
+    assert_eq!(required(Object::Trust(Arc::new(trust(1)))), [""; 0]);
+    let renewing = weft_model::Trust { renew_below: Some([9; 32]), ..trust(1) };
+    assert_eq!(required(Object::Trust(Arc::new(renewing))), ["renew-below"]);
+
+    let mut patient: Service = service("shop/cart", "240.119.0.1");
+    assert_eq!(required(patient.clone()), [""; 0]);
+    patient.traffic.timeouts.stream_idle = TimeBound::from_millis(7).unwrap();
+    assert_eq!(required(patient), ["stream-idle"]);
+}
+
+#[test]
+fn every_feature_has_a_name_of_its_own_and_an_object_that_requires_it() {
+    let names: Vec<_> = Feature::ALL.into_iter().map(Feature::name).collect();
+    assert!(names.is_sorted_by(|one, other| one < other), "{names:?}");
+    let patient = {
+        let mut service = service("shop/patient", "240.119.0.9");
+        service.traffic.timeouts.stream_idle = TimeBound::from_millis(7).unwrap();
+        service.into()
+    };
+    let objects = one_of_each().into_iter().chain([patient]);
+    let used: BTreeSet<_> = objects.flat_map(|object| Feature::required_by(&object)).collect();
+    assert_eq!(used, Feature::ALL.into());
+}
+
+#[test]
+fn every_feature_stands_in_the_page_for_users() {
+    let page = include_str!("../../../../docs/control.md");
+    for feature in Feature::ALL {
+        assert!(page.contains(&format!("\n| `{}` | ", feature.name())), "{feature:?}");
+    }
+}
+
+#[test]
+fn a_release_reads_what_requires_only_what_it_has() {
+    let source = SourceVersion { epoch: 1, revision: 1 };
+    for object in one_of_each() {
+        let wire = WireObject::new(object, source).unwrap();
+        let required = Feature::required_by(wire.object());
+        for lacking in Feature::ALL {
+            let mut release = Release::this();
+            release.features.remove(&lacking);
+            let read = WireObject::decode("it", wire.bytes(), &release);
+            match required.contains(&lacking) {
+                true => assert!(read.unwrap_err().to_string().contains(lacking.name())),
+                false => assert_eq!(read.unwrap(), wire),
+            }
+        }
+    }
+}
