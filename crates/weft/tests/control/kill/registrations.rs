@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use weft_control::api::{RegisterRequest, RegisterResponse, RegisteredPort};
 use weft_control::{Ask, ConnectionState, Observer, Subscriber};
 use weft_wire::Object;
+use weft_wire::Release;
 use weft_wire::discovery::{Client, Outcome};
 
 use super::{Cut, Found, Member, Mesh, Work, answered_of};
@@ -58,7 +59,7 @@ impl Work for Registrations {
     async fn work(&mut self, _: &Mesh, draw: &mut Draw) -> Result<(), Cut> {
         let workload = self.0.last_mut().unwrap();
         let request = workload.request();
-        let client = Client::new(&workload.name, "own");
+        let client = Client::new(&workload.name, Release::this());
         let (control_plane, slot) =
             (workload.member.joiner.control_plane(), workload.member.slot.clone());
         let world = weft_net::world();
