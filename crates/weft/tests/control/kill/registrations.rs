@@ -6,9 +6,8 @@ use std::net::IpAddr;
 use tokio::sync::{mpsc, oneshot};
 use weft_control::api::{RegisterRequest, RegisterResponse, RegisteredPort};
 use weft_control::{Ask, ConnectionState, Observer, Subscriber};
-use weft_wire::Object;
-use weft_wire::Release;
 use weft_wire::discovery::{Client, Outcome};
+use weft_wire::{Object, Release};
 
 use super::{Cut, Found, Member, Mesh, Work, answered_of};
 use crate::draw::Draw;
