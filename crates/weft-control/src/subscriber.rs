@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::body::Bytes;
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use weft_identity::SvidSlot;
 use weft_wire::discovery::message::DeltaDiscoveryResponse;
@@ -21,7 +21,7 @@ use weft_wire::discovery::{Answered, Client, Lookup, Outcome, Subscription, Wait
 use weft_wire::{Object, ObjectKey};
 use weft_world::World;
 
-use self::link::{Event, Registration};
+use self::link::{Event, Own, Registration};
 use crate::api::{InstanceRequest, RegisterRequest, RegisterResponse};
 use crate::grpc::frame;
 use crate::line::{ControlPlane, Line};
@@ -131,15 +131,15 @@ impl Subscriber {
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
         // They end with this future.
         let mut tasks = JoinSet::new();
-        let lost = Rc::new(Notify::new());
-        tasks.spawn_local(link::keep(line.clone(), registration.clone(), sender, lost.clone()));
+        let (own, found) = watch::channel(Own::Ours);
+        tasks.spawn_local(link::keep(line.clone(), registration.clone(), sender, found));
         let mut core = Core {
             world,
             client,
             waiters: Waiters::default(),
             observer,
             registration: registration.clone(),
-            lost,
+            own,
             requests: None,
             refused: None,
         };
@@ -223,8 +223,8 @@ struct Core<'o> {
     waiters: Waiters,
     observer: &'o mut dyn Observer,
     registration: Registration,
-    /// Told when the workload is found not to be registered any more.
-    lost: Rc<Notify>,
+    /// Told what the own Workload is found to be.
+    own: watch::Sender<Own>,
     /// Takes what is to be said, while there is a stream.
     requests: Option<mpsc::Sender<Bytes>>,
     /// Why the workload is not registered, if it was refused.
@@ -314,26 +314,18 @@ impl Core<'_> {
         }
     }
 
-    /// Has the workload registered again if `outcome` shows that it is not any more.
-    fn look_after_own(&mut self, outcome: &Outcome) {
-        let own = self.registration.borrow().as_ref().and_then(|own| {
-            let name = own.workload.parse().ok()?;
-            Some((ObjectKey::Workload(name), own.generation))
-        });
-        let Some((key, generation)) = own else { return };
+    /// Tells what became of the own Workload, if it is registered from here and `outcome` says so.
+    fn look_after_own(&self, outcome: &Outcome) {
+        let registration = self.registration.borrow();
+        let Some(RegisterRequest { workload, generation, .. }) = &*registration else { return };
+        let Ok(key) = workload.parse().map(ObjectKey::Workload) else { return };
         if outcome.removed.contains(&key) {
-            self.lost.notify_one();
-            if self.refused.is_none() {
-                let reason = "its Workload was taken away".to_owned();
-                self.refused = Some(reason.clone());
-                self.observer.connection(ConnectionState::Unregistered { reason });
-            }
+            self.own.send_replace(Own::Gone);
         } else if outcome.changed.contains(&key)
             && let Some(Object::Workload(found)) = self.client.get(&key).map(|it| it.object())
-            && found.generation != generation
         {
-            // Why it cannot be registered again, if it cannot, comes as the answer to that.
-            self.lost.notify_one();
+            let is_ours = found.generation == *generation;
+            self.own.send_replace(if is_ours { Own::Ours } else { Own::Taken });
         }
     }
 

@@ -13,7 +13,7 @@ use hyper::client::conn::http2;
 use hyper::{Method, Request, Response, StatusCode, header};
 use prost::Message;
 use serde::Serialize;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weft_wire::discovery::message::DeltaDiscoveryResponse;
 use weft_world::World;
@@ -46,6 +46,17 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// What to register, if anything; whoever leaves takes it away.
 pub(super) type Registration = Rc<RefCell<Option<RegisterRequest>>>;
 
+/// What the own Workload was found to be, last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// That of this instance, as far as is known.
+    Ours,
+    /// That of another one.
+    Taken,
+    /// Somebody took it away.
+    Gone,
+}
+
 /// What happens on the connection.
 pub(super) enum Event {
     /// The workload is registered.
@@ -69,10 +80,15 @@ type Body = Either<Full<Bytes>, Frames>;
 
 /// Makes connections for ever and says what happens on them, until nobody listens.
 ///
-/// `lost` is told when the workload is found not to be registered any more.
-pub(super) async fn keep(line: Line, registration: Registration, events: Events, lost: Rc<Notify>) {
+/// If `own` says that the workload is not registered any more, it is registered again.
+pub(super) async fn keep(
+    line: Line,
+    registration: Registration,
+    events: Events,
+    own: watch::Receiver<Own>,
+) {
     let timer = HyperTimer::new(line.world.clock.clone());
-    let mut link = Link { line, timer, registration, events, lost, failures: 0 };
+    let mut link = Link { line, timer, registration, events, own, failures: 0 };
     loop {
         let Err(end) = link.attempt().await;
         let End::Failed(reason) = end else { return };
@@ -115,7 +131,7 @@ struct Link {
     timer: HyperTimer,
     registration: Registration,
     events: Events,
-    lost: Rc<Notify>,
+    own: watch::Receiver<Own>,
     /// Attempts since something came of one.
     failures: u32,
 }
@@ -134,16 +150,29 @@ impl Link {
         let clock = self.line.world.clock.clone();
         let mut registered = clock.now();
         let mut again = clock.sleep(REGISTER_AGAIN);
+        let mut own = self.own.clone();
+        // What it was before says nothing of what has just been registered.
+        own.mark_unchanged();
+        let mut is_taken_away = false;
         loop {
             let frame = tokio::select! {
                 biased;
                 frame = body.frame() => frame,
-                () = self.lost.notified() => {
+                Ok(()) = own.changed() => {
+                    let found = *own.borrow_and_update();
                     let pause = if is_registered { REGISTER_PAUSE } else { Duration::ZERO };
-                    (is_registered, again) = (false, clock.timer(registered + pause));
+                    is_taken_away = is_registered && found == Own::Gone;
+                    // What was said before the registration may arrive after it; then it is seen
+                    // within the pause that it is there.
+                    is_registered = found == Own::Ours;
+                    again = clock.timer(registered + pause);
                     continue;
                 }
                 () = &mut again, if !is_registered => {
+                    if std::mem::take(&mut is_taken_away) {
+                        let reason = "its Workload was taken away".to_owned();
+                        self.tell(Event::Unregistered(reason)).await?;
+                    }
                     is_registered = self.register(&mut sender).await?;
                     registered = clock.now();
                     again = clock.sleep(REGISTER_AGAIN);
