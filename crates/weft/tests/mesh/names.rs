@@ -6,7 +6,7 @@ use weft_control::api::{ProxyStatus, StatusResponse};
 
 use crate::app::{App, Executed};
 use crate::lab::{
-    Lab, PortSpec, Proxy, Spec, ask, command, output, succeeded, wait_until, wait_within,
+    Lab, PortSpec, Process, Proxy, Spec, ask, command, succeeded, wait_until, wait_within,
 };
 
 /// By when an instance that has gone without a word has made room: its stream's end is seen at
@@ -36,9 +36,9 @@ fn a_directory_is_one_proxys_until_that_has_ended() {
     let app = App::start("cart-1", &Executed::default());
     let mut first = lab.proxy(&cart(&app));
     let config = lab.directory.join("cart-1.yaml");
-    let second = output(&mut command(&config));
-    let errors = String::from_utf8(second.stderr).unwrap();
-    assert_eq!(second.status.code(), Some(1), "{errors}");
+    let mut second = Process::start(&lab.directory, "second", &mut command(&config));
+    assert_eq!(second.wait().code(), Some(1), "{}", second.said());
+    let errors = second.said();
     let directory = lab.directory.join("cart-1.data");
     let words = "is in use by another process: end that one, or give this one another `data`";
     assert!(errors.contains(&format!("{} {words}", directory.display())), "{errors}");
