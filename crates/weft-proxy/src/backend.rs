@@ -29,7 +29,6 @@ use crate::snapshot::{Destination, DestinationName, EndpointSpec};
 use crate::time::BACKEND_IDLE_TIMEOUT;
 
 use self::counts::{Counts, Place};
-pub(crate) use self::dialling::Counted;
 pub(crate) use self::endpoint::{Attempted, Connected, Endpoint};
 
 /// The endpoints of a destination, with what this worker knows of them.

@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::h1::Server;
 use crate::h2;
 use crate::live::Peer;
+use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Destination, OwnPort};
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
@@ -283,8 +284,8 @@ impl<'p> IdleTimer<'p> {
     /// if none is taken any more.
     ///
     /// # Errors
-    /// [`ProxyError::BadRequest`], [`ProxyError::HeadTimeout`]; [`ProxyError::ClientGone`] if the
-    /// connection broke.
+    /// [`ProxyError::BadRequest`], [`ProxyError::HeadTimeout`], [`ProxyError::Overload`];
+    /// [`ProxyError::ClientGone`] if the connection broke.
     async fn next_request(
         &mut self,
         server: &mut Server,
@@ -300,7 +301,12 @@ impl<'p> IdleTimer<'p> {
                 }));
             }
             let has_begun = server.has_begun();
-            if !has_begun && self.direction == Direction::Inbound && self.proxy.drain.is_on() {
+            if has_begun && self.proxy.pressure() > Pressure::None {
+                // What there is of a head may take as much as a whole one, and for longer.
+                return Poll::Ready(Err(ProxyError::Overload));
+            }
+            let is_place_wanted = self.proxy.drain.is_on() || self.proxy.is_full();
+            if !has_begun && self.direction == Direction::Inbound && is_place_wanted {
                 // An orderly end says that nothing was lost: the caller asks elsewhere.
                 return Poll::Ready(Ok(None));
             }

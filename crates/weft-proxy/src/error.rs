@@ -14,6 +14,7 @@ use weft_decide::retry::Outcome;
 use weft_http::GrammarError;
 use weft_identity::HandshakeError;
 use weft_model::{Port, SpiffeId};
+use weft_wire::mux::MuxError;
 use weft_wire::tunnel::FrameError;
 
 /// Why a byte stream could not be read or written as a message.
@@ -35,11 +36,22 @@ pub enum StreamError {
 #[error("not processed: {0}")]
 pub(crate) struct ProvenUnprocessed(pub(crate) String);
 
+/// The same of one whose stream the server's proxy had no room for.
+#[derive(Debug, Error)]
+#[error("not processed: the proxy has no room for one more stream")]
+pub(crate) struct NoRoom;
+
 impl StreamError {
     /// Whether it proves that the server has not processed the request.
     pub fn is_unprocessed(&self) -> bool {
         let StreamError::Io(error) = self else { return false };
-        error.get_ref().is_some_and(|inner| inner.is::<ProvenUnprocessed>())
+        error.get_ref().is_some_and(|inner| inner.is::<ProvenUnprocessed>() || inner.is::<NoRoom>())
+    }
+
+    /// Whether the server's proxy had no room for it.
+    pub(crate) fn is_no_room(&self) -> bool {
+        let StreamError::Io(error) = self else { return false };
+        error.get_ref().is_some_and(|inner| inner.is::<NoRoom>())
     }
 }
 
@@ -59,6 +71,9 @@ pub enum ProxyError {
     /// with it.
     #[error("the caller breaks the rules of HTTP/2: {0}")]
     BadFrames(&'static str),
+    /// The frames of the caller's tunnel break its rules. It was ended, and all exchanges in it.
+    #[error("the caller breaks the rules of tunnels: {0}")]
+    BadTunnel(MuxError),
     /// The caller begins and breaks off more exchanges of HTTP/2, or sends more frames of little
     /// use, than is put up with. Its connection was ended, and all exchanges with it.
     #[error("the caller breaks off too many exchanges, or sends too many frames of little use")]
@@ -448,7 +463,7 @@ impl ProxyError {
             },
             E::HeadTimeout => (408, "head-timeout", Client, Unprocessed),
             E::OpeningTimeout => (0, "head-timeout", Client, Unprocessed),
-            E::BadFrames(_) => (0, "bad-frames", Client, Unknown),
+            E::BadFrames(_) | E::BadTunnel(_) => (0, "bad-frames", Client, Unknown),
             E::TooManyResets => (0, "enhance-your-calm", Client, Unknown),
             E::BadPath(_) => (400, "bad-path", Client, Unprocessed),
             E::ConnectMethod => (405, "connect-method", Client, Unprocessed),

@@ -12,7 +12,7 @@ use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{Accepted, Moment, Stream};
 
-use crate::backend::{Connected, Counted};
+use crate::backend::Connected;
 use crate::config::InboundOwn;
 use crate::connection::{Connection, To, http1, http2};
 use crate::error::ProxyError;
@@ -105,16 +105,48 @@ async fn many(proxy: &Rc<Proxy>, connection: &Rc<Connection>, mut tunnel: Prefix
     }
     let handle = |stream: MuxStream| {
         let (proxy, connection) = (proxy.clone(), connection.clone());
-        async move {
-            // It takes as much memory as a connection does, but for the socket.
-            let _held = Counted::new(&proxy.connections);
+        // It takes as much memory as a connection does, but for the socket. It is counted before
+        // its task has its turn, or as many as come at a time would be taken.
+        let Some(held) = Held::new(&proxy) else {
+            let record = connection.record(Protocol::Unknown, proxy.world.clock.wall());
+            fail(&proxy, record, &ProxyError::Overload, proxy.world.clock.now());
+            stream.refuse();
+            return None;
+        };
+        Some(async move {
+            let _held = held;
             let serving = pin!(http1(&proxy, &connection, Prefixed::new(Box::new(stream))));
             // Whether the tunnel may go on is judged for all. But each looks whether to drain.
             let _ = proxy.live.watch().over(|| Ok(()), serving).await;
-        }
+        })
     };
     let drain = proxy.drain.started();
-    mux::server::serve(Box::new(tunnel), &*proxy.world.clock, drain, handle).await;
+    let (clock, started) = (&*proxy.world.clock, proxy.world.clock.wall());
+    let stream = Box::new(tunnel);
+    if let Some(error) = mux::server::serve(stream, clock, &proxy.windows, drain, handle).await {
+        // Its exchanges have their own records.
+        let record = connection.record(Protocol::Unknown, started);
+        fail(proxy, record, &ProxyError::BadTunnel(error), clock.now());
+    }
+}
+
+/// A stream that is counted as a connection as long as the value lives.
+struct Held(Rc<Proxy>);
+
+impl Held {
+    /// One more, if there is room for it.
+    fn new(proxy: &Rc<Proxy>) -> Option<Held> {
+        (!proxy.is_full()).then(|| {
+            proxy.connections.set(proxy.connections.get() + 1);
+            Held(proxy.clone())
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
 }
 
 /// Waits for the caller to read why its tunnel was refused, and to end it.

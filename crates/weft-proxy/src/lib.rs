@@ -67,6 +67,7 @@ pub struct Proxy {
     configuration: Arc<Configuration>,
     discovery: Option<Rc<dyn Discovery>>,
     overload: Overload,
+    windows: mux::Windows,
     backends: Backends,
     live: Live,
     drain: Drain,
@@ -119,6 +120,7 @@ impl Proxy {
             recorder,
             configuration,
             discovery,
+            windows: mux::Windows::new(overload.clone()),
             overload,
             backends,
             live,
@@ -132,6 +134,11 @@ impl Proxy {
     /// How short of memory it is.
     fn pressure(&self) -> Pressure {
         self.overload.pressure(self.drain.count())
+    }
+
+    /// Whether it holds as many connections as it has room for.
+    fn is_full(&self) -> bool {
+        self.connections.get() >= self.overload.connections_max()
     }
 
     /// The time since the start.

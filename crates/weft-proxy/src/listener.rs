@@ -122,10 +122,9 @@ async fn accept<F: Future<Output = ()> + 'static>(
 ) {
     let mut connections = JoinSet::new();
     loop {
-        let is_full = proxy.connections.get() >= proxy.overload.connections_max();
         let is_critical = proxy.pressure() == Pressure::Critical;
         let is_held_up = is_critical && proxy.refused.get() >= overload::CONNECTIONS_MIN;
-        if is_full || is_held_up {
+        if proxy.is_full() || is_held_up {
             proxy.world.clock.sleep(ACCEPT_PAUSE).await;
             while connections.try_join_next().is_some() {}
             continue;

@@ -9,7 +9,7 @@
 //! it grow.
 //!
 //! *Memory.* A stream holds what came and was not read, at most a window of it, and nothing while
-//! it is idle.
+//! it is idle. Where memory is limited, few streams at a time get a window of more than a frame.
 
 pub mod client;
 pub mod server;
@@ -26,6 +26,7 @@ use weft_wire::mux::{DATA_BYTES_MAX, Frame, HEADER_BYTES, MuxError, STREAMS_MAX}
 use weft_world::{Buffer, Stream};
 
 use crate::failure::Failure;
+use crate::overload::Overload;
 
 pub use self::stream::MuxStream;
 use self::stream::State;
@@ -49,9 +50,43 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often one turn reads, so that those it wakes get theirs.
 const READS_MAX: usize = 4;
 
+/// How many streams a client opens whose peer is [heard](hear).
+const HEARD_MAX: usize = 8;
+
+/// How wide the windows of all streams of a worker are.
+#[derive(Clone, Default)]
+pub struct Windows(Rc<(Overload, Cell<usize>)>);
+
+impl Windows {
+    /// As wide as the memory that `overload` knows of allows.
+    pub fn new(overload: Overload) -> Windows {
+        Windows(Rc::new((overload, Cell::new(0))))
+    }
+
+    /// Room for one more wide window, if there is any.
+    fn widen(&self) -> Option<Wide> {
+        let (overload, wide) = &*self.0;
+        (wide.get() < overload.wide_streams_max()).then(|| {
+            wide.set(wide.get() + 1);
+            Wide(self.clone())
+        })
+    }
+}
+
+/// Room for a wide window.
+struct Wide(Windows);
+
+impl Drop for Wide {
+    fn drop(&mut self) {
+        let (_, wide) = &*self.0.0;
+        wide.set(wide.get() - 1);
+    }
+}
+
 /// What the streams of a connection share.
 struct Shared {
     is_client: bool,
+    windows: Windows,
     /// Those that have a number and are held by somebody.
     streams: RefCell<BTreeMap<u32, Rc<State>>>,
     /// The highest number so far.
@@ -69,6 +104,8 @@ struct Shared {
     driver: RefCell<Option<Waker>>,
     /// Why the connection is over.
     failure: RefCell<Option<Failure>>,
+    /// What its peer did wrong, if it is over because of that.
+    fault: Cell<Option<MuxError>>,
     /// Whether it takes no new stream, as its server has said.
     goes_away: Cell<bool>,
     /// What the server says first, with the last number that it processes.
@@ -84,13 +121,14 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(is_client: bool) -> Rc<Shared> {
+    fn new(is_client: bool, windows: &Windows) -> Rc<Shared> {
         let (streams, last, outgoing, due, blocked) = Default::default();
-        let (driver, failure, goes_away, farewell) = Default::default();
+        let (driver, failure, fault, goes_away, farewell) = Default::default();
         let (is_released, held, reads, is_suspect) = Default::default();
         let (round, share) = (Cell::default(), Cell::new(usize::MAX));
         Rc::new(Shared {
             is_client,
+            windows: windows.clone(),
             streams,
             last,
             outgoing,
@@ -100,6 +138,7 @@ impl Shared {
             share,
             driver,
             failure,
+            fault,
             goes_away,
             farewell,
             is_released,
@@ -265,7 +304,10 @@ impl Driver {
                 Poll::Ready(count) => self.incoming.fill(count),
             }
             self.shared.reads.set(self.shared.reads.get() + 1);
-            self.dispatch().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            self.dispatch().map_err(|error| {
+                self.shared.fault.set(Some(error));
+                io::Error::new(io::ErrorKind::InvalidData, error)
+            })?;
         }
         self.has_more = true;
         cx.waker().wake_by_ref();
@@ -335,8 +377,10 @@ impl Driver {
                 return Err(MuxError::Stream(number));
             }
             self.shared.goes_away.set(true);
-            let streams = self.shared.streams.borrow();
-            streams.range(number.saturating_add(1)..).for_each(|(_, state)| state.was_not_seen());
+            if let Some(above) = number.checked_add(1) {
+                let streams = self.shared.streams.borrow();
+                streams.range(above..).try_for_each(|(_, state)| state.was_not_seen())?;
+            }
             self.shared.unblock(); // Those that have not begun.
             return Ok(());
         }
@@ -367,10 +411,10 @@ impl Driver {
         }
         let Some(state) = state else { return Ok(()) };
         match frame {
-            Frame::End => state.peer_ends(),
+            Frame::End => state.peer_ends()?,
             Frame::Reset => state.peer_resets(),
             Frame::Credit(bytes) => state.peer_credits(bytes)?,
-            Frame::Refused if self.shared.is_client => state.was_not_seen(),
+            Frame::Refused if self.shared.is_client => state.was_refused()?,
             Frame::Refused => return Err(MuxError::Stream(number)),
             Frame::Data(_) | Frame::GoAway => {}
         }
@@ -379,32 +423,53 @@ impl Driver {
 }
 
 /// Plays a peer of `stream` to its end: as the client's side, which opens streams until it is told
-/// not to, or as the server's. What is said on a stream is read and sent back. For `fuzz/`.
+/// not to, or as the server's. What is said on a stream is read and sent back; but by its number
+/// one is not read, another ended after the first answer, given up, or refused. For `fuzz/`.
 ///
 /// # Panics
 /// If it does not come to an end.
 pub fn hear(stream: Box<dyn Stream>, is_client: bool) {
-    let mut driver = Driver::new(stream, Shared::new(is_client));
+    let mut driver = Driver::new(stream, Shared::new(is_client, &Windows::default()));
     let (mut cx, mut streams) = (Context::from_waker(Waker::noop()), Vec::<MuxStream>::new());
+    let mut opened = 0;
     for _ in 0..1_000_000 {
-        if is_client && streams.len() < 3 {
-            let mut opened = MuxStream::open(&driver.shared);
-            let _ = opened.poll_write(&mut cx, &[IoSlice::new(b"hello")]);
-            streams.push(opened);
+        if is_client && opened < HEARD_MAX {
+            opened += 1;
+            let mut stream = MuxStream::open(&driver.shared);
+            let _ = stream.poll_write(&mut cx, &[IoSlice::new(b"hello")]);
+            streams.push(stream);
         }
         let ended = driver.poll(&mut cx).is_ready();
         streams.extend(driver.opened.drain(..));
-        let mut buffer = [0; 1_000];
-        for stream in &mut streams {
-            while let Poll::Ready(Ok(count @ 1..)) = stream.poll_read(&mut cx, &mut buffer) {
-                let _ = stream.poll_write(&mut cx, &[IoSlice::new(&buffer[..count])]);
-            }
-        }
+        streams = streams.into_iter().filter_map(|stream| hear_one(stream, &mut cx)).collect();
         if ended {
             return;
         }
     }
     panic!("it does not end");
+}
+
+/// Has one stream do what its number says. Returns it if it is not given up.
+fn hear_one(mut stream: MuxStream, cx: &mut Context<'_>) -> Option<MuxStream> {
+    let is_client = stream.shared().is_client;
+    let role = stream.state().number.get() % 8;
+    if role == 1 {
+        return Some(stream);
+    }
+    if role == 2 && !is_client {
+        stream.refuse();
+        return None;
+    }
+    let mut buffer = [0; 1_000];
+    while let Poll::Ready(Ok(count @ 1..)) = stream.poll_read(cx, &mut buffer) {
+        let _ = stream.poll_write(cx, &[IoSlice::new(&buffer[..count])]);
+        match role {
+            3 => return None,
+            4 => _ = stream.poll_close(cx),
+            _ => {}
+        }
+    }
+    Some(stream)
 }
 
 #[cfg(test)]

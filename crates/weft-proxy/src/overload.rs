@@ -45,6 +45,9 @@ const CONNECTION_BYTES: u64 = 48 * 1024;
 /// what the system keeps for it.
 const BUSY_BYTES: u64 = 128 * 1024;
 
+/// For how much memory one stream may have a wide window: those windows take an eighth of it.
+const WIDE_STREAM_BYTES: u64 = 8 * 128 * 1024;
+
 /// The pressure of a proxy, told by who measures it and heeded by all workers.
 #[derive(Clone, Debug, Default)]
 pub struct Overload(Arc<Shared>);
@@ -69,6 +72,14 @@ impl Overload {
             limit => {
                 usize::try_from(limit / CONNECTION_BYTES).unwrap_or(usize::MAX).max(CONNECTIONS_MIN)
             }
+        }
+    }
+
+    /// How many streams of tunnels may have a wide window.
+    pub(crate) fn wide_streams_max(&self) -> usize {
+        match self.0.limit.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            limit => usize::try_from(limit / WIDE_STREAM_BYTES).unwrap_or(usize::MAX),
         }
     }
 
@@ -133,6 +144,6 @@ mod tests {
             (overload.pressure(511), overload.pressure(512)),
             (Pressure::None, Pressure::High)
         );
-        assert_eq!(overload.connections_max(), 1365);
+        assert_eq!((overload.connections_max(), overload.wide_streams_max()), (1365, 64));
     }
 }

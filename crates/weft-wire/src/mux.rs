@@ -5,8 +5,9 @@
 //! nothing comes behind the others.
 //!
 //! The client opens streams, by the first frame that it sends on each; their numbers grow, from 1.
-//! Each direction of a stream begins with room for [`WINDOW_BYTES`], which [`Frame::Credit`] adds
-//! to as they are read. What comes for a stream that has ended is ignored: it was under way.
+//! Each direction of a stream begins with room for [`WINDOW_BYTES_FIRST`]. [`Frame::Credit`] adds
+//! to it as bytes are read, and up to [`WINDOW_BYTES`] where the reader has as much memory for it.
+//! What comes for a stream that has ended is ignored: it was under way.
 
 use thiserror::Error;
 
@@ -16,7 +17,10 @@ pub const HEADER_BYTES: usize = 8;
 /// The most data in one frame, in bytes: together they fill one TLS record.
 pub const DATA_BYTES_MAX: usize = 16 * 1024 - HEADER_BYTES;
 
-/// How many bytes may be on their way in one direction of a stream before any were read.
+/// How many bytes may be on their way in one direction of a stream before any were read: a frame.
+pub const WINDOW_BYTES_FIRST: u32 = 16_376;
+
+/// How many bytes may ever be on their way in one direction of a stream.
 pub const WINDOW_BYTES: u32 = 128 * 1024;
 
 /// The most streams that a client has open at a time.
@@ -58,6 +62,9 @@ pub enum MuxError {
     /// More bytes came than the window allows.
     #[error("more bytes on stream {0} than its window allows")]
     Window(u32),
+    /// It is said not to be processed, and something came on it.
+    #[error("stream {0} is answered, and is said not to be processed")]
+    Answered(u32),
     /// So many frames came that had to be answered, and no answer was read.
     #[error("it is told what it asks for and does not read it")]
     Unread,
@@ -129,6 +136,7 @@ mod tests {
                 assert_eq!(Frame::decode(&bytes[..7]), Ok(None));
             }
         }
+        assert_eq!(WINDOW_BYTES_FIRST as usize, DATA_BYTES_MAX);
         assert_eq!(Frame::Data(0x123).encode(0x0456_789a), *b"\x01\x00\x01\x23\x04\x56\x78\x9a");
     }
 

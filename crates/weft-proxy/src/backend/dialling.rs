@@ -48,10 +48,10 @@ pub(super) fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
 }
 
 /// Counts something as long as the value lives.
-pub(crate) struct Counted<'c>(&'c Cell<usize>);
+pub(super) struct Counted<'c>(&'c Cell<usize>);
 
 impl<'c> Counted<'c> {
-    pub(crate) fn new(count: &'c Cell<usize>) -> Counted<'c> {
+    pub(super) fn new(count: &'c Cell<usize>) -> Counted<'c> {
         count.set(count.get() + 1);
         Counted(count)
     }

@@ -180,6 +180,10 @@ impl Endpoint {
             {
                 ProxyError::TunnelEnded { address }
             }
+            ProxyError::UpstreamClosed { ref source, .. } if source.is_no_room() => {
+                let workload = self.workload.as_deref().unwrap_or_default().to_owned();
+                ProxyError::NotProcessed { workload, reason: "overload".to_owned() }
+            }
             ProxyError::PeerDraining { .. } => {
                 self.drains(proxy);
                 error

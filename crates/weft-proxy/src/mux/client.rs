@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use weft_wire::mux::STREAMS_MAX;
 use weft_world::{Clock, Stream, Timer};
 
-use super::{Driver as Moving, FAREWELL_TIMEOUT, MuxStream, Shared};
+use super::{Driver as Moving, FAREWELL_TIMEOUT, MuxStream, Shared, Windows};
 
 /// A connection to a server, for many streams at a time.
 ///
@@ -33,8 +33,12 @@ pub struct Driver {
 }
 
 /// Opens streams over `stream`, a tunnel that its server has accepted.
-pub fn connect(stream: Box<dyn Stream>, clock: Rc<dyn Clock>) -> (Connection, Driver) {
-    let shared = Shared::new(true);
+pub fn connect(
+    stream: Box<dyn Stream>,
+    clock: Rc<dyn Clock>,
+    windows: &Windows,
+) -> (Connection, Driver) {
+    let shared = Shared::new(true, windows);
     let moving = Rc::new(RefCell::new(Moving::new(stream, Rc::clone(&shared))));
     let driver = Driver { moving: Rc::clone(&moving), clock, farewell: None };
     (Connection { shared, moving, has_served: false, reads: 0 }, driver)

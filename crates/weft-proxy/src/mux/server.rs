@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use weft_wire::mux::MuxError;
 use weft_world::{Clock, Stream, Timer};
 
-use super::{Driver, FAREWELL_TIMEOUT, MuxStream, Shared};
+use super::{Driver, FAREWELL_TIMEOUT, MuxStream, Shared, Windows};
 use crate::time::DOWNSTREAM_IDLE_TIMEOUT;
 
 /// The server's side of a connection.
@@ -50,19 +51,22 @@ impl Server {
     }
 }
 
-/// Serves a connection to its end: `handle` makes the task for each stream.
+/// Serves a connection to its end: `handle` makes the task for each stream that it does not refuse.
 ///
 /// Once `drain` is ready, the client is told to open no further streams. Dropping this breaks off
-/// all tasks.
+/// all tasks. Returns what the client did wrong, if it was ended for that.
 pub async fn serve<F>(
     stream: Box<dyn Stream>,
     clock: &dyn Clock,
+    windows: &Windows,
     drain: impl Future<Output = ()>,
-    mut handle: impl FnMut(MuxStream) -> F,
-) where
+    mut handle: impl FnMut(MuxStream) -> Option<F>,
+) -> Option<MuxError>
+where
     F: Future<Output = ()> + 'static,
 {
-    let mut server = Server { driver: Driver::new(stream, Shared::new(false)), has_opened: false };
+    let driver = Driver::new(stream, Shared::new(false, windows));
+    let mut server = Server { driver, has_opened: false };
     let mut working = JoinSet::new();
     let mut drain = pin!(drain);
     let mut idle = Idle { since: clock.now(), timer: None };
@@ -78,7 +82,11 @@ pub async fn serve<F>(
             }
             Some(_) = working.join_next() => idle.since = clock.now(),
             stream = poll_fn(|cx| server.poll_accept(cx)) => match stream {
-                Some(stream) => drop(working.spawn_local(handle(stream))),
+                Some(stream) => {
+                    if let Some(task) = handle(stream) {
+                        working.spawn_local(task);
+                    }
+                }
                 None => break,
             },
             () = poll_fn(|cx| idle.poll(cx, clock, limit)), if is_idle => {
@@ -92,6 +100,7 @@ pub async fn serve<F>(
     }
     // Their streams have ended with the connection, which they notice by themselves.
     while working.join_next().await.is_some() {}
+    server.driver.shared.fault.get()
 }
 
 /// How long no stream was open. The timer is moved only when it ends.

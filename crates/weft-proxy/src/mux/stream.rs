@@ -5,18 +5,20 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use weft_wire::mux::{DATA_BYTES_MAX, Frame, HEADER_BYTES, MuxError, WINDOW_BYTES};
+use weft_wire::mux::{
+    DATA_BYTES_MAX, Frame, HEADER_BYTES, MuxError, WINDOW_BYTES, WINDOW_BYTES_FIRST,
+};
 use weft_world::{Buffer, Stream};
 
-use super::{OUTGOING_BYTES_MAX, Shared};
-use crate::error::ProvenUnprocessed;
+use super::{OUTGOING_BYTES_MAX, Shared, Wide};
+use crate::error::{NoRoom, ProvenUnprocessed};
 use crate::failure::Failure;
 
 /// The least room for which a large piece is divided, in bytes.
 const PIECE_BYTES_MIN: usize = 1024;
 
-/// With less room than this a peer is about to wait, in bytes.
-const WINDOW_BYTES_LOW: u32 = 16 * 1024;
+/// With less room than this part of the window a peer is about to wait.
+const LOW_PART: u32 = 8;
 
 /// What a stream and the driver of its connection know of it.
 pub(super) struct State {
@@ -28,6 +30,8 @@ pub(super) struct State {
     writer: RefCell<Option<Waker>>,
     /// What the peer may still send.
     window: Cell<u32>,
+    /// Room for a wide window, once it was needed and to be had.
+    wide: RefCell<Option<Wide>>,
     /// What was read and the peer was not told of.
     read: Cell<u32>,
     /// What may still be sent.
@@ -42,8 +46,11 @@ pub(super) struct State {
     credit_due: Cell<u32>,
     end_due: Cell<bool>,
     reset_due: Cell<bool>,
+    refused_due: Cell<bool>,
     has_ended: Cell<bool>,
     has_peer_ended: Cell<bool>,
+    /// Whether its peer has said anything that shows that it has seen it.
+    is_answered: Cell<bool>,
     /// Whether nobody reads it any more.
     is_dropped: Cell<bool>,
     /// Why it is over.
@@ -57,6 +64,8 @@ enum End {
     Reset,
     /// Its server has not seen it, and will not.
     NotSeen,
+    /// Its server has no room for it.
+    Refused,
     /// Its connection is over.
     Failure(Failure),
 }
@@ -69,6 +78,7 @@ impl End {
                 let unprocessed = ProvenUnprocessed("the tunnel takes no more".to_owned());
                 io::Error::new(io::ErrorKind::ConnectionReset, unprocessed)
             }
+            End::Refused => io::Error::new(io::ErrorKind::ConnectionReset, NoRoom),
             End::Failure(failure) => failure.to_error(),
         }
     }
@@ -78,16 +88,17 @@ impl State {
     fn new(number: u32) -> Rc<State> {
         let (incoming, reader, writer, read, end) = Default::default();
         let (is_due, is_blocked, credit_due, end_due, reset_due) = Default::default();
-        let (has_ended, has_peer_ended, is_dropped) = Default::default();
+        let (refused_due, has_ended, has_peer_ended, is_answered, is_dropped) = Default::default();
         let (served, taken) = Default::default();
         Rc::new(State {
             number: Cell::new(number),
             incoming,
             reader,
             writer,
-            window: Cell::new(WINDOW_BYTES),
+            window: Cell::new(WINDOW_BYTES_FIRST),
+            wide: RefCell::default(),
             read,
-            credit: Cell::new(WINDOW_BYTES),
+            credit: Cell::new(WINDOW_BYTES_FIRST),
             is_due,
             is_blocked,
             served,
@@ -95,23 +106,26 @@ impl State {
             credit_due,
             end_due,
             reset_due,
+            refused_due,
             has_ended,
             has_peer_ended,
+            is_answered,
             is_dropped,
             end,
         })
     }
 
     /// What it has to say beside data, in this order.
-    pub(super) fn frames_due(&self) -> [Option<Frame>; 3] {
+    pub(super) fn frames_due(&self) -> [Option<Frame>; 4] {
         if self.number.get() == 0 {
-            return [None; 3]; // Nobody has heard of it.
+            return [None; 4]; // Nobody has heard of it.
         }
         let credit = self.credit_due.take();
         [
             (credit > 0).then_some(Frame::Credit(credit)),
             self.end_due.take().then_some(Frame::End),
             self.reset_due.take().then_some(Frame::Reset),
+            self.refused_due.take().then_some(Frame::Refused),
         ]
     }
 
@@ -133,8 +147,18 @@ impl State {
         self.wake_writer();
     }
 
+    /// Notes that its peer says something that shows that it has seen it.
+    fn note_seen(&self) -> Result<(), MuxError> {
+        if matches!(*self.end.borrow(), Some(End::NotSeen | End::Refused)) {
+            return Err(MuxError::Answered(self.number.get()));
+        }
+        self.is_answered.set(true);
+        Ok(())
+    }
+
     /// `length` bytes of data are coming.
     pub(super) fn expect(&self, length: usize) -> Result<(), MuxError> {
+        self.note_seen()?;
         if self.has_peer_ended.get() {
             return Err(MuxError::Stream(self.number.get()));
         }
@@ -151,17 +175,32 @@ impl State {
         }
     }
 
-    pub(super) fn peer_ends(&self) {
+    pub(super) fn peer_ends(&self) -> Result<(), MuxError> {
+        self.note_seen()?;
         self.has_peer_ended.set(true);
         self.wake_reader();
+        Ok(())
     }
 
     pub(super) fn peer_resets(&self) {
         self.end(End::Reset);
     }
 
-    pub(super) fn was_not_seen(&self) {
-        self.end(End::NotSeen);
+    pub(super) fn was_not_seen(&self) -> Result<(), MuxError> {
+        self.end_unprocessed(End::NotSeen)
+    }
+
+    pub(super) fn was_refused(&self) -> Result<(), MuxError> {
+        self.end_unprocessed(End::Refused)
+    }
+
+    /// Nobody has processed it, which must not be said of a stream on which something was answered.
+    fn end_unprocessed(&self, end: End) -> Result<(), MuxError> {
+        if self.is_answered.get() {
+            return Err(MuxError::Answered(self.number.get()));
+        }
+        self.end(end);
+        Ok(())
     }
 
     /// Whether nothing more is said on it: both sides have ended, or its peer has given it up.
@@ -175,6 +214,7 @@ impl State {
     }
 
     pub(super) fn peer_credits(&self, bytes: u32) -> Result<(), MuxError> {
+        self.note_seen()?;
         let credit = self.credit.get() + bytes;
         if credit > WINDOW_BYTES {
             return Err(MuxError::Window(self.number.get()));
@@ -216,6 +256,10 @@ impl MuxStream {
         &self.state
     }
 
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
     /// The number for a stream that has none yet.
     fn next_number(&self) -> io::Result<u32> {
         let Shared { last, goes_away, .. } = &*self.shared;
@@ -251,16 +295,31 @@ impl MuxStream {
 
     /// Notes that `count` bytes were read.
     fn has_read(&self, count: usize) {
-        let State { read, window, credit_due, has_peer_ended, .. } = &*self.state;
+        let State { read, window, wide, credit_due, has_peer_ended, .. } = &*self.state;
         read.set(read.get() + u32::try_from(count).unwrap_or(u32::MAX));
+        let is_wide = wide.borrow().is_some();
+        let whole = if is_wide { WINDOW_BYTES } else { WINDOW_BYTES_FIRST };
+        let is_low = window.get() < whole / LOW_PART;
         // A peer that waits is told at once: by what it may send it sees that something moves.
-        let is_due = read.get() >= WINDOW_BYTES / 2 || window.get() < WINDOW_BYTES_LOW;
-        if is_due && !has_peer_ended.get() {
-            let count = read.take();
-            window.set(window.get() + count);
-            credit_due.set(credit_due.get() + count);
-            self.shared.is_due(&self.state);
+        if has_peer_ended.get() || !(is_low || read.get() >= whole / 2) {
+            return;
         }
+        let mut count = read.take();
+        if is_low && !is_wide {
+            // It has more to say than fits.
+            wide.replace(self.shared.windows.widen());
+            if wide.borrow().is_some() {
+                count += WINDOW_BYTES - WINDOW_BYTES_FIRST;
+            }
+        }
+        window.set(window.get() + count);
+        credit_due.set(credit_due.get() + count);
+        self.shared.is_due(&self.state);
+    }
+
+    /// Tells the client that there is no room for it, which nobody has read or written yet.
+    pub fn refuse(self) {
+        self.state.refused_due.set(true);
     }
 }
 
@@ -367,6 +426,7 @@ impl Drop for MuxStream {
     fn drop(&mut self) {
         let State { number, incoming, has_ended, has_peer_ended, .. } = &*self.state;
         self.state.is_dropped.set(true);
+        self.state.wide.take();
         let mut unread = incoming.borrow_mut();
         let count = unread.len();
         unread.consume(count);
@@ -377,7 +437,7 @@ impl Drop for MuxStream {
         if is_over {
             shared.forget(&self.state);
         } else if !(has_ended.get() && has_peer_ended.get()) {
-            self.state.reset_due.set(true);
+            self.state.reset_due.set(!self.state.refused_due.get());
             if self.reads == shared.reads.get() {
                 // It was given up while nobody said anything: perhaps nobody is there any more.
                 shared.is_suspect.set(true);

@@ -178,9 +178,10 @@ pub(crate) async fn answer_tunnel(listener: &mut dyn Listener, host: &Host) -> T
     let serving = tokio::task::spawn_local(async move {
         let hand_on = |stream| {
             opened.try_send(stream).unwrap_or_else(|_| panic!("more than one stream"));
-            ready(())
+            Some(ready(()))
         };
-        mux::server::serve(line.into_stream(), &*clock, pending(), hand_on).await;
+        let (stream, windows) = (line.into_stream(), mux::Windows::default());
+        mux::server::serve(stream, &*clock, &windows, pending(), hand_on).await;
     });
     let mut line = Line::new(world, Box::new(streams.recv().await.unwrap()));
     line.request().await.unwrap();

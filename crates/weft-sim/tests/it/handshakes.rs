@@ -92,8 +92,9 @@ async fn answer(world: &World, mut line: Line, thought: Duration) {
     if preface.protocol() == InnerProtocol::Opaque {
         serve(stream).await;
     } else {
-        let serve = |stream| serve(Box::new(stream));
-        mux::server::serve(stream, &*world.clock, pending(), serve).await;
+        let serve = |stream| Some(serve(Box::new(stream)));
+        let windows = mux::Windows::default();
+        mux::server::serve(stream, &*world.clock, &windows, pending(), serve).await;
     }
 }
 

@@ -5,6 +5,7 @@ use weft_sim::{Sealed, seal_client, seal_server};
 use weft_wire::mux::{Frame, HEADER_BYTES};
 use weft_wire::tunnel::{Answer, InnerProtocol, Preface, Verdict, decode, encode};
 
+use crate::shop::{Plan, Shop, identity, shared, within};
 use crate::talk::{Hops, Last, Line, Mesh, Talk, address, play, play_through};
 use crate::*;
 
@@ -254,6 +255,16 @@ fn answers_to_a_preface_are_understood_or_refused() {
         (accepted(), Frame::Reset.encode(1).to_vec(), Some("upstream-closed")),
         (accepted(), Frame::End.encode(2).to_vec(), Some("upstream-closed")),
         (accepted(), Frame::GoAway.encode(0).to_vec(), Some("upstream-closed")),
+        (
+            accepted(),
+            [Frame::Refused.encode(1), Frame::GoAway.encode(1)].concat(),
+            Some("not-processed"),
+        ),
+        (
+            accepted(),
+            [framed(b"HTTP/1.1 200"), Frame::Refused.encode(1).to_vec()].concat(),
+            Some("upstream-closed"),
+        ),
     ];
     for (number, (answer, said, reason)) in cases.into_iter().enumerate() {
         let mesh = Mesh::new(number as u64, Hops::Tunnel, Protocol::Http);
@@ -290,7 +301,7 @@ fn answers_to_a_preface_are_understood_or_refused() {
                 None => line.expect(OK).await,
                 Some(
                     reason @ ("tunnel-refused" | "peer-draining" | "tunnel-ended"
-                    | "connect-failed"),
+                    | "connect-failed" | "not-processed"),
                 ) => line.expect_answer(503, reason, Last::No).await,
                 Some(reason) => line.expect_answer(502, reason, Last::No).await,
             }
@@ -332,4 +343,31 @@ fn a_peer_that_stalls_is_not_waited_for_by_the_servers_proxy_either() {
         let (passed, expected) = (passed.unwrap(), seconds(expected));
         assert!(passed >= expected && passed < expected + seconds(50), "{number}: {passed:?}");
     }
+}
+
+#[test]
+fn a_caller_whose_frames_break_the_rules_of_tunnels_is_recorded() {
+    let shop = Shop::new(1, Plan::http(1));
+    let executed = shared();
+    let done = shop.sim.run(async {
+        shop.serve(0, &executed);
+        shop.sim.sleep(seconds(1)).await;
+        let world = shop.client.world();
+        let socket = world.network.connect(shop.at(0, 15008)).await.unwrap();
+        let sealed = seal_client(socket, identity("client").to_string().as_bytes()).await.unwrap();
+        let mut bad = Line::new(world, Box::new(sealed));
+        let preface = Preface { workload: "shop/web-0".to_owned(), ..preface() };
+        bad.send(&[encode(&preface).unwrap(), framed(GET)].concat()).await.unwrap();
+        shop.sim.sleep(seconds(1)).await;
+        bad.send(&Frame::Refused.encode(1)).await.unwrap();
+        assert!(within(&shop.sim, seconds(5), bad.rest()).await.is_some(), "it goes on");
+        // Another tunnel is none the worse for it.
+        let mut line = shop.call().await;
+        line.send(GET).await.unwrap();
+        assert_eq!(line.answer().await.unwrap().0, 200);
+    });
+    done.unwrap();
+    let records = shop.replica(0).records;
+    let reasons: Vec<_> = records.borrow().iter().map(|record| record.reason).collect();
+    assert_eq!(reasons, [None, Some("bad-frames"), None]);
 }

@@ -230,7 +230,10 @@ pub const ROWS: &[Row] = &[
     row("HTTP/1.1 between proxies: streams of a tunnel, then another one is opened", &[
         Const("weft-wire/src/mux.rs", "STREAMS_MAX"),
     ]),
-    row("the same: window of a stream", &[Const("weft-wire/src/mux.rs", "WINDOW_BYTES")]),
+    row("the same: window of a stream; once it has more to say", &[
+        Const("weft-wire/src/mux.rs", "WINDOW_BYTES_FIRST"),
+        Const("weft-wire/src/mux.rs", "WINDOW_BYTES"),
+    ]),
     row("the same: tunnel without a stream, at the server's proxy; what its caller's then \
         has to end it", &[
         Const("weft-proxy/src/time.rs", "DOWNSTREAM_IDLE_TIMEOUT"),
@@ -280,6 +283,9 @@ pub const ROWS: &[Row] = &[
     ]),
     row("under way at most: the memory limit, divided by", &[
         Const("weft-proxy/src/overload.rs", "BUSY_BYTES"),
+    ]),
+    row("streams with the second window at most: the memory limit, divided by", &[
+        Const("weft-proxy/src/overload.rs", "WIDE_STREAM_BYTES"),
     ]),
     row("how often memory is looked at, and freed memory given back while it is short", &[
         Const("weft/src/overload.rs", "LOOK_INTERVAL"),

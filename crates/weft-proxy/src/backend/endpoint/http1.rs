@@ -79,7 +79,8 @@ impl Endpoint {
     ) -> Result<Option<Shared<Tunnel>>, ProxyError> {
         let dialled = self.dial(proxy, backend, InnerProtocol::Http1).await?;
         let Connected { stream, peer, until, .. } = dialled;
-        let (connection, driver) = mux::client::connect(stream, proxy.world.clock.clone());
+        let (connection, driver) =
+            mux::client::connect(stream, proxy.world.clock.clone(), &proxy.windows);
         proxy.spawn(driver);
         Ok(Some(Shared::new(connection, peer, until, proxy.world.clock.now())))
     }
