@@ -1,7 +1,7 @@
 //! Proxies on simulated hosts, with a stand-in for their TLS.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use weft_proxy::config::{Inbound, Outbound};
 use weft_proxy::snapshot::Configuration;
 use weft_proxy::{Parts, Proxy, start};
 use weft_telemetry::{Record, Recorder};
-use weft_world::{BoxFuture, Stream, UnixTime};
+use weft_world::{BoxFuture, Clock, Stream, UnixTime};
 
 use crate::host::Host;
 use crate::sealed::{Sealed, seal_client, seal_server};
@@ -23,34 +23,66 @@ use crate::sealed::{Sealed, seal_client, seal_server};
 /// The identities that are revoked.
 pub type Revoked = Rc<RefCell<BTreeSet<SpiffeId>>>;
 
+/// What is to be known of everybody's certificates.
+#[derive(Clone, Default)]
+pub struct Certificates {
+    /// Whose are revoked.
+    pub revoked: Revoked,
+    /// When those end that do not hold for ever.
+    pub ends: Rc<RefCell<BTreeMap<SpiffeId, UnixTime>>>,
+}
+
+impl Certificates {
+    /// That of `identity`, as of now.
+    fn of(&self, identity: &SpiffeId) -> PeerFacts {
+        let end = self.ends.borrow().get(identity).copied();
+        PeerFacts {
+            identity: identity.clone(),
+            serial: Serial::from_bytes(&[1]).expect("it is small"),
+            not_after: end.unwrap_or(UnixTime(Duration::MAX)),
+            issuer: Arc::new(IssuerFacts { root: KeyHash::of(b""), intermediates: Vec::new() }),
+        }
+    }
+
+    fn judge(&self, peer: &PeerFacts, now: UnixTime) -> Result<(), Reason> {
+        let PeerFacts { identity, not_after, .. } = peer;
+        if self.revoked.borrow().contains(identity) {
+            return Err(Reason::IdentityRevoked(identity.clone()));
+        }
+        if now > *not_after {
+            return Err(Reason::Expired { identity: identity.clone(), not_after: *not_after });
+        }
+        Ok(())
+    }
+}
+
 /// [`Tls`] by greetings: each side says who it is, and is believed.
 pub struct SimTls {
     identity: SpiffeId,
-    revoked: Revoked,
+    certificates: Certificates,
+    clock: Rc<dyn Clock>,
 }
 
 impl SimTls {
     /// The stand-in for the TLS of `identity`.
-    pub fn new(identity: SpiffeId, revoked: Revoked) -> SimTls {
-        SimTls { identity, revoked }
+    pub fn new(identity: SpiffeId, certificates: Certificates, clock: Rc<dyn Clock>) -> SimTls {
+        SimTls { identity, certificates, clock }
     }
-}
 
-/// The stream, if its peer greeted with an identity that is not revoked.
-fn secured(sealed: Sealed, revoked: &Revoked) -> Result<Secured, HandshakeError> {
-    let greeting = std::str::from_utf8(sealed.peer_hello()).ok();
-    let peer: Option<SpiffeId> = greeting.and_then(|text| text.parse().ok());
-    let peer = peer.ok_or_else(|| HandshakeError::Io(io::ErrorKind::InvalidData.into()))?;
-    if revoked.borrow().contains(&peer) {
-        return Err(HandshakeError::Io(io::ErrorKind::PermissionDenied.into()));
+    /// What makes of a stream one whose peer greeted with an identity that is to be trusted.
+    fn secured(&self) -> impl FnOnce(Sealed) -> Result<Secured, HandshakeError> + use<> {
+        let (certificates, clock) = (self.certificates.clone(), self.clock.clone());
+        move |sealed| {
+            let greeting = std::str::from_utf8(sealed.peer_hello()).ok();
+            let peer: Option<SpiffeId> = greeting.and_then(|text| text.parse().ok());
+            let peer = peer.ok_or_else(|| HandshakeError::Io(io::ErrorKind::InvalidData.into()))?;
+            let facts = certificates.of(&peer);
+            if certificates.judge(&facts, clock.wall()).is_err() {
+                return Err(HandshakeError::Io(io::ErrorKind::PermissionDenied.into()));
+            }
+            Ok(Secured { stream: Box::new(sealed), peer, facts: Some(facts) })
+        }
     }
-    let facts = PeerFacts {
-        identity: peer.clone(),
-        serial: Serial::from_bytes(&[1]).expect("it is small"),
-        not_after: UnixTime(Duration::MAX),
-        issuer: Arc::new(IssuerFacts { root: KeyHash::of(b""), intermediates: Vec::new() }),
-    };
-    Ok(Secured { stream: Box::new(sealed), peer, facts: Some(facts) })
 }
 
 impl Tls for SimTls {
@@ -59,10 +91,10 @@ impl Tls for SimTls {
         socket: Box<dyn Stream>,
         _server_name: Option<&str>,
     ) -> BoxFuture<'static, Result<Secured, HandshakeError>> {
-        let (hello, revoked) = (self.identity.to_string(), self.revoked.clone());
+        let (hello, secured) = (self.identity.to_string(), self.secured());
         Box::pin(async move {
             let sealed = seal_client(socket, hello.as_bytes()).await;
-            secured(sealed.map_err(HandshakeError::Io)?, &revoked)
+            secured(sealed.map_err(HandshakeError::Io)?)
         })
     }
 
@@ -70,10 +102,10 @@ impl Tls for SimTls {
         &self,
         socket: Box<dyn Stream>,
     ) -> BoxFuture<'static, Result<Secured, HandshakeError>> {
-        let (hello, revoked) = (self.identity.to_string().into_bytes(), self.revoked.clone());
+        let (hello, secured) = (self.identity.to_string().into_bytes(), self.secured());
         Box::pin(async move {
             let sealed = seal_server(socket, |_| Ok(hello)).await;
-            secured(sealed.map_err(HandshakeError::Io)?, &revoked)
+            secured(sealed.map_err(HandshakeError::Io)?)
         })
     }
 
@@ -81,11 +113,8 @@ impl Tls for SimTls {
         &self.identity
     }
 
-    fn judge(&self, peer: &PeerFacts, _now: UnixTime) -> Result<(), Reason> {
-        match self.revoked.borrow().contains(&peer.identity) {
-            true => Err(Reason::IdentityRevoked(peer.identity.clone())),
-            false => Ok(()),
-        }
+    fn judge(&self, peer: &PeerFacts, now: UnixTime) -> Result<(), Reason> {
+        self.certificates.judge(peer, now)
     }
 }
 
@@ -123,16 +152,17 @@ impl SimProxy {
     pub fn start(
         host: &Host,
         identity: SpiffeId,
-        revoked: &Revoked,
+        certificates: &Certificates,
         configuration: Arc<Configuration>,
         outbound: Vec<Outbound>,
         inbound: Vec<Inbound>,
     ) -> SimProxy {
         let (world, records) = (host.world(), Rc::<RefCell<Vec<Record>>>::default());
+        let tls = SimTls::new(identity, certificates.clone(), world.clock.clone());
         let proxy = Rc::new(Proxy::new(Parts {
             inside: world.network.clone(),
             world,
-            tls: Some(Rc::new(SimTls::new(identity, revoked.clone()))),
+            tls: Some(Rc::new(tls)),
             recorder: Rc::new(Tracer { host: host.clone(), records: records.clone() }),
             configuration,
             discovery: None,
@@ -164,5 +194,5 @@ pub fn start_proxy(
     outbound: Vec<Outbound>,
     inbound: Vec<Inbound>,
 ) -> SimProxy {
-    SimProxy::start(host, identity, &Revoked::default(), Arc::default(), outbound, inbound)
+    SimProxy::start(host, identity, &Certificates::default(), Arc::default(), outbound, inbound)
 }

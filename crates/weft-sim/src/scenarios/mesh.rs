@@ -23,7 +23,7 @@ use crate::entropy::Random;
 use crate::error::{SimError, require};
 use crate::host::{Crash, Host};
 use crate::link::LinkOptions;
-use crate::mesh::{Revoked, SimProxy};
+use crate::mesh::{Certificates, SimProxy};
 use crate::registry::{Registry, port, workload};
 use crate::scenario::Scenario;
 use crate::simulation::{Simulation, SimulationOptions};
@@ -75,7 +75,7 @@ pub(super) struct Speaks {
 pub(super) struct Mesh {
     speaks: Speaks,
     registry: Registry,
-    revoked: Revoked,
+    certificates: Certificates,
     pub(super) executed: Executed,
     pub(super) callers: Vec<Host>,
     replicas: Vec<Replica>,
@@ -100,7 +100,7 @@ impl Mesh {
     pub(super) fn new(sim: &Simulation, speaks: Speaks) -> Mesh {
         let registry = Registry::new("weft.test");
         registry.add_service("shop/web", "240.0.0.1", speaks.protocol, TrafficPolicy::default());
-        let (revoked, executed) = (Revoked::default(), Executed::default());
+        let (certificates, executed) = (Certificates::default(), Executed::default());
         let host = |name: &str, number: u8, net: u8| {
             sim.host(&format!("{name}-{number}"), [IpAddr::from([10, 0, net, number + 1])])
         };
@@ -110,10 +110,10 @@ impl Mesh {
             let listen = Listen::At(at(caller, 9001));
             let outbound = Outbound { listen, to: OutboundTo::Service(service(), port(80)) };
             let name = identity(caller.name());
-            SimProxy::start(caller, name, &revoked, configuration, vec![outbound], vec![]);
+            SimProxy::start(caller, name, &certificates, configuration, vec![outbound], vec![]);
         }
         let replicas = Vec::new();
-        let mut mesh = Mesh { speaks, registry, revoked, executed, callers, replicas };
+        let mut mesh = Mesh { speaks, registry, certificates, executed, callers, replicas };
         for number in 0..REPLICAS {
             let (host, name) = (host("web", number, 1), format!("shop/web-{number}"));
             let proxy = RefCell::new(mesh.start(sim, &host, &name, 1));
@@ -132,7 +132,7 @@ impl Mesh {
         let listen = Listen::At(at(host, 15008));
         let inbound = Inbound { listen, own: InboundOwn::Discovered };
         let (web, inbound) = (identity("web"), vec![inbound]);
-        let proxy = SimProxy::start(host, web, &self.revoked, configuration, vec![], inbound);
+        let proxy = SimProxy::start(host, web, &self.certificates, configuration, vec![], inbound);
         let (world, at) = (host.world(), at(host, 8080));
         let (seed, executed) = (sim.seed() ^ generation, self.executed.clone());
         drop(host.spawn((self.speaks.serve)(world, at, seed, executed)));

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use weft_model::{Protocol, TimeBound};
+use weft_sim::port;
+use weft_world::UnixTime;
 
 use crate::sharing;
-use crate::shop::{Plan, Shop};
+use crate::shop::{Plan, Shop, identity};
 use crate::talk::Line;
 use crate::*;
 
@@ -154,4 +156,75 @@ fn a_tunnel_that_takes_nothing_new_counts_until_its_last_request_has_ended() {
     // Nor may it keep all others waiting where there is no room for another tunnel.
     let (tunnels, statuses) = ask_beside_a_long_one(1, 10);
     assert_eq!((tunnels, statuses), (1, vec![Some(200); 10]));
+}
+
+/// What became of a request on a connection of its own, whose answer is looked for after `pause`:
+/// its status.
+async fn ask(shop: &Shop, protocol: Protocol, pause: Duration) -> Option<u16> {
+    if protocol == Protocol::Http2 {
+        return sharing::call(shop).await;
+    }
+    let mut line = shop.call().await;
+    line.send(GET).await.unwrap();
+    shop.sim.sleep(pause).await;
+    line.answer().await.map(|(status, _)| status)
+}
+
+/// Has both proxies judge all that lives.
+async fn change(shop: &Shop) {
+    let mut changed = shop.workload(0, 1);
+    let own = changed.ports[&port(80)];
+    changed.ports.insert(port(81), own);
+    for workload in [changed, shop.workload(0, 1)] {
+        shop.registry.add_workload(workload);
+        shop.sim.sleep(seconds(1)).await;
+    }
+}
+
+#[test]
+fn a_tunnel_lives_out_its_age_after_a_certificate_has_expired_and_no_other_is_opened() {
+    for (protocol, expired, refused) in [
+        (Protocol::Http, "web", "handshake-failed"),
+        (Protocol::Http, "client", "connect-failed"),
+        (Protocol::Http2, "web", "handshake-failed"),
+        // Its proxy does not wait for the word that the tunnel was accepted.
+        (Protocol::Http2, "client", "upstream-closed"),
+    ] {
+        let what = format!("{protocol:?}, {expired}");
+        let shop = shop(protocol);
+        let ends = &shop.certificates.ends;
+        let begun = shop.client.world().clock.wall();
+        ends.borrow_mut().insert(identity(expired), UnixTime(begun.0 + MINUTE));
+        let done = shop.sim.run(async {
+            if protocol == Protocol::Http2 {
+                let take = |count| if count == 1 { LONG } else { Duration::ZERO };
+                let _seen = sharing::serve_each(&shop, 0, take);
+            } else {
+                serve(&shop);
+            }
+            let steady = async {
+                shop.sim.sleep(seconds(1)).await;
+                for round in 0..250 {
+                    assert_eq!(ask(&shop, protocol, Duration::ZERO).await, Some(200), "{what}");
+                    shop.sim.sleep(PAUSE).await;
+                    if round == 20 {
+                        change(&shop).await;
+                    }
+                }
+                shop.sim.sleep(MINUTE * 35).await;
+                let status = ask(&shop, protocol, Duration::ZERO).await;
+                assert!(matches!(status, Some(502 | 503)), "{what}: {status:?}");
+                change(&shop).await;
+                // A new certificate.
+                ends.borrow_mut().clear();
+                assert_eq!(ask(&shop, protocol, Duration::ZERO).await, Some(200), "{what}");
+            };
+            let (long, ()) = tokio::join!(biased; ask(&shop, protocol, LONG - MINUTE), steady);
+            assert_eq!(long, Some(200), "{what}: what was under way went on");
+        });
+        done.unwrap();
+        let records = shop.caller.records.borrow();
+        let reasons: Vec<_> = records.iter().filter_map(|record| record.reason).collect();
+        assert_eq!(reasons, [refused], "{what}");
+    }
 }

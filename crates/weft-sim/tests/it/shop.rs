@@ -11,7 +11,7 @@ use weft_model::{Locality, ObjectName, Protocol, SpiffeId, TrafficPolicy, Worklo
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::OwnWorkload;
 use weft_sim::http2::Client;
-use weft_sim::{Registry, Revoked, SimProxy, port, workload};
+use weft_sim::{Certificates, Registry, Revoked, SimProxy, port, workload};
 use weft_telemetry::Record;
 use weft_wire::Release;
 
@@ -54,6 +54,7 @@ impl Plan {
 pub(crate) struct Shop {
     pub(crate) sim: Simulation,
     pub(crate) registry: Registry,
+    pub(crate) certificates: Certificates,
     pub(crate) revoked: Revoked,
     pub(crate) client: Host,
     pub(crate) caller: SimProxy,
@@ -82,7 +83,7 @@ fn own(
 fn caller(
     host: &Host,
     registry: &Registry,
-    revoked: &Revoked,
+    certificates: &Certificates,
     plan: &Plan,
     release: &Release,
 ) -> SimProxy {
@@ -93,7 +94,7 @@ fn caller(
         listen: Listen::At(address("10.0.0.2:9001")),
         to: OutboundTo::Service(service, port(80)),
     };
-    SimProxy::start(host, identity("client"), revoked, configuration, vec![outbound], vec![])
+    SimProxy::start(host, identity("client"), certificates, configuration, vec![outbound], vec![])
 }
 
 impl Shop {
@@ -101,19 +102,21 @@ impl Shop {
         let sim = Simulation::new(seed, patient());
         let registry = Registry::new("weft.test");
         registry.add_service("shop/web", "240.0.0.1", plan.service, plan.traffic);
-        let revoked = Revoked::default();
+        let certificates = Certificates::default();
+        let revoked = certificates.revoked.clone();
         let client = sim.host("client", [IpAddr::from([10, 0, 0, 2])]);
         if plan.caller.is_some() {
             let at = address("10.0.0.2:15008");
             let own = workload("shop/client", 1, &identity("client"), at, &[], plan.workload);
             registry.add_workload(Workload { locality: plan.caller.clone(), ..own });
         }
-        let caller = caller(&client, &registry, &revoked, &plan, &plan.release);
+        let caller = caller(&client, &registry, &certificates, &plan, &plan.release);
         let ip = |number: usize| IpAddr::from([10, 0, 1, u8::try_from(number).unwrap() + 1]);
         let host = |number| sim.host(&format!("web-{number}"), [ip(number)]);
         let hosts: Vec<_> = (0..plan.replicas).map(host).collect();
         let (proxies, plan) = (Vec::new(), plan);
-        let mut shop = Shop { sim, registry, revoked, client, caller, hosts, proxies, plan };
+        let mut shop =
+            Shop { sim, registry, certificates, revoked, client, caller, hosts, proxies, plan };
         for number in 0..shop.hosts.len() {
             let proxy = shop.proxy(number, 1, &shop.plan.release);
             shop.registry.add_workload(shop.workload(number, 1));
@@ -142,7 +145,7 @@ impl Shop {
         let listen = Listen::At(self.at(number, 15008));
         let inbound = Inbound { listen, own: InboundOwn::Discovered };
         let (host, web) = (&self.hosts[number], identity("web"));
-        SimProxy::start(host, web, &self.revoked, configuration, vec![], vec![inbound])
+        SimProxy::start(host, web, &self.certificates, configuration, vec![], vec![inbound])
     }
 
     /// Starts replica `number` again after a crash, as the next `generation`.
@@ -160,7 +163,7 @@ impl Shop {
     /// Starts the caller's proxy again after a crash, as one of `release`.
     pub(crate) fn restart_caller(&self, release: &Release) -> SimProxy {
         self.client.restart();
-        caller(&self.client, &self.registry, &self.revoked, &self.plan, release)
+        caller(&self.client, &self.registry, &self.certificates, &self.plan, release)
     }
 
     /// The proxy of replica `number`.
