@@ -1,7 +1,9 @@
 //! What proxies and the control plane say to each other, and what a proxy keeps of it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,7 +13,7 @@ use weft_model::{Address, MtlsMode, Network, Port, Protocol, Service, ServicePor
 use weft_proxy::mux;
 use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, OBJECT_TYPE};
 use weft_wire::discovery::{Client, ServerStream, World, sealed};
-use weft_wire::mux::{Frame, HEADER_BYTES};
+use weft_wire::mux::{Frame, HEADER_BYTES, WINDOW_BYTES, WINDOW_BYTES_FIRST};
 use weft_wire::{Object, Release, SourceVersion, WireObject};
 use weft_world::{Buffer, Moment, Stream};
 
@@ -147,29 +149,102 @@ fn messages(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), String>) {
     (found, framer.finish().map_err(|error| error.to_string()))
 }
 
-/// Whatever a peer says in a tunnel that carries many streams, on either side, each stream gets
-/// what was said on it and no more than its window allows, and nothing is kept of it.
+/// Whatever a peer says in a tunnel that carries many streams, on either side, what it is told is
+/// what the rules allow, and nothing is kept of it.
 pub fn mux_frames(input: &[u8]) {
     if let Ok(Some((frame, stream))) = Frame::decode(input) {
         assert_eq!(frame.encode(stream), input[..HEADER_BYTES]);
     }
     let lent = Buffer::lent_bytes();
     for is_client in [false, true] {
-        for cut in [1, 7, 5_000] {
+        // Who takes all that he is told, and who takes little.
+        for (cut, takes) in [(1, usize::MAX), (7, 11), (5_000, usize::MAX), (5_000, 100)] {
             // Small pieces of much take long, and say nothing new.
             if input.len() / cut > 2_000 {
                 continue;
             }
             let pieces = input.chunks(cut).map(<[u8]>::to_vec).collect();
-            mux::hear(Box::new(Said { pieces }), is_client);
+            let told = Rc::<RefCell<Vec<u8>>>::default();
+            let said = Said { pieces, takes, is_full: false, told: told.clone() };
+            mux::hear(Box::new(said), is_client);
             assert_eq!(Buffer::lent_bytes(), lent, "a buffer was kept");
+            assert_allowed(&told.borrow(), &spoken(input), is_client);
         }
     }
 }
 
-/// A peer that says these pieces, each after a pause, takes whatever it is told, and goes.
+/// What was said on one stream.
+#[derive(Default)]
+struct Spoken {
+    data: u64,
+    credit: u64,
+    has_ended: bool,
+    is_over: bool,
+}
+
+/// The frames at the start of `bytes`, as far as there are any.
+fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (Frame, u32)> {
+    std::iter::from_fn(move || {
+        let (frame, stream) = Frame::decode(bytes).ok().flatten()?;
+        let length = if let Frame::Data(length) = frame { length } else { 0 };
+        bytes = bytes.get(HEADER_BYTES + length..).unwrap_or_default();
+        Some((frame, stream))
+    })
+}
+
+/// What a peer says with `bytes`, by stream.
+fn spoken(bytes: &[u8]) -> BTreeMap<u32, Spoken> {
+    let mut all = BTreeMap::<u32, Spoken>::new();
+    for (frame, stream) in frames(bytes) {
+        let spoken = all.entry(stream).or_default();
+        match frame {
+            Frame::Data(length) => spoken.data += length as u64,
+            Frame::Credit(bytes) => spoken.credit += u64::from(bytes),
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Fails if a side has told its peer what it must not, where the peer has said so much.
+fn assert_allowed(told: &[u8], said: &BTreeMap<u32, Spoken>, is_client: bool) {
+    let (mut all, none) = (BTreeMap::<u32, Spoken>::new(), Spoken::default());
+    for (frame, stream) in frames(told) {
+        let is_new = !all.contains_key(&stream);
+        let heard = said.get(&stream).unwrap_or(&none);
+        if is_client && is_new {
+            let next = all.last_key_value().map_or(1, |(last, _)| last + 1);
+            assert!(stream == next && matches!(frame, Frame::Data(_)), "{frame:?} on {stream}");
+        }
+        assert!(is_client || heard.data > 0, "{frame:?} on {stream}, which was not opened");
+        let own = all.entry(stream).or_default();
+        assert!(!own.is_over, "{frame:?} on {stream}, which is over");
+        match frame {
+            Frame::Data(length) => {
+                assert!(!own.has_ended, "{frame:?} on {stream}, which has ended");
+                own.data += length as u64;
+            }
+            Frame::Credit(bytes) => own.credit += u64::from(bytes),
+            Frame::End => own.has_ended = true,
+            Frame::Reset => own.is_over = true,
+            Frame::Refused | Frame::GoAway => {
+                assert!(!is_client && is_new, "{frame:?} on {stream}");
+                own.is_over = true;
+            }
+        }
+        let (first, whole) = (u64::from(WINDOW_BYTES_FIRST), u64::from(WINDOW_BYTES));
+        assert!(own.data <= first + heard.credit, "more on {stream} than its window allows");
+        assert!(first + own.credit <= whole + heard.data, "too much credit on {stream}");
+    }
+}
+
+/// A peer that says these pieces, each after a pause, takes so much of what it is told, with pauses
+/// where that is not all, and goes.
 struct Said {
     pieces: VecDeque<Vec<u8>>,
+    takes: usize,
+    is_full: bool,
+    told: Rc<RefCell<Vec<u8>>>,
 }
 
 impl Stream for Said {
@@ -191,10 +266,21 @@ impl Stream for Said {
 
     fn poll_write(
         &mut self,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()))
+        self.is_full = self.takes < usize::MAX && !self.is_full;
+        if self.is_full {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut told = self.told.borrow_mut();
+        let before = told.len();
+        for buffer in buffers {
+            let left = self.takes.saturating_sub(told.len() - before);
+            told.extend_from_slice(&buffer[..buffer.len().min(left)]);
+        }
+        Poll::Ready(Ok(told.len() - before))
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
