@@ -4,9 +4,14 @@ mod application;
 mod callers;
 mod limited;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use weft_wire::tunnel::{self, Answer, InnerProtocol, Preface, Verdict};
 
-use self::callers::{Tally, call, call_all, h2load, hex, slow_h2, storm};
+use self::callers::{
+    Streams, Tally, call, call_all, h2load, hex, open_streams, slow_h2, storm, upload_all,
+};
 use self::limited::{Directory, Group, LIMIT_BYTES, Proxy};
 use crate::certificates::Authority;
 use crate::lab::wait_until;
@@ -27,6 +32,13 @@ const HANDSHAKES: usize = 4 * 1_365;
 /// An answer that no buffer holds, in bytes.
 const LARGE: usize = 4 << 20;
 
+/// A body that no buffer on its way holds, in bytes.
+const UPLOAD: &[u8] = &[b'y'; 512 << 10];
+
+/// How many tunnels there are whose streams say next to nothing: of 256 streams each, together
+/// four times what the proxy holds of connections.
+const SILENT_TUNNELS: usize = 22;
+
 /// What the workload behind the proxy that is short of memory is for the others.
 const ENDPOINT: &str = "identity: \"spiffe://weft.test/ns/shop/sa/web\", workload: shop/web-1, \
                         generation: 3, port: 80";
@@ -34,7 +46,7 @@ const ENDPOINT: &str = "identity: \"spiffe://weft.test/ns/shop/sa/web\", workloa
 /// The label of what was refused by a proxy itself since it is short of memory.
 const OVERLOAD: &str = "reason=\"overload\"";
 
-/// A proxy with little memory before an application, and one with enough before its callers.
+/// A proxy before an application, and one before its callers. One of them has little memory.
 struct Pair {
     web: Proxy,
     caller: Proxy,
@@ -44,9 +56,14 @@ struct Pair {
 
 impl Pair {
     /// `protocol` is what the proxies are told of the application, whose answers are of this size.
+    /// Its proxy is the one with little memory.
     fn new(protocol: &str, answer_bytes: usize) -> Pair {
+        Pair::with(protocol, application::start(answer_bytes), "web")
+    }
+
+    /// The same for this application, where `limited` is the one with little memory.
+    fn with(protocol: &str, application: SocketAddr, limited: &str) -> Pair {
         let (directory, group) = (Directory::new(), Group::new());
-        let application = application::start(answer_bytes);
         let authority = Authority::new("root");
         authority.publish(&directory.0);
         for name in ["web", "caller"] {
@@ -60,7 +77,8 @@ impl Pair {
                 "inbound:\n- listen: 127.0.0.1:0\n  workload: shop/web-1\n  generation: 3\n  \
                  ports:\n  - {{ port: 80, protocol: {protocol}, application: \"{application}\" }}\n"
             );
-        let web = Proxy::start(&directory, "web", &config, Some(&group));
+        let group_of = |name: &str| (name == limited).then_some(&group);
+        let web = Proxy::start(&directory, "web", &config, group_of("web"));
         let tunnel = &web.addresses[0];
         let outbound = |number| {
             format!(
@@ -70,7 +88,7 @@ impl Pair {
         };
         let outbound: String = (0..LISTENERS).map(outbound).collect();
         let config = identity("caller") + "outbound:\n" + &outbound;
-        let caller = Proxy::start(&directory, "caller", &config, None);
+        let caller = Proxy::start(&directory, "caller", &config, group_of("caller"));
         Pair { web, caller, group, directory }
     }
 
@@ -147,8 +165,7 @@ fn callers_of_http2_that_do_not_read_large_answers_cost_others_nothing() {
         let mut proxy = outbound(&group, &directory, protocol, 1 << 20);
         let ends = slow_h2(&directory, &proxy.addresses[0], CALLERS / STREAMS, STREAMS);
         let found = format!("{protocol}: {ends:?}");
-        let count = |end: &str| ends.get(end).copied().unwrap_or_default();
-        let counts = [count("200 -"), count("503 overload")];
+        let counts = ["200 -", "503 overload"].map(|end| count(&ends, end));
         assert_eq!(counts.iter().sum::<u64>(), CALLERS as u64, "{found}");
         has_refused(&mut proxy, &group, counts, &found);
         recovers(&proxy.addresses[0]);
@@ -164,6 +181,84 @@ fn a_server_s_proxy_short_of_memory_refuses_work_and_its_callers_learn_why() {
     assert!(tally.ended == 0 && tally.other.is_empty(), "{found}");
     pair.has_refused(&found);
     recovers(&pair.caller.addresses[0]);
+}
+
+#[test]
+fn callers_that_do_not_read_what_streams_of_a_tunnel_bring_them_cost_others_nothing() {
+    let mut pair = Pair::with("http", application::start(1 << 20), "caller");
+    // Without bodies, so that as many are let in as ever may be.
+    let tally = upload_all(&pair.caller.addresses, CALLERS, b"");
+    let found = format!("{tally:?}");
+    assert!(tally.ended == 0 && tally.other.is_empty(), "{found}");
+    let counts = [tally.answered, tally.refused];
+    has_refused(&mut pair.caller, &pair.group, counts, &found);
+    // What all of them may hold in their tunnels leaves room for the rest.
+    let most = pair.group.most_bytes();
+    assert!(most < LIMIT_BYTES * 3 / 4, "{most} bytes were used: {found}");
+    recovers(&pair.caller.addresses[0]);
+}
+
+#[test]
+fn an_application_that_does_not_read_what_streams_of_a_tunnel_bring_it_costs_others_nothing() {
+    let mut pair = Pair::with("http", application::start_stalling(1), "web");
+    let tally = upload_all(&pair.caller.addresses, CALLERS, UPLOAD);
+    let found = format!("{tally:?}");
+    assert!(tally.answered > 0 && tally.refused > 0, "{found}");
+    assert!(tally.ended == 0 && tally.other.is_empty(), "{found}");
+    pair.has_refused(&found);
+    recovers(&pair.caller.addresses[0]);
+}
+
+/// How often `end` is among `ends`.
+fn count(ends: &BTreeMap<String, u64>, end: &str) -> u64 {
+    ends.get(end).copied().unwrap_or_default()
+}
+
+/// That a proxy with little memory before `application` lives on while and after a peer does this
+/// to it, and what became of the streams.
+fn survives(application: SocketAddr, streams: &Streams<'_>) -> BTreeMap<String, u64> {
+    let mut pair = Pair::with("http", application, "web");
+    let ends = open_streams(&pair.directory, &pair.web.addresses[0], &opening(), streams);
+    let found = format!("{ends:?}");
+    pair.web.must_live(&found);
+    assert_eq!(pair.group.killed(), 0, "{found}");
+    recovers(&pair.caller.addresses[0]);
+    ends
+}
+
+#[test]
+fn tunnels_full_of_streams_that_say_next_to_nothing_are_survived() {
+    let said = b"G";
+    let streams = Streams { tunnels: SILENT_TUNNELS, streams: 256, said, is_deaf: false };
+    let ends = survives(application::start(1), &streams);
+    assert!(count(&ends, "held") > 0, "{ends:?}");
+    assert!(count(&ends, "refused") + count(&ends, "503") > 0, "{ends:?}");
+}
+
+#[test]
+fn tunnels_full_of_streams_with_heads_that_do_not_end_are_survived() {
+    let said = [&b"GET / HTTP/1.1\r\nHost: a\r\nA: "[..], &[b'a'; 60_000]].concat();
+    let streams = Streams { tunnels: 8, streams: 256, said: &said, is_deaf: false };
+    let ends = survives(application::start(1), &streams);
+    assert!(count(&ends, "held") > 0 && count(&ends, "503") > 0, "{ends:?}");
+}
+
+#[test]
+fn tunnels_full_of_streams_with_bodies_that_nobody_reads_are_survived() {
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+    // As much as a window holds.
+    let said = [&head[..], &vec![b'y'; (128 << 10) - head.len()]].concat();
+    let streams = Streams { tunnels: 8, streams: 256, said: &said, is_deaf: false };
+    let ends = survives(application::start_stalling(1), &streams);
+    assert!(count(&ends, "held") > 0 && count(&ends, "503") > 0, "{ends:?}");
+}
+
+#[test]
+fn peers_that_do_not_read_what_they_ask_for_are_survived() {
+    let said = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (tunnels, streams) in [(8, 256), (1_000, 2)] {
+        survives(application::start(LARGE), &Streams { tunnels, streams, said, is_deaf: true });
+    }
 }
 
 #[test]
@@ -195,9 +290,8 @@ fn a_storm_of_tunnels_for_streams_of_bytes_is_refused_beyond_what_there_is_room_
     recovers(&pair.caller.addresses[0]);
 }
 
-#[test]
-fn a_storm_of_handshakes_is_survived() {
-    let mut pair = Pair::new("http", LARGE);
+/// What opens a tunnel for HTTP/1.1 to the application, and what is said where it is opened.
+fn opening() -> [Vec<u8>; 2] {
     let preface = Preface {
         workload: "shop/web-1".to_owned(),
         generation: 3,
@@ -205,9 +299,15 @@ fn a_storm_of_handshakes_is_survived() {
         protocol: InnerProtocol::Http1.into(),
         ..Preface::default()
     };
-    let preface = tunnel::encode(&preface).expect("it is short");
     let accepted = Answer { verdict: Verdict::Accepted.into(), ..Answer::default() };
-    let accepted = tunnel::encode(&accepted).expect("it is short");
+    let encoded = |message: Result<Vec<u8>, _>| message.expect("it is short");
+    [encoded(tunnel::encode(&preface)), encoded(tunnel::encode(&accepted))]
+}
+
+#[test]
+fn a_storm_of_handshakes_is_survived() {
+    let mut pair = Pair::new("http", LARGE);
+    let [preface, accepted] = opening();
     let ends = storm(&pair.directory, &pair.web.addresses[0], HANDSHAKES, &preface, &accepted);
     let found = format!("{ends:?}");
     pair.web.must_live(&found);

@@ -36,6 +36,11 @@ pub struct Tally {
 /// Asks at `addresses` in turn, `count` times, all at the same time: who gets an answer reads no
 /// more than its head until everybody knows what became of his request.
 pub fn call_all(addresses: &[String], count: usize) -> Tally {
+    upload_all(addresses, count, &[b'y'; BODY_BYTES])
+}
+
+/// The same with this body.
+pub fn upload_all(addresses: &[String], count: usize, body: &'static [u8]) -> Tally {
     // Callers and application are in one process: a connection takes two files of it.
     let files = getrlimit(Resource::Nofile);
     let most = Rlimit { current: files.maximum, ..files };
@@ -47,7 +52,7 @@ pub fn call_all(addresses: &[String], count: usize) -> Tally {
             let address = addresses[number % addresses.len()].clone();
             let (tally, all) = (tally.clone(), all.clone());
             let call = move || {
-                let answer = ask(&address);
+                let answer = ask(&address, body);
                 let held = note(answer, &mut tally.lock().expect("no caller panics"));
                 all.wait();
                 drop(held);
@@ -65,7 +70,7 @@ pub fn call_all(addresses: &[String], count: usize) -> Tally {
 
 /// Asks once, and counts what came of it.
 pub fn call(address: &str, tally: &mut Tally) {
-    drop(note(ask(address), tally));
+    drop(note(ask(address, &[b'y'; BODY_BYTES]), tally));
 }
 
 /// Counts an answer. If it is the server's, the connection is held as long as what this returns.
@@ -92,13 +97,13 @@ fn note(answer: io::Result<(TcpStream, String)>, tally: &mut Tally) -> Option<Tc
 
 /// Asks with a body, and reads no more than the head of the answer, or the whole of a refusal.
 #[expect(clippy::disallowed_methods, reason = "the test plays the callers")]
-fn ask(address: &str) -> io::Result<(TcpStream, String)> {
+fn ask(address: &str, body: &[u8]) -> io::Result<(TcpStream, String)> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
     (&stream).write_all(head.as_bytes())?;
     // A refusal may come before all of it was taken.
-    let _ = (&stream).write_all(&[b'y'; BODY_BYTES]);
+    let _ = (&stream).write_all(body);
     let mut head = String::new();
     let mut reader = BufReader::with_capacity(1024, &stream);
     while !head.ends_with("\r\n\r\n") {
@@ -167,6 +172,34 @@ pub fn storm(
     let script = directory.file("storm.py", include_str!("../python/storm.py"));
     let mut command = Command::new("/usr/bin/python3");
     command.arg(script).arg(address).arg(count.to_string()).args([hex(preface), hex(welcome)]);
+    let said = must(command.current_dir(&directory.0));
+    serde_json::from_str(&said).expect("it prints an object of numbers")
+}
+
+/// Tunnels full of streams, each of which begins with the same bytes and then says nothing more.
+pub struct Streams<'t> {
+    pub tunnels: usize,
+    pub streams: usize,
+    pub said: &'t [u8],
+    /// Whether nothing is read of what the proxy says on them.
+    pub is_deaf: bool,
+}
+
+/// What became of how many of `streams`, which OpenSSL opened at `address`, each tunnel with this
+/// `opening`: what is said and what is answered. All are held for a while.
+pub fn open_streams(
+    directory: &Directory,
+    address: &str,
+    [preface, welcome]: &[Vec<u8>; 2],
+    streams: &Streams<'_>,
+) -> BTreeMap<String, u64> {
+    let script = directory.file("streams.py", include_str!("../python/streams.py"));
+    let said = directory.0.join("said");
+    std::fs::write(&said, streams.said).expect("the own directory is writable");
+    let mut command = Command::new("/usr/bin/python3");
+    let numbers = [streams.tunnels, streams.streams].map(|number| number.to_string());
+    command.arg(script).arg(address).args(numbers).args([hex(preface), hex(welcome)]);
+    command.arg(if streams.is_deaf { "deaf" } else { "" }).arg(said);
     let said = must(command.current_dir(&directory.0));
     serde_json::from_str(&said).expect("it prints an object of numbers")
 }

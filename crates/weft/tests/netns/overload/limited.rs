@@ -61,6 +61,14 @@ impl Group {
         Group(group)
     }
 
+    /// The most memory that the group ever used, in bytes.
+    pub fn most_bytes(&self) -> u64 {
+        let files = ["memory.peak", "memory.max_usage_in_bytes"].map(|name| self.0.join(name));
+        let text = files.iter().find_map(|path| fs::read_to_string(path).ok());
+        let text = text.expect("the kernel keeps the most");
+        text.trim().parse().expect("it is a number")
+    }
+
     /// How many processes of the group were killed for want of memory.
     pub fn killed(&self) -> u64 {
         let events = ["memory.events", "memory.oom_control"].map(|name| self.0.join(name));
