@@ -6,20 +6,6 @@ use weft_model::{Retry, RetryStatus};
 
 use crate::grpc;
 
-/// What a user allows to be sent again, for callers of [`next`]; [`after`] takes [`Retry`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// How often a request may be sent again after an answer or a failure that allows it;
-    /// 0 is never.
-    pub retries_max: u32,
-    /// Status codes that are sent again.
-    pub codes: Vec<u16>,
-    /// The wait before the first retry, doubled for each further one.
-    pub backoff_base: Duration,
-    /// The longest wait.
-    pub backoff_max: Duration,
-}
-
 /// How often a request that provably was not processed is sent again without being asked to.
 pub const FREE_RETRIES_MAX: u32 = 3;
 
@@ -66,22 +52,6 @@ impl Outcome {
             | Outcome::Unknown => None,
         }
     }
-}
-
-/// What [`next`] depends on besides the policy: as [`Tried`], for callers that know of no marks and
-/// no budget.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// How often the request was sent again so far.
-    pub retries: u32,
-    /// How the last attempt ended.
-    pub outcome: Outcome,
-    /// Whether all that was sent of it can be sent again.
-    pub is_replayable: bool,
-    /// Whether sending it twice does no more than sending it once.
-    pub is_idempotent: bool,
-    /// The time left until the deadline, if there is one.
-    pub left: Option<Duration>,
 }
 
 /// What the decision depends on besides the policy.
@@ -136,19 +106,6 @@ pub fn after(policy: Option<&Retry>, tried: &Tried, jitter: f64) -> Next {
         backoff_max: backoff_max.duration(),
     };
     decide(&asked, tried, jitter)
-}
-
-/// As [`after`], without regard to marks and budgets.
-pub fn next(policy: &RetryPolicy, facts: &Facts, jitter: f64) -> Next {
-    let RetryPolicy { retries_max, codes, backoff_base, backoff_max } = policy;
-    let Facts { retries, outcome, is_replayable, is_idempotent, left } = *facts;
-    let is_listed = outcome.status().is_some_and(|status| codes.contains(&status));
-    let (retries_max, backoff_base, backoff_max) = (*retries_max, *backoff_base, *backoff_max);
-    let asked = Asked { retries_max, is_listed, backoff_base, backoff_max };
-    let (is_marked, has_budget) = (false, true);
-    let tried =
-        Tried { retries, outcome, is_replayable, is_idempotent, is_marked, has_budget, left };
-    decide(&asked, &tried, jitter)
 }
 
 /// What the user asks for after one attempt. The default asks for nothing.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use weft_decide::eject::Seen;
-use weft_decide::retry::{self, Next, RetryPolicy};
+use weft_decide::retry::{self, Next};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::InnerProtocol;
 use weft_world::{Buffer, Clock, Network, Spliced, Splicer, Stream};
@@ -102,14 +102,16 @@ pub(crate) async fn dial(
             Err(error) => error,
         };
         attempted.tell(proxy, backend.name(), error.seen());
-        let facts = retry::Facts {
+        let tried = retry::Tried {
             retries: record.attempts - 1,
             outcome: error.verdict().outcome,
             is_replayable: direction == Direction::Outbound,
             is_idempotent: false,
+            is_marked: false,
+            has_budget: true,
             left: None,
         };
-        match retry::next(&RetryPolicy::default(), &facts, proxy.world.entropy.fraction()) {
+        match retry::after(None, &tried, proxy.world.entropy.fraction()) {
             Next::Stop => return Err(error),
             Next::RetryAfter(delay) if delay.is_zero() => {}
             Next::RetryAfter(delay) => proxy.world.clock.sleep(delay).await,

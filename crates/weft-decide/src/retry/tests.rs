@@ -192,24 +192,4 @@ proptest! {
             }
         }
     }
-
-    #[test]
-    fn the_older_function_decides_alike(
-        policy in policies(),
-        tried in facts(),
-        jitter in 0.0..1.0f64,
-    ) {
-        let Tried { retries, outcome, is_replayable, is_idempotent, left, .. } = tried;
-        let facts = Facts { retries, outcome, is_replayable, is_idempotent, left };
-        let older = RetryPolicy {
-            retries_max: policy.retries_max,
-            codes: policy.statuses.iter().map(|status| status.get()).collect(),
-            backoff_base: policy.backoff_base.duration(),
-            backoff_max: policy.backoff_max.duration(),
-        };
-        let tried = Tried { is_marked: false, has_budget: true, ..tried };
-        prop_assert_eq!(next(&older, &facts, jitter), after(Some(&policy), &tried, jitter));
-        let without = next(&RetryPolicy::default(), &facts, jitter);
-        prop_assert_eq!(without, after(None, &tried, jitter));
-    }
 }
