@@ -88,45 +88,17 @@ impl Seen {
     }
 }
 
+/// What must have been seen of everything that is HTTP.
+const HTTP: [&str; 5] = ["answered", "deny-rule", "no-allow-rule", "no-route", "no-backend"];
+
 /// What must have been seen.
-const WANTED: [(&str, &[&str]); 4] = [
-    (
-        "http/1.1",
-        &[
-            "answered",
-            "tried again",
-            "deny-rule",
-            "no-allow-rule",
-            "no-route",
-            "no-backend",
-            "bad-path",
-            "bad-request",
-        ],
-    ),
-    (
-        "http/2",
-        &[
-            "answered",
-            "tried again",
-            "deny-rule",
-            "no-allow-rule",
-            "no-route",
-            "no-backend",
-            "bad-path",
-        ],
-    ),
-    (
-        "grpc",
-        &[
-            "answered",
-            "deny-rule",
-            "no-allow-rule",
-            "no-route",
-            "no-backend",
-            "caller-timeout",
-            "request-timeout",
-        ],
-    ),
+const WANTED: [(&str, &[&str]); 7] = [
+    ("http/1.1", &HTTP),
+    ("http/1.1", &["tried again", "bad-path", "bad-request"]),
+    ("http/2", &HTTP),
+    ("http/2", &["tried again", "bad-path"]),
+    ("grpc", &HTTP),
+    ("grpc", &["caller-timeout", "request-timeout"]),
     (
         "tcp",
         &[
