@@ -9,6 +9,7 @@ use weft_compile::{Condition, Status};
 use weft_crd::{Finding, Severity};
 use weft_identity::{PeerFacts, Serial};
 use weft_model::{ContentHash, Health};
+use weft_store::Lease;
 use weft_wire::discovery::Receipt;
 use weft_wire::{Object, ObjectKey as WireKey};
 use weft_world::{Moment, UnixTime};
@@ -32,10 +33,11 @@ impl Discovery {
             expiries: facts.iter().map(expires).collect(),
             wall: self.clock().wall(),
         };
-        // Those that cannot be read are those of nobody.
-        let leases = self.store().leases().unwrap_or_default();
-        let instances = leases.iter().map(|it| (it.registration.name.clone(), Instance::of(it)));
-        let mut response = of(&self.state(), now, &certificates, &instances.collect());
+        let named = |it: Lease| (it.registration.name.clone(), Instance::of(&it));
+        // Of those that cannot be read nothing is said.
+        let instances = self.store().leases().ok();
+        let instances = instances.map(|leases| leases.into_iter().map(named).collect());
+        let mut response = of(&self.state(), now, &certificates, instances.as_ref());
         let addresses = self.addresses();
         for resource in &mut response.resources {
             resource.addresses = addresses_of(&addresses, &resource.key);
@@ -65,7 +67,7 @@ fn of(
     state: &State,
     now: Moment,
     certificates: &Certificates,
-    instances: &Instances,
+    instances: Option<&Instances>,
 ) -> StatusResponse {
     let mut resources: Vec<ResourceStatus> = Vec::new();
     // Which resources show the enforcement of an object.
@@ -106,7 +108,7 @@ fn of(
             }
         }
         let left = certificates.left(proxy);
-        let unregistered = unregistered(proxy, instances);
+        let unregistered = instances.and_then(|instances| unregistered(proxy, instances));
         proxies.push(ProxyStatus { unregistered, ..described(proxy, &due, &book, now, left) });
     }
     for (key, reason) in &state.unreadable {
