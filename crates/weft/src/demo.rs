@@ -185,7 +185,7 @@ async fn show_lines(world: &World, mesh: &Mesh, tally: &Tally, page: &str) {
     let clock = &world.clock;
     let directory = quoted(&mesh.directory.path);
     let mut tries = tries::tries(mesh);
-    weft_control::say!("weft demo: {} processes; the shop's page is {page}", mesh.processes().0);
+    weft_control::say!("weft demo: {} processes; the shop's page is {page}", mesh.processes());
     for line in tries::lines(&directory, &tries) {
         weft_control::say!("weft demo: {line}");
     }

@@ -36,6 +36,7 @@ fn the_demo_answers_every_request_over_mutual_tls_and_leaves_nothing_behind() {
     assert_eq!(summary["failures"], 0, "{summary}");
     assert_eq!(summary["mutual_tls"], true, "{summary}");
     assert_eq!(summary["proxies"], 7, "{summary}");
+    assert_eq!(summary["ended"], serde_json::json!({}), "{summary}");
     assert_eq!(summary["identities"].as_array().unwrap().len(), 5, "{summary}");
     for service in ["web", "cart", "catalog", "motto"] {
         let hop = &summary["services"][service];
@@ -98,7 +99,10 @@ fn no_visitor_notices_a_killed_or_a_broken_instance() {
         demo.run(title);
         let (output, said) = demo.wait();
         assert!(output.status.success(), "{title}: {said:#?}");
-        assert_eq!(json(&output)["failures"], 0, "{title}: {said:#?}");
+        let summary = json(&output);
+        assert_eq!(summary["failures"], 0, "{title}: {said:#?}");
+        let is_named = summary["ended"]["cart-v1-2"] == "killed";
+        assert_eq!(is_named, title == "kill an instance", "{summary}");
     }
 }
 

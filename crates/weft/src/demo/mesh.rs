@@ -1,8 +1,11 @@
 //! The mesh of the demo: its processes, how they are started, and started anew.
 
 use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +15,7 @@ use weft_control::api::TokenRequest;
 use weft_identity::AdminCredential;
 use weft_world::{Moment, World};
 
-use super::directory::Directory;
+use super::directory::{Directory, quoted};
 use super::processes::{Process, Said, TakeRecord, end};
 use super::records::Instances;
 use super::workloads::{TRUST_DOMAIN, WORKLOADS, Workload, config, identity};
@@ -70,9 +73,8 @@ impl Mesh {
     /// Starts everything.
     pub async fn start(&self, world: &World) -> anyhow::Result<Started> {
         let directory = &self.directory.path;
-        // So that the commands to try are short.
-        symlink(std::env::current_exe()?, directory.join("weft"))?;
         let data = directory.join(DATA);
+        write_script(&directory.join("weft"), &data.join("admin"))?;
         let arguments = ["control", "--listen", "127.0.0.1:0", "--trust-domain", TRUST_DOMAIN];
         let mut arguments: Vec<_> = arguments.map(str::to_owned).to_vec();
         arguments.extend(["--data".to_owned(), data.display().to_string()]);
@@ -203,11 +205,23 @@ impl Mesh {
         Some((process.id(), process.ended()))
     }
 
-    /// How many processes there are, and how many of them are proxies.
-    pub fn processes(&self) -> (usize, usize) {
-        let processes = self.processes.borrow();
-        let is_proxy = |process: &&Process| process.name.ends_with("-proxy");
-        (processes.len(), processes.iter().filter(is_proxy).count())
+    /// How many processes there are.
+    pub fn processes(&self) -> usize {
+        self.processes.borrow().len()
+    }
+
+    /// How many proxies there are that run.
+    pub fn proxies(&self) -> usize {
+        let mut processes = self.processes.borrow_mut();
+        let proxies = processes.iter_mut().filter(|process| process.name.ends_with("-proxy"));
+        proxies.filter_map(|process| process.ended().is_none().then_some(())).count()
+    }
+
+    /// The processes that have ended, each with how.
+    pub fn ended(&self) -> Vec<(String, String)> {
+        let mut processes = self.processes.borrow_mut();
+        let how = |process: &mut Process| Some((process.name.clone(), process.ended()?));
+        processes.iter_mut().filter_map(how).collect()
     }
 
     /// Ends all processes in order.
@@ -223,6 +237,15 @@ impl Mesh {
 /// What the proxy of `workload` is called.
 fn proxy_name(workload: &Workload) -> String {
     format!("{}-proxy", workload.name)
+}
+
+/// So that the commands to try are short, and mean this mesh whatever the shell has exported.
+fn write_script(path: &Path, credential: &Path) -> anyhow::Result<()> {
+    let program = std::env::current_exe()?;
+    let (credential, program) = (quoted(credential), quoted(&program));
+    let text = format!("#!/bin/sh\nWEFT_CREDENTIAL={credential} exec {program} \"$@\"\n");
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o700).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
 }
 
 /// A socket of the loopback that listens already, for a program that is started later.

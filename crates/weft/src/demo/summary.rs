@@ -23,7 +23,10 @@ pub struct Summary {
     p99: Duration,
     /// How many answers had which version of the cart.
     versions: BTreeMap<String, u64>,
+    /// How many of them run.
     proxies: usize,
+    /// The processes that had ended by then, each with how.
+    ended: Vec<(String, String)>,
     /// For each Service, how many requests were served and proved.
     services: Vec<(&'static str, Counts)>,
 }
@@ -38,7 +41,8 @@ impl Summary {
             p50: tally.quantile(0.5),
             p99: tally.quantile(0.99),
             versions: tally.versions(),
-            proxies: mesh.processes().1,
+            proxies: mesh.proxies(),
+            ended: mesh.ended(),
             services: mesh.instances.services(),
         }
     }
@@ -83,7 +87,7 @@ impl Summary {
 
     /// The summary as it is printed.
     pub fn text(&self, output: Output) -> String {
-        let Summary { requests, failures, p50, p99, versions, proxies, services } = self;
+        let Summary { requests, failures, p50, p99, versions, proxies, ended, services } = self;
         let sum = |pick: fn(&Counts) -> u64| -> u64 {
             services.iter().map(|(_, counts)| pick(counts)).sum()
         };
@@ -93,10 +97,12 @@ impl Summary {
             Output::Text => {
                 let versions: Vec<_> =
                     versions.iter().map(|(name, count)| format!("{name} {count} times")).collect();
+                let ended: String =
+                    ended.iter().map(|(name, how)| format!("{name} has ended ({how})\n")).collect();
                 format!(
                     "{requests} requests, {failures} failed\nhalf were answered within {} ms, 99 \
                      of 100 within {} ms\nthe cart was {}\n{proxies} proxies, {} identities\n\
-                     {proved} of {served} served requests proved their caller by mutual TLS",
+                     {ended}{proved} of {served} served requests proved their caller by mutual TLS",
                     table::milliseconds(*p50),
                     table::milliseconds(*p99),
                     if versions.is_empty() { "not seen".to_owned() } else { versions.join(", ") },
@@ -115,12 +121,14 @@ impl Summary {
                         ((*service).to_owned(), hop)
                     })
                     .collect();
+                let ended: BTreeMap<_, _> = ended.iter().cloned().collect();
                 serde_json::json!({
                     "requests": requests,
                     "failures": failures,
                     "p50_ms": p50.as_secs_f64() * 1000.0,
                     "p99_ms": p99.as_secs_f64() * 1000.0,
                     "proxies": proxies,
+                    "ended": ended,
                     "identities": identities,
                     "mutual_tls": self.is_proved(),
                     "services": hops,
@@ -146,6 +154,7 @@ mod tests {
             p99: Duration::from_millis(9),
             versions: BTreeMap::from([("v1".to_owned(), 10)]),
             proxies: 3,
+            ended: Vec::new(),
             // One was asked again by a retry.
             services: vec![("cart", counts(11)), ("motto", counts(10))],
         }
@@ -196,6 +205,16 @@ mod tests {
         assert_eq!(refused(&summary), "1 of 10 requests failed");
         let text = summary.text(Output::Text);
         assert!(text.starts_with("10 requests, 1 failed\n"), "{text}");
+    }
+
+    #[test]
+    fn what_had_ended_before_is_named() {
+        let ended = vec![("control".to_owned(), "killed".to_owned())];
+        let summary = Summary { ended, ..good() };
+        let text = summary.text(Output::Text);
+        assert!(text.contains("\ncontrol has ended (killed)\n"), "{text}");
+        let shown: serde_json::Value = serde_json::from_str(&summary.text(Output::Json)).unwrap();
+        assert_eq!(shown["ended"]["control"], "killed");
     }
 
     #[test]

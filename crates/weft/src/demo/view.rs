@@ -56,7 +56,7 @@ pub fn view(
     let failure = tally.last_failure().map(|(at, why)| (now.since(at), why));
     View {
         elapsed: now.since(start),
-        processes: mesh.processes().0,
+        processes: mesh.processes(),
         page: page.to_owned(),
         rows,
         served: served(|counts| counts.served),
