@@ -19,7 +19,7 @@ use crate::routes::NO_NAMESPACE;
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The control plane cannot be reached.
-    #[error("the control plane at {address} cannot be reached: {reason}")]
+    #[error("the control plane at {address} cannot be reached, see that it runs there: {reason}")]
     Connect {
         /// Its address.
         address: String,

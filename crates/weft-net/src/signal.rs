@@ -13,19 +13,42 @@ pub enum Signal {
     Terminate,
     /// SIGINT: Ctrl-C.
     Interrupt,
+    /// SIGHUP: its terminal was closed.
+    Hangup,
 }
 
-/// Waits for SIGTERM or SIGINT.
+/// Waits for SIGTERM, SIGINT or SIGHUP; not for the last if the process was started to ignore it, as
+/// by `nohup`.
 ///
 /// # Errors
 /// If the system refuses a handler.
 pub async fn terminated() -> io::Result<Signal> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup =
+        if is_ignored(libc::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) };
+    let hung_up = async {
+        match &mut hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         _ = terminate.recv() => Ok(Signal::Terminate),
         _ = interrupt.recv() => Ok(Signal::Interrupt),
+        _ = hung_up => Ok(Signal::Hangup),
+    }
+}
+
+/// Whether this process ignores the signal.
+fn is_ignored(number: i32) -> bool {
+    #[expect(unsafe_code, reason = "signals are the system's")]
+    // SAFETY: zeroes are a valid `sigaction`; the call writes one, and changes nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(number, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -20,7 +20,6 @@ mod workloads;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::signal::unix::{SignalKind, signal};
 use weft_world::World;
 
 use self::caller::Tally;
@@ -93,7 +92,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let (mesh, tally) = (Mesh::new(&world)?, Tally::default());
         let result = tokio::select! {
             biased;
-            interrupted = interrupted() => interrupted.map(|()| true),
+            signal = weft_net::terminated() => {
+                signal.map(|_| true).context("cannot wait for signals")
+            }
             result = play(&world, arguments, &mesh, &tally) => result.map(|()| false),
         };
         let timeout = match result {
@@ -114,17 +115,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             (None, _) => Ok(()),
         }
     })
-}
-
-/// Waits for a signal to end: SIGINT, SIGTERM, or SIGHUP when the terminal is closed.
-async fn interrupted() -> anyhow::Result<()> {
-    let cannot = "cannot wait for signals";
-    let mut hangup = signal(SignalKind::hangup()).context(cannot)?;
-    tokio::select! {
-        biased;
-        signal = weft_net::terminated() => signal.map(|_| ()).context(cannot),
-        _ = hangup.recv() => Ok(()),
-    }
 }
 
 /// Starts the mesh, sends requests and shows how it goes, until the time is over.

@@ -112,7 +112,12 @@ fn explained(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if !said.contains(&cause) {
-            let lead = if text.is_empty() { "weft: " } else { "  because: " };
+            let lead = match text.is_empty() {
+                // Findings in files have a head of their own, as those of a compiler.
+                true if cause.starts_with("error: ") => "",
+                true => "weft: ",
+                false => "  because: ",
+            };
             text.push_str(&format!("{lead}{}\n", cause.trim_end()));
         }
         said = cause;
@@ -131,5 +136,7 @@ mod tests {
             .context("the proxy cannot start");
         let expected = "weft: the proxy cannot start\n  because: cannot read a.pem: no such file\n";
         assert_eq!(explained(&error), expected);
+        let findings = "error: spec.x: unknown field\n --> a.yaml:3:5";
+        assert_eq!(explained(&anyhow::anyhow!(findings)), format!("{findings}\n"));
     }
 }

@@ -21,6 +21,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use rustix::process::{Pid, Signal, kill_process};
 use weft_control::{ConnectionState, Joiner, Observer, Subscriber};
 use weft_identity::{AdminCredential, AuthorityFiles, Credentials, JoinToken, MutualTls, SvidSlot};
 use weft_world::UnixTime;
@@ -64,12 +65,13 @@ struct Control {
 impl Control {
     /// Starts one on the files in `directory`, at `listen`.
     fn start(directory: &Directory, listen: &str) -> Control {
-        let mut child = Command::new(WEFT)
-            .args(["control", "--listen", listen, "--data"])
-            .arg(directory.0.join("data"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Control::start_by(Command::new(WEFT), directory, listen)
+    }
+
+    /// The same by `command`, which the arguments are added to.
+    fn start_by(mut command: Command, directory: &Directory, listen: &str) -> Control {
+        command.args(["control", "--listen", listen, "--data"]).arg(directory.0.join("data"));
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let ready = lines.next().unwrap().unwrap();
         let address = ready.strip_prefix("weft control: ready at ").expect(&ready);
@@ -296,6 +298,27 @@ fn a_port_in_use_is_named() {
     let error = refused(proxy.args(["proxy", "--config"]).arg(config).output().unwrap());
     assert!(error.contains(&format!("cannot listen at {address}")), "{error}");
     assert!(error.contains("end what listens there, or give another address"), "{error}");
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_it_in_order_unless_it_was_told_to_stay() {
+    for (told, stays) in [("--default-signal=HUP", false), ("--ignore-signal=HUP", true)] {
+        let directory = Directory::new();
+        let mut command = Command::new("env");
+        command.args([told, WEFT]);
+        let mut control = Control::start_by(command, &directory, "127.0.0.1:0");
+        let get = || must(weft(&directory.0.join("data/admin"), &["get"]));
+        get();
+        let id = Pid::from_child(&control.child);
+        kill_process(id, Signal::HUP).unwrap();
+        if stays {
+            get();
+            kill_process(id, Signal::TERM).unwrap();
+        }
+        let by = if stays { "Terminate" } else { "Hangup" };
+        control.says(&format!("weft control: ended by {by}"));
+        assert!(control.child.wait().unwrap().success());
+    }
 }
 
 #[test]
