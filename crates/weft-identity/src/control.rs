@@ -188,7 +188,8 @@ impl ServerCertVerifier for KeyVerifier {
         let (expected, found) = (self.expected, certificate::key_hash(&parsed));
         if found != expected {
             return Err(refused(&format!(
-                "this is not the control plane: its key is {found}, and {expected} is expected"
+                "this is not the control plane: its key is {found}, and {expected} is expected, \
+                 by a credential or token that another one has made"
             )));
         }
         Ok(ServerCertVerified::assertion())

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::CertificateError;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientConfig, Resumption, UnbufferedClientConnection};
 use rustls::crypto::CryptoProvider;
@@ -31,11 +32,21 @@ pub enum HandshakeError {
     #[error("the connection broke during the TLS handshake")]
     Io(#[source] io::Error),
     /// One side refused the other.
-    #[error("TLS handshake failed: {0}")]
+    #[error("TLS handshake failed: {}", in_words(.0))]
     Tls(rustls::Error),
     /// The peer does not speak the tunnel's protocol.
     #[error("the peer did not agree on the application protocol weft/1")]
     Protocol,
+}
+
+/// The error for people: of a reason of Weft's own, rustls would show the structure around it.
+fn in_words(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(reason)) => {
+            format!("invalid peer certificate: {}", reason.0)
+        }
+        error => error.to_string(),
+    }
 }
 
 /// A stream whose peer has proved its identity.

@@ -17,8 +17,8 @@ pub enum Signal {
     Hangup,
 }
 
-/// Waits for SIGTERM, SIGINT or SIGHUP; not for the last if the process was started to ignore it, as
-/// by `nohup`.
+/// Waits for SIGTERM, SIGINT or SIGHUP; not for the last if the process was started to ignore it,
+/// as by `nohup`.
 ///
 /// # Errors
 /// If the system refuses a handler.

@@ -127,7 +127,40 @@ fn explained(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    const DEFAULTS: &str = include_str!("../../../docs/defaults.md");
+
+    /// The defaults of `command` and of those below it that have no row of the page, which names
+    /// flag, command and value.
+    fn untold(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        for argument in command.get_arguments().filter(|one| one.get_action().takes_values()) {
+            let Some(flag) = argument.get_long() else { continue };
+            let values: Vec<_> =
+                argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+            let is_row = |line: &&str| {
+                line.starts_with("| ")
+                    && line.contains(&format!("`--{flag}`"))
+                    && line.contains(&format!("`{path}`"))
+                    && values.iter().all(|value| line.contains(&**value))
+            };
+            if !values.is_empty() && !DEFAULTS.lines().any(|line| is_row(&line)) {
+                found.push(format!("`--{flag}` of `{path}`: {}", values.join(" ")));
+            }
+        }
+        for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            untold(command, &format!("{path} {}", command.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn the_page_of_defaults_has_those_of_all_flags() {
+        let mut found = Vec::new();
+        untold(&Arguments::command(), "weft", &mut found);
+        assert!(found.is_empty(), "docs/defaults.md lacks {found:#?}");
+    }
 
     #[test]
     fn each_cause_is_said_once() {

@@ -197,7 +197,7 @@ fn without_the_credential_nothing_is_told_or_changed() {
     let forged = directory.0.join("forged");
     credential.write(&*files, &forged).unwrap();
     let error = refused(weft(&forged, &["get"]));
-    assert!(error.contains("this is not the control plane: its key is"), "{error}");
+    assert!(error.contains("certificate: this is not the control plane: its key is"), "{error}");
     drop(stranger);
 
     // The right server, and a proof that it does not know.

@@ -96,7 +96,7 @@ pub const ROWS: &[Row] = &[
     row("`--access-log` of `weft proxy` and `weft run`", &[
         Says("weft/src/proxy.rs", "default_value_t = LogSelect::Failures", "`failures`"),
     ]),
-    row("`--access-log-format` of the same", &[
+    row("`--access-log-format` of `weft proxy` and `weft run`", &[
         Says("weft/src/proxy.rs", "default_value_t = LogFormat::Text", "`text`"),
     ]),
     row("`protocol` of a port, in `--port` of `weft run` and the file of `weft proxy`", &[
@@ -112,6 +112,12 @@ pub const ROWS: &[Row] = &[
     row("`--tunnel-port` of `weft run`", &[
         After("weft/src/run/options.rs", "value_name = \"PORT\", default_value_t = "),
     ]),
+    row("`--service-account` of `weft run`", &[]),
+    row("`--name` of `weft run`", &[]),
+    row("`--data` of `weft run`", &[
+        Says("weft/src/run/options.rs", "XDG_STATE_HOME", "`$XDG_STATE_HOME/weft`"),
+    ]),
+    row("`--advertise` of `weft control`", &[]),
     row("`--trust-domain` of `weft control`", &[
         Says("weft/src/control.rs", "const TRUST_DOMAIN: &str = \"weft.local\"", "`weft.local`"),
     ]),
@@ -127,6 +133,19 @@ pub const ROWS: &[Row] = &[
         Const("weft-control/src/issuing.rs", "TOKEN_LIFETIME_MAX"),
     ]),
     row("`--rate` of `weft demo`", &[Const("weft/src/demo.rs", "RATE")]),
+    row("`--credential` of what calls the control plane", &[
+        Says("weft/src/access.rs", "default_value = \"weft-data/admin\"", "`weft-data/admin`"),
+    ]),
+    row("`--namespace` of `weft delete`, and of `weft get` with a name", &[
+        Says("weft/src/resources.rs", "default_value = \"default\"", "`default`"),
+    ]),
+    row("`--output` of `weft get` and `weft watch`", &[
+        Says("weft/src/resources.rs", "default_value_t = Output::Table", "`table`"),
+    ]),
+    row("`--output` of `weft demo`, `weft explain` and `weft ca status`", &[
+        Says("weft/src/ca.rs", "default_value_t = Output::Text", "`text`"),
+    ]),
+    row("`--timeout` of `weft ca rotate`", &[]),
     row("half-life of what is known of an endpoint", &[
         Const("weft-decide/src/balance/ewma.rs", "HALF_LIFE"),
     ]),
@@ -258,6 +277,12 @@ pub const ROWS: &[Row] = &[
     ]),
     row("HTTP/2: streams reset before they were looked at", &[
         Const("weft-proxy/src/h2.rs", "UNSEEN_RESETS_MAX"),
+    ]),
+    row("HTTP/2: header list that is announced", &[
+        Const("weft-proxy/src/h2.rs", "HEADER_LIST_BYTES_MAX"),
+    ]),
+    row("HTTP/2: a caller's connection without exchanges, once it was told to end", &[
+        Const("weft-proxy/src/h2/server.rs", "DRAIN_TIMEOUT"),
     ]),
     row("HTTP/2: errors answered by resets", &[
         Const("weft-proxy/src/h2.rs", "CALLER_ERRORS_MAX"),
@@ -398,6 +423,42 @@ pub const ROWS: &[Row] = &[
     row("connections, calls on each", &[
         Const("weft-control/src/serve.rs", "CONNECTIONS_MAX"),
         Const("weft-control/src/serve.rs", "STREAMS_MAX"),
+    ]),
+    row("revocations at once", &[Const("weft-control/src/ca/kept.rs", "REVOCATIONS_MAX")]),
+    row("HTTPRoute: parents, hostnames, rules, matches of a rule and of all, backends of a rule", &[
+        Const("weft-crd/src/http_route.rs", "PARENTS_MAX"),
+        Const("weft-crd/src/http_route.rs", "HOSTNAMES_MAX"),
+        Const("weft-crd/src/http_route.rs", "RULES_MAX"),
+        Const("weft-crd/src/http_route.rs", "MATCHES_MAX"),
+        Const("weft-crd/src/http_route.rs", "MATCHES_OF_ROUTE_MAX"),
+        Const("weft-crd/src/http_route.rs", "BACKENDS_MAX"),
+    ]),
+    row("HTTPRoute: headers or parameters of a match, bytes of a path and of the values of these", &[
+        Const("weft-crd/src/http_route/matches.rs", "CONDITIONS_MAX"),
+        Const("weft-crd/src/http_route/matches.rs", "PATH_BYTES_MAX"),
+        Const("weft-crd/src/http_route/matches.rs", "HEADER_BYTES_MAX"),
+        Const("weft-crd/src/http_route/matches.rs", "QUERY_BYTES_MAX"),
+    ]),
+    row("HTTPRoute: `retry.attempts`, `retry.codes`", &[
+        Const("weft-crd/src/retry.rs", "ATTEMPTS_MAX"),
+        Const("weft-crd/src/retry.rs", "CODES_MAX"),
+    ]),
+    row("AuthorizationPolicy: rules, entries of a list in one; targets of any policy", &[
+        Const("weft-crd/src/authorization_policy.rs", "RULES_MAX"),
+        Const("weft-crd/src/authorization_policy/rule.rs", "ITEMS_MAX"),
+        Const("weft-crd/src/target.rs", "TARGETS_MAX"),
+    ]),
+    row("Service and Workload: ports; addresses of a Workload", &[
+        Const("weft-crd/src/workload.rs", "PORTS_MAX"),
+        Const("weft-crd/src/workload.rs", "ADDRESSES_MAX"),
+    ]),
+    row("findings of one object", &[Const("weft-crd/src/report.rs", "FINDINGS_MAX")]),
+    row("command to the control plane: a name looked up, then each of its addresses connected to", &[
+        Const("weft-control/src/line.rs", "LOOKUP_TIMEOUT"),
+        Const("weft-control/src/line.rs", "CONNECT_TIMEOUT"),
+    ]),
+    row("`--exclude-port` and `--exclude-cidr` of `weft run`", &[
+        Const("weft-net/src/nft.rs", "EXCLUDED_MAX"),
     ]),
     row("handshake, head", &[
         Const("weft-control/src/serve.rs", "HANDSHAKE_TIMEOUT"),
