@@ -23,7 +23,7 @@ pub(crate) struct Output {
 }
 
 /// All resources, and what became of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Compiler {
     options: Options,
     snapshot: Snapshot,
@@ -31,7 +31,7 @@ pub struct Compiler {
     made: BTreeMap<Unit, Made>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Made {
     object: Option<Arc<WireObject>>,
     status: Option<Status>,

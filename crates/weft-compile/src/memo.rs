@@ -29,7 +29,7 @@ pub(crate) enum Unit {
 }
 
 /// For each look, those units that depend on it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Memo {
     reads: BTreeMap<Unit, BTreeSet<Read>>,
     readers: BTreeMap<Read, BTreeSet<Unit>>,

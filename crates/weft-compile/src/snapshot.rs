@@ -52,7 +52,7 @@ pub enum Change {
 }
 
 /// All resources as they are now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     objects: BTreeMap<Key, Arc<Object>>,
     assignments: BTreeMap<ObjectName, Assignment>,

@@ -42,7 +42,8 @@ pub struct SourceFile {
 pub struct ApplyResponse {
     /// What became of each object, in the order of the files.
     pub objects: Vec<AppliedObject>,
-    /// Warnings. With an error there is no such response.
+    /// What was found in the files, which are warnings, since with an error there is no such
+    /// response; and what in view of all other resources keeps something from its effect.
     pub findings: Vec<Finding>,
     /// The findings as text with the source lines, for people.
     pub rendered: String,
@@ -58,6 +59,9 @@ pub struct AppliedObject {
     pub action: Action,
     /// The version that wrote it; 0 in a dry run of something new.
     pub resource_version: u64,
+    /// Why it is not in force, in a word of Gateway API where that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_accepted: Option<String>,
 }
 
 /// What happened to an object.

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
+use weft_compile::{Change, Status};
 use weft_identity::{Serial, TrustSlot};
 use weft_store::{Batch, DocumentKey, Expectation, Filter, Item, Store, StoreError};
 use weft_wire::Object;
@@ -157,6 +158,25 @@ impl Discovery {
         }
         // It ends early only together with the whole control plane.
         drop(progress.wait_for(|reached| *reached >= version).await);
+    }
+}
+
+impl Discovery {
+    /// What becomes of `objects` once they are there, in their order, beside all that is there now.
+    pub(crate) fn foresee(
+        &self,
+        objects: impl Iterator<Item = Arc<weft_crd::Object>>,
+    ) -> Vec<Status> {
+        let (mut compiler, source) = {
+            let state = self.state();
+            (state.compiler.clone(), state.source)
+        };
+        let objects: Vec<_> = objects.collect();
+        compiler.update(objects.iter().cloned().map(Change::Put), source);
+        let found = |object: &Arc<weft_crd::Object>| {
+            compiler.statuses().find(|status| status.key == object.key()).cloned()
+        };
+        objects.iter().filter_map(found).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use thiserror::Error;
+use weft_compile::{ConditionKind, Status};
 use weft_crd::{Kind, Object, Options, Parsed, Timestamp, parse_all};
 use weft_store::{
     Batch, Document, DocumentKey, Event, Expectation, Filter, Item, Outcome, Store, StoreError,
@@ -105,7 +106,7 @@ impl Resources {
         request: &ApplyRequest,
         now: Moment,
         wall: UnixTime,
-    ) -> Result<ApplyResponse, ApplyError> {
+    ) -> Result<Applied, ApplyError> {
         let mut options = self.options.clone();
         if let Some(namespace) = &request.namespace {
             options.namespace.clone_from(namespace);
@@ -116,8 +117,7 @@ impl Resources {
             let rendered = parsed.render();
             return Err(ApplyError::Invalid { findings: parsed.findings, rendered });
         }
-        let rendered = parsed.render();
-        let Parsed { objects, findings, .. } = parsed;
+        let objects = &parsed.objects;
         let actions = if request.dry_run {
             objects.iter().map(|object| self.foresee(object)).collect::<Result<Vec<_>, _>>()?
         } else {
@@ -126,9 +126,20 @@ impl Resources {
             applied.outcomes.into_iter().map(action).collect()
         };
         let objects = objects.iter().zip(actions).map(|(object, (action, version))| {
-            AppliedObject { key: key_of(object), action, resource_version: version.number() }
+            let resource_version = version.number();
+            AppliedObject { key: key_of(object), action, resource_version, not_accepted: None }
         });
-        Ok(ApplyResponse { objects: objects.collect(), findings, rendered })
+        let applied = objects.collect();
+        let version = self.store.version()?.number();
+        let created = parsed.objects.iter().map(|object| self.created(object, wall));
+        let created = created.collect::<Result<_, _>>()?;
+        Ok(Applied { parsed, applied, created, version })
+    }
+
+    /// Since when `object` is there, if it is not new.
+    fn created(&self, object: &Object, now: UnixTime) -> Result<Timestamp, ApplyError> {
+        let found = self.store.get(&document_key(object))?;
+        Ok(timestamp(found.map_or(now, |document| document.created)))
     }
 
     /// What applying `object` would do.
@@ -214,7 +225,8 @@ impl Resources {
         }
         let key = object_key(&document_key);
         let resource_version = applied.version.number();
-        Ok(AppliedObject { key, action: Action::Deleted, resource_version })
+        let action = Action::Deleted;
+        Ok(AppliedObject { key, action, resource_version, not_accepted: None })
     }
 
     /// Refuses to delete the only Mesh.
@@ -251,9 +263,7 @@ impl Resources {
         let mut parsed = weft_crd::parse(&name, &document.text, &self.options);
         let yaml = match parsed.objects.as_mut_slice() {
             [object] => {
-                let seconds = i64::try_from(document.created.0.as_secs()).unwrap_or(i64::MAX);
-                let created = Timestamp::from_unix(seconds);
-                object.stamp(&document.version.to_string(), created);
+                object.stamp(&document.version.to_string(), timestamp(document.created));
                 object.to_yaml()
             }
             // Written by another version of weft, which knew more or less: shown as it is kept.
@@ -262,6 +272,46 @@ impl Resources {
         let key = object_key(&document.key);
         let resource_version = document.version.number();
         StoredObject { key, resource_version, created_ms, yaml, status: None }
+    }
+}
+
+/// What was applied, or would be.
+pub struct Applied {
+    parsed: Parsed,
+    applied: Vec<AppliedObject>,
+    /// Since when each of them is there.
+    created: Vec<Timestamp>,
+    /// The store's version by then.
+    pub(crate) version: u64,
+}
+
+impl Applied {
+    /// The objects as the files say, for the compiler.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = Arc<Object>> {
+        let with_ages = self.parsed.objects.iter().zip(&self.created);
+        with_ages.map(|(object, created)| {
+            let mut object = object.clone();
+            object.stamp("", *created);
+            Arc::new(object)
+        })
+    }
+
+    /// What to answer, where `statuses` are what becomes of the objects.
+    pub(crate) fn response(mut self, statuses: &[Status]) -> ApplyResponse {
+        for status in statuses {
+            self.parsed.findings.extend(status.findings.iter().cloned());
+            let mut objects = self.parsed.objects.iter().zip(&mut self.applied);
+            let found = objects.find(|(object, _)| object.key() == status.key);
+            let refusal = status
+                .conditions
+                .iter()
+                .find(|condition| condition.kind == ConditionKind::Accepted && !condition.holds);
+            if let (Some((_, applied)), Some(condition)) = (found, refusal) {
+                applied.not_accepted = Some(condition.reason.to_owned());
+            }
+        }
+        let rendered = self.parsed.render();
+        ApplyResponse { objects: self.applied, findings: self.parsed.findings, rendered }
     }
 }
 
@@ -372,6 +422,11 @@ fn known_key(key: &ObjectKey) -> Result<DocumentKey, ApplyError> {
     let kind = known_kind(&key.kind)?;
     let namespace = if kind.is_namespaced() { key.namespace.as_str() } else { "" };
     Ok(DocumentKey::new(kind.name(), namespace, key.name.as_str()))
+}
+
+/// As metadata have it, to the second.
+fn timestamp(time: UnixTime) -> Timestamp {
+    Timestamp::from_unix(i64::try_from(time.0.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn filter(kind: Option<&str>, namespace: Option<&str>) -> Result<Filter, ApplyError> {

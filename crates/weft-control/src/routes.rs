@@ -114,11 +114,21 @@ fn bearer(headers: &HeaderMap) -> Option<Bearer> {
 }
 
 async fn apply(State(api): State<Api>, Json(request): Json<ApplyRequest>) -> Response {
+    let discovery = api.discovery.clone();
     let work = move || {
         let (now, wall) = (api.clock.now(), api.clock.wall());
         api.resources.apply(&request, now, wall)
     };
-    answer(blocking(work).await)
+    let applied = match blocking(work).await {
+        Ok(applied) => applied,
+        Err(error) => return refusal(error),
+    };
+    discovery.caught_up(applied.version).await;
+    let work = move || {
+        let statuses = discovery.foresee(applied.objects());
+        applied.response(&statuses)
+    };
+    Json(blocking(work).await).into_response()
 }
 
 async fn token(State(api): State<Api>, Json(request): Json<TokenRequest>) -> Response {

@@ -126,7 +126,9 @@ pub fn apply(arguments: &Apply) -> anyhow::Result<()> {
     );
     for object in response.objects {
         let suffix = if *dry_run { " (dry run)" } else { "" };
-        print_line(format_args!("{} {}{suffix}", title(&object.key), action(object.action)))?;
+        let why = object.not_accepted.map(|reason| format!(", and not in force: {reason}"));
+        let (title, why) = (title(&object.key), why.unwrap_or_default());
+        print_line(format_args!("{title} {}{why}{suffix}", action(object.action)))?;
     }
     Ok(())
 }

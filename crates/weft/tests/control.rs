@@ -300,6 +300,69 @@ fn a_port_in_use_is_named() {
     assert!(error.contains("end what listens there, or give another address"), "{error}");
 }
 
+/// A policy for a name that is misspelt, a route for a port that is not there, a Mesh too many.
+const NOT_MEANT: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: { name: closed, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Service, name: crat }]
+  deny: [{ from: [{ serviceAccount: shop/web }] }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: split, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: cart, port: 81 }]
+  rules: [{ backendRefs: [{ name: cart, port: 80 }] }]
+---
+apiVersion: weft.dev/v1alpha1
+kind: Mesh
+metadata: { name: second }
+spec: { trustDomain: weft.local, defaults: { authorization: Deny } }
+---
+";
+
+#[test]
+fn what_has_no_effect_says_so_when_it_is_applied() {
+    let directory = Directory::new();
+    let _control = Control::start(&directory, "127.0.0.1:0");
+    let admin = directory.0.join("data/admin");
+    let file = directory.file("all.yaml", &format!("{NOT_MEANT}{SERVICE}"));
+    let path = file.to_str().unwrap();
+    for (arguments, action, end) in [
+        (&["apply", "-f", path, "--dry-run"][..], "created", " (dry run)"),
+        (&["apply", "-f", path], "created", ""),
+        (&["apply", "-f", path], "unchanged", ""),
+    ] {
+        let output = weft(&admin, arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        for expected in [
+            "warning: spec.targetRefs[0]: this Service is not there\n",
+            "error: spec.parentRefs[0]: Service shop/cart has no such port\n",
+            "error: metadata.name: there is one Mesh, and mesh is older\n",
+        ] {
+            let (_, rest) = said.split_once(expected).expect(&said);
+            assert!(rest.trim_start().starts_with(&format!("--> {path}:")), "{said}");
+        }
+        assert_eq!(said.matches("-->").count(), 3, "{said}");
+        let expected = [
+            format!("AuthorizationPolicy shop/closed {action}{end}"),
+            format!("HTTPRoute shop/split {action}, and not in force: NoMatchingParent{end}"),
+            format!("Mesh second {action}, and not in force: Conflicted{end}"),
+            format!("Service shop/cart {action}{end}"),
+        ];
+        assert_eq!(must(output).lines().collect::<Vec<_>>(), expected);
+    }
+    // What is in order says nothing.
+    let mesh = must(weft(&admin, &["get", "mesh", "mesh", "-o", "yaml"]));
+    let (mesh, _) = mesh.split_once("status:").unwrap();
+    let file = directory.file("mesh.yaml", mesh);
+    let output = weft(&admin, &["apply", "-f", file.to_str().unwrap()]);
+    assert_eq!(output.stderr, b"");
+    assert_eq!(must(output), "Mesh mesh unchanged\n");
+}
+
 #[test]
 fn a_terminal_that_is_closed_ends_it_in_order_unless_it_was_told_to_stay() {
     for (told, stays) in [("--default-signal=HUP", false), ("--ignore-signal=HUP", true)] {

@@ -27,7 +27,8 @@ fn request(text: &str) -> ApplyRequest {
 
 fn apply(resources: &Resources, request: &ApplyRequest) -> Result<ApplyResponse, ApplyError> {
     let wall = UnixTime(Duration::from_secs(1_795_413_823));
-    resources.apply(request, Moment::default(), wall)
+    let applied = resources.apply(request, Moment::default(), wall)?;
+    Ok(applied.response(&[]))
 }
 
 fn key() -> ObjectKey {
