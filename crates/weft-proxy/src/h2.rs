@@ -92,7 +92,8 @@ const HEADER_TABLE_BYTES: u32 = 4096;
 /// frame for a stream that is forgotten counts as an error of the peer.
 const RESET_STREAMS_MAX: usize = 500;
 
-/// How long they are remembered: some round trips. The codec looks at the system's own clock.
+/// How long they are remembered: some round trips. The codec looks at the system's own clock, which
+/// is why it is told what [`weft_world::Clock::on_system_clock`] makes of this.
 const RESET_STREAMS_KEPT: Duration = Duration::from_secs(5);
 
 /// How many streams may be reset by the peer before they were looked at (CVE-2023-44487).

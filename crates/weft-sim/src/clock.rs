@@ -174,6 +174,10 @@ impl Clock for SimClock {
         let since_start = since_start(at, self.origin);
         Box::new(SimTimer { timeline, origin: self.origin, at: since_start, registered: None })
     }
+
+    fn on_system_clock(&self, _: Duration) -> Duration {
+        Duration::MAX
+    }
 }
 
 /// The simulated time at which a clock that started at `origin` shows `at`.

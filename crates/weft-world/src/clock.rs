@@ -89,6 +89,12 @@ pub trait Clock {
 
     /// A timer that ends at `at`.
     fn timer(&self, at: Moment) -> Box<dyn Timer>;
+
+    /// What to tell foreign code that reads the system's own clock where `duration` of this one is
+    /// meant. Without end in simulated time: how long a run really takes must not matter.
+    fn on_system_clock(&self, duration: Duration) -> Duration {
+        duration
+    }
 }
 
 impl dyn Clock + '_ {

@@ -101,7 +101,7 @@ pub async fn connect_with_room(
     let link = Rc::<Link>::default();
     let io = Io::new(stream, Rc::clone(&link));
     let (send, mut connection) =
-        builder(room).handshake(io).await.map_err(|error| stream_error(error, &link))?;
+        builder(room, &*clock).handshake(io).await.map_err(|error| stream_error(error, &link))?;
     let pings = match pings {
         Pings::Sent => connection.ping_pong(),
         Pings::None => None,
@@ -118,7 +118,7 @@ pub async fn connect_with_room(
     Ok((Connection { send, shared, limits: HeadLimits::OUTSIDE }, driver))
 }
 
-fn builder(room: Room) -> Builder {
+fn builder(room: Room, clock: &dyn Clock) -> Builder {
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -132,7 +132,7 @@ fn builder(room: Room) -> Builder {
         .header_table_size(HEADER_TABLE_BYTES)
         .max_send_buffer_size(room.send)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
-        .reset_stream_duration(RESET_STREAMS_KEPT)
+        .reset_stream_duration(clock.on_system_clock(RESET_STREAMS_KEPT))
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
         .max_local_error_reset_streams(Some(SERVER_ERRORS_MAX))
         .data_frame_budget(SMALL_FRAMES_BUDGET);

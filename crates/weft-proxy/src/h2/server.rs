@@ -87,7 +87,8 @@ impl Server {
     /// The same with so much room for what has come and what goes.
     pub fn with_room(room: Room, stream: Box<dyn Stream>, clock: Rc<dyn Clock>) -> Server {
         let link = Rc::<Link>::default();
-        let handshake = builder(room).handshake(Io::lingering(stream, Rc::clone(&link)));
+        let io = Io::lingering(stream, Rc::clone(&link));
+        let handshake = builder(room, &*clock).handshake(io);
         Server {
             state: State::Opening(Box::new(handshake)),
             link,
@@ -240,7 +241,7 @@ where
     server.fault
 }
 
-fn builder(room: Room) -> Builder {
+fn builder(room: Room, clock: &dyn Clock) -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(room.stream)
@@ -251,7 +252,7 @@ fn builder(room: Room) -> Builder {
         .header_table_size(HEADER_TABLE_BYTES)
         .max_send_buffer_size(room.send)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
-        .reset_stream_duration(RESET_STREAMS_KEPT)
+        .reset_stream_duration(clock.on_system_clock(RESET_STREAMS_KEPT))
         .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
         .max_local_error_reset_streams(Some(CALLER_ERRORS_MAX))
         .data_frame_budget(SMALL_FRAMES_BUDGET);

@@ -248,5 +248,14 @@ mod raw {
                 }
             }
         }
+
+        /// Whether what was sent so far makes the other side reset `stream`.
+        pub async fn is_reset(&mut self, stream: u32) -> bool {
+            settle().await;
+            self.send(PING, 0, 0, b"so far? ").await;
+            let frame = self.next_of(&[RST_STREAM, PING]).await;
+            assert!(frame.kind == PING || frame.stream == stream, "{frame:?}");
+            frame.kind == RST_STREAM
+        }
     }
 }

@@ -137,3 +137,10 @@ fn civil_time_is_skewed_per_host_and_jumps() {
     })
     .unwrap();
 }
+
+#[test]
+fn foreign_code_waits_for_ever_by_the_system_s_clock() {
+    let (_sim, host) = world();
+    let told = host.world().clock.on_system_clock(Duration::from_secs(5));
+    assert_eq!(told, Duration::MAX, "or the time that a run takes would matter");
+}

@@ -140,6 +140,23 @@ fn what_is_refused_is_not_held_against_the_caller() {
 }
 
 #[test]
+fn late_frames_of_callers_are_ignored_as_long_as_the_clock_says() {
+    run(async {
+        for is_over_at_once in [false, true] {
+            let (stream, client) = pipe();
+            let listed = Listed::new(stream, std::future::pending());
+            listed.clock.is_over_at_once.set(is_over_at_once);
+            let mut peer = raw::Peer::caller(client).await;
+            peer.send(raw::HEADERS, raw::END_HEADERS, 1, &raw::block(&raw::REQUEST)).await;
+            drop(listed.next().await);
+            peer.next_of(&[raw::RST_STREAM]).await;
+            peer.send(raw::DATA, 0, 1, b"late").await;
+            assert_eq!(peer.is_reset(1).await, is_over_at_once);
+        }
+    });
+}
+
+#[test]
 fn a_drained_connection_completes_its_exchanges() {
     run(async {
         let (stream, client) = pipe();

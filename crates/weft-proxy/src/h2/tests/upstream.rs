@@ -240,6 +240,25 @@ fn a_server_that_is_gone_without_a_word_is_noticed() {
 }
 
 #[test]
+fn late_frames_of_servers_are_ignored_as_long_as_the_clock_says() {
+    run(async {
+        for is_over_at_once in [false, true] {
+            let (stream, server) = pipe();
+            let (time, clock) = clock();
+            time.is_over_at_once.set(is_over_at_once);
+            let mut connection = connect(stream, clock).await;
+            let mut peer = Peer::server(server).await;
+            let stream = ask(&mut connection);
+            peer.next_of(&[HEADERS]).await;
+            drop(stream);
+            peer.next_of(&[RST_STREAM]).await;
+            peer.send(HEADERS, END_HEADERS, 1, &block(OK)).await;
+            assert_eq!(peer.is_reset(1).await, is_over_at_once);
+        }
+    });
+}
+
+#[test]
 fn an_idle_connection_is_not_pinged() {
     run(async {
         let (stream, server) = pipe();
