@@ -84,7 +84,8 @@ pub trait Observer {
     /// Why it cannot: it is refused with these words, and the one before it stays.
     fn check(&self, object: &Object) -> Result<(), String>;
 
-    /// A response was taken: `outcome` says what of it, and `client` has all that is held now.
+    /// A response was taken, or subscriptions have ended: `outcome` says what of it, and `client` has
+    /// all that is held now.
     fn changed(&mut self, client: &Client, outcome: &Outcome);
 
     /// The connection came or went.
@@ -347,7 +348,10 @@ impl Core<'_> {
     /// Ends what nobody uses, and forgets who does not wait.
     fn tidy(&mut self) {
         self.waiters.prune(&mut self.client);
-        self.client.expire(self.world.clock.now(), UNUSED);
+        let outcome = self.client.expire(self.world.clock.now(), UNUSED);
+        if !outcome.ended.is_empty() {
+            self.observer.changed(&self.client, &outcome);
+        }
     }
 }
 

@@ -384,9 +384,8 @@ impl Backends {
         known.values().flat_map(|backend| &backend.endpoints).for_each(|one| one.judge(proxy));
     }
 
-    /// Closes idle connections, and forgets backends that nobody uses any more. Returns the names
-    /// of those that were used since `since`.
-    pub(crate) fn sweep(&self, now: Moment, since: Moment) -> Vec<DestinationName> {
+    /// Closes idle connections, and forgets backends that nobody uses any more.
+    pub(crate) fn sweep(&self, now: Moment) {
         self.gone.borrow_mut().retain(|endpoint| {
             // What comes back from the requests that are still under way there is not kept either.
             let endpoint = endpoint.upgrade();
@@ -398,7 +397,5 @@ impl Backends {
             backend.sweep(now);
             Rc::strong_count(backend) > 1 || now.since(backend.used.get()) < BACKEND_IDLE_TIMEOUT
         });
-        let is_used = |backend: &Backend| backend.used.get() >= since;
-        known.iter().filter(|(_, backend)| is_used(backend)).map(|(name, _)| name.clone()).collect()
     }
 }

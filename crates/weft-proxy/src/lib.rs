@@ -8,6 +8,7 @@
 //! into `weft-decide`.
 
 mod backend;
+mod called;
 pub mod config;
 mod connection;
 mod decision;
@@ -49,6 +50,7 @@ use weft_wire::discovery::{Lookup, Subscription};
 use weft_world::{BoxFuture, Moment, Network, World};
 
 use crate::backend::Backends;
+use crate::called::Called;
 use crate::drain::Drain;
 use crate::live::Live;
 use crate::snapshot::Configuration;
@@ -69,6 +71,7 @@ pub struct Proxy {
     overload: Overload,
     windows: mux::Windows,
     backends: Backends,
+    called: Called,
     live: Live,
     drain: Drain,
     /// How many connections were taken and are not gone.
@@ -109,7 +112,7 @@ impl Proxy {
     /// A worker made of `parts`.
     pub fn new(parts: Parts) -> Proxy {
         let Parts { world, inside, tls, recorder, configuration, discovery, overload } = parts;
-        let (backends, live, drain, drivers) = Default::default();
+        let (backends, called, live, drain, drivers) = Default::default();
         let (connections, refused) = Default::default();
         let start = world.clock.now();
         Proxy {
@@ -123,6 +126,7 @@ impl Proxy {
             windows: mux::Windows::new(overload.clone()),
             overload,
             backends,
+            called,
             live,
             drain,
             connections,

@@ -9,13 +9,11 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use weft_telemetry::{Direction, Event};
-use weft_wire::discovery::Subscription;
 use weft_world::{Accepted, Listener, ListenerOptions, Network};
 
 use crate::config::{Inbound, Listen, Outbound};
 use crate::drain::Busy;
 use crate::overload::{self, Pressure};
-use crate::snapshot::DestinationName;
 use crate::time::{CHANGES_PAUSE, SWEEP_INTERVAL, USE_INTERVAL};
 use crate::{Proxy, inbound, outbound};
 
@@ -185,17 +183,15 @@ async fn sweep(proxy: Rc<Proxy>) {
         proxy.world.clock.sleep(SWEEP_INTERVAL).await;
         let now = proxy.world.clock.now();
         proxy.live.tick(proxy.since_start(now));
-        let used = proxy.backends.sweep(now, told);
+        proxy.backends.sweep(now);
         if now.since(told) < USE_INTERVAL {
             continue;
         }
         told = now;
         let Some(discovery) = &proxy.discovery else { continue };
-        for name in used {
-            if let DestinationName::Service(service, _) = name {
-                // The answer is known: it is asked for only to say that it is used.
-                drop(discovery.look(Subscription::Service(service)));
-            }
+        for subscription in proxy.called.take_used() {
+            // The answer is known: it is asked for only to say that it is used.
+            drop(discovery.look(subscription));
         }
     }
 }

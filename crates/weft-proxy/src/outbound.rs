@@ -17,7 +17,9 @@ use crate::connection::{Connection, To, http1, http2};
 use crate::detect::{self, Detected, Spoken, Waits};
 use crate::error::{ProxyError, StreamError};
 use crate::prefixed::Prefixed;
-use crate::snapshot::{Destination, DestinationName, EndpointSpec, Owner, Reach, Snapshot};
+use crate::snapshot::{
+    Destination, DestinationName, EndpointSpec, Owner, Reach, ServiceView, Snapshot,
+};
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, LOOKUP_TIMEOUT, SILENCE, within};
 use crate::{Proxy, stream, tunnel};
 
@@ -49,6 +51,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accept
         Ok(to) => (to, None),
         Err(error) => (To::Nowhere, Some(error)),
     };
+    let _calling = proxy.called.begin(&to, &proxy.configuration.load());
     let connection = Connection::new(Direction::Outbound, downstream, destination, to);
     let connection = Rc::new(connection);
     let record = Rc::default();
@@ -165,7 +168,7 @@ async fn take_back(
 
 /// What a port of a Service is, asked for if it is not known yet.
 async fn service(proxy: &Proxy, name: &ObjectName, port: Port) -> Result<To, ProxyError> {
-    let is_known = |snapshot: &Snapshot| snapshot.services.contains_key(name);
+    let is_known = |snapshot: &Snapshot| snapshot.callable.contains_key(name);
     if !is_known(&proxy.configuration.load()) {
         let answer = look(proxy, Subscription::Service(name.clone())).await;
         if !is_known(&proxy.configuration.load()) {
@@ -183,7 +186,7 @@ async fn address(proxy: &Proxy, address: SocketAddr) -> Result<To, ProxyError> {
     }
     let wanted = Address { network: Network::default(), ip: address.ip() };
     let answer = look(proxy, Subscription::Address(wanted)).await;
-    if owns(&proxy.configuration.load(), address.ip()) {
+    if is_known(&proxy.configuration.load(), address.ip()) {
         return Ok(To::Address(address));
     }
     Err(ProxyError::AddressUnknown { address, why: said(answer) })
@@ -191,10 +194,10 @@ async fn address(proxy: &Proxy, address: SocketAddr) -> Result<To, ProxyError> {
 
 /// Where a connection to `address` leads; none if discovery is to be asked first.
 pub(crate) fn known(snapshot: &Snapshot, address: SocketAddr) -> Option<Result<To, ProxyError>> {
-    if owns(snapshot, address.ip()) {
+    if is_known(snapshot, address.ip()) {
         return Some(Ok(To::Address(address)));
     }
-    if is_inside(snapshot, address.ip()) {
+    if owns(snapshot, address.ip()) || is_inside(snapshot, address.ip()) {
         return None;
     }
     Some(match snapshot.mesh.as_ref().map(|mesh| mesh.outbound) {
@@ -209,6 +212,15 @@ pub(crate) fn known(snapshot: &Snapshot, address: SocketAddr) -> Option<Result<T
 
 fn owns(snapshot: &Snapshot, ip: IpAddr) -> bool {
     snapshot.addresses.contains_key(&ip)
+}
+
+/// Whether it is known what has `ip`, and by which rules that is called.
+fn is_known(snapshot: &Snapshot, ip: IpAddr) -> bool {
+    match snapshot.addresses.get(&ip) {
+        Some(Owner::Service(name)) => snapshot.callable.contains_key(name),
+        Some(Owner::Workload(_)) => true,
+        None => false,
+    }
 }
 
 /// Whether the mesh's own ranges have `ip`.
@@ -265,13 +277,22 @@ pub(crate) fn of_called(
         Some(why) => {
             Err(ProxyError::ServiceUnknown { service: name.to_string(), why: why.clone() })
         }
-        None => of_service(snapshot, name, port),
+        None => port_of(snapshot.callable.get(name), name, port),
     }
 }
 
-/// A port of a Service, as it is known now.
+/// A port of a Service that a rule leads to, as it is known now.
 pub(crate) fn of_service(
     snapshot: &Snapshot,
+    name: &ObjectName,
+    port: Port,
+) -> Result<Arc<Destination>, ProxyError> {
+    port_of(snapshot.services.get(name), name, port)
+}
+
+/// A port of the Service `name`, which is `view` if it is there.
+fn port_of(
+    view: Option<&Arc<ServiceView>>,
     name: &ObjectName,
     port: Port,
 ) -> Result<Arc<Destination>, ProxyError> {
@@ -279,7 +300,6 @@ pub(crate) fn of_service(
         service: name.to_string(),
         why: "there is no such Service".to_owned(),
     };
-    let view = snapshot.services.get(name).ok_or_else(gone)?;
-    let found = view.ports.get(&port).cloned();
+    let found = view.ok_or_else(gone)?.ports.get(&port).cloned();
     found.ok_or_else(|| ProxyError::NoServicePort { service: name.to_string(), port })
 }

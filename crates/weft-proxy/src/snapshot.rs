@@ -31,6 +31,8 @@ pub struct Snapshot {
     /// The own workload, if it is known.
     pub own: Option<Arc<Own>>,
     pub(crate) services: HashMap<ObjectName, Arc<ServiceView>>,
+    /// Those of the Services whose rules are known too. The others are backends only.
+    pub(crate) callable: HashMap<ObjectName, Arc<ServiceView>>,
     pub(crate) addresses: HashMap<IpAddr, Owner>,
     /// The Services that are not to be called, and why.
     pub(crate) closed: HashMap<ObjectName, String>,

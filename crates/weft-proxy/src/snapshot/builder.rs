@@ -99,9 +99,11 @@ impl Builder {
         let own = self.own(client, &held).map(Arc::new);
         let ports = own.iter().flat_map(|own| &own.ports);
         self.guards = ports.map(|(port, own)| (*port, own.guard.clone())).collect();
-        let addresses = self.addresses(&held);
+        let (services, addresses) = (self.services.clone(), self.addresses(&held));
         let closed = client.closed().map(|(service, why)| (service.clone(), why)).collect();
-        Arc::new(Snapshot { mesh, own, services: self.services.clone(), addresses, closed })
+        let view = |name: &ObjectName| Some((name.clone(), services.get(name)?.clone()));
+        let callable = client.followed().filter_map(view).collect();
+        Arc::new(Snapshot { mesh, own, services, callable, addresses, closed })
     }
 
     /// The Services that `keys` have a part in, now or before.

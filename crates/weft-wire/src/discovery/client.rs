@@ -175,6 +175,19 @@ impl Client {
         self.interests.keys()
     }
 
+    /// The Services that were asked for and found: of these the rules are held too. Of others that are
+    /// held, such as backends of theirs, they may be missing.
+    pub fn followed(&self) -> impl Iterator<Item = &ObjectName> {
+        let found = self.interests.values().flat_map(|interest| match &interest.answer {
+            Some(Answer::Found(keys)) => keys.as_slice(),
+            _ => &[],
+        });
+        found.filter_map(|key| match key {
+            ObjectKey::Service(name) => Some(name),
+            _ => None,
+        })
+    }
+
     /// Asks for `subscription`, or notes that it is still used.
     ///
     /// `waiter` is told by an [`Outcome`] when the answer is there, unless it is there already.
@@ -232,8 +245,12 @@ impl Client {
         }
     }
 
-    /// Ends the subscriptions that were not used for `idle`, and returns them. `self` stays.
-    pub fn expire(&mut self, now: Moment, idle: Duration) -> Vec<Subscription> {
+    /// Ends the subscriptions that were not used for `idle`. `self` stays, and so do all while there
+    /// is no stream: what is let go of then could not be asked for again.
+    pub fn expire(&mut self, now: Moment, idle: Duration) -> Outcome {
+        if self.stream.is_none() {
+            return Outcome::default();
+        }
         let needed: BTreeSet<_> = self.needed().into_iter().map(Subscription::Service).collect();
         let is_unused = |(subscription, interest): &(&Subscription, &Interest)| {
             **subscription != Subscription::SelfWorkload
@@ -242,9 +259,9 @@ impl Client {
                 && now.since(interest.used) >= idle
         };
         let unused = self.interests.iter().filter(is_unused);
-        let expired: Vec<_> = unused.map(|(subscription, _)| subscription.clone()).collect();
-        expired.iter().for_each(|subscription| self.unsubscribe(subscription));
-        expired
+        let ended: Vec<_> = unused.map(|(subscription, _)| subscription.clone()).collect();
+        ended.iter().for_each(|subscription| self.unsubscribe(subscription));
+        Outcome { ended, ..Outcome::default() }
     }
 
     /// The Services that are referred to by objects which stay as they were, since their newer

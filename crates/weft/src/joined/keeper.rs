@@ -11,7 +11,7 @@ use weft_model::ObjectName;
 use weft_proxy::snapshot::{self, Builder, Configuration};
 use weft_telemetry::metrics::Registry;
 use weft_wire::Object;
-use weft_wire::discovery::{Client, Outcome, Refusal};
+use weft_wire::discovery::{Client, Lookup, Outcome, Refusal};
 use weft_world::World;
 
 use super::renewal::Renewal;
@@ -107,8 +107,10 @@ impl Watcher {
             let rest = if is_held { ", and what was before stays" } else { "" };
             weft_control::say!("weft: {name} is not put to work{rest}: {reason}");
         }
-        let Outcome { changed, removed, refused, .. } = outcome;
-        if changed.is_empty() && removed.is_empty() && refused.is_empty() {
+        let Outcome { changed, removed, refused, answered, ended } = outcome;
+        let is_any_found = answered.iter().any(|answer| answer.lookup == Lookup::Found);
+        let is_other = is_any_found || !ended.is_empty();
+        if changed.is_empty() && removed.is_empty() && refused.is_empty() && !is_other {
             return;
         }
         // Whom to trust comes first: what follows from it is judged when the snapshot changes.

@@ -10,6 +10,7 @@ mod addresses;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../mesh/app.rs"]
 mod app;
+mod backends;
 #[path = "../python/grpcio.rs"]
 mod grpcio;
 mod http;

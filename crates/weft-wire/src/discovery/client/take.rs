@@ -17,7 +17,7 @@ use crate::envelope::{SourceVersion, WireObject};
 use crate::key::ObjectKey;
 use crate::objects::Object;
 
-/// What became of a response.
+/// What became of a response, or of time that passed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The objects that are new or changed.
@@ -28,6 +28,8 @@ pub struct Outcome {
     pub refused: Vec<Refusal>,
     /// The subscriptions that were answered, for the first time or otherwise than before.
     pub answered: Vec<Answered>,
+    /// The subscriptions that ended, since nobody used them.
+    pub ended: Vec<Subscription>,
 }
 
 /// Something that was not taken, or not given up.

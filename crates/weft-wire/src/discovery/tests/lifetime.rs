@@ -122,15 +122,44 @@ fn unused_subscriptions_end() {
     pair.settle(&world);
     pair.client.subscribe(&read("service/shop/other"), after(50), None);
     let expired = pair.client.expire(after(60), Duration::from_secs(60));
-    assert_eq!(expired, [read("service/shop/cart")]);
+    assert_eq!(expired.ended, [read("service/shop/cart")]);
     pair.settle(&world);
     assert_eq!(pair.held(), ["service/shop/other", "workload/shop/cart-v1-1"]);
     // Whoever still waits uses it.
     let mut waiting = client(Feature::ALL);
     waiting.subscribe(&read("service/shop/cart"), NOW, Some(Waiter(1)));
-    assert!(waiting.expire(after(1000), Duration::from_secs(60)).is_empty());
+    waiting.connected();
+    let expire =
+        |client: &mut Client| client.expire(after(1000), Duration::from_secs(60)).ended.len();
+    assert_eq!(expire(&mut waiting), 0);
     waiting.give_up(&read("service/shop/cart"), Waiter(1));
-    assert_eq!(waiting.expire(after(1000), Duration::from_secs(60)).len(), 1);
+    // Nor does any end that could not be asked for again.
+    waiting.disconnected();
+    assert_eq!(expire(&mut waiting), 0);
+    waiting.connected();
+    assert_eq!(expire(&mut waiting), 1);
+}
+
+/// A backend's own rules are not told to who has not asked for it.
+#[test]
+fn what_was_asked_for_is_followed_and_no_backend_of_it() {
+    let world = small_world();
+    let mut pair = Pair::new();
+    pair.subscribe("self");
+    pair.subscribe("service/shop/cart-v1");
+    pair.settle(&world);
+    assert!(pair.held().iter().any(|key| key == "service/shop/other"), "{:?}", pair.held());
+    let followed =
+        |pair: &Pair| pair.client.followed().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(followed(&pair), ["shop/cart-v1"]);
+    pair.subscribe("service/shop/other");
+    assert_eq!(followed(&pair), ["shop/cart-v1"]);
+    let outcome = pair.settle(&world);
+    // That alone is news.
+    assert!(outcome.changed.is_empty() && outcome.answered.len() == 1, "{outcome:?}");
+    assert_eq!(followed(&pair), ["shop/cart-v1", "shop/other"]);
+    pair.client.expire(after(60), Duration::from_secs(60));
+    assert!(followed(&pair).is_empty());
 }
 
 /// A client that had let go of an answer is not thought to hold it.

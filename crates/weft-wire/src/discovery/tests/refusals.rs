@@ -78,7 +78,7 @@ fn what_stays_as_it_was_keeps_what_it_refers_to() {
     assert_eq!(outcome.changed, BTreeSet::from([read("workload/shop/cart-v1-2")]));
     let day = Duration::from_secs(86_400);
     pair.client.subscribe(&read("service/shop/cart"), NOW + day, None);
-    assert!(pair.client.expire(NOW + day, day / 2).is_empty());
+    assert!(pair.client.expire(NOW + day, day / 2).ended.is_empty());
     assert_eq!(outcome.removed, BTreeSet::from([read("workload/shop/cart-v1-1")]));
     // Also over a new stream, and a restart.
     let saved = pair.client.save();
@@ -92,7 +92,7 @@ fn what_stays_as_it_was_keeps_what_it_refers_to() {
     let good = wire(route("http/shop/cart", "shop/cart", &["shop/cart"]), 4);
     pair.apply(&mut world, [good], &[], 4);
     pair.settle_with(&world, &elsewhere);
-    let expired = pair.client.expire(NOW + day, day / 2);
+    let expired = pair.client.expire(NOW + day, day / 2).ended;
     assert!(expired.contains(&read("service/shop/cart-v1")), "{expired:?}");
     pair.settle_with(&world, &elsewhere);
     assert!(pair.client.get(&read("service/shop/cart-v1")).is_none());
