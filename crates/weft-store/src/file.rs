@@ -99,9 +99,10 @@ pub fn backup(path: &Path, version: Version, entries: &Entries) -> Result<(), St
 }
 
 struct FileJournal<M> {
-    medium: M,
-    /// `None` from a failure until the journal has recovered.
+    /// `None` from a failure until the journal has recovered. It is closed before the medium, which
+    /// keeps others away.
     database: Option<Database>,
+    medium: M,
 }
 
 impl<M: Medium> Journal for FileJournal<M> {

@@ -42,6 +42,17 @@ impl Disk {
     }
 }
 
+impl Drop for Disk {
+    /// Gives the file up for all. To close it is not enough: a process that another thread is about
+    /// to start has a copy of it until its program begins, and the lock with it.
+    fn drop(&mut self) {
+        if let Some(lock) = self.lock.take() {
+            // Closing it is the other way.
+            let _ = lock.unlock();
+        }
+    }
+}
+
 impl Medium for Disk {
     type Backend = FileBackend;
 
@@ -176,4 +187,27 @@ pub fn owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_is_free_though_a_process_that_is_being_started_has_a_copy() {
+        let name = format!("weft-store-lock-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("store.redb");
+        let mut first = Disk::new(path.clone());
+        first.claim().unwrap();
+        // As a fork has it.
+        let copy = first.lock.as_ref().unwrap().try_clone().unwrap();
+        let mut second = Disk::new(path);
+        assert!(matches!(second.claim(), Err(StoreError::InUse { .. })));
+        drop(first);
+        second.claim().unwrap();
+        drop(copy);
+        fs::remove_dir_all(directory).unwrap();
+    }
 }
