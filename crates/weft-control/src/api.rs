@@ -372,7 +372,8 @@ pub struct ConditionStatus {
     pub parent: Option<usize>,
 }
 
-/// Which proxies have a resource in force.
+/// Which proxies have a resource in force. Who still holds it and is to give it up, since it is not
+/// for that proxy any more, is one of those that are to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enforced {
     /// How many hold it as it is now.
@@ -385,6 +386,13 @@ pub struct Enforced {
     /// Those that refuse it as it is now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusingProxy>,
+    /// Those that are to and have neither acknowledged nor refused it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
+    /// The registered workloads that are to, and whose proxies are not connected. They are not
+    /// counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<String>,
 }
 
 /// A proxy that refuses a resource.

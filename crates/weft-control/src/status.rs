@@ -2,13 +2,14 @@
 //!
 //! It is put together when somebody asks, from what each stream knows of its proxy.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_compile::{Condition, Status};
 use weft_crd::{Finding, Severity};
 use weft_identity::{PeerFacts, Serial};
-use weft_model::{ContentHash, Health};
+use weft_model::{ContentHash, Health, ObjectName};
 use weft_store::Lease;
 use weft_wire::discovery::Receipt;
 use weft_wire::{Object, ObjectKey as WireKey};
@@ -84,32 +85,30 @@ fn of(
     for proxy in state.proxies.values() {
         let due = state.due(proxy);
         let book = Book::new(proxy.stream.receipts());
-        // For each resource that the proxy is told of, whether it has all of it.
-        let mut told: BTreeMap<usize, bool> = BTreeMap::new();
-        for (key, version) in &due {
-            let is_held = book.holds(key, *version);
-            for index in shown_by.get(key).into_iter().flatten() {
-                *told.entry(*index).or_insert(true) &= is_held;
-                let Some(enforced) = &mut resources[*index].enforced else { continue };
-                if !is_held && let Some(made) = state.made.get(key) {
-                    let behind = millis(now.since(*made));
-                    enforced.behind_ms = enforced.behind_ms.max(Some(behind));
-                }
-                if let Some(reason) = book.refuses(key, *version) {
-                    let (proxy, reason) = (title(proxy), format!("{key}: {reason}"));
-                    enforced.refused.push(RefusingProxy { proxy, reason });
-                }
-            }
-        }
-        for (index, is_held) in told {
-            if let Some(enforced) = &mut resources[index].enforced {
-                enforced.of += 1;
-                enforced.by += usize::from(is_held);
+        for (index, told) in all_told(state, &shown_by, &due, &book) {
+            let Some(enforced) = &mut resources[index].enforced else { continue };
+            let behind = told.since.map(|since| millis(now.since(since)));
+            enforced.behind_ms = enforced.behind_ms.max(behind);
+            enforced.of += 1;
+            let proxy = title(proxy);
+            match told.standing {
+                Standing::Held => enforced.by += 1,
+                Standing::Pending => enforced.pending.push(proxy),
+                Standing::Refused(reason) => enforced.refused.push(RefusingProxy { proxy, reason }),
             }
         }
         let left = certificates.left(proxy);
         let unregistered = instances.and_then(|instances| unregistered(proxy, instances));
         proxies.push(ProxyStatus { unregistered, ..described(proxy, &due, &book, now, left) });
+    }
+    for own in instances.map(|it| away(state, it)).unwrap_or_default() {
+        let due = state.due_itself(&own);
+        let indices = due.keys().filter_map(|key| shown_by.get(key)).flatten();
+        for index in indices.collect::<BTreeSet<_>>() {
+            if let Some(enforced) = &mut resources[*index].enforced {
+                enforced.away.push(own.to_string());
+            }
+        }
     }
     for (key, reason) in &state.unreadable {
         let key = crate::resources::object_key(key);
@@ -135,6 +134,70 @@ fn of(
     StatusResponse { proxies, resources }
 }
 
+/// How a proxy stands with what it is told of a resource.
+struct Told {
+    standing: Standing,
+    /// Since when it is behind, if it is known.
+    since: Option<Moment>,
+}
+
+/// Whether what is told is held, from better to worse.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Held,
+    Pending,
+    /// With what is refused, and why.
+    Refused(String),
+}
+
+/// How a proxy that is to hold what is `due` stands with each resource that has a part in it or had
+/// one. `shown_by` says which resources show the enforcement of an object.
+fn all_told(
+    state: &State,
+    shown_by: &BTreeMap<&WireKey, Vec<usize>>,
+    due: &BTreeMap<WireKey, ContentHash>,
+    book: &Book,
+) -> BTreeMap<usize, Told> {
+    let shown = |key: &WireKey| shown_by.get(key).into_iter().flatten().copied();
+    // What it still holds although it is not for it any more.
+    let left = book.held.keys().filter(|key| !due.contains_key(key)).flat_map(shown);
+    let told = |index| (index, Told { standing: Standing::Pending, since: None });
+    let mut all: BTreeMap<usize, Told> = left.map(told).collect();
+    for (key, version) in due {
+        // A policy is in force where that has arrived too by which it guards something.
+        let of_guards = match state.world.get(key).map(|object| object.object()) {
+            Some(object @ Object::Guards(_)) => object.references(),
+            _ => vec![],
+        };
+        for index in shown(key).chain(of_guards.iter().flat_map(shown)) {
+            let standing = book.standing(key, *version);
+            let since = state.made.get(key).copied().filter(|_| standing != Standing::Held);
+            match all.entry(index) {
+                Entry::Vacant(entry) => drop(entry.insert(Told { standing, since })),
+                Entry::Occupied(mut entry) => {
+                    let told = entry.get_mut();
+                    told.since = [told.since, since].into_iter().flatten().min();
+                    // The first reason is that of the others.
+                    if !matches!(told.standing, Standing::Refused(_)) && standing > told.standing {
+                        told.standing = standing;
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The workloads that are registered, and whose proxies are not connected.
+fn away(state: &State, instances: &Instances) -> Vec<ObjectName> {
+    let live = state.live();
+    let named = instances.iter().filter_map(|(name, it)| Some((name.parse().ok()?, it)));
+    let is_away = |(name, it): &(ObjectName, &Option<Instance>)| {
+        !live.has(name, it.map(|instance| instance.generation))
+    };
+    named.filter(is_away).map(|(name, _)| name).collect()
+}
+
 /// What one proxy holds and refuses.
 #[derive(Default)]
 struct Book {
@@ -156,6 +219,14 @@ impl Book {
 
     fn holds(&self, key: &WireKey, version: ContentHash) -> bool {
         self.held.get(key) == Some(&version)
+    }
+
+    fn standing(&self, key: &WireKey, version: ContentHash) -> Standing {
+        match self.refuses(key, version) {
+            Some(reason) => Standing::Refused(format!("{key}: {reason}")),
+            None if self.holds(key, version) => Standing::Held,
+            None => Standing::Pending,
+        }
     }
 
     fn refuses(&self, key: &WireKey, version: ContentHash) -> Option<&str> {
@@ -253,7 +324,7 @@ fn finding(message: &str) -> Finding {
 }
 
 fn addresses_of(addresses: &Addresses, key: &ObjectKey) -> Vec<std::net::IpAddr> {
-    let Ok(name) = weft_model::ObjectName::new(&key.namespace, &key.name) else { return vec![] };
+    let Ok(name) = ObjectName::new(&key.namespace, &key.name) else { return vec![] };
     let owner = match weft_crd::Kind::from_word(&key.kind) {
         Some(weft_crd::Kind::Service) => Owner::Service(name),
         Some(weft_crd::Kind::Workload) => Owner::Workload(name),
@@ -264,4 +335,49 @@ fn addresses_of(addresses: &Addresses, key: &ObjectKey) -> Vec<std::net::IpAddr>
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weft_model::{GuardScope, Guards, PolicyKind, PolicyName};
+
+    use super::*;
+
+    #[test]
+    fn a_policy_holds_where_its_guards_do_and_what_is_to_go_is_not_there_yet() {
+        let key = |text: &str| -> WireKey { text.parse().unwrap() };
+        let policy = key("policy/authorization/shop/p");
+        let guarding = key("guards/service/shop/cart");
+        let route = key("route/http/shop/r");
+        let version = ContentHash([7; 32]);
+        let name =
+            PolicyName { kind: PolicyKind::Authorization, object: "shop/p".parse().unwrap() };
+        let guards = Guards {
+            scope: GuardScope::Service("shop/cart".parse().unwrap()),
+            policies: BTreeMap::from([(name, version)]),
+        };
+        let mut state = State::new(1);
+        state.put(Object::Guards(Arc::new(guards)), Moment::from_nanos(1)).unwrap();
+        let of_guards = state.world.get(&guarding).unwrap().version();
+        let due = BTreeMap::from([(policy.clone(), version), (guarding.clone(), of_guards)]);
+        let shown_by = BTreeMap::from([(&policy, vec![0]), (&route, vec![1])]);
+        let mut book = Book::default();
+        book.held.insert(policy.clone(), version);
+        let standing = |book: &Book| {
+            let all = all_told(&state, &shown_by, &due, book).into_iter();
+            all.map(|(index, told)| (index, told.standing)).collect::<Vec<_>>()
+        };
+        assert!(standing(&book) == [(0, Standing::Pending)]);
+        book.refused.insert(guarding.clone(), (of_guards, "no".to_owned()));
+        let why = "guards/service/shop/cart: no".to_owned();
+        assert!(standing(&book) == [(0, Standing::Refused(why))]);
+        book.refused.clear();
+        book.held.insert(guarding, of_guards);
+        assert!(standing(&book) == [(0, Standing::Held)]);
+        // It was for another Service before.
+        book.held.insert(route.clone(), version);
+        assert!(standing(&book) == [(0, Standing::Held), (1, Standing::Pending)]);
+    }
 }

@@ -84,8 +84,8 @@ pub trait Observer {
     /// Why it cannot: it is refused with these words, and the one before it stays.
     fn check(&self, object: &Object) -> Result<(), String>;
 
-    /// A response was taken, or subscriptions have ended: `outcome` says what of it, and `client` has
-    /// all that is held now.
+    /// A response was taken, or subscriptions have ended: `outcome` says what of it, and `client`
+    /// has all that is held now.
     fn changed(&mut self, client: &Client, outcome: &Outcome);
 
     /// The connection came or went.

@@ -1,5 +1,7 @@
 //! `weft apply | get | delete | watch | token`: the control plane, from the command line.
 
+mod enforcement;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +25,9 @@ const TOKEN_USES: u32 = 1;
 /// How long, in minutes.
 const TOKEN_MINUTES: u64 = 60;
 
+/// How long `weft apply --wait` waits where nobody says so: proxies act within a moment.
+const WAIT: Duration = Duration::from_secs(60);
+
 /// The arguments of `weft apply`.
 #[derive(clap::Args)]
 pub struct Apply {
@@ -37,6 +42,15 @@ pub struct Apply {
     /// Only say what would happen.
     #[arg(long)]
     dry_run: bool,
+    /// Wait until it is in force wherever it is to be, at most so long; 60 s if no number is given.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with = "dry_run"
+    )]
+    wait: Option<Option<u64>>,
 }
 
 /// The arguments of `weft get` and `weft watch`.
@@ -113,7 +127,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
 
 /// `weft apply`.
 pub fn apply(arguments: &Apply) -> anyhow::Result<()> {
-    let Apply { access, files, namespace, dry_run } = arguments;
+    let Apply { access, files, namespace, dry_run, wait } = arguments;
     let request =
         ApplyRequest { files: sources(files)?, namespace: namespace.clone(), dry_run: *dry_run };
     let client = access.client()?;
@@ -124,13 +138,16 @@ pub fn apply(arguments: &Apply) -> anyhow::Result<()> {
         "there is no object in {}: nothing was applied",
         files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     );
-    for object in response.objects {
+    for object in &response.objects {
         let suffix = if *dry_run { " (dry run)" } else { "" };
-        let why = object.not_accepted.map(|reason| format!(", and not in force: {reason}"));
+        let why = object.not_accepted.as_ref();
+        let why = why.map(|reason| format!(", and not in force: {reason}"));
         let (title, why) = (title(&object.key), why.unwrap_or_default());
         print_line(format_args!("{title} {}{why}{suffix}", action(object.action)))?;
     }
-    Ok(())
+    let Some(seconds) = wait else { return Ok(()) };
+    let limit = seconds.map_or(WAIT, Duration::from_secs);
+    block_on(enforcement::wait(&client, &weft_net::world(), &response.objects, limit))
 }
 
 /// `weft get`.
@@ -313,7 +330,7 @@ fn enforced(status: Option<&ResourceStatus>) -> String {
     let Some(enforced) = status.and_then(|status| status.enforced.as_ref()) else {
         return "-".to_owned();
     };
-    let Enforced { by, of, behind_ms, refused } = enforced;
+    let Enforced { by, of, behind_ms, refused, pending: _, away: _ } = enforced;
     let mut text = format!("{by}/{of}");
     if let Some(behind) = behind_ms {
         text.push_str(&format!(", {} behind", rounded(Duration::from_millis(*behind))));
@@ -374,6 +391,10 @@ struct WrittenEnforced<'s> {
     behind: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     refused: &'s [RefusingProxy],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pending: &'s [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    away: &'s [String],
 }
 
 impl WrittenStatus<'_> {
@@ -390,6 +411,8 @@ impl WrittenStatus<'_> {
                 of: enforced.of,
                 behind: enforced.behind_ms.map(|ms| rounded(Duration::from_millis(ms))),
                 refused: &enforced.refused,
+                pending: &enforced.pending,
+                away: &enforced.away,
             }),
         }
     }

@@ -238,7 +238,20 @@ impl State {
 
     /// The versions of what `proxy` is to hold.
     pub(crate) fn due(&self, proxy: &Proxy) -> BTreeMap<ObjectKey, ContentHash> {
-        let view = self.world.view(proxy.own.as_ref(), &proxy.subscriptions);
+        self.leads(proxy.own.as_ref(), &proxy.subscriptions)
+    }
+
+    /// The versions of what the proxy of `own` is to hold, whatever that calls.
+    pub(crate) fn due_itself(&self, own: &ObjectName) -> BTreeMap<ObjectKey, ContentHash> {
+        self.leads(Some(own), &BTreeSet::from([Subscription::SelfWorkload]))
+    }
+
+    fn leads(
+        &self,
+        own: Option<&ObjectName>,
+        subscriptions: &BTreeSet<Subscription>,
+    ) -> BTreeMap<ObjectKey, ContentHash> {
+        let view = self.world.view(own, subscriptions);
         view.objects().map(|object| (object.key().clone(), object.version())).collect()
     }
 }

@@ -43,7 +43,7 @@ fn a_resource_says_how_many_have_it_in_force_and_who_refuses_it() {
         }
         // The third has not asked for it.
         until("both acknowledge", || enforced(&lab).by == 2).await;
-        assert_eq!(enforced(&lab), Enforced { by: 2, of: 2, behind_ms: None, refused: vec![] });
+        assert_eq!(enforced(&lab), Enforced { by: 2, of: 2, ..Enforced::default() });
         let status = cart(&lab);
         assert!(status.conditions.iter().all(|it| it.kind == "Accepted" && it.holds));
         assert_eq!(status.addresses.len(), 2);
@@ -167,7 +167,7 @@ fn a_proxy_that_lacks_a_feature_is_not_counted_until_it_or_the_object_is_another
         older.kill().await;
         let upgraded = of(release("1.1", Feature::ALL)).holding(&saved).start();
         until("both have it", || route(&lab).by == 2).await;
-        assert_eq!(route(&lab), Enforced { by: 2, of: 2, behind_ms: None, refused: vec![] });
+        assert_eq!(route(&lab), Enforced { by: 2, of: 2, ..Enforced::default() });
 
         // And back: that one does not know what it held, until it is said in another way.
         upgraded.kill().await;

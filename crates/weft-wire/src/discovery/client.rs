@@ -175,8 +175,8 @@ impl Client {
         self.interests.keys()
     }
 
-    /// The Services that were asked for and found: of these the rules are held too. Of others that are
-    /// held, such as backends of theirs, they may be missing.
+    /// The Services that were asked for and found: of these the rules are held too. Of others that
+    /// are held, such as backends of theirs, they may be missing.
     pub fn followed(&self) -> impl Iterator<Item = &ObjectName> {
         let found = self.interests.values().flat_map(|interest| match &interest.answer {
             Some(Answer::Found(keys)) => keys.as_slice(),
@@ -245,8 +245,8 @@ impl Client {
         }
     }
 
-    /// Ends the subscriptions that were not used for `idle`. `self` stays, and so do all while there
-    /// is no stream: what is let go of then could not be asked for again.
+    /// Ends the subscriptions that were not used for `idle`. `self` stays, and so do all while
+    /// there is no stream: what is let go of then could not be asked for again.
     pub fn expire(&mut self, now: Moment, idle: Duration) -> Outcome {
         if self.stream.is_none() {
             return Outcome::default();

@@ -193,7 +193,13 @@ fn a_route_that_an_older_proxy_cannot_read_stays_as_it_was_there_until_it_is_upg
     let reason = format!("requires the feature query-match, which weft 0.0.9 lacks: {UPGRADE}");
     always_answered(there, NEXT, "next", || {
         let from = behind.log().len();
-        lab.apply(&route("queryParams: [{ name: next, value: '1' }]", "cart"));
+        // Whoever waits for it is told at once.
+        let applied = route("queryParams: [{ name: next, value: '1' }]", "cart");
+        let waited = lab.apply_with(&["--wait=600"], &applied);
+        let said = String::from_utf8_lossy(&waited.stderr);
+        let refuses = "  spiffe://weft.local/ns/shop/sa/old refuses";
+        assert!(said.contains(&format!("{refuses} {object}: {reason}\n")), "{said}");
+        assert!(!waited.status.success(), "{said}");
         wait_until("the newer takes it", || app(here, "/", NEXT) == "cart");
         let said =
             format!("weft: {object} is not put to work, and what was before stays: {reason}");

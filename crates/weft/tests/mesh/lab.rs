@@ -104,10 +104,15 @@ impl Lab {
 
     /// Applies `resources`, in YAML.
     pub fn apply(&self, resources: &str) {
+        succeeded(self.apply_with(&[], resources));
+    }
+
+    /// Applies `resources`, in YAML, by `weft apply` with `options` too, and gives what it said.
+    pub fn apply_with(&self, options: &[&str], resources: &str) -> Output {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = self.file(&format!("applied-{count}.yaml"), resources);
-        succeeded(self.weft(&["apply", "-f", path.to_str().unwrap()]));
+        self.weft(&[&["apply", "-f", path.to_str().unwrap()], options].concat())
     }
 
     /// Makes a join token, and writes it to a file named after `name`.
@@ -292,6 +297,11 @@ impl Proxy {
     pub fn terminate(&mut self) {
         let status = self.process.terminate();
         assert!(status.success(), "{} ended with {status}", self.process.describe());
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Ends it without a warning.

@@ -8,6 +8,7 @@ mod app;
 mod authorization;
 mod bytes;
 mod clock;
+mod enforced;
 mod explain;
 mod features;
 mod grpc;

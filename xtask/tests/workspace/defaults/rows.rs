@@ -132,6 +132,7 @@ pub const ROWS: &[Row] = &[
         Minutes("weft/src/resources.rs", "TOKEN_MINUTES"),
         Const("weft-control/src/issuing.rs", "TOKEN_LIFETIME_MAX"),
     ]),
+    row("`--wait` of `weft apply`, where no number is given", &[Const("weft/src/resources.rs", "WAIT")]),
     row("`--rate` of `weft demo`", &[Const("weft/src/demo.rs", "RATE")]),
     row("`--credential` of what calls the control plane", &[
         Says("weft/src/access.rs", "default_value = \"weft-data/admin\"", "`weft-data/admin`"),
