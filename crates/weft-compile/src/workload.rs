@@ -78,12 +78,12 @@ fn addresses(
     tunnel: &Tunnel,
     findings: &mut Findings<'_>,
 ) -> BTreeSet<IpAddr> {
-    let stated: BTreeSet<IpAddr> = workload.addresses.iter().copied().collect();
+    let stated = stated(reader, workload, findings);
     let assigned = match reader.workload_assignment(name) {
         Some(Assignment::Given(addresses)) => addresses,
         Some(Assignment::Exhausted) => {
             let message = "no address of the Mesh's addressRange is free: the mesh reaches it only \
-                           by its Services and by the addresses that it states";
+                           by its Services";
             findings.warning("metadata.name", message);
             return stated;
         }
@@ -97,6 +97,26 @@ fn addresses(
     };
     let assigned = assigned.iter().map(|address| address.ip).filter(may_be_added);
     stated.iter().copied().chain(assigned).collect()
+}
+
+/// The addresses that the workload states. None of the mesh's own, which the mesh gives out.
+fn stated(
+    reader: &Reader<'_>,
+    workload: &crd::Workload,
+    findings: &mut Findings<'_>,
+) -> BTreeSet<IpAddr> {
+    let range = mesh::in_force(reader).map(|mesh| mesh.address_range);
+    let mut stated = BTreeSet::new();
+    for (index, ip) in workload.addresses.iter().enumerate() {
+        if range.is_some_and(|range| range.contains(*ip)) {
+            let message =
+                format!("{ip} belongs to the Mesh's addressRange, and is not taken for its own");
+            findings.warning(&format!("spec.addresses[{index}]"), message);
+        } else {
+            stated.insert(*ip);
+        }
+    }
+    stated
 }
 
 /// The port of `workload` that `port` of a Service leads to.

@@ -41,6 +41,11 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
+    /// Whether one of the blocks has `ip`.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.v4.contains(ip) || self.v6.contains(ip)
+    }
+
     const DEFAULT: AddressRange = AddressRange {
         v4: Cidr::known(IpAddr::V4(Ipv4Addr::new(240, 119, 0, 0)), 16),
         v6: Cidr::known(IpAddr::V6(Ipv6Addr::new(0xfd77, 0x6566, 0x7400, 0, 0, 0, 0, 0)), 64),

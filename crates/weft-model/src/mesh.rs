@@ -1,6 +1,7 @@
 //! What holds for the whole mesh.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::address::Cidr;
 use crate::error::ValueError;
@@ -20,6 +21,13 @@ pub struct MeshSettings {
     pub outbound: OutboundPolicy,
     /// Who may call what no allow rule guards.
     pub unguarded: UnguardedPolicy,
+}
+
+impl MeshSettings {
+    /// Whether `ip` belongs to the mesh.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        self.cidrs.iter().any(|block| block.contains(ip))
+    }
 }
 
 /// The end of a Service's full name, as in `cart.shop.svc.cluster.local`.

@@ -225,8 +225,7 @@ fn is_known(snapshot: &Snapshot, ip: IpAddr) -> bool {
 
 /// Whether the mesh's own ranges have `ip`.
 fn is_inside(snapshot: &Snapshot, ip: IpAddr) -> bool {
-    let mesh = snapshot.mesh.as_ref();
-    mesh.is_some_and(|mesh| mesh.cidrs.iter().any(|block| block.contains(ip)))
+    snapshot.mesh.as_ref().is_some_and(|mesh| mesh.has(ip))
 }
 
 /// What discovery answers in time.

@@ -114,3 +114,25 @@ fn assigned_addresses_join_those_of_a_workload_and_not_its_tunnel() {
     let (addresses, _) = compiled(stated("'2001:db8::1'", "").into_iter().chain([given()]));
     assert_eq!(addresses, ["2001:db8::1", "fd77:6566:7400::7"]);
 }
+
+#[test]
+fn addresses_of_the_mesh_are_given_and_not_stated() {
+    let mesh = "apiVersion: weft.dev/v1alpha1\nkind: Mesh\nmetadata: { name: mesh }\n\
+                spec: { trustDomain: weft.test, addressRange: { v4: 10.5.0.0/16 } }\n---\n";
+    let stated = "[192.0.2.1, 10.5.0.7, 'fd77:6566:7400::7'], tunnelPort: 15008";
+    let yaml = mesh.to_owned() + &workload("cart-1", "cart").replace("[192.0.2.1]", stated);
+    let mut compiler = Compiler::new(Options::default());
+    let update = compiler.update(changes(&yaml), source(1));
+    let key: ObjectKey = "workload/shop/cart-1".parse().unwrap();
+    let Object::Workload(workload) = compiler.objects()[&key].object() else { panic!("{key}") };
+    assert_eq!(workload.addresses, ["192.0.2.1".parse().unwrap()].into());
+    let findings = update.statuses.iter().flat_map(|status| &status.findings);
+    let said: Vec<_> = findings.map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [("1", "10.5.0.7"), ("2", "fd77:6566:7400::7")].map(|(index, ip)| format!(
+            "spec.addresses[{index}]: {ip} belongs to the Mesh's addressRange, and is not taken for \
+             its own"
+        ))
+    );
+}

@@ -102,7 +102,7 @@ impl Addresses {
 
     /// Whether `ip` is one of the mesh's own.
     pub(crate) fn is_in_range(&self, ip: IpAddr) -> bool {
-        self.range.is_some_and(|range| range.v4.contains(ip) || range.v6.contains(ip))
+        self.range.is_some_and(|range| range.contains(ip))
     }
 
     /// Takes the blocks of the Mesh in force. What does not lie in them is given up.

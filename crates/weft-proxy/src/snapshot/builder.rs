@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weft_decide::route::RouteTable;
 use weft_model::{
-    MtlsMode, Network, ObjectName, Port, Route, Service, TrafficPolicy, TrustDomain,
+    Address, MtlsMode, Network, ObjectName, Port, Route, Service, TrafficPolicy, TrustDomain,
     UnguardedPolicy, Workload,
 };
 use weft_wire::discovery::{Client, Guarding, Outcome};
@@ -253,7 +253,12 @@ impl Builder {
         let mut addresses = HashMap::new();
         for workload in held.workloads.values() {
             let Some(view) = self.workloads.get(&workload.name) else { continue };
-            let own = workload.network_addresses().filter(|at| at.network == self.network);
+            // Those of its machine are where it is dialled. They mean it to nobody: other things
+            // may run there, and who registers states what it likes.
+            let is_own = |at: &Address| {
+                at.network == self.network && held.mesh.is_some_and(|mesh| mesh.has(at.ip))
+            };
+            let own = workload.network_addresses().filter(is_own);
             addresses.extend(own.map(|at| (at.ip, Owner::Workload(view.clone()))));
         }
         // A virtual address means the Service, whatever else has it.

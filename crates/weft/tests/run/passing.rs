@@ -7,9 +7,13 @@ use crate::lab::{Host, Lab, OUTSIDE, Running, lines, must, output};
 /// A server that comes with Python, at port 8080 of the host outside.
 fn serve(lab: &Lab, outside: &Host) -> Running {
     lab.file("hello", "hello from outside\n");
-    let mut command = outside.command("python3");
-    command.args(["-u", "-m", "http.server", "8080", "--directory"]).arg(&lab.directory);
-    let server = lab.start("outside", command);
+    python_server(lab, "outside", outside.command("python3"), "8080")
+}
+
+/// Python's own server at `port`, started by `command`, with the lab's files.
+fn python_server(lab: &Lab, name: &str, mut command: Command, port: &str) -> Running {
+    command.args(["-u", "-m", "http.server", port, "--directory"]).arg(&lab.directory);
+    let server = lab.start(name, command);
     server.wait_for("Serving HTTP");
     server
 }
@@ -64,6 +68,26 @@ fn unknown_addresses_of_the_mesh_are_refused_and_the_outside_passes() {
     assert!(is_refused(&typed(&mut shell, 22, "curl -sS http://240.119.1.1:80/")));
     shell.type_in(b"exit 3\n");
     assert_eq!(shell.end().code(), Some(3));
+}
+
+#[test]
+fn what_runs_on_the_host_of_a_workload_is_reached_whatever_was_called_before() {
+    let lab = Lab::new();
+    let _outside = lab.outside();
+    // In the mesh at port 8080, at the address of its host, where others have that port and 9999.
+    let options = ["--service", "cart", "--port", "80:8080/http", "--address", "10.77.0.1"];
+    let mut command = lab.confined("cart", &options);
+    let says = "mkdir -p in && echo cart > in/hello && cd in && \
+                exec python3 -u -m http.server 8080";
+    command.args(["sh", "-c", says]);
+    let cart = lab.start("cart", command);
+    cart.wait_for("Serving HTTP");
+    lab.file("hello", "the host\n");
+    let _same = python_server(&lab, "same", lab.user("python3"), "8080");
+    let _other = python_server(&lab, "other", lab.user("python3"), "9999");
+    let host = "curl -sS http://10.77.0.1:8080/hello http://10.77.0.1:9999/hello";
+    let said = lab.shell("web", &format!("{host} && curl -sS http://cart/hello && {host}"));
+    assert_eq!(said, "the host\nthe host\ncart\nthe host\nthe host\n");
 }
 
 #[test]
