@@ -29,3 +29,4 @@ mod workload;
 pub use compiler::{Compiler, Update};
 pub use snapshot::{Assignment, Change, Options};
 pub use status::{Condition, ConditionKind, Status};
+pub use workload::{REGISTERED_BY, REGISTERED_FOR};

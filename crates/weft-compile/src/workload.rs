@@ -18,6 +18,22 @@ use crate::service::{declared, protocol, to_port};
 use crate::snapshot::Assignment;
 use crate::status::Condition;
 
+/// The annotation of a workload that has registered itself: by which identity.
+pub const REGISTERED_BY: &str = "weft.dev/registered-by";
+
+/// The annotation with the names of the Services that it has registered itself for, which it was
+/// granted; a comma between them.
+pub const REGISTERED_FOR: &str = "weft.dev/registered-for";
+
+/// The only Services that may select `workload`; none if somebody wrote it, and so vouches for its
+/// labels.
+fn registered_for(workload: &crd::Workload) -> Option<BTreeSet<&str>> {
+    let annotations = &workload.metadata.annotations;
+    annotations.get(REGISTERED_BY)?;
+    let names = annotations.get(REGISTERED_FOR).map(String::as_str).unwrap_or_default();
+    Some(names.split(',').collect())
+}
+
 pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let Some((object, workload)) = reader.workload(name) else { return Output::default() };
     let mut findings = Findings::new(object);
@@ -35,6 +51,14 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         let crd::Metadata { namespace, name, .. } = &service.metadata;
         // The reader lets no other names through.
         let Ok(service_name) = ObjectName::new(namespace, name) else { continue };
+        if registered_for(workload).is_some_and(|names| !names.contains(name.as_str())) {
+            let message = format!(
+                "Service {service_name} selects it, which it has not registered itself for: it is \
+                 none of its endpoints"
+            );
+            findings.warning("metadata.labels", message);
+            continue;
+        }
         let mut leads_to = BTreeMap::new();
         for port in service.ports.iter().filter(|port| port.protocol == crd::Protocol::Tcp) {
             let Some(target) = target_of(port, workload) else {

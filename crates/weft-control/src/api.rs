@@ -2,7 +2,6 @@
 
 mod ca;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -234,9 +233,6 @@ pub struct RegisterRequest {
     /// The zone in the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// Labels, beside those that its Services select.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
 }
 
 /// A port of an application that registers itself.

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use thiserror::Error;
+use weft_compile::{REGISTERED_BY, REGISTERED_FOR};
 use weft_crd::{Kind, Resource, TargetPort};
 use weft_identity::{CertificateDer, PeerFacts};
 use weft_model::{NameError, ObjectName};
-use weft_store::{
-    Batch, Document, DocumentKey, Expectation, Filter, Item, Lease, LeaseState, StoreError,
-};
+use weft_store::{Batch, Document, DocumentKey, Expectation, Item, Lease, LeaseState, StoreError};
 
 use crate::api::{InstanceRequest, RegisterRequest, RegisterResponse, RegisteredPort};
 use crate::discovery::Discovery;
@@ -17,9 +16,6 @@ use crate::discovery::addresses::Owner;
 use crate::discovery::documents;
 use crate::discovery::leases::Instance;
 use crate::grants;
-
-/// The annotation that tells a resource that was registered from one that somebody wrote.
-pub(crate) const REGISTERED_BY: &str = "weft.dev/registered-by";
 
 /// The label by which a Service that a registration made selects its workloads.
 const SERVICE_LABEL: &str = "weft.dev/service";
@@ -328,7 +324,7 @@ impl Discovery {
         {
             check_generation(workload, held.generation, request.generation)?;
         }
-        let mut labels = request.labels.clone();
+        let mut labels = BTreeMap::new();
         let mut names = BTreeMap::new();
         let mut items = Vec::new();
         for service in services {
@@ -353,7 +349,6 @@ impl Discovery {
                 }
             }
         }
-        self.check_selected(workload, &labels, services)?;
         let text = written(&made_workload(claim, &labels, &names))?;
         let expected = before.map_or(Expectation::Absent, |it| Expectation::Version(it.version));
         items.push(Item::put(key, text.into_bytes()).expecting(expected));
@@ -374,34 +369,6 @@ impl Discovery {
         if of_it.count() >= WORKLOADS_MAX {
             let message = format!("{WORKLOADS_MAX} workloads of {account} are the most");
             return Err(RegistrationError::Denied(message));
-        }
-        Ok(())
-    }
-
-    /// Whether `labels` make the workload part of nothing that it may not serve.
-    fn check_selected(
-        &self,
-        workload: &ObjectName,
-        labels: &BTreeMap<String, String>,
-        services: &BTreeSet<ObjectName>,
-    ) -> Result<(), RegistrationError> {
-        let filter = Filter {
-            kind: Some(Kind::Service.name().to_owned()),
-            namespace: Some(workload.namespace().to_owned()),
-        };
-        for document in self.store().list(&filter)?.documents {
-            let Ok(object) = documents::read(&document) else { continue };
-            let Resource::Service(service) = &object.resource else { continue };
-            let selects = |(label, value): (&String, &String)| labels.get(label) == Some(value);
-            let is_selected = !service.selector.is_empty() && service.selector.iter().all(selects);
-            let name = ObjectName::new(&document.key.namespace, &document.key.name);
-            if is_selected && name.as_ref().is_ok_and(|name| !services.contains(name)) {
-                return Err(RegistrationError::Denied(format!(
-                    "these labels would make {workload} part of {}, which it does not register \
-                     for: register for it too, or change the labels",
-                    document.key
-                )));
-            }
         }
         Ok(())
     }
@@ -486,7 +453,8 @@ fn made_workload(
     labels: &BTreeMap<String, String>,
     names: &BTreeMap<u16, String>,
 ) -> Value {
-    let Claim { request, workload, services: _, facts } = claim;
+    let Claim { request, workload, services, facts } = claim;
+    let services: Vec<&str> = services.iter().map(ObjectName::name).collect();
     let port = |port: &RegisteredPort| {
         let name = names.get(&port.service_port.unwrap_or(port.port));
         json!({ "name": name, "port": port.port, "appProtocol": port.protocol })
@@ -510,7 +478,10 @@ fn made_workload(
             "namespace": workload.namespace(),
             "name": workload.name(),
             "labels": labels,
-            "annotations": { REGISTERED_BY: facts.identity.to_string() },
+            "annotations": {
+                REGISTERED_BY: facts.identity.to_string(),
+                REGISTERED_FOR: services.join(","),
+            },
         },
         "spec": without_nulls(spec),
     })

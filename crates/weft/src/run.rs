@@ -220,7 +220,6 @@ fn register(
         tunnel_port: listener.local_address().port(),
         region,
         zone,
-        labels: BTreeMap::new(),
     };
     let applications = BTreeMap::new();
     let own = OwnWorkload { name: place.name.clone(), generation, applications };

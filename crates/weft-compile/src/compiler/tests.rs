@@ -136,3 +136,27 @@ fn addresses_of_the_mesh_are_given_and_not_stated() {
         ))
     );
 }
+
+#[test]
+fn only_services_that_it_registered_for_select_a_workload_that_registered_itself() {
+    let registered = workload("cart-1", "cart").replace(
+        "labels:",
+        "annotations: { weft.dev/registered-by: 'spiffe://weft.test/ns/shop/sa/cart', \
+         weft.dev/registered-for: 'basket,cart' }, labels:",
+    );
+    let (own, other) = (service("cart", "cart"), service("ledger", "cart"));
+    let key: ObjectKey = "workload/shop/cart-1".parse().unwrap();
+    for order in [[&own, &other, &registered], [&registered, &other, &own]] {
+        let mut compiler = Compiler::new(Options::default());
+        for (revision, yaml) in (1..).zip(order) {
+            compiler.update(changes(yaml), source(revision));
+        }
+        let Object::Workload(workload) = compiler.objects()[&key].object() else { panic!("{key}") };
+        let services: Vec<_> = workload.services.keys().map(ToString::to_string).collect();
+        assert_eq!(services, ["shop/cart"]);
+        let status = compiler.statuses().find(|status| status.key.kind == Kind::Workload);
+        let [finding] = &status.unwrap().findings[1..] else { panic!("{status:?}") };
+        let said = "Service shop/ledger selects it, which it has not registered itself for";
+        assert!(finding.message.starts_with(said), "{finding}");
+    }
+}

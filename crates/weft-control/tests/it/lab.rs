@@ -475,6 +475,5 @@ pub fn registration(workload: &str, generation: u64, services: &[&str]) -> Regis
         tunnel_port: 15008,
         region: None,
         zone: None,
-        labels: BTreeMap::new(),
     }
 }

@@ -13,6 +13,11 @@ spec: { selector: { app: cart, tier: back }, ports: [{ port: 80, targetPort: web
 ---
 apiVersion: v1
 kind: Service
+metadata: { name: cash, namespace: shop }
+spec: { selector: { app: cash }, ports: [{ port: 80 }] }
+---
+apiVersion: v1
+kind: Service
 metadata: { name: money, namespace: shop }
 spec: { selector: { app: money }, ports: [{ port: 80 }] }
 ---
@@ -40,14 +45,10 @@ fn what_is_not_granted_is_refused_and_says_why() {
     run(async {
         let lab = Lab::start().await;
         lab.apply(SHOP);
-        let (joiner, credentials) = lab.join("shop/cart", &["shop/cart"]).await;
+        let (joiner, credentials) = lab.join("shop/cart", &["shop/cart", "shop/cash"]).await;
         let of = |name: &str, request| {
             lab.with_credentials(&joiner, &credentials, name).registering(request).start()
         };
-        let mut labelled = registration("shop/cart-1", 1, &["shop/cart"]);
-        labelled.labels.insert("app".to_owned(), "money".to_owned());
-        let mut sneaky = registration("shop/cart-1", 1, &[]);
-        sneaky.labels.insert("app".to_owned(), "money".to_owned());
         let mut in_range = registration("shop/cart-1", 1, &["shop/cart"]);
         in_range.addresses = vec!["240.119.3.4".parse().unwrap()];
         let mut nowhere = registration("shop/cart-1", 1, &["shop/cart"]);
@@ -67,10 +68,9 @@ fn what_is_not_granted_is_refused_and_says_why() {
                 "Workload shop/mine was written by somebody",
             ),
             (
-                labelled,
-                "shop/cart selects workloads with the label app=cart, and money is asked for",
+                registration("shop/cart-1", 1, &["shop/cart", "shop/cash"]),
+                "shop/cash selects workloads with the label app=cash, and cart is asked for",
             ),
-            (sneaky, "these labels would make shop/cart-1 part of Service shop/money"),
             (in_range, "240.119.3.4 belongs to the mesh's own addressRange"),
             (nowhere, "spec.addresses: an empty list is not allowed"),
         ];
@@ -129,6 +129,36 @@ fn a_registration_joins_the_services_that_are_there_and_makes_those_that_are_not
             workload.contains("weft.dev/registered-by: spiffe://weft.local/ns/shop/sa/cart"),
             "{workload}"
         );
+    });
+}
+
+#[test]
+fn other_services_do_not_select_what_was_registered_whenever_they_are_written() {
+    run(async {
+        let lab = Lab::start().await;
+        lab.apply(SHOP);
+        let other = |name: &str| {
+            format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{ name: {name}, namespace: shop }}\n\
+                 spec: {{ selector: {{ app: cart }}, ports: [{{ port: 80 }}] }}\n"
+            )
+        };
+        lab.apply(&other("before"));
+        let (joiner, credentials) = lab.join("shop/cart", &["shop/cart"]).await;
+        let proxy = lab
+            .with_credentials(&joiner, &credentials, "shop/cart-1")
+            .registering(registration("shop/cart-1", 1, &["shop/cart"]))
+            .start();
+        proxy.until(|seen| seen.has("workload/shop/cart-1")).await;
+        lab.apply(&other("later"));
+        // It is asked for, and comes once it is compiled.
+        proxy.look("service/shop/later").await;
+        proxy.until(|seen| seen.has("service/shop/later")).await;
+        let workload = proxy.seen.workload("shop/cart-1").unwrap();
+        let services: Vec<_> = workload.services.keys().map(ToString::to_string).collect();
+        assert_eq!(services, ["shop/cart"]);
+        let kept = lab.get("Workload", "shop", "cart-1").unwrap();
+        assert!(kept.contains("weft.dev/registered-for: cart\n"), "{kept}");
     });
 }
 

@@ -95,7 +95,6 @@ impl Registered {
             tunnel_port,
             region,
             zone: zone.flatten(),
-            labels: BTreeMap::new(),
         };
         let applications =
             ports.iter().filter_map(|(port, entry)| Some((*port, entry.application?))).collect();

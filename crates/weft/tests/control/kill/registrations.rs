@@ -1,6 +1,5 @@
 //! Workloads that register themselves, and leave, as their proxies do it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use tokio::sync::{mpsc, oneshot};
@@ -91,7 +90,6 @@ impl Workload {
             tunnel_port: 15_008,
             region: None,
             zone: None,
-            labels: BTreeMap::new(),
         }
     }
 
