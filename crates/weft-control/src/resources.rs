@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use weft_compile::{ConditionKind, Status};
-use weft_crd::{Kind, Object, Options, Parsed, Timestamp, parse_all};
+use weft_crd::{
+    Finding, Kind, Object, ObjectName, Options, Parsed, Resource, Severity, Timestamp, parse_all,
+};
+use weft_model::TrustDomain;
 use weft_store::{
     Batch, Document, DocumentKey, Event, Expectation, Filter, Item, Outcome, Store, StoreError,
     Version,
@@ -23,7 +26,7 @@ pub enum ApplyError {
     #[error("{rendered}")]
     Invalid {
         /// All that is wrong.
-        findings: Vec<weft_crd::Finding>,
+        findings: Vec<Finding>,
         /// The same with the source lines.
         rendered: String,
     },
@@ -87,12 +90,15 @@ impl ApplyError {
 pub struct Resources {
     store: Arc<dyn Store>,
     options: Options,
+    /// That of all identities, which every Mesh is to name.
+    trust_domain: TrustDomain,
 }
 
 impl Resources {
-    /// The resources in `store`, read as `options` say.
-    pub fn new(store: Arc<dyn Store>, options: Options) -> Resources {
-        Resources { store, options }
+    /// The resources in `store`, read as `options` say, of a mesh whose identities are of
+    /// `trust_domain`.
+    pub fn new(store: Arc<dyn Store>, options: Options, trust_domain: TrustDomain) -> Resources {
+        Resources { store, options, trust_domain }
     }
 
     /// Makes the resources as the files say: all of them, or none.
@@ -112,7 +118,10 @@ impl Resources {
             options.namespace.clone_from(namespace);
         }
         let files = request.files.iter().map(|file| (file.name.as_str(), file.text.as_bytes()));
-        let parsed = parse_all(files, &options);
+        let mut parsed = parse_all(files, &options);
+        let foreign = parsed.objects.iter().filter_map(|object| self.of_another_domain(object));
+        let foreign: Vec<Finding> = foreign.collect();
+        parsed.findings.extend(foreign);
         if parsed.has_errors() {
             let rendered = parsed.render();
             return Err(ApplyError::Invalid { findings: parsed.findings, rendered });
@@ -140,6 +149,32 @@ impl Resources {
     fn created(&self, object: &Object, now: UnixTime) -> Result<Timestamp, ApplyError> {
         let found = self.store.get(&document_key(object))?;
         Ok(timestamp(found.map_or(now, |document| document.created)))
+    }
+
+    /// What is wrong with a Mesh by whose trust domain nobody has an identity.
+    fn of_another_domain(&self, object: &Object) -> Option<Finding> {
+        let Resource::Mesh(mesh) = &object.resource else { return None };
+        let own = &self.trust_domain;
+        if mesh.trust_domain == own.to_string() {
+            return None;
+        }
+        let path = "spec.trustDomain";
+        Some(Finding {
+            severity: Severity::Error,
+            path: path.to_owned(),
+            message: format!("{} is another one: this control plane's is {own}", mesh.trust_domain),
+            help: Some(format!(
+                "its identities are of {own}, which does not change: write that, or make another \
+                 control plane with `--trust-domain {}` and another `--data`",
+                mesh.trust_domain
+            )),
+            position: object.locate(path),
+            object: Some(ObjectName {
+                kind: Kind::Mesh.name().to_owned(),
+                namespace: String::new(),
+                name: mesh.metadata.name.clone(),
+            }),
+        })
     }
 
     /// What applying `object` would do.

@@ -88,7 +88,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Discovery::open(&world, clock.clone(), kept.store.clone(), kept.ca.clone())?;
         let api = Api {
             discovery,
-            resources: Resources::new(kept.store.clone(), weft_crd::Options::default()),
+            resources: Resources::new(
+                kept.store.clone(),
+                weft_crd::Options::default(),
+                kept.trust_domain.clone(),
+            ),
             issuer,
             admins: admins.into(),
             clock,

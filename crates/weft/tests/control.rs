@@ -481,6 +481,14 @@ fn the_only_mesh_is_not_deleted_and_nothing_is_not_applied() {
     must(weft(&credential, &["delete", "mesh", "mesh"]));
     let error = refused(weft(&credential, &["delete", "mesh", "other"]));
     assert!(error.contains("is the only Mesh"), "{error}");
+    // Nor is it made one by which nobody has an identity.
+    let foreign = directory.file("foreign.yaml", &other.replace("weft.local", "other.local"));
+    for more in [&[][..], &["--dry-run"]] {
+        let arguments = [&["apply", "-f", foreign.to_str().unwrap()], more].concat();
+        let error = refused(weft(&credential, &arguments));
+        assert!(error.contains("this control plane's is weft.local"), "{error}");
+        assert!(error.contains("foreign.yaml:4:22"), "{error}");
+    }
     let missing = refused(weft(&credential, &["delete", "mesh", "mesh"]));
     assert!(missing.contains("does not exist"), "{missing}");
 

@@ -17,7 +17,7 @@ spec: { selector: { app: cart }, ports: [{ port: 80 }] }
 
 fn resources() -> Resources {
     let store = LocalStore::in_memory(&StoreOptions::at(Moment::default()));
-    Resources::new(Arc::new(store), Options::default())
+    Resources::new(Arc::new(store), Options::default(), "weft.local".parse().unwrap())
 }
 
 fn request(text: &str) -> ApplyRequest {
@@ -68,6 +68,23 @@ fn wrong_objects_change_nothing_and_all_is_said() {
     assert_eq!(refusal.findings.len(), 1, "{}", refusal.message);
     assert!(refusal.message.contains("--> shop.yaml:11:"), "{}", refusal.message);
     assert!(resources.list(None, None).unwrap().objects.is_empty());
+}
+
+#[test]
+fn a_mesh_of_another_trust_domain_is_refused() {
+    let resources = resources();
+    let mesh = "apiVersion: weft.dev/v1alpha1\nkind: Mesh\nmetadata: { name: mesh }\n\
+                spec: { trustDomain: other.local }\n";
+    for dry_run in [true, false] {
+        let error = apply(&resources, &ApplyRequest { dry_run, ..request(mesh) }).unwrap_err();
+        assert_eq!(error.reason(), ("invalid", 422));
+        let said = error.to_string();
+        let first = "error: spec.trustDomain: other.local is another one: this control plane's is \
+                     weft.local\n --> shop.yaml:4:22\n";
+        assert!(said.starts_with(first) && said.contains("`--trust-domain other.local`"), "{said}");
+    }
+    assert!(resources.list(None, None).unwrap().objects.is_empty());
+    apply(&resources, &request(&mesh.replace("other", "weft"))).unwrap();
 }
 
 #[test]

@@ -155,7 +155,11 @@ impl Lab {
             address: self.address.to_string().parse().unwrap(),
             control_key: self.key.hash(),
         };
-        let resources = Resources::new(store.clone(), weft_crd::Options::default());
+        let resources = Resources::new(
+            store.clone(),
+            weft_crd::Options::default(),
+            "weft.local".parse().unwrap(),
+        );
         let api = Api {
             resources: resources.clone(),
             issuer: issuer.clone(),
