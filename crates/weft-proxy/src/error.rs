@@ -115,7 +115,7 @@ pub enum ProxyError {
         why: String,
     },
     /// An address outside of the mesh, where only registered destinations may be called.
-    #[error("{address} is outside of the mesh, whose `outbound` allows registered ones only")]
+    #[error("{address} is outside of the mesh, whose `spec.defaults.outbound` is registered")]
     OutsideRefused {
         /// The address that was called.
         address: SocketAddr,
@@ -556,7 +556,7 @@ fn denied_by(why: Why, rule: Option<&str>) -> String {
         (Why::CannotEvaluate, Some(rule)) => format!(": {rule} cannot be evaluated for it"),
         (Why::NoIdentity, _) => ": it proved no identity of the mesh".to_owned(),
         (Why::UnguardedDeny, _) => {
-            ": no policy allows it, and the Mesh's `unguarded` is Deny".to_owned()
+            ": no policy allows it, and the Mesh's `spec.defaults.authorization` is Deny".to_owned()
         }
         (Why::NoAllowRule | Why::DenyRule | Why::CannotEvaluate, _) => {
             ": no allow rule of the policies that guard it matches".to_owned()
