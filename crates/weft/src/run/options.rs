@@ -1,5 +1,6 @@
 //! What `weft run` is told: as it is written, and as it may be relied on.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -133,6 +134,7 @@ pub(super) fn check(files: &dyn Files, arguments: &Arguments) -> anyhow::Result<
         (None, None) => bail!("--service or --service-account is needed: who is the command?"),
     };
     let ports = each("--port", &arguments.ports, |text| registered_port(text))?;
+    check_unique(&ports).context("--port")?;
     ensure!(
         services.is_empty() || !ports.is_empty(),
         "--port is needed with --service: on which port does the command listen?"
@@ -200,6 +202,20 @@ fn registered_port(text: &str) -> anyhow::Result<RegisteredPort> {
         None => (None, number(numbers)?),
     };
     Ok(RegisteredPort { port, service_port, protocol })
+}
+
+/// Whether each port is there once: with another it would not be registered.
+fn check_unique(ports: &[RegisteredPort]) -> anyhow::Result<()> {
+    let (mut own, mut of_services) = (BTreeSet::new(), BTreeSet::new());
+    for RegisteredPort { port, service_port, .. } in ports {
+        ensure!(own.insert(port), "port {port} of the command is there twice");
+        let service_port = service_port.as_ref().unwrap_or(port);
+        ensure!(
+            of_services.insert(service_port),
+            "port {service_port} of the Service is there twice, and leads to one port only"
+        );
+    }
+    Ok(())
 }
 
 fn spoken(text: &str) -> anyhow::Result<RegisteredProtocol> {
@@ -283,6 +299,21 @@ mod tests {
         for wrong in ["0", "x", "80:", ":80", "80/udp", "65536", "80:80:80"] {
             assert!(port(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_port_is_there_once() {
+        let unique = |texts: &[&str]| {
+            let ports: Vec<_> = texts.iter().map(|text| registered_port(text).unwrap()).collect();
+            check_unique(&ports).map_err(|error| error.to_string())
+        };
+        assert_eq!(unique(&["80:8080", "81:8081", "8082/http"]), Ok(()));
+        for twice in [["80", "80"], ["80:80", "81:80/http"]] {
+            assert_eq!(unique(&twice), Err("port 80 of the command is there twice".to_owned()));
+        }
+        let error = unique(&["80:8080", "80:8081"]).unwrap_err();
+        assert!(error.starts_with("port 80 of the Service is there twice"), "{error}");
+        assert!(unique(&["80", "80:8081"]).is_err());
     }
 
     #[test]
