@@ -6,6 +6,7 @@ use weft_model::{DnsZone, ObjectName};
 use weft_wire::discovery::{Lookup, Subscription};
 
 use crate::Proxy;
+use crate::outbound::said;
 use crate::snapshot::Snapshot;
 use crate::time::{LOOKUP_TIMEOUT, within};
 
@@ -18,8 +19,8 @@ pub enum Meaning {
     Nothing,
     /// It is not a name of the mesh.
     NotOurs,
-    /// It is one of the mesh, and it cannot be found out what it means.
-    Unknown,
+    /// It is one of the mesh, and it cannot be found out what it means, for this reason.
+    Unknown(String),
 }
 
 impl Proxy {
@@ -39,7 +40,9 @@ impl Proxy {
         if maybe_outside {
             return Meaning::NotOurs;
         }
-        let Some(discovery) = &self.discovery else { return Meaning::Unknown };
+        let Some(discovery) = &self.discovery else {
+            return Meaning::Unknown("there is no control plane to ask".to_owned());
+        };
         let asked = discovery.look(Subscription::Service(service.clone()));
         let answer = within(&*self.world.clock, LOOKUP_TIMEOUT, asked).await;
         if let Some(found) = addresses(&self.configuration.load(), service) {
@@ -47,7 +50,7 @@ impl Proxy {
         }
         match answer {
             Some(Lookup::Absent) => Meaning::Nothing,
-            _ => Meaning::Unknown,
+            other => Meaning::Unknown(said(other)),
         }
     }
 }

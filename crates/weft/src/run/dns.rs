@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use weft_dns::{
     Answer, Malformed, NAME_SERVERS_MAX, Query, Subject, Transport, Zones, name_servers,
 };
-use weft_model::Namespace;
+use weft_model::{Namespace, ObjectName};
 use weft_net::Datagrams;
 use weft_proxy::{Meaning, Proxy};
 use weft_telemetry::{Event, Recorder};
-use weft_world::{Clock, Listener, Stream, StreamExt as _, World};
+use weft_world::{Clock, Listener, Moment, Stream, StreamExt as _, World};
 
 /// How long an answer about a Service may be kept, in seconds. Its addresses hardly ever change.
 const TTL: u32 = 30;
@@ -35,6 +35,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest datagram.
 const DATAGRAM_BYTES: usize = 65_535;
 
+/// How far apart two lines about names that are not answered are at least.
+const SAY_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How long a listener waits after an error of its own.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,6 +51,8 @@ pub(super) struct Server {
     servers: Vec<SocketAddr>,
     recorder: Rc<dyn Recorder>,
     under_way: Cell<usize>,
+    /// When it was last said that a name is not answered.
+    said: Cell<Option<Moment>>,
 }
 
 impl Server {
@@ -61,8 +66,8 @@ impl Server {
         let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let servers = name_servers(&text).into_iter().take(NAME_SERVERS_MAX);
         let servers = servers.map(|ip: IpAddr| SocketAddr::new(ip, 53)).collect();
-        let (world, under_way) = (world.clone(), Cell::default());
-        Server { world, proxy, namespace, servers, recorder, under_way }
+        let (world, under_way, said) = (world.clone(), Cell::default(), Cell::default());
+        Server { world, proxy, namespace, servers, recorder, under_way, said }
     }
 
     /// How the command's names are read, by what is known of the mesh now.
@@ -134,6 +139,19 @@ impl Server {
         self.recorder.note(Event::Named(answer));
     }
 
+    /// Says that the name of `service` is not answered, unless the same was said just now.
+    fn say_unknown(&self, service: &ObjectName, why: &str) {
+        let now = self.world.clock.now();
+        if self.said.get().is_some_and(|said| now.since(said) < SAY_INTERVAL) {
+            return;
+        }
+        self.said.set(Some(now));
+        weft_control::say!(
+            "weft run: the name of Service {service} is not answered: {why}. Those that are known \
+             are; for others see that the control plane runs and is reached from here"
+        );
+    }
+
     /// Answers the queries of a connection, one after the other (RFC 7766).
     async fn connection(&self, mut stream: Box<dyn Stream>) -> io::Result<()> {
         loop {
@@ -172,8 +190,9 @@ impl Server {
                     Meaning::Addresses(addresses) => answer_of(&addresses),
                     Meaning::Nothing => Answer::NoSuchName,
                     Meaning::NotOurs => return Some(self.ask_outside(&query, transport).await),
-                    Meaning::Unknown => {
+                    Meaning::Unknown(why) => {
                         self.count("failed");
+                        self.say_unknown(&name, &why);
                         return Some(query.failed());
                     }
                 }

@@ -187,16 +187,24 @@ fn names_outside_are_asked_of_the_hosts_name_server() {
     assert!(lines(&asked, &["cluster.local"]).is_empty(), "{asked}");
     assert!(!lines(&asked, &["asked www.outside.example 1"]).is_empty(), "{asked}");
 
-    // With the control plane away, too.
+    // With the control plane away, too. Of names of the mesh that are not known it is said why.
+    let ask = lab.file("ask.py", ASK);
+    let unknown = format!("python3 {} 127.0.0.1 cart.shop.svc.cluster.local", ask.display());
     let mut command = lab.client("web");
-    command.args(["sh", "-c", &format!("echo ready; read line; {hello}")]);
+    command.args(["sh", "-c", &format!("echo ready; read line; {hello}; {unknown}")]);
     let mut client = lab.start_typed("client", command);
     client.wait_for("ready");
     lab.stop_control();
     client.wait_for("the control plane is away");
     client.type_in(b"\n");
     assert!(client.end().success());
-    assert_eq!(client.output(), "ready\nhello from outside\n");
+    let said = "ready\nhello from outside\ncart.shop.svc.cluster.local 2 0 2 0\n";
+    assert_eq!(client.output(), said);
+    let log = client.log();
+    let [line] = lines(&log, &["the name of Service shop/cart is not answered"])[..] else {
+        panic!("{log}")
+    };
+    assert!(line.contains("the control plane did not answer within 2 s"), "{line}");
     // Without a name server, the answer is that there is none, and not a long silence.
     drop(resolver);
     lab.start_control();
