@@ -19,15 +19,12 @@ use tokio::sync::{Notify, watch};
 use weft_compile::{Change, Status};
 use weft_identity::{Serial, TrustSlot};
 use weft_store::{Batch, DocumentKey, Expectation, Filter, Item, Store, StoreError};
-use weft_wire::Object;
+use weft_wire::{Object, ObjectKey};
 use weft_world::{Clock, World};
 
 use self::addresses::Addresses;
 use self::state::State;
 use crate::ca::Ca;
-
-/// The name of the value that tells one life of the store from another.
-const EPOCH: &str = "discovery/epoch";
 
 /// The name of the Mesh that is made where there is none.
 const MESH: &str = "mesh";
@@ -79,13 +76,14 @@ impl Discovery {
         ca: Ca,
     ) -> Result<Discovery, DiscoveryError> {
         make_mesh(&*store, ca.trust(), &*clock)?;
-        let epoch = epoch(&*store, world.entropy.next(), &*clock)?;
         let (addresses, unreadable) = Addresses::load(&store.list_values(addresses::PREFIX)?);
         if let Some(name) = unreadable.into_iter().next() {
             // Its addresses would be given to somebody else.
             return Err(DiscoveryError::Value(name));
         }
-        let mut state = State::new(epoch);
+        // A store does not know whether it is an older copy of itself. So no proxy compares what it
+        // was told before this start with what it is told from now on.
+        let mut state = State::new(world.entropy.next());
         state.source.revision = store.version()?.number();
         let (progress, _) = watch::channel(0);
         let discovery = Discovery(Arc::new(Inner {
@@ -120,6 +118,19 @@ impl Discovery {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that holds the lock stops half-way.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who refuses what is trusted, and why, if somebody does.
+    pub(crate) fn trust_refusal(&self) -> Option<String> {
+        let domain = self.0.ca.trust().load().bundle().trust_domain().clone();
+        let key = ObjectKey::Trust(domain);
+        let state = self.state();
+        state.proxies.values().find_map(|proxy| {
+            let reason = proxy.stream.refusal(&key)?;
+            let own = proxy.own.as_ref().map_or_else(String::new, |own| format!(" of {own}"));
+            let identity = &proxy.facts.identity;
+            Some(format!("the proxy{own}, {identity}, does not take the trust bundle: {reason}"))
+        })
     }
 
     /// How many streams there have been, and the certificates of those that there are.
@@ -202,16 +213,4 @@ fn make_mesh(
     let item = Item::put(key, text.into_bytes()).expecting(Expectation::Absent);
     store.apply(Batch { now: clock.now(), wall: clock.wall(), items: vec![item] })?;
     Ok(())
-}
-
-/// The number of this life of the store, which is `drawn` if it has none yet.
-fn epoch(store: &dyn Store, drawn: u64, clock: &dyn Clock) -> Result<u64, DiscoveryError> {
-    if let Some(value) = store.get_value(EPOCH)? {
-        let text = std::str::from_utf8(&value.bytes).ok();
-        let epoch = text.and_then(|text| u64::from_str_radix(text, 16).ok());
-        return epoch.ok_or_else(|| DiscoveryError::Value(EPOCH.to_owned()));
-    }
-    let item = Item::put_value(EPOCH, format!("{drawn:016x}").into_bytes());
-    store.apply(Batch { now: clock.now(), wall: clock.wall(), items: vec![item] })?;
-    Ok(drawn)
 }

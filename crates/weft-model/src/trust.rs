@@ -1,6 +1,7 @@
 //! Whom a trust domain's members believe, and whom no longer.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::error::ValueError;
@@ -52,6 +53,19 @@ pub enum Revocation {
     Serial(SerialNumber),
     /// All certificates of this identity.
     Identity(SpiffeId),
+}
+
+impl fmt::Display for Revocation {
+    /// The identity, or `serial` and the number in hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Revocation::Identity(identity) => identity.fmt(f),
+            Revocation::Serial(serial) => {
+                f.write_str("serial ")?;
+                serial.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
 }
 
 /// The serial number of a certificate, most significant byte first, without leading zeros.

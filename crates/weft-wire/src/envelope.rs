@@ -27,11 +27,11 @@ pub const SCHEMA: u32 = 1;
 
 /// How recent the sources were from which an object was compiled.
 ///
-/// Revisions are comparable within one epoch only: a store that was restored from a copy, or
-/// replaced, starts a new one.
+/// Revisions are comparable within one epoch only: each start of a control plane draws a new one,
+/// since its store may have been restored from a copy, or replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceVersion {
-    /// Which life of the store, drawn at random when it begins.
+    /// Which start of the control plane, drawn at random.
     pub epoch: u64,
     /// The store's revision; grows.
     pub revision: u64,

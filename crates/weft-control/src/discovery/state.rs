@@ -74,7 +74,7 @@ impl Live {
 }
 
 impl State {
-    /// Nothing but the name of the store's life.
+    /// Nothing but the number by which this start is known.
     pub(crate) fn new(epoch: u64) -> State {
         State {
             compiler: Compiler::new(Options::default()),

@@ -43,6 +43,12 @@ impl Holdings {
         self.held.get(name)?.version
     }
 
+    /// Why the client refuses `name` as it was sent last, if it does.
+    pub(super) fn refusal(&self, name: &ResourceName) -> Option<&str> {
+        let (_, reason) = self.held.get(name)?.refused.as_ref()?;
+        Some(reason)
+    }
+
     /// The client holds `version` of `name`.
     pub(super) fn took(&mut self, name: ResourceName, version: Option<ContentHash>) {
         self.held.insert(name, Held { version, ..Held::default() });

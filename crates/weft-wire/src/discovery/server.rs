@@ -341,6 +341,11 @@ impl ServerStream {
         self.holdings.version(&ResourceName::Object(key.clone()))
     }
 
+    /// Why the proxy refuses the object `key` as it was sent last, if it does.
+    pub fn refusal(&self, key: &ObjectKey) -> Option<&str> {
+        self.holdings.refusal(&ResourceName::Object(key.clone()))
+    }
+
     /// What the proxy is known to hold or to have refused, object by object.
     pub fn receipts(&self) -> impl Iterator<Item = Receipt> {
         self.holdings.iter().flat_map(|(name, held)| {

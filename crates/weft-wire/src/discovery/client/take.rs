@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use prost::Message;
-use weft_model::ObjectName;
+use weft_model::{ObjectName, Revocation, Trust};
 use weft_world::Moment;
 
 use super::{Acknowledgement, Client, Lookup, ProtocolError, Refused, Waiter};
@@ -16,6 +16,9 @@ use crate::discovery::subscription::Subscription;
 use crate::envelope::{SourceVersion, WireObject};
 use crate::key::ObjectKey;
 use crate::objects::Object;
+
+/// How many revocations a refusal names that are not known to the control plane any more.
+const LOST_NAMED_MAX: usize = 8;
 
 /// What became of a response, or of time that passed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -289,8 +292,22 @@ fn check_newer(held: &WireObject, new: &WireObject) -> Result<(), String> {
     if let (Object::Trust(held), Object::Trust(new)) = (held.object(), new.object())
         && new.sequence <= held.sequence
     {
-        let (held, new) = (held.sequence, new.sequence);
-        return Err(format!("held with the later sequence {held}, this is {new}"));
+        return Err(set_back(held, new));
     }
     Ok(())
+}
+
+/// Why `new` does not take the place of `held`, which whoever sent it once knew.
+fn set_back(held: &Trust, new: &Trust) -> String {
+    let lost: Vec<_> = held.revoked.difference(&new.revoked).map(Revocation::to_string).collect();
+    let (later, sequence) = (held.sequence, new.sequence);
+    let mut reason = format!("held with the later sequence {later}, this is {sequence}");
+    if !lost.is_empty() {
+        reason.push_str(": the control plane was set back; revoke again ");
+        reason.push_str(&lost[..lost.len().min(LOST_NAMED_MAX)].join(", "));
+        if let Some(more) = lost.len().checked_sub(LOST_NAMED_MAX).filter(|more| *more > 0) {
+            reason.push_str(&format!(" and {more} more"));
+        }
+    }
+    reason
 }

@@ -210,7 +210,12 @@ fn trust_never_goes_back() {
     other.revoked.clear();
     let other = Object::Trust(Arc::new(other));
     pair.apply(&mut world, [wire(other, 4)], &[], 4);
-    assert_eq!(pair.settle(&world).refused.len(), 1);
+    let reason = pair.settle(&world).refused.remove(0).reason;
+    // It says what would be lost.
+    let expected = "held with the later sequence 3, this is 3: the control plane was set back; \
+                    revoke again serial 010203, spiffe://weft.local/ns/shop/sa/old";
+    assert_eq!(reason, expected);
+    assert_eq!(pair.server.refusal(&read("trust/weft.local")), Some(expected));
     pair.apply(&mut world, [of(4, 5)], &[], 5);
     assert_eq!(pair.settle(&world).changed.len(), 1);
 }
