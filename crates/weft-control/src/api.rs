@@ -12,6 +12,14 @@ pub use ca::{
     RootStatus, RotateRequest, RotationStatus,
 };
 
+/// A copy of the store that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// Where, on the machine of the control plane: a new file.
+    pub path: String,
+}
+
 /// Resources to be made so.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

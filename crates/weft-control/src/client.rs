@@ -8,9 +8,9 @@ use weft_identity::{AdminCredential, SvidSlot};
 use weft_world::World;
 
 use crate::api::{
-    AppliedObject, ApplyRequest, ApplyResponse, CaStatus, ListResponse, ObjectKey, Refusal,
-    RevokeRequest, RevokeResponse, RotateRequest, StatusResponse, StoredObject, TokenRequest,
-    TokenResponse, WatchEvent,
+    AppliedObject, ApplyRequest, ApplyResponse, BackupRequest, CaStatus, ListResponse, ObjectKey,
+    Refusal, RevokeRequest, RevokeResponse, RotateRequest, StatusResponse, StoredObject,
+    TokenRequest, TokenResponse, WatchEvent,
 };
 use crate::line::Line;
 use crate::routes::NO_NAMESPACE;
@@ -90,6 +90,16 @@ impl Client {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<StatusResponse, ClientError> {
         self.call(Method::GET, "/api/v1/status", Vec::new()).await
+    }
+
+    /// See [`weft_store::Store::backup`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn backup(&self, request: &BackupRequest) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.line.broken(&error))?;
+        let _: serde_json::Value = self.call(Method::POST, "/api/v1/backup", body).await?;
+        Ok(())
     }
 
     /// How it stands with the certificate authority.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -18,8 +19,9 @@ use weft_identity::{AdminRecord, Bearer, CertificateDer};
 use weft_world::Clock;
 
 use crate::api::{
-    ApplyRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal, RegisterRequest,
-    RevokeRequest, RotateRequest, StoredObject, TokenRequest, WatchEvent,
+    ApplyRequest, BackupRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal,
+    RegisterRequest, RevokeRequest, RevokeResponse, RotateRequest, StoredObject, TokenRequest,
+    WatchEvent,
 };
 use crate::ca::{self, CaError};
 use crate::discovery::Discovery;
@@ -78,6 +80,7 @@ impl Api {
             .route("/api/v1/objects/{kind}/{namespace}/{name}", object)
             .route("/api/v1/watch", get(watch))
             .route("/api/v1/status", get(status))
+            .route("/api/v1/backup", post(backup))
             .route("/api/v1/ca", get(ca_status))
             .route("/api/v1/ca/revoke", post(revoke))
             .route("/api/v1/ca/rotate", post(rotate))
@@ -169,14 +172,33 @@ async fn installed(
     issued(blocking(work).await.map(|()| serde_json::json!({})))
 }
 
+/// Writes a copy of the store into a new file of this machine.
+async fn backup(State(api): State<Api>, Json(request): Json<BackupRequest>) -> Response {
+    let path = PathBuf::from(request.path);
+    if !path.is_absolute() {
+        let message = format!("{}: give a path that begins with /", path.display());
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid", &message);
+    }
+    match blocking(move || api.discovery.store().backup(&path)).await {
+        Ok(()) => Json(serde_json::json!({})).into_response(),
+        Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, "backup-failed", &error.to_string()),
+    }
+}
+
 async fn ca_status(State(api): State<Api>) -> Response {
     authority(ca::described(&api.issuer.ca, &api.discovery))
 }
 
 async fn revoke(State(api): State<Api>, Json(request): Json<RevokeRequest>) -> Response {
     let ca = api.issuer.ca.clone();
+    // What it says is lost with the bundle that it keeps, once it takes the next one.
+    let refusal = api.discovery.trust_refusal();
     let revoked = blocking(move || ca.revoke(&request)).await;
-    authority(revoked.and_then(|revoked| ca::tell(&api.discovery).map(|()| revoked)))
+    let told = revoked.and_then(|revoked| ca::tell(&api.discovery).map(|()| revoked));
+    authority(told.map(|revoked| RevokeResponse {
+        note: [revoked.note, refusal].into_iter().flatten().reduce(|one, two| one + "; " + &two),
+        ..revoked
+    }))
 }
 
 async fn rotate(State(api): State<Api>, Json(request): Json<RotateRequest>) -> Response {
