@@ -2,8 +2,11 @@
 //! its root.
 //!
 //! All of it is kept in the store: [`kept`] has the state, which changes as one, [`records`] what
-//! was issued. A change is written first; then it is in force. Keys are files, see [`Keys`].
+//! was issued. A change is written first; then it is in force. Keys are files, see [`Keys`]; beside
+//! them is a copy of the state, see [`beside`], so that a store that is restored from an older copy
+//! forgets no revocation.
 
+mod beside;
 mod error;
 mod kept;
 mod records;
@@ -24,6 +27,7 @@ use weft_model::{ContentHash, ObjectName, SpiffeId, TrustDomain};
 use weft_store::{Batch, Expectation, Item, Store, StoreError, Version};
 use weft_world::{Clock, Moment, UnixTime};
 
+pub use self::beside::STATE_FILE;
 pub use self::error::CaError;
 use self::kept::{Kept, REVOCATIONS_MAX};
 use self::records::Records;
@@ -36,7 +40,13 @@ const WRITES_MAX: usize = 256;
 
 /// Where the keys of authorities are, by the generation of their roots. Calls wait for a disk.
 pub trait Keys: Send + Sync {
-    /// The authority of `generation`; what is missing of a new one is made.
+    /// The authority of the new `generation`, of which what is missing is made.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    fn make(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError>;
+
+    /// The authority of `generation`, which was made before: another root is never made.
     ///
     /// # Errors
     /// [`AuthorityError`].
@@ -54,6 +64,18 @@ pub trait Keys: Send + Sync {
     /// # Errors
     /// [`AuthorityError::File`].
     fn destroy(&self, generation: u32) -> Result<(), AuthorityError>;
+
+    /// What was kept last in [`STATE_FILE`], if anything was.
+    ///
+    /// # Errors
+    /// [`AuthorityError::File`].
+    fn recall(&self) -> Result<Option<Vec<u8>>, AuthorityError>;
+
+    /// Keeps `state` in [`STATE_FILE`].
+    ///
+    /// # Errors
+    /// [`AuthorityError::File`].
+    fn remember(&self, state: &[u8]) -> Result<(), AuthorityError>;
 }
 
 /// The certificate authority at work. Cheap to clone.
@@ -76,6 +98,8 @@ struct Inner {
     /// the disk, and are taken where that holds up nobody.
     gate: RwLock<()>,
     core: Mutex<Arc<Core>>,
+    /// The state that is kept beside the store, where it is known.
+    beside: Mutex<Option<Vec<u8>>>,
     records: Mutex<Records>,
     /// Held while records are written, so that whoever finds nothing to write knows it written.
     saving: Mutex<()>,
@@ -127,14 +151,16 @@ impl Core {
 }
 
 impl Ca {
-    /// The trust domain of the authority that `store` has, if it has one that says so.
+    /// The trust domain of the authority that `store` has, or that was kept `beside` it.
     ///
     /// # Errors
     /// [`CaError`].
-    pub fn trust_domain_of(store: &dyn Store) -> Result<Option<TrustDomain>, CaError> {
-        let Some(value) = store.get_value(kept::NAME)? else { return Ok(None) };
-        let kept = Kept::read(&value.bytes)?;
-        Ok(kept.trust_domain.and_then(|text| text.parse().ok()))
+    pub fn trust_domain_of(
+        store: &dyn Store,
+        keys: &dyn Keys,
+    ) -> Result<Option<TrustDomain>, CaError> {
+        let found = beside::find(store, keys)?;
+        Ok(found.kept.and_then(|kept| kept.trust_domain?.parse().ok()))
     }
 
     /// The authority of `trust_domain` that `store` and `keys` have; on the first start, a new one.
@@ -150,29 +176,41 @@ impl Ca {
         let wall = clock.wall();
         let opened = (clock.now(), wall);
         let records = Records::load(&store.list_values(records::PREFIX)?)?;
-        let core = match store.get_value(kept::NAME)? {
-            Some(value) => {
-                let mut kept = Kept::read(&value.bytes)?;
+        let found = beside::find(&*store, &*keys)?;
+        let (kept, authorities) = match found.kept {
+            Some(mut kept) => {
                 kept.trust_domain = Some(trust_domain.to_string());
                 let authorities = open_all(&*keys, &kept, &BTreeMap::new(), wall)?;
-                Core { kept, version: value.version, authorities }
+                (kept, authorities)
             }
             None => {
-                let authority = keys.open(1, wall);
+                let authority = keys.make(1, wall);
                 let authority =
                     authority.map_err(|source| CaError::Authority { generation: 1, source })?;
-                let kept = Kept::first(&trust_domain, authority.root_key());
-                let item = Item::put_value(kept::NAME, kept.bytes());
-                let items = vec![item.expecting(Expectation::Absent)];
-                let applied = store.apply(Batch { now: clock.now(), wall, items })?;
-                let authorities = [(authority.root_key(), Arc::new(authority))].into();
-                Core { kept, version: applied.version, authorities }
+                let kept = Kept::first(&trust_domain, authority.root_key(), wall);
+                (kept, [(authority.root_key(), Arc::new(authority))].into())
             }
         };
+        let version = match found.stored {
+            Some(version) if !found.is_newer => version,
+            stored => {
+                let expectation = stored.map_or(Expectation::Absent, Expectation::Version);
+                let item = Item::put_value(kept::NAME, kept.bytes()).expecting(expectation);
+                store.apply(Batch { now: clock.now(), wall, items: vec![item] })?.version
+            }
+        };
+        if found.is_newer && found.stored.is_some() {
+            crate::say!(
+                "weft control: the store is older than {STATE_FILE}: it was restored from a copy. \
+                 The roots, and what is revoked, are as they were last; resources, registrations \
+                 and join tokens are as in the copy"
+            );
+        }
+        let core = Core { kept, version, authorities };
         let bundle = core.bundle(&trust_domain)?;
         let admitted = TrustSlot::new(core.admitted(&bundle)?);
         let trust = TrustSlot::new(bundle);
-        Ok(Ca(Arc::new(Inner {
+        let ca = Ca(Arc::new(Inner {
             store,
             keys,
             clock,
@@ -182,11 +220,14 @@ impl Ca {
             admitted,
             gate: RwLock::new(()),
             core: Mutex::new(Arc::new(core)),
+            beside: Mutex::new(found.beside),
             records: Mutex::new(records),
             saving: Mutex::default(),
             published: Mutex::default(),
             stirred: Notify::new(),
-        })))
+        }));
+        ca.remember_or_try_again(&ca.core().kept);
+        Ok(ca)
     }
 
     /// What is trusted in the mesh.
@@ -306,8 +347,8 @@ impl Ca {
         let sequence = self.next_sequence(&kept)?;
         let generation = kept.last_generation + 1;
         if let Rotation::Steady { .. } = kept.rotation {
-            let opened = self.0.keys.open(generation, self.0.clock.wall());
-            let authority = opened.map_err(|source| CaError::Authority { generation, source })?;
+            let made = self.0.keys.make(generation, self.0.clock.wall());
+            let authority = made.map_err(|source| CaError::Authority { generation, source })?;
             kept.rotation = kept.rotation.start(authority.root_key(), sequence)?;
             kept.generations.insert(generation, authority.root_key());
             kept.last_generation = generation;
@@ -436,10 +477,12 @@ impl Ca {
         Ok((true, sequence, told))
     }
 
-    /// The number of the next bundle. It is at least that of the store, so that it does not go
-    /// back where a backup is restored.
+    /// The number of the next bundle. It is at least the time in seconds, so that it does not go
+    /// back where all that was kept was restored from a copy; and at least that of the store, where
+    /// the clock is behind.
     fn next_sequence(&self, kept: &Kept) -> Result<u64, CaError> {
-        Ok(kept.sequence.max(self.0.store.version()?.number()) + 1)
+        let wall = self.0.clock.wall().0.as_secs();
+        Ok(kept.sequence.max(self.0.store.version()?.number()).max(wall) + 1)
     }
 
     /// Writes the state, then puts it in force. To be called with the gate held for writing.
@@ -453,6 +496,7 @@ impl Ca {
         let item = Item::put_value(kept::NAME, next.kept.bytes());
         let items = vec![item.expecting(Expectation::Version(before.version))];
         next.version = store.apply(Batch { now, wall, items })?.version;
+        self.remember_or_try_again(&next.kept);
         *core.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         admitted.replace(admitting)?;
         trust.replace(bundle)?;

@@ -28,7 +28,7 @@ mod status;
 mod subscriber;
 mod timer;
 
-pub use ca::{Ca, CaError, Keys};
+pub use ca::{Ca, CaError, Keys, STATE_FILE};
 pub use client::{Client, ClientError};
 pub use discovery::{Discovery, DiscoveryError};
 pub use grpc::{FrameError, Framer};

@@ -127,6 +127,15 @@ pub enum AuthorityError {
         /// Why it cannot.
         source: io::Error,
     },
+    /// The root of an authority that was in use is not there.
+    #[error(
+        "{} is gone: restore it from a backup; with another root in its place, all who have a \
+         certificate would be shut out", missing.display()
+    )]
+    Gone {
+        /// What is not there.
+        missing: PathBuf,
+    },
     /// A file that is needed is not there.
     #[error("{} is missing, and {} is there: {advice}", missing.display(), present.display())]
     Missing {

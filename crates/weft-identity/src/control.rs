@@ -75,32 +75,49 @@ impl ControlKey {
         PrivateKey::from_pem(pem).map(ControlKey).map_err(ControlKeyError::Key)
     }
 
-    /// The key in the file at `path`, which is made if there is none.
+    /// The key in the file at `path`; where none was `known` before, it is made if there is none.
     ///
     /// # Errors
-    /// [`ControlKeyError`]. A file that cannot be used is left as it is: with a new key, all that
-    /// were told of the old one would refuse this control plane.
-    pub fn open(files: &dyn Files, path: &Path) -> Result<ControlKey, ControlKeyError> {
+    /// [`ControlKeyError`]. A file that cannot be used is left as it is, and of one that is gone no
+    /// other is made: with a new key, all that were told of the old one would refuse this control
+    /// plane.
+    pub fn open(
+        files: &dyn Files,
+        path: &Path,
+        known: Option<KeyHash>,
+    ) -> Result<ControlKey, ControlKeyError> {
         let failed = |action| {
             let path = path.display().to_string();
             move |source| ControlKeyError::File { action, path, source }
         };
-        match files.read(path, FILE_BYTES_MAX) {
+        let unusable = |reason: String| {
+            let path = path.display();
+            ControlKeyError::Key(format!(
+                "{path}: {reason}: restore it from a backup; with a new one, all who were told of \
+                 the old one would refuse this control plane"
+            ))
+        };
+        let key = match files.read(path, FILE_BYTES_MAX) {
             Ok(pem) => {
-                PrivateKey::from_pem(&Zeroizing::new(pem)).map(ControlKey).map_err(|reason| {
-                    let path = path.display();
-                    ControlKeyError::Key(format!(
-                        "{path}: {reason}: restore it from a backup; with a new one, all who were \
-                     told of the old one would refuse this control plane"
-                    ))
-                })
+                let key = PrivateKey::from_pem(&Zeroizing::new(pem)).map_err(unusable)?;
+                ControlKey(key)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if known.is_some() {
+                    return Err(unusable("it is gone".to_owned()));
+                }
                 let key = ControlKey::generate()?;
                 files.replace(path, key.to_pem().as_bytes()).map_err(failed("write"))?;
-                Ok(key)
+                key
             }
-            Err(error) => Err(failed("read")(error)),
+            Err(error) => return Err(failed("read")(error)),
+        };
+        match known.filter(|known| *known != key.hash()) {
+            Some(known) => {
+                let found = key.hash();
+                Err(unusable(format!("it is {found}, and {known} is the one in use")))
+            }
+            None => Ok(key),
         }
     }
 

@@ -97,8 +97,7 @@ pub enum StoreError {
 
     /// The file is not a store, or no longer a whole one.
     #[error(
-        "{} is damaged: {what}: restore it from a backup, or move it away to start with an empty \
-         store", path.display()
+        "{} is damaged: {what}: put a copy from a backup in its place", path.display()
     )]
     Damaged {
         /// The file.

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use weft_control::api::{
     CaStatus, Holder, Phase, RevokeRequest, RootStatus, RotateRequest, RotationStatus,
 };
-use weft_control::{Client, ClientError, Keys};
+use weft_control::{Client, ClientError, Keys, STATE_FILE};
 use weft_identity::{Authority, AuthorityError, AuthorityFiles};
 use weft_model::TrustDomain;
 use weft_world::{Moment, UnixTime, World};
@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How many holders of certificates are shown; `-o json` shows all.
 const HOLDERS_MAX: usize = 200;
+
+/// The most bytes of the file with the authority's state: far above the most revocations.
+const STATE_BYTES_MAX: usize = 4 << 20;
 
 /// The arguments of `weft ca`.
 #[derive(clap::Args)]
@@ -298,7 +301,7 @@ impl KeyFiles {
 }
 
 impl Keys for KeyFiles {
-    fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+    fn make(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
         let files = weft_net::world().files;
         let authority = AuthorityFiles::new(&self.directory, generation);
         let (opened, against) = authority.open_or_renew(&*files, &self.trust_domain, now)?;
@@ -306,6 +309,27 @@ impl Keys for KeyFiles {
             weft_control::say!(
                 "weft control: a new intermediate is made below the same root, since the one that \
                  is there does not hold now: {against}"
+            );
+        }
+        Ok(opened)
+    }
+
+    fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        let files = weft_net::world().files;
+        let authority = AuthorityFiles::new(&self.directory, generation);
+        let has_intermediate = authority.check_in_use(&*files)?;
+        let opened = self.make(generation, now)?;
+        if !has_intermediate {
+            weft_control::say!(
+                "weft control: the intermediate of the root of generation {generation} was gone, \
+                 and a new one is made below the same root"
+            );
+        }
+        // It is not needed before the next intermediate is, which would be the wrong time to learn.
+        if let Err(error) = authority.check_root_key(&*files, &self.trust_domain, now) {
+            weft_control::say!(
+                "weft control: it goes on without the root's key, by which the next intermediate \
+                 is to be made: {error}"
             );
         }
         Ok(opened)
@@ -332,5 +356,20 @@ impl Keys for KeyFiles {
             }
         }
         Ok(())
+    }
+
+    fn recall(&self) -> Result<Option<Vec<u8>>, AuthorityError> {
+        let path = self.directory.join(STATE_FILE);
+        match weft_net::world().files.read(&path, STATE_BYTES_MAX) {
+            Ok(state) => Ok(Some(state)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(AuthorityError::File { action: "read", path, source }),
+        }
+    }
+
+    fn remember(&self, state: &[u8]) -> Result<(), AuthorityError> {
+        let path = self.directory.join(STATE_FILE);
+        let written = weft_net::world().files.replace(&path, state);
+        written.map_err(|source| AuthorityError::File { action: "write", path, source })
     }
 }

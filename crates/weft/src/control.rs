@@ -10,22 +10,42 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
-use weft_control::{Api, Ca, Discovery, Issuer, Resources, serve};
+use weft_control::api::BackupRequest;
+use weft_control::{Api, Ca, Discovery, Issuer, Resources, STATE_FILE, serve};
 use weft_identity::{ControlAddress, ControlKey};
 use weft_model::TrustDomain;
 use weft_net::SystemClock;
-use weft_store::LocalStore;
+use weft_store::{Batch, Item, LocalStore, Store as _, StoreError};
 use weft_telemetry::Lines;
-use weft_world::{Clock, ListenerOptions, Moment, Timer, UnixTime, World};
+use weft_world::{Clock, Files, ListenerOptions, Moment, Timer, UnixTime, World};
 
+use crate::access::Access;
 use crate::ca::KeyFiles;
+use crate::output::print_line;
+use crate::resources::block_on;
 
 /// The trust domain where none is given.
 const TRUST_DOMAIN: &str = "weft.local";
 
+/// The file with the control plane's key.
+const CONTROL_KEY: &str = "control-key.pem";
+
+/// The name of the hash of that among the values of the store.
+const CONTROL_KEY_HASH: &str = "control/key";
+
+/// What to do where there is no store that can be used.
+const HOW_TO_RESTORE: &str = "put a copy from a backup in its place, as \"Backup and restore\" in \
+                              docs/control.md says; without one, move away what is there and \
+                              start once with --new-store: then resources are to be applied, and \
+                              join tokens to be made, again";
+
 /// The arguments of `weft control`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Where everything is kept: resources, the authority's keys, the first admin credential.
     #[arg(long, value_name = "DIRECTORY", default_value = "weft-data")]
     data: PathBuf,
@@ -42,6 +62,26 @@ pub struct Arguments {
     /// Default: weft.local.
     #[arg(long, value_name = "NAME")]
     trust_domain: Option<TrustDomain>,
+
+    /// Begin with an empty store where the one before is lost. Keys, roots and revocations stay.
+    #[arg(long)]
+    new_store: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Write a copy of the store of the control plane that runs into a new file, to be put in the
+    /// store's place one day.
+    Backup(Backup),
+}
+
+#[derive(clap::Args)]
+struct Backup {
+    #[command(flatten)]
+    access: Access,
+    /// The file, on the machine of the control plane, which writes it.
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
 }
 
 /// What a control plane keeps in its directory.
@@ -52,8 +92,27 @@ struct Kept {
     store: Arc<LocalStore>,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// `weft control`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match &arguments.command {
+        Some(Command::Backup(arguments)) => backup(arguments),
+        None => control(arguments),
+    }
+}
+
+fn backup(arguments: &Backup) -> anyhow::Result<()> {
+    let Backup { access, path } = arguments;
+    let client = access.client()?;
+    let path = std::path::absolute(path)
+        .with_context(|| format!("cannot tell where {} is", path.display()))?;
+    let text = path.to_str().with_context(|| format!("{} is no text", path.display()))?;
+    let request = BackupRequest { path: text.to_owned() };
+    block_on(async { Ok(client.backup(&request).await?) })?;
+    print_line(format_args!("{} has the store as it is now", path.display()))
+}
+
+/// Runs until SIGTERM or SIGINT.
+fn control(arguments: &Arguments) -> anyhow::Result<()> {
     // Nobody who does not read what it says may stop it.
     Lines::standard_error().context("cannot start the thread of the log")?;
     let clock = Arc::new(SystemClock::new());
@@ -136,17 +195,79 @@ fn open(world: &World, clock: &Arc<SystemClock>, arguments: &Arguments) -> anyho
     make_private(data)?;
     let files = &*world.files;
     let options = weft_store::Options::at(world.clock.now());
+    let path = data.join("store.redb");
+    check_store(data, &path, arguments.new_store)?;
     // The store first: its lock keeps a second control plane from touching the rest.
-    let store = Arc::new(LocalStore::open(data.join("store.redb"), &options)?);
+    let store = LocalStore::open(path, &options).map_err(|error| match error {
+        StoreError::Damaged { .. } => anyhow::Error::new(error).context(HOW_TO_RESTORE),
+        error => error.into(),
+    })?;
+    let store = Arc::new(store);
     // Some of what a control plane that was killed had half written are keys.
     if let Err(error) = weft_net::remove_unfinished(data) {
         weft_control::say!("weft control: {}: {error}", data.display());
     }
-    let key = ControlKey::open(files, &data.join("control-key.pem"))?;
-    let trust_domain = trust_domain(arguments, Ca::trust_domain_of(&*store)?)?;
+    let key = control_key(files, data, &store, clock)?;
+    let state = KeyFiles::new(data.clone(), TRUST_DOMAIN.parse()?);
+    let trust_domain = trust_domain(arguments, Ca::trust_domain_of(&*store, &state)?)?;
     let keys = Arc::new(KeyFiles::new(data.clone(), trust_domain.clone()));
     let ca = Ca::open(store.clone(), keys, clock.clone(), trust_domain.clone())?;
+    if arguments.new_store {
+        weft_control::say!(
+            "weft control: the store is new: apply the resources again, and make join tokens: \
+             workloads are registered again once one of their service account has joined by a new \
+             token for their Services; roots and revocations are as before"
+        );
+    }
     Ok(Kept { trust_domain, key, ca, store })
+}
+
+/// Checks that `path`, the store, is there where it was before, and is not where it is to be new.
+fn check_store(data: &Path, path: &Path, is_new: bool) -> anyhow::Result<()> {
+    let is_there = |path: &Path| {
+        path.try_exists().with_context(|| format!("cannot look at {}", path.display()))
+    };
+    if is_there(path)? {
+        ensure!(!is_new, "--new-store: {} is there: move it away first", path.display());
+        return Ok(());
+    }
+    for name in [CONTROL_KEY, STATE_FILE] {
+        let other = data.join(name);
+        ensure!(
+            is_new || !is_there(&other)?,
+            "{} is gone, and {} is there: {HOW_TO_RESTORE}",
+            path.display(),
+            other.display()
+        );
+    }
+    Ok(())
+}
+
+/// The control plane's key, whose hash `store` keeps: no other takes its place unnoticed.
+fn control_key(
+    files: &dyn Files,
+    data: &Path,
+    store: &LocalStore,
+    clock: &SystemClock,
+) -> anyhow::Result<ControlKey> {
+    let path = data.join(CONTROL_KEY);
+    let value = store.get_value(CONTROL_KEY_HASH)?;
+    let text = value.map(|value| String::from_utf8_lossy(&value.bytes).into_owned());
+    let known = text.map(|text| text.parse()).transpose().with_context(|| {
+        format!("the store's value {CONTROL_KEY_HASH} is malformed: restore it from a backup")
+    })?;
+    // A new store knows of none; and it is not a first start where there is more than the key.
+    ensure!(
+        known.is_some() || path.exists() || !data.join(STATE_FILE).exists(),
+        "{} is gone, and {STATE_FILE} is there: restore it from a backup",
+        path.display()
+    );
+    let key = ControlKey::open(files, &path, known)?;
+    if known.is_none() {
+        let item = Item::put_value(CONTROL_KEY_HASH, key.hash().to_string().into_bytes());
+        store.apply(Batch { now: clock.now(), wall: clock.wall(), items: vec![item] })?;
+    }
+    Ok(key)
 }
 
 /// The trust domain, of which nothing can be changed once identities were issued.

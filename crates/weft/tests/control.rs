@@ -58,7 +58,7 @@ impl Drop for Directory {
 struct Control {
     child: Child,
     address: SocketAddr,
-    /// What it says after that.
+    /// What it says besides.
     said: Receiver<String>,
 }
 
@@ -73,11 +73,15 @@ impl Control {
         command.args(["control", "--listen", listen, "--data"]).arg(directory.0.join("data"));
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let ready = lines.next().unwrap().unwrap();
-        let address = ready.strip_prefix("weft control: ready at ").expect(&ready);
-        let address = address.split(',').next().unwrap().parse().unwrap();
-        // Whatever it says later must not fill the pipe.
         let (sender, said) = sync_channel(1024);
+        let address = loop {
+            let line = lines.next().expect("it has ended").unwrap();
+            if let Some(address) = line.strip_prefix("weft control: ready at ") {
+                break address.split(',').next().unwrap().parse().unwrap();
+            }
+            sender.send(line).unwrap();
+        };
+        // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 drop(sender.try_send(line));
@@ -276,6 +280,72 @@ fn damaged_files_are_named_and_nothing_starts_on_a_part_of_them() {
         fs::write(&path, whole).unwrap();
     }
     drop(Control::start(&directory, "127.0.0.1:0"));
+}
+
+#[test]
+fn files_that_are_gone_are_named_and_no_other_takes_their_place() {
+    let directory = Directory::new();
+    drop(Control::start(&directory, "127.0.0.1:0"));
+    let data = directory.0.join("data");
+    for name in ["store.redb", "control-key.pem", "root-1.pem"] {
+        let path = data.join(name);
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = not_started(&directory, "127.0.0.1:0");
+        assert!(error.contains(path.to_str().unwrap()), "{name}: {error}");
+        assert!(error.contains(" is gone"), "{name}: {error}");
+        assert!(error.contains("from a backup"), "{name}: {error}");
+        assert!(!path.exists(), "{name} was made anew");
+        fs::write(&path, whole).unwrap();
+    }
+    // With two of them gone, neither tells of the other.
+    let (store, key) = (data.join("store.redb"), data.join("control-key.pem"));
+    for path in [&store, &key] {
+        fs::rename(path, path.with_extension("away")).unwrap();
+    }
+    assert!(not_started(&directory, "127.0.0.1:0").contains("store.redb is gone"));
+    let mut new = Command::new(WEFT);
+    new.args(["control", "--new-store", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
+    let error = refused(new.output().unwrap());
+    assert!(error.contains("control-key.pem is gone, and authority.json is there"), "{error}");
+    for path in [&store, &key] {
+        fs::rename(path.with_extension("away"), path).unwrap();
+    }
+    // Another key is none either.
+    let (other, whole) = (Directory::new(), fs::read(&key).unwrap());
+    drop(Control::start(&other, "127.0.0.1:0"));
+    fs::copy(other.0.join("data/control-key.pem"), &key).unwrap();
+    let error = not_started(&directory, "127.0.0.1:0");
+    assert!(error.contains(" is the one in use: restore it from a backup"), "{error}");
+    fs::write(&key, whole).unwrap();
+    let error = refused(new.output().unwrap());
+    assert!(error.contains("--new-store: ") && error.contains("move it away first"), "{error}");
+
+    // What can be made of the rest is, and that is said.
+    let (intermediate, state) = (data.join("intermediate-1.pem"), data.join("authority.json"));
+    let (signed, kept) = (fs::read(&intermediate).unwrap(), fs::read(&state).unwrap());
+    fs::remove_file(&intermediate).unwrap();
+    fs::remove_file(&state).unwrap();
+    let control = Control::start(&directory, "127.0.0.1:0");
+    control.says("the intermediate of the root of generation 1 was gone, and a new one is made");
+    assert_ne!(fs::read(&intermediate).unwrap(), signed);
+    assert_eq!(fs::read(&state).unwrap(), kept);
+    drop(control);
+    fs::write(&state, &kept[..kept.len() / 2]).unwrap();
+    let error = not_started(&directory, "127.0.0.1:0");
+    assert!(error.contains("authority.json beside the store is damaged"), "{error}");
+    fs::write(&state, kept).unwrap();
+
+    // The root's key is not needed yet, and would be missed at the wrong time.
+    let key = data.join("root-1-key.pem");
+    fs::write(&key, "damaged").unwrap();
+    let control = Control::start(&directory, "127.0.0.1:0");
+    let said = control.says("it goes on without the root's key");
+    assert!(said.contains(&format!("{}: the key of the root", key.display())), "{said}");
+    drop(control);
+    assert_eq!(fs::read(&key).unwrap(), b"damaged");
+    fs::remove_file(&intermediate).unwrap();
+    assert!(not_started(&directory, "127.0.0.1:0").contains("root-1-key.pem"));
 }
 
 #[test]

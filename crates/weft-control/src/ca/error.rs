@@ -4,6 +4,7 @@ use thiserror::Error;
 use weft_identity::{AuthorityError, CredentialsError, KeyHash, RotationError, TrustError};
 use weft_store::StoreError;
 
+use super::beside::STATE_FILE;
 use super::kept::REVOCATIONS_MAX;
 
 /// What the authority cannot do, and why.
@@ -20,6 +21,19 @@ pub enum CaError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file beside the store holds what this version cannot read.
+    #[error(
+        "{STATE_FILE} beside the store is damaged: {reason}: restore it from a backup; without one, \
+         remove it: then the authority is as the store has it, and what was revoked after the store \
+         was copied is not known, if it is a copy"
+    )]
+    Damaged {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file beside the store cannot be read or written.
+    #[error("the state of the authority, beside the store: {0}")]
+    Beside(AuthorityError),
     /// An authority cannot be made or opened.
     #[error("the authority of generation {generation}: {source}")]
     Authority {
@@ -78,6 +92,8 @@ impl CaError {
             CaError::Full => ("too-many-revocations", 422),
             CaError::Store(_)
             | CaError::Value { .. }
+            | CaError::Damaged { .. }
+            | CaError::Beside(_)
             | CaError::Authority { .. }
             | CaError::Root { .. }
             | CaError::Bundle(_)

@@ -52,10 +52,10 @@ pub(super) struct Withdrawn {
 
 impl Kept {
     /// The beginning: one root, of generation 1.
-    pub(super) fn first(trust_domain: &TrustDomain, root: KeyHash) -> Kept {
+    pub(super) fn first(trust_domain: &TrustDomain, root: KeyHash, now: UnixTime) -> Kept {
         Kept {
             trust_domain: Some(trust_domain.to_string()),
-            sequence: 1,
+            sequence: now.0.as_secs().max(1),
             rotation: Rotation::Steady { root },
             generations: BTreeMap::from([(1, root)]),
             last_generation: 1,

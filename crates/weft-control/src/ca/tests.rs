@@ -76,6 +76,10 @@ impl Files for MemoryKeys {
 }
 
 impl Keys for MemoryKeys {
+    fn make(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        self.open(generation, now)
+    }
+
     fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
         let opened = MemoryKeys::files(generation).open_or_renew(self, &domain(), now);
         opened.map(|(authority, _)| authority)
@@ -89,6 +93,15 @@ impl Keys for MemoryKeys {
         for path in MemoryKeys::files(generation).secrets() {
             self.0.lock().unwrap().remove(path);
         }
+        Ok(())
+    }
+
+    fn recall(&self) -> Result<Option<Vec<u8>>, AuthorityError> {
+        Ok(self.0.lock().unwrap().get(Path::new(STATE_FILE)).cloned())
+    }
+
+    fn remember(&self, state: &[u8]) -> Result<(), AuthorityError> {
+        self.0.lock().unwrap().insert(STATE_FILE.into(), state.to_owned());
         Ok(())
     }
 }
@@ -118,6 +131,18 @@ impl Lab {
     fn open(&self) -> Ca {
         let Lab { store, keys, clock } = self;
         Ca::open(store.clone(), keys.clone(), clock.clone(), domain()).unwrap()
+    }
+
+    /// What the store has of the state.
+    fn kept(&self) -> Vec<u8> {
+        self.store.get_value(kept::NAME).unwrap().unwrap().bytes.to_vec()
+    }
+
+    /// Makes that what it was before.
+    fn put(&self, kept: &[u8]) {
+        let items = vec![Item::put_value(kept::NAME, kept.to_vec())];
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        self.store.apply(Batch { now, wall, items }).unwrap();
     }
 
     /// Issues a certificate, and says what a handshake tells of it.
@@ -239,9 +264,56 @@ fn what_cannot_be_revoked_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_store_that_is_an_older_copy_or_new_forgets_neither_revocations_nor_roots() {
+    let mut lab = Lab::new();
+    let ca = lab.open();
+    let copy = lab.kept();
+    ca.revoke(&revoke(Some("shop/evil"), None, false)).unwrap();
+    let status = ca.status(&BTreeSet::new());
+    drop(ca);
+    lab.put(&copy);
+    assert_eq!(lab.open().status(&BTreeSet::new()), status);
+    // Not the copy's any more, so that it is the same without the file.
+    let beside = lab.keys.0.lock().unwrap().remove(Path::new(STATE_FILE)).unwrap();
+    assert_eq!(lab.open().status(&BTreeSet::new()), status);
+
+    lab.store = Arc::new(LocalStore::in_memory(&Options::at(lab.clock.now())));
+    assert_eq!(lab.open().status(&BTreeSet::new()), status);
+
+    // A file that is older than the store does not count, and is replaced.
+    lab.keys.0.lock().unwrap().insert(STATE_FILE.into(), copy);
+    assert_eq!(lab.open().status(&BTreeSet::new()), status);
+    assert_eq!(lab.keys.0.lock().unwrap()[Path::new(STATE_FILE)], beside);
+    lab.keys.0.lock().unwrap().insert(STATE_FILE.into(), b"{".to_vec());
+    let Lab { store, keys, clock } = &lab;
+    let error = Ca::open(store.clone(), keys.clone(), clock.clone(), domain()).err().unwrap();
+    assert!(error.to_string().starts_with("authority.json beside the store is damaged"), "{error}");
+}
+
+#[test]
+fn what_is_changed_after_all_was_restored_has_a_later_number_than_all_before() {
+    let lab = Lab::new();
+    let ca = lab.open();
+    let copy = lab.kept();
+    let files = lab.keys.0.lock().unwrap().clone();
+    let mut last = 0;
+    for number in 0..5 {
+        let evil = format!("shop/evil-{number}");
+        last = ca.revoke(&revoke(Some(&evil), None, false)).unwrap().sequence;
+    }
+    drop(ca);
+    *lab.keys.0.lock().unwrap() = files;
+    lab.put(&copy);
+    lab.clock.advance(Duration::from_secs(60));
+    let now = lab.open().revoke(&revoke(Some("shop/web"), None, false)).unwrap().sequence;
+    assert!(now > last, "{now} after {last}");
+}
+
+#[test]
 fn a_rotation_goes_on_from_the_store_in_every_state() {
     let lab = Lab::new();
     let mut ca = lab.open();
+    let copy = lab.kept();
     let before = lab.issue(&ca, "shop/cart", None);
     let old = ca.authority().root_key();
     ca.rotate().unwrap();
@@ -279,10 +351,15 @@ fn a_rotation_goes_on_from_the_store_in_every_state() {
     assert_eq!(status.rotation.phase, crate::api::Phase::Steady);
     let files: Vec<_> =
         lab.keys.0.lock().unwrap().keys().map(|path| path.display().to_string()).collect();
-    assert_eq!(files, ["intermediate-2.pem", "root-1.pem", "root-2-key.pem", "root-2.pem"]);
+    let expected = [STATE_FILE, "intermediate-2.pem", "root-1.pem", "root-2-key.pem", "root-2.pem"];
+    assert_eq!(files, expected);
     assert_eq!(status.holders[0].serial, after.serial.to_string());
     assert_eq!(status.holders.len(), 1);
     lab.open();
+
+    // A copy of the store from before does not lead to keys that are no more.
+    lab.put(&copy);
+    assert_eq!(lab.open().authority().root_key(), new);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use weft_identity::{Fleet, Rotation};
+use weft_identity::{Fleet, LEAF_LIFETIME, Rotation};
 use weft_store::LeaseState;
 use weft_wire::{Object, ObjectKey};
 use weft_world::World;
@@ -22,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The pause while none is.
 const LOOK_STEADY: Duration = Duration::from_secs(10);
+
+/// How long after a start nothing is forgotten, so that proxies can say what they hold.
+const LISTEN_FIRST: Duration = Duration::from_secs(60);
 
 /// How many published bundles are remembered.
 const PUBLISHED_MAX: usize = 64;
@@ -82,7 +85,7 @@ impl Ca {
     /// Sees to it for ever that a rotation goes on. To be run once, beside [`crate::serve()`],
     /// which does.
     pub(crate) async fn run(&self, world: &World, discovery: &Discovery) {
-        let mut complaint = String::new();
+        let (mut complaint, mut refusal) = (String::new(), None);
         loop {
             let is_steady = matches!(self.core().kept.rotation, Rotation::Steady { .. });
             let pause = if is_steady { LOOK_STEADY } else { LOOK };
@@ -99,6 +102,11 @@ impl Ca {
                 crate::say!("weft control: the authority does not go on, trying again: {error}");
             }
             complaint = error;
+            let refused = discovery.trust_refusal();
+            if let Some(said) = refused.as_ref().filter(|_| refused != refusal) {
+                crate::say!("weft control: {said}");
+            }
+            refusal = refused;
         }
     }
 
@@ -116,15 +124,24 @@ impl Ca {
         }
         let ca = self.clone();
         let wall = self.passed();
-        if before.clone().prune(wall) {
+        if self.is_believed(discovery) && before.clone().prune(wall) {
             blocking(move || ca.change(|kept| Ok((kept.prune(wall), ())))).await?;
         }
         if self.core().kept.sequence != before.sequence {
             tell(discovery)?;
         }
         let ca = self.clone();
-        blocking(move || ca.save()).await?;
-        Ok(())
+        blocking(move || ca.save().map_err(CaError::from).and_then(|()| ca.remember_now())).await
+    }
+
+    /// Whether no proxy holds a later bundle, as far as they had the time to say so: if all that was
+    /// kept here is an older copy, the next bundle makes them forget what they know better, and
+    /// that is for somebody to decide. A proxy that is not honest holds nothing up for longer than
+    /// a day.
+    fn is_believed(&self, discovery: &Discovery) -> bool {
+        let open_for = self.0.clock.now().since(self.0.opened.0);
+        let is_refused = open_for < LEAF_LIFETIME && discovery.trust_refusal().is_some();
+        open_for >= LISTEN_FIRST && !is_refused
     }
 
     /// Sees which proxies are connected, with which certificates, and what they hold.

@@ -16,7 +16,7 @@ use weft_control::api::{
 };
 use weft_control::{
     Api, Ask, Ca, ConnectionState, Discovery, Issuer, Joiner, Keys, Observer, Resources,
-    Subscriber, serve,
+    STATE_FILE, Subscriber, serve,
 };
 use weft_identity::{
     Authority, AuthorityError, AuthorityFiles, ControlAddress, ControlKey, Credentials, JoinToken,
@@ -78,6 +78,10 @@ impl Drop for Directory {
 struct KeyFiles(PathBuf);
 
 impl Keys for KeyFiles {
+    fn make(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
+        self.open(generation, now)
+    }
+
     fn open(&self, generation: u32, now: UnixTime) -> Result<Authority, AuthorityError> {
         let (files, domain) = (weft_net::world().files, "weft.local".parse().unwrap());
         AuthorityFiles::new(&self.0, generation).open(&*files, &domain, now)
@@ -92,6 +96,15 @@ impl Keys for KeyFiles {
         for path in AuthorityFiles::new(&self.0, generation).secrets() {
             std::fs::remove_file(path).unwrap();
         }
+        Ok(())
+    }
+
+    fn recall(&self) -> Result<Option<Vec<u8>>, AuthorityError> {
+        Ok(std::fs::read(self.0.join(STATE_FILE)).ok())
+    }
+
+    fn remember(&self, state: &[u8]) -> Result<(), AuthorityError> {
+        std::fs::write(self.0.join(STATE_FILE), state).unwrap();
         Ok(())
     }
 }

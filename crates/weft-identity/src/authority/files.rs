@@ -84,6 +84,38 @@ impl AuthorityFiles {
         self.make_intermediate(files, &root, now)
     }
 
+    /// Checks what must be there of an authority that was in use, before it is
+    /// [opened](Self::open): says whether the intermediate is, which may be made anew.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Gone`] if the root is not.
+    pub fn check_in_use(&self, files: &dyn Files) -> Result<bool, AuthorityError> {
+        if read(files, &self.root)?.is_none() {
+            return Err(AuthorityError::Gone { missing: self.root.clone() });
+        }
+        Ok(read(files, &self.intermediate)?.is_some())
+    }
+
+    /// Checks that the root's key, if it is there, is one by which the next intermediate can be
+    /// made.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub fn check_root_key(
+        &self,
+        files: &dyn Files,
+        trust_domain: &TrustDomain,
+        now: UnixTime,
+    ) -> Result<(), AuthorityError> {
+        let (Some(certificate), Some(key)) =
+            (read(files, &self.root)?, read(files, &self.root_key)?)
+        else {
+            return Ok(());
+        };
+        let root = Root::from_pem(trust_domain.clone(), &certificate, &key, now);
+        root.map(drop).map_err(|error| self.wrong(&self.root_key, error))
+    }
+
     /// As [`open`](Self::open); but where the intermediate does not hold now and the root's key is
     /// there, with a new intermediate in its place. Then also what was against the one of before.
     ///

@@ -136,14 +136,30 @@ fn nothing_is_resumed() {
 fn the_key_is_made_once_and_kept() {
     let files = MemoryFiles::default();
     let path = Path::new("state/control-key.pem");
-    let first = ControlKey::open(&files, path).unwrap();
-    assert_eq!(ControlKey::open(&files, path).unwrap().hash(), first.hash());
+    let first = ControlKey::open(&files, path, None).unwrap();
+    let known = Some(first.hash());
+    for known in [None, known] {
+        assert_eq!(ControlKey::open(&files, path, known).unwrap().hash(), first.hash());
+    }
+    let error = |files: &MemoryFiles, path: &Path, known| {
+        ControlKey::open(files, path, known).unwrap_err().to_string()
+    };
+    // One that was in use is never replaced: neither where it is gone, nor by another.
+    let gone = error(&files, Path::new("gone"), known);
+    assert!(gone.contains("gone: it is gone: restore it from a backup"), "{gone}");
+    assert!(!files.content.borrow().contains_key(Path::new("gone")));
+    let other = ControlKey::generate().unwrap();
+    files.replace(path, other.to_pem().as_bytes()).unwrap();
+    let another = error(&files, path, known);
+    let expected = format!("it is {}, and {} is the one in use", other.hash(), first.hash());
+    assert!(another.contains(&expected), "{another}");
+
     files.replace(path, b"damaged").unwrap();
-    let error = ControlKey::open(&files, path).unwrap_err().to_string();
-    assert!(error.contains("no private key in PEM"), "{error}");
+    let damaged = error(&files, path, known);
+    assert!(damaged.contains("no private key in PEM"), "{damaged}");
     assert_eq!(files.content.borrow()[path], b"damaged");
     files.writes_left.set(Some(0));
-    let error = ControlKey::open(&files, Path::new("other")).unwrap_err().to_string();
-    assert!(error.starts_with("cannot write the control plane's key other: "), "{error}");
+    let full = error(&files, Path::new("other"), None);
+    assert!(full.starts_with("cannot write the control plane's key other: "), "{full}");
     assert!(format!("{first:?}").contains("hidden"));
 }

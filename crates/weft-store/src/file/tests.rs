@@ -291,7 +291,7 @@ fn refused(content: Vec<u8>) -> String {
 
 #[test]
 fn what_is_no_store_is_refused() {
-    let advice = "restore it from a backup, or move it away to start with an empty store";
+    let advice = "put a copy from a backup in its place";
     for content in [vec![], b"apiVersion: v1".to_vec(), vec![0; 4096], vec![b'x'; 100_000]] {
         let error = refused(content);
         assert!(error.starts_with("faulty.redb is damaged: "), "{error}");

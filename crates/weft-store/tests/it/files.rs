@@ -77,7 +77,7 @@ fn what_cannot_be_opened_says_why_and_what_to_do() {
     assert_eq!(message(&nowhere), expected);
 
     fs::write(&path, "kind: Mesh\n").unwrap();
-    let advice = "restore it from a backup, or move it away to start with an empty store";
+    let advice = "put a copy from a backup in its place";
     let expected = format!("{} is damaged: it is not a store: {advice}", path.display());
     assert_eq!(message(&path), expected);
     assert_eq!(fs::read(&path).unwrap(), b"kind: Mesh\n");

@@ -65,7 +65,7 @@ impl Lab {
             std::env::temp_dir().join(format!("weft-mesh-{}-{count}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         prepare(&directory);
-        let control = start_control(&directory, listen);
+        let control = start_control(&directory, listen, &[]);
         let address = ready_addresses(&control, "weft control: ready at ")[0];
         Lab { directory, control: Mutex::new(Some(control)), address }
     }
@@ -84,7 +84,12 @@ impl Lab {
 
     /// Starts the control plane again, on what it kept and where it was.
     pub fn start_control(&self) {
-        let control = start_control(&self.directory, &self.address.to_string());
+        self.start_control_with(&[]);
+    }
+
+    /// The same with more `arguments`.
+    pub fn start_control_with(&self, arguments: &[&str]) {
+        let control = start_control(&self.directory, &self.address.to_string(), arguments);
         ready_addresses(&control, "weft control: ready at ");
         let before = self.control.lock().unwrap().replace(control);
         assert!(before.is_none(), "the control plane ran already");
@@ -186,9 +191,10 @@ impl Drop for Lab {
     }
 }
 
-fn start_control(directory: &Path, listen: &str) -> Process {
+fn start_control(directory: &Path, listen: &str, arguments: &[&str]) -> Process {
     let mut command = Command::new(WEFT);
     command.args(["control", "--listen", listen, "--data"]).arg(directory.join("control"));
+    command.args(arguments);
     Process::start(directory, "control", &mut command)
 }
 

@@ -24,6 +24,7 @@ mod names;
 mod outage;
 mod program;
 mod redis;
+mod restore;
 mod rolling;
 mod shift;
 mod starts;

@@ -52,6 +52,36 @@ fn the_root_key_may_be_taken_away_until_the_next_intermediate() {
 }
 
 #[test]
+fn of_an_authority_in_use_the_root_must_be_there_and_the_intermediate_may_be_made_anew() {
+    let files = MemoryFiles::default();
+    let first = open(&files).unwrap();
+    assert!(here().check_in_use(&files).unwrap());
+    remove(&files, "intermediate-1.pem");
+    assert!(!here().check_in_use(&files).unwrap());
+    assert_eq!(open(&files).unwrap().root_key(), first.root_key());
+    remove(&files, "root-1.pem");
+    let error = here().check_in_use(&files).unwrap_err().to_string();
+    assert!(error.starts_with("state/root-1.pem is gone: restore it from a backup"), "{error}");
+}
+
+#[test]
+fn a_roots_key_that_is_of_no_use_is_named_before_it_is_needed() {
+    let files = MemoryFiles::default();
+    open(&files).unwrap();
+    let check = || here().check_root_key(&files, &domain(), at(0)).map_err(|it| it.to_string());
+    assert_eq!(check(), Ok(()));
+    let other = root(at(0)).key_pem();
+    for wrong in [b"damaged".as_slice(), other.as_bytes()] {
+        files.replace(Path::new("state/root-1-key.pem"), wrong).unwrap();
+        let error = check().unwrap_err();
+        assert!(error.contains("state/root-1-key.pem: the key of the root"), "{error}");
+    }
+    // It may be kept elsewhere.
+    remove(&files, "root-1-key.pem");
+    assert_eq!(check(), Ok(()));
+}
+
+#[test]
 fn a_first_start_that_was_cut_short_is_gone_on_with() {
     for writes in 0..3 {
         let files = MemoryFiles::default();

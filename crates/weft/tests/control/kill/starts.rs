@@ -9,8 +9,9 @@ use crate::draw::Draw;
 use crate::{Control, Directory, run};
 
 /// What is in the directory of a control plane that has started, and nothing else.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "admin",
+    "authority.json",
     "control-key.pem",
     "intermediate-1.pem",
     "root-1-key.pem",
