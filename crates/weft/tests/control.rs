@@ -349,6 +349,31 @@ fn files_that_are_gone_are_named_and_no_other_takes_their_place() {
 }
 
 #[test]
+fn a_backup_is_for_its_owner_only_and_takes_no_files_place() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = Directory::new();
+    let _control = Control::start(&directory, "127.0.0.1:0");
+    let credential = directory.0.join("data/admin");
+    let backup = |credential: &Path| {
+        let mut command = Command::new(WEFT);
+        command.args(["control", "backup", "copy.redb"]).current_dir(&directory.0);
+        command.env("WEFT_CREDENTIAL", credential).output().unwrap()
+    };
+    let path = directory.0.join("copy.redb");
+    assert!(refused(backup(Path::new("/nowhere"))).contains("cannot read the admin credential"));
+    assert_eq!(
+        must(backup(&credential)),
+        format!("{} has the store as it is now\n", path.display())
+    );
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let copy = fs::read(&path).unwrap();
+    let error = refused(backup(&credential));
+    let expected = format!("cannot write the backup {}: there is a file already", path.display());
+    assert!(error.contains(&expected), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), copy);
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let (directory, other) = (Directory::new(), Directory::new());
     let taken = Control::start(&other, "127.0.0.1:0");

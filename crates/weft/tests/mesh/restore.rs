@@ -92,11 +92,12 @@ spec:
         ));
     }
 
-    /// Changes much, and revokes `shop/evil`.
+    /// Changes much, and revokes `shop/evil` after another.
     fn go_on(&self) {
         for number in 1..=5 {
             self.deny(&format!("nobody-{number}"));
         }
+        self.revoke("gone");
         self.revoke("evil");
         self.is_shut_out(&self.evil);
     }
