@@ -12,6 +12,7 @@ pub(crate) mod leases;
 pub(crate) mod state;
 pub(crate) mod stream;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
@@ -25,6 +26,9 @@ use weft_world::{Clock, World};
 use self::addresses::Addresses;
 use self::state::State;
 use crate::ca::Ca;
+
+/// How many reasons for which proxies refuse what is trusted are told.
+const REFUSALS_MAX: usize = 4;
 
 /// The name of the Mesh that is made where there is none.
 const MESH: &str = "mesh";
@@ -120,17 +124,20 @@ impl Discovery {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who refuses what is trusted, and why, if somebody does.
+    /// Who refuses what is trusted, and why, if somebody does: one for each reason, the latest
+    /// first, since a proxy that was shut out may not hold what did so.
     pub(crate) fn trust_refusal(&self) -> Option<String> {
         let domain = self.0.ca.trust().load().bundle().trust_domain().clone();
         let key = ObjectKey::Trust(domain);
         let state = self.state();
-        state.proxies.values().find_map(|proxy| {
-            let reason = proxy.stream.refusal(&key)?;
+        let refusals = state.proxies.values().filter_map(|it| Some((it.stream.refusal(&key)?, it)));
+        let by_reason: BTreeMap<_, _> = refusals.collect();
+        let texts = by_reason.into_iter().rev().take(REFUSALS_MAX).map(|(reason, proxy)| {
             let own = proxy.own.as_ref().map_or_else(String::new, |own| format!(" of {own}"));
             let identity = &proxy.facts.identity;
-            Some(format!("the proxy{own}, {identity}, does not take the trust bundle: {reason}"))
-        })
+            format!("the proxy{own}, {identity}, does not take the trust bundle: {reason}")
+        });
+        texts.reduce(|one, next| one + "; " + &next)
     }
 
     /// How many streams there have been, and the certificates of those that there are.

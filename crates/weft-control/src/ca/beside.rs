@@ -56,14 +56,14 @@ impl Ca {
         Ok(())
     }
 
-    /// [Remembers](Self::remember); if the disk does not take it, it is tried again, and said, soon.
+    /// [Remembers](Self::remember); if the disk does not take it, it is tried again, and said.
     pub(super) fn remember_or_try_again(&self, kept: &Kept) {
         if self.remember(kept).is_err() {
             self.0.stirred.notify_one();
         }
     }
 
-    /// [Remembers](Self::remember) the state that is in force, which no change overtakes meanwhile.
+    /// [Remembers](Self::remember) the state in force, which no change overtakes meanwhile.
     pub(super) fn remember_now(&self) -> Result<(), CaError> {
         let _turn = self.0.gate.read().unwrap_or_else(PoisonError::into_inner);
         self.remember(&self.core().kept)

@@ -23,9 +23,9 @@ pub enum CaError {
     },
     /// The file beside the store holds what this version cannot read.
     #[error(
-        "{STATE_FILE} beside the store is damaged: {reason}: restore it from a backup; without one, \
-         remove it: then the authority is as the store has it, and what was revoked after the store \
-         was copied is not known, if it is a copy"
+        "{STATE_FILE} beside the store is damaged: {reason}: restore it from a backup; without \
+         one, remove it: then the authority is as the store has it, and if that was restored from \
+         a copy, what was revoked since is not known"
     )]
     Damaged {
         /// What is wrong with it.

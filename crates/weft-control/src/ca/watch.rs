@@ -134,7 +134,7 @@ impl Ca {
         blocking(move || ca.save().map_err(CaError::from).and_then(|()| ca.remember_now())).await
     }
 
-    /// Whether no proxy holds a later bundle, as far as they had the time to say so: if all that was
+    /// Whether no proxy holds a later bundle, as far as they had the time to say so: if all that is
     /// kept here is an older copy, the next bundle makes them forget what they know better, and
     /// that is for somebody to decide. A proxy that is not honest holds nothing up for longer than
     /// a day.
