@@ -477,11 +477,11 @@ impl Ca {
         Ok((true, sequence, told))
     }
 
-    /// The number of the next bundle. It is at least the time in seconds, so that it does not go
-    /// back where all that was kept was restored from a copy; and at least that of the store, where
-    /// the clock is behind.
+    /// The number of the next bundle. It is at least the time in milliseconds, within which there
+    /// are no two, so that it does not go back where all that was kept was restored from a copy;
+    /// and at least that of the store, where the clock is behind.
     fn next_sequence(&self, kept: &Kept) -> Result<u64, CaError> {
-        let wall = self.0.clock.wall().0.as_secs();
+        let wall = kept::millis(self.0.clock.wall());
         Ok(kept.sequence.max(self.0.store.version()?.number()).max(wall) + 1)
     }
 

@@ -55,7 +55,7 @@ impl Kept {
     pub(super) fn first(trust_domain: &TrustDomain, root: KeyHash, now: UnixTime) -> Kept {
         Kept {
             trust_domain: Some(trust_domain.to_string()),
-            sequence: now.0.as_secs().max(1),
+            sequence: millis(now).max(1),
             rotation: Rotation::Steady { root },
             generations: BTreeMap::from([(1, root)]),
             last_generation: 1,
@@ -156,6 +156,11 @@ impl Kept {
         self.withdrawn.retain(|_, withdrawn| at(withdrawn.until) >= now);
         (self.revoked_serials.len(), self.withdrawn.len()) != before
     }
+}
+
+/// The milliseconds of `time`, of which there are enough for ages.
+pub(super) fn millis(time: UnixTime) -> u64 {
+    u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
 fn at(seconds: u64) -> UnixTime {
