@@ -117,8 +117,13 @@ fn run_group(group: &Group, root: Root) -> Result<(GroupResult, Tally)> {
     }
 }
 
+/// Has a program heed these signals whatever started it.
+const SIGNALS: &str = "--default-signal=HUP,INT,QUIT";
+
 fn command(cargo: &Cargo, rights: Rights, root: Root) -> Command {
-    let mut command = run::cargo(&[]);
+    // What a script starts in its background ignores Ctrl-C, and so would all that is tested by it.
+    let mut command = Command::new("env");
+    command.arg(SIGNALS).arg(run::cargo(&[]).get_program());
     if rights != Rights::None && root == Root::Sudo {
         // Cargo builds as the ordinary user, and only the tests themselves run as root. sudo
         // drops most variables, so that they are set behind it.
@@ -278,6 +283,7 @@ mod tests {
         let command = command(&cargo, Rights::NetworkNamespaces, Root::Sudo);
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
         let runner = "target.'cfg(unix)'.runner=['sudo','-n','env','WEFT_NETNS=1']";
-        assert_eq!(words, ["--config", runner, "test"]);
+        assert_eq!(words[2..], ["--config", runner, "test"]);
+        assert_eq!((command.get_program().to_str(), &*words[0]), (Some("env"), SIGNALS));
     }
 }
