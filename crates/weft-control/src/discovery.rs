@@ -177,24 +177,21 @@ impl Discovery {
         // It ends early only together with the whole control plane.
         drop(progress.wait_for(|reached| *reached >= version).await);
     }
-}
 
-impl Discovery {
-    /// What becomes of `objects` once they are there, in their order, beside all that is there now.
+    /// What becomes of each of `objects` once all of them are there, beside all that is there now.
     pub(crate) fn foresee(
         &self,
         objects: impl Iterator<Item = Arc<weft_crd::Object>>,
-    ) -> Vec<Status> {
+    ) -> Vec<Option<Status>> {
         let (mut compiler, source) = {
             let state = self.state();
             (state.compiler.clone(), state.source)
         };
         let objects: Vec<_> = objects.collect();
         compiler.update(objects.iter().cloned().map(Change::Put), source);
-        let found = |object: &Arc<weft_crd::Object>| {
-            compiler.statuses().find(|status| status.key == object.key()).cloned()
-        };
-        objects.iter().filter_map(found).collect()
+        let found: BTreeMap<_, _> =
+            compiler.statuses().map(|status| (&status.key, status)).collect();
+        objects.iter().map(|object| found.get(&object.key()).copied().cloned()).collect()
     }
 }
 

@@ -331,19 +331,15 @@ impl Applied {
         })
     }
 
-    /// What to answer, where `statuses` are what becomes of the objects.
-    pub(crate) fn response(mut self, statuses: &[Status]) -> ApplyResponse {
-        for status in statuses {
-            self.parsed.findings.extend(status.findings.iter().cloned());
-            let mut objects = self.parsed.objects.iter().zip(&mut self.applied);
-            let found = objects.find(|(object, _)| object.key() == status.key);
-            let refusal = status
-                .conditions
-                .iter()
+    /// What to answer, where `statuses` are what becomes of each of the objects.
+    pub(crate) fn response(mut self, statuses: Vec<Option<Status>>) -> ApplyResponse {
+        for (applied, status) in self.applied.iter_mut().zip(statuses) {
+            let Some(Status { conditions, findings, .. }) = status else { continue };
+            self.parsed.findings.extend(findings);
+            let refusal = conditions
+                .into_iter()
                 .find(|condition| condition.kind == ConditionKind::Accepted && !condition.holds);
-            if let (Some((_, applied)), Some(condition)) = (found, refusal) {
-                applied.not_accepted = Some(condition.reason.to_owned());
-            }
+            applied.not_accepted = refusal.map(|condition| condition.reason.to_owned());
         }
         let rendered = self.parsed.render();
         ApplyResponse { objects: self.applied, findings: self.parsed.findings, rendered }

@@ -129,7 +129,7 @@ async fn apply(State(api): State<Api>, Json(request): Json<ApplyRequest>) -> Res
     discovery.caught_up(applied.version).await;
     let work = move || {
         let statuses = discovery.foresee(applied.objects());
-        applied.response(&statuses)
+        applied.response(statuses)
     };
     Json(blocking(work).await).into_response()
 }

@@ -28,7 +28,7 @@ fn request(text: &str) -> ApplyRequest {
 fn apply(resources: &Resources, request: &ApplyRequest) -> Result<ApplyResponse, ApplyError> {
     let wall = UnixTime(Duration::from_secs(1_795_413_823));
     let applied = resources.apply(request, Moment::default(), wall)?;
-    Ok(applied.response(&[]))
+    Ok(applied.response(Vec::new()))
 }
 
 fn key() -> ObjectKey {
