@@ -134,7 +134,15 @@ pub const GROUPS: &[Group] = &[
         name: "mesh",
         shows: "whole meshes of real processes under load, restarts, kills and foreign programs",
         budget: Duration::from_secs(600),
-        packages: &["curl", "faketime", "python3", "python3-venv", "redis-server", "redis-tools"],
+        packages: &[
+            "chromium",
+            "curl",
+            "faketime",
+            "python3",
+            "python3-venv",
+            "redis-server",
+            "redis-tools",
+        ],
         python: GRPC,
         rights: Rights::None,
         work: Work::Cargo(Cargo {

@@ -2,6 +2,7 @@
 //!
 //! Source: GAMMA, as of Gateway API v1.7. Conditions and reasons are the standard's own.
 
+mod filters;
 mod rules;
 
 use std::collections::BTreeSet;

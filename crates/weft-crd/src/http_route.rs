@@ -3,16 +3,21 @@
 //! The rules that the standard states in its schema and in CEL are kept here as far as they concern
 //! what is supported. Source: Gateway API v1.7, standard channel, and GAMMA for Service parents.
 //!
-//! Deliberately absent: filters and session persistence, refused by name until they are built.
+//! Deliberately absent: session persistence and some filters, refused by name until they are built.
 
 mod backend_ref;
+mod filters;
 mod matches;
 mod parent_ref;
 
 pub use backend_ref::{BackendKind, BackendRef};
+pub use filters::{
+    Cors, Filter, HeaderEdits, HeaderValue, PathRewrite, Redirect, Scheme, UrlRewrite,
+};
 pub use matches::{HeaderMatch, Method, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 pub use parent_ref::{ParentKind, ParentRef};
 
+use self::filters::{Of, Read, check_together};
 use crate::finding::quoted;
 use crate::metadata::{Header, Metadata};
 use crate::names;
@@ -40,7 +45,10 @@ pub struct RouteRule {
     pub name: Option<String>,
     /// A request matches if any of these does. Never empty: by default, every path.
     pub matches: Vec<RouteMatch>,
-    /// Where requests go, each with its share. Empty: they are answered with 500.
+    /// What is done to requests and answers, in this order.
+    pub filters: Vec<Filter>,
+    /// Where requests go, each with its share. Empty: they are answered with 500, unless a filter
+    /// answers them.
     pub backends: Vec<BackendRef>,
     /// How long it may take.
     pub timeouts: Timeouts,
@@ -63,8 +71,8 @@ const FIELDS: Fields = Fields {
 };
 
 const RULE_FIELDS: Fields = Fields {
-    known: &["name", "matches", "backendRefs", "timeouts", "retry"],
-    not_yet: &["filters", "sessionPersistence"],
+    known: &["name", "matches", "filters", "backendRefs", "timeouts", "retry"],
+    not_yet: &["sessionPersistence"],
     ignored: &[],
     no_nulls: false,
 };
@@ -102,6 +110,7 @@ impl Default for RouteRule {
         RouteRule {
             name: None,
             matches: vec![RouteMatch::default()],
+            filters: Vec::new(),
             backends: Vec::new(),
             timeouts: Timeouts::default(),
             retry: None,
@@ -136,22 +145,27 @@ fn read_rule(at: &At<'_>, namespace: &str) -> Option<RouteRule> {
     let name = object
         .maybe("name", |at| at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned())));
     let matches = object.or("matches", Vec::new(), |at| at.list(MATCHES_MAX, matches::read));
+    let filters = object.or("filters", Read::default(), |at| filters::read(at, Of::Rule));
     let backends = object.or("backendRefs", Vec::new(), |at| {
         at.list(BACKENDS_MAX, |at| backend_ref::read(at, namespace))
     });
-    if let Some(backends) = &backends {
-        backend_ref::warn_if_nowhere(at, backends);
-    }
     let timeouts = object.or("timeouts", Timeouts::default(), timeouts::read);
     let retry = object.maybe("retry", retry::read);
     let mut matches = matches?;
     if matches.is_empty() {
         matches.push(RouteMatch::default());
     }
+    let (filters, backends) = (filters?, backends?);
+    let (backends, of_backends): (Vec<_>, Vec<_>) = backends.into_iter().unzip();
+    check_together(&filters, &of_backends, &matches);
+    if !filters.has_redirect() {
+        backend_ref::warn_if_nowhere(at, &backends);
+    }
     Some(RouteRule {
         name: name?,
         matches,
-        backends: backends?,
+        filters: filters.filters,
+        backends,
         timeouts: timeouts?,
         retry: retry?,
     })

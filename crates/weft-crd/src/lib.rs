@@ -58,8 +58,9 @@ pub use cidr::Cidr;
 pub use duration::{format as format_duration, parse as parse_duration};
 pub use finding::{Finding, ObjectName, Position, Severity};
 pub use http_route::{
-    BackendKind, BackendRef, HeaderMatch, HttpRoute, Method, ParentKind, ParentRef, PathMatch,
-    QueryMatch, RouteMatch, RouteRule, ValueMatch,
+    BackendKind, BackendRef, Cors, Filter, HeaderEdits, HeaderMatch, HeaderValue, HttpRoute,
+    Method, ParentKind, ParentRef, PathMatch, PathRewrite, QueryMatch, Redirect, RouteMatch,
+    RouteRule, Scheme, UrlRewrite, ValueMatch,
 };
 pub use identity::{ServiceAccount, SpiffeId};
 pub use kind::{Key, Kind};

@@ -135,6 +135,28 @@ pub(crate) fn matched_header(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The name of a header that a route can change: neither what frames a message or speaks of one
+/// connection, nor what the mesh or gRPC says by it.
+pub(crate) fn changed_header(text: &str) -> Result<(), String> {
+    const REWRITE: &str = "is changed by the filter URLRewrite, by its `hostname`";
+    if text == ":authority" {
+        return Err(format!("{} is no header: the host {REWRITE}", quoted(text)));
+    }
+    http_token(text)?;
+    let lower = text.to_ascii_lowercase();
+    let why = match &*lower {
+        "host" => REWRITE,
+        "content-length" | "trailer" => "frames the message: changed, it would be read differently",
+        "expect" => "says how the body is sent, which the proxies see to",
+        "te" | "upgrade" => "speaks of one connection, and the proxies see to it",
+        _ if HOP_BY_HOP.contains(&&*lower) => "speaks of one connection, and is never passed on",
+        _ if lower.starts_with("weft-") => "is the mesh's own",
+        _ if lower.starts_with("grpc-") => "is gRPC's own, by which calls wait and end",
+        _ => return Ok(()),
+    };
+    Err(format!("{} cannot be changed: it {why}", quoted(text)))
+}
+
 /// A value of a header: no control characters but tabs, no blanks at its ends.
 ///
 /// Source: RFC 9110, section 5.5.

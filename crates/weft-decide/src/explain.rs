@@ -2,7 +2,11 @@
 //!
 //! Nothing is decided here: each function tells what another one's result says.
 
+mod filters;
+
 use std::fmt;
+
+pub use filters::{filters, own_answer};
 
 use weft_http::RequestHead;
 use weft_model::{
@@ -38,6 +42,8 @@ pub enum Stage {
     Path,
     /// Which rule of which route a request falls under.
     Route,
+    /// What the filters of the rule, or of the backend, do.
+    Filter,
     /// Which of the rule's backends it goes to.
     Destination,
     /// How long it may take.
@@ -95,7 +101,7 @@ pub fn route(
         note: note.to_owned(),
     };
     let (verdict, cause) = match matched {
-        Some(Matched { selected, match_index }) => {
+        Some(Matched { selected, match_index, facts: _ }) => {
             let Selected { route, rule_index, rule } = selected;
             let named = rule.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();
             let text = format!("rule {rule_index}{named} of {}", route.name);
@@ -185,7 +191,7 @@ pub fn destination(selected: &Selected<'_>, destination: &Destination<'_>) -> St
     let mut note = String::new();
     let verdict = match destination {
         Destination::Backend(backend) => {
-            let is_it = |one: &WeightedBackend| std::ptr::eq(&one.backend, *backend);
+            let is_it = |one: &WeightedBackend| std::ptr::eq(one, *backend);
             let place = rule.backends.iter().position(is_it);
             if let Some(place) = place {
                 let weight = |one: &WeightedBackend| u64::from(one.weight.get());
@@ -193,7 +199,7 @@ pub fn destination(selected: &Selected<'_>, destination: &Destination<'_>) -> St
                 field = format!("{field}[{place}]");
                 note = format!("a share of {} in {total}", weight(&rule.backends[place]));
             }
-            match backend {
+            match &backend.backend {
                 Backend::Service { name, port } => {
                     Verdict::Passed(format!("to {name}, port {port}"))
                 }
@@ -320,6 +326,7 @@ impl fmt::Display for Stage {
             Stage::Protocol => "protocol",
             Stage::Path => "path",
             Stage::Route => "route",
+            Stage::Filter => "filter",
             Stage::Destination => "destination",
             Stage::Timeouts => "timeouts",
             Stage::Retry => "retry",

@@ -12,6 +12,7 @@ pub mod budget;
 pub mod deadline;
 pub mod eject;
 pub mod explain;
+pub mod filters;
 pub mod grpc;
 pub mod idle;
 pub mod limits;

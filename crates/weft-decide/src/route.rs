@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use weft_http::RequestHead;
-use weft_model::{
-    Backend, ObjectName, Port, Route, RouteMatch, RouteName, RouteRule, WeightedBackend,
-};
+use weft_model::{ObjectName, Port, Route, RouteMatch, RouteName, RouteRule, WeightedBackend};
 
 use self::test::Test;
+use crate::filters::Facts;
 
 /// A route that cannot be put to work.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -38,6 +37,8 @@ struct Entry {
     /// Its place among the matches of the rule.
     place: usize,
     test: Test,
+    /// The port that was called.
+    port: Port,
 }
 
 /// The rule that a request falls under.
@@ -59,6 +60,8 @@ pub struct Matched<'t> {
     /// Which of the rule's matches the request meets, counted from 0: of several, the one that
     /// says most.
     pub match_index: usize,
+    /// What the rule's filters go by.
+    pub facts: Facts<'t>,
 }
 
 /// A condition of a match.
@@ -89,7 +92,7 @@ pub struct Considered<'t> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination<'t> {
     /// To this backend.
-    Backend(&'t Backend),
+    Backend(&'t WeightedBackend),
     /// Nowhere, since the rule names no backend: 500.
     NoBackend,
     /// Nowhere, since all weights are zero: 503.
@@ -120,7 +123,8 @@ impl RouteTable {
                 for (place, wanted) in found.matches.iter().enumerate() {
                     let test = Test::new(wanted)
                         .map_err(|text| RouteError { route: route.name.to_string(), text })?;
-                    entries.push(Entry { route: route.clone(), rule, place, test });
+                    let route = route.clone();
+                    entries.push(Entry { route, rule, place, test, port });
                 }
             }
         }
@@ -149,7 +153,8 @@ impl RouteTable {
     /// As [`RouteTable::select`], with the match that decided.
     pub fn select_match(&self, head: &RequestHead) -> Option<Matched<'_>> {
         let entry = self.entries.iter().find(|entry| entry.test.unmet(head).is_none())?;
-        Some(Matched { selected: entry.selected(), match_index: entry.place })
+        let facts = Facts { port: entry.port, prefix: entry.test.prefix() };
+        Some(Matched { selected: entry.selected(), match_index: entry.place, facts })
     }
 
     /// All matches in the order in which they are asked, and whether the request meets them: the
@@ -178,7 +183,7 @@ impl Entry {
     ///
     /// Source: Gateway API, HTTPRouteRule, which leaves the place of regular expressions open.
     fn precedence(&self) -> impl Ord + use<> {
-        let Entry { route, rule, place: _, test } = self;
+        let Entry { route, rule, place: _, test, port: _ } = self;
         let RouteMatch { headers, query, method, .. } = test.wanted();
         let (rank, length) = test.path_rank();
         let counts = (Reverse(method.is_some()), Reverse(headers.len()), Reverse(query.len()));
@@ -200,7 +205,7 @@ pub fn destination(rule: &RouteRule, draw: f64) -> Destination<'_> {
     let mut last = None;
     for (index, backend) in rule.backends.iter().enumerate().filter(|(index, _)| weight(*index) > 0)
     {
-        last = Some(&backend.backend);
+        last = Some(backend);
         left -= weight(index) as f64;
         if left < 0.0 {
             break;
@@ -215,7 +220,7 @@ pub fn destination(rule: &RouteRule, draw: f64) -> Destination<'_> {
 pub fn destinations(rule: &RouteRule) -> Vec<(Destination<'_>, u64)> {
     let taking = rule.backends.iter().filter(|one| one.weight.get() > 0);
     let share = |one: &WeightedBackend| u64::from(one.weight.get());
-    let all: Vec<_> = taking.map(|one| (Destination::Backend(&one.backend), share(one))).collect();
+    let all: Vec<_> = taking.map(|one| (Destination::Backend(one), share(one))).collect();
     if all.is_empty() { vec![(destination(rule, 0.0), 1)] } else { all }
 }
 

@@ -200,6 +200,24 @@ impl Fields {
         }
     }
 
+    /// Puts `value`, behind `joint`, to the end of the last field called `name`, or adds a field.
+    pub fn join(&mut self, name: &str, joint: &[u8], value: &[u8]) {
+        let Fields { text, list } = self;
+        let is_it =
+            |field: &&mut Field| text[field.name.range()].eq_ignore_ascii_case(name.as_bytes());
+        let Some(field) = list.iter_mut().rev().find(is_it) else {
+            return self.append(name, value);
+        };
+        let start = text.len();
+        text.extend_from_within(field.value.range());
+        // What is empty is no item of a list.
+        if text.len() > start {
+            text.extend_from_slice(joint);
+        }
+        text.extend_from_slice(value);
+        field.value = Span::new(start, text.len());
+    }
+
     /// Removes all fields called `name`, whatever the case.
     pub fn remove(&mut self, name: &[u8]) {
         let Fields { text, list } = self;
@@ -342,6 +360,15 @@ mod tests {
         assert_eq!(written(&fields), "a: 1\r\nX: new\r\nb: 2\r\n");
         fields.set("y", b"added");
         assert_eq!(fields.get("Y"), Some(&b"added"[..]));
+    }
+
+    #[test]
+    fn what_is_joined_stands_in_the_last_field_of_its_name() {
+        let mut fields = fields(&[("X", "1"), ("a", "2"), ("x", "3"), ("empty", "")]);
+        for (name, value) in [("X", "4"), ("X", "5"), ("Empty", "6"), ("New", "7")] {
+            fields.join(name, b",", value.as_bytes());
+        }
+        assert_eq!(written(&fields), "X: 1\r\na: 2\r\nx: 3,4,5\r\nempty: 6\r\nNew: 7\r\n");
     }
 
     #[test]

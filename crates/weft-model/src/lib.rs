@@ -54,8 +54,10 @@ pub use policy::{Policy, PolicyKind, PolicyName};
 pub use protocol::Protocol;
 pub use retry::{Retry, RetryBudget, RetryStatus};
 pub use route::{
-    Backend, ExactValue, HeaderMatch, PathMatch, QueryMatch, Route, RouteKind, RouteMatch,
-    RouteName, RouteParent, RouteRule, ValueMatch, WeightedBackend,
+    AllowedNames, AllowedOrigin, Backend, Cors, ExactValue, Filter, HeaderEdits, HeaderMatch,
+    HeaderValue, OriginHost, PathMatch, PathRewrite, PreciseHost, QueryMatch, Redirect,
+    RedirectStatus, Route, RouteKind, RouteMatch, RouteName, RouteParent, RouteRule, Scheme,
+    UrlRewrite, ValueMatch, WeightedBackend, is_editable,
 };
 pub use service::{Service, ServicePort};
 pub use timeouts::{BackendTimeouts, Timeouts};

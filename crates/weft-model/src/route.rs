@@ -1,11 +1,16 @@
 //! Where requests go.
 
+mod filters;
 mod matches;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+pub use filters::{
+    AllowedNames, AllowedOrigin, Cors, Filter, HeaderEdits, HeaderValue, OriginHost, PathRewrite,
+    PreciseHost, Redirect, RedirectStatus, Scheme, UrlRewrite, is_editable,
+};
 pub use matches::{ExactValue, HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 
 use crate::error::ValueError;
@@ -95,7 +100,10 @@ pub struct RouteRule {
     pub name: Option<String>,
     /// A request matches if any of these does.
     pub matches: Vec<RouteMatch>,
-    /// Where requests go, each with its share. None at all: they are answered with 500.
+    /// What is done to requests and answers, in this order.
+    pub filters: Vec<Filter>,
+    /// Where requests go, each with its share. None at all: they are answered with 500, unless a
+    /// filter answers them.
     pub backends: Vec<WeightedBackend>,
     /// How long it may take.
     pub timeouts: Timeouts,
@@ -110,6 +118,8 @@ pub struct WeightedBackend {
     pub backend: Backend,
     /// Its share, of the sum of all shares of the rule.
     pub weight: Weight,
+    /// What is done to the requests that go there and to their answers, after what the rule does.
+    pub filters: Vec<Filter>,
 }
 
 /// Where requests go.

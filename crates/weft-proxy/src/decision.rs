@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weft_decide::filters::{self, Facts};
 use weft_decide::normalize;
 use weft_decide::route::{self, Matched, Selected};
 use weft_http::{Known, RequestHead};
-use weft_model::{self as model, Health};
+use weft_model::{self as model, Health, RouteRule};
 
 use crate::connection::Codec;
 use crate::error::ProxyError;
@@ -57,6 +58,19 @@ pub(crate) fn rule<'d>(
     called.routes.select_match(head).ok_or_else(no_route).map(Some)
 }
 
+/// Has the filters of the rule, and then those of the backend that `to` is, change the request.
+pub(crate) fn on_request(
+    rule: &RouteRule,
+    to: route::Destination<'_>,
+    facts: &Facts<'_>,
+    head: &mut RequestHead,
+) {
+    filters::on_request(&rule.filters, facts, head);
+    if let route::Destination::Backend(backend) = to {
+        filters::on_request(&backend.filters, facts, head);
+    }
+}
+
 /// What the backend of a rule is, as `to` says it, which is what was drawn of the rule's backends.
 ///
 /// # Errors
@@ -70,12 +84,12 @@ pub(crate) fn backend(
     let no_backend =
         |why: String| ProxyError::NoBackend { route: route.name.to_string(), rule, why };
     match to {
-        route::Destination::Backend(model::Backend::Service { name, port }) => {
-            of_service(snapshot, name, *port).map_err(|error| no_backend(error.to_string()))
-        }
-        route::Destination::Backend(model::Backend::Missing { reason }) => {
-            Err(no_backend(reason.clone()))
-        }
+        route::Destination::Backend(backend) => match &backend.backend {
+            model::Backend::Service { name, port } => {
+                of_service(snapshot, name, *port).map_err(|error| no_backend(error.to_string()))
+            }
+            model::Backend::Missing { reason } => Err(no_backend(reason.clone())),
+        },
         route::Destination::NoBackend => Err(no_backend("none is named".to_owned())),
         route::Destination::NoWeight => {
             Err(ProxyError::NoWeight { route: route.name.to_string(), rule })

@@ -3,6 +3,7 @@
 //! `request.rs` works on an [`Exchange`] and knows no codec. Connection drivers implement
 //! [`Downstream`] and [`Upstream`]; one task drives both sides, by the two loops here.
 
+mod discard;
 mod transfer;
 mod waiting;
 
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use weft_decide::filters::OnAnswer;
 use weft_http::{BodySize, Fields, Known, RequestHead, ResponseHead};
 
 use crate::error::{ProxyError, StreamError};
@@ -22,9 +24,6 @@ use self::transfer::{Keeping, TransferError, poll_transfer};
 
 /// The most informational responses that are passed on for one request.
 const INFORMATIONAL_MAX: u32 = 8;
-
-/// How much of a request that Weft itself answers is thrown away to keep the connection, in bytes.
-const DISCARDED_BYTES_MAX: usize = 64 * 1024;
 
 /// What a [`Source`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +173,8 @@ pub struct Exchange<'c> {
     pub size: BodySize,
     /// The head of the answer, once there is one.
     pub response: &'c mut ResponseHead,
+    /// What is still to be done to the answer's head, whoever gives it.
+    pub on_answer: Option<Box<OnAnswer>>,
     downstream: &'c mut dyn Downstream,
     replay: Replay,
     /// Whether only as much of the body may be sent as is kept.
@@ -186,6 +187,8 @@ pub struct Exchange<'c> {
     /// Whether all that was taken of the request has left.
     is_flushed: bool,
     has_answered: bool,
+    /// Whether Weft itself has answered before all of the request was there.
+    is_unread: bool,
     /// How many heads and ends were passed on.
     steps: u64,
     /// Bytes of the request's body that were passed on.
@@ -206,6 +209,7 @@ impl<'c> Exchange<'c> {
             head,
             size,
             response,
+            on_answer: None,
             downstream,
             replay: Replay::default(),
             is_held: false,
@@ -214,6 +218,7 @@ impl<'c> Exchange<'c> {
             has_continued: false,
             is_flushed: false,
             has_answered: false,
+            is_unread: false,
             steps: 0,
             bytes_received: 0,
             bytes_sent: 0,
@@ -444,7 +449,8 @@ impl<'c> Exchange<'c> {
         debug_assert!(!self.has_answered, "a second answer would be taken for the next request's");
         self.has_answered = true;
         let is_discarded = poll_fn(|cx| Poll::Ready(self.discard_request(cx))).await;
-        if !is_discarded {
+        self.is_unread = !is_discarded;
+        if self.is_unread {
             self.downstream.end_after_answer();
         }
         let size = BodySize::Length(body.len() as u64);
@@ -545,20 +551,6 @@ impl<'c> Exchange<'c> {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Pending => Ok(false),
         }
-    }
-
-    /// Throws away what there is of the request's body already, and says whether that was all.
-    fn discard_request(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut left = DISCARDED_BYTES_MAX;
-        while let Poll::Ready(Ok(piece)) = self.downstream.poll_piece(cx) {
-            let count = if piece == Piece::Data { self.downstream.piece().len() } else { 0 };
-            if count == 0 || count > left {
-                return piece == Piece::End;
-            }
-            self.downstream.consume(count);
-            left -= count;
-        }
-        false
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use weft_decide::authorize::{Attempt, Decision, RuleRef};
 use weft_decide::deadline::{self, Bound, Deadline};
+use weft_decide::filters::{self, Facts, OwnAnswer};
 use weft_decide::grpc::is_call;
 use weft_decide::locality::{self, Tally};
 use weft_decide::retry::{self, Next, Outcome, Tried};
@@ -122,6 +123,8 @@ pub struct Explanation {
     pub protocol: Spoke,
     /// The rule that it falls under, if what was called has rules.
     pub rule: Option<Chosen>,
+    /// The answer that a filter of the rule gives. Then it goes nowhere.
+    pub own_answer: Option<OwnAnswer>,
     /// Where it may go, or why nowhere.
     pub ways: Result<Vec<Way>, Refused>,
 }
@@ -155,12 +158,21 @@ pub struct Chosen {
     pub rule_index: usize,
     /// Which of the rule's matches, counted from 0.
     pub match_index: usize,
+    /// The port that was called.
+    port: Port,
+    /// The prefix that matched.
+    prefix: String,
 }
 
 impl Chosen {
     /// The rule.
     pub fn rule(&self) -> &RouteRule {
         &self.route.rules[self.rule_index]
+    }
+
+    /// What its filters go by.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { port: self.port, prefix: &self.prefix }
     }
 }
 
@@ -176,6 +188,8 @@ pub struct Way {
     pub total: u64,
     /// The backend, if it is there.
     pub backend: Option<Arc<Destination>>,
+    /// Host and port, and path and query, with which the request is sent there.
+    pub sent: Option<(String, String)>,
     /// Its endpoints, in the order of the backend's own.
     pub endpoints: Vec<Endpoint>,
     /// What the caller may get, each once.
@@ -262,6 +276,7 @@ pub fn explain(
         called: None,
         protocol: Spoke::Unknown,
         rule: None,
+        own_answer: None,
         ways: Ok(Vec::new()),
     };
     let Caller { snapshot, .. } = caller;
@@ -319,7 +334,7 @@ fn request(
     server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
     told: &mut Explanation,
 ) -> Result<Vec<Way>, ProxyError> {
-    let Explanation { head, rule, .. } = told;
+    let Explanation { head, rule, own_answer, .. } = told;
     let address = match called {
         Called::Address(address) => *address,
         Called::Service(_, port) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.get()),
@@ -333,20 +348,30 @@ fn request(
     let selected = matched.selected;
     let (route, rule_index, match_index) =
         (selected.route.clone(), selected.rule_index, matched.match_index);
-    *rule = Some(Chosen { route, rule_index, match_index });
+    let facts = matched.facts;
+    let (port, prefix) = (facts.port, facts.prefix.to_owned());
+    *rule = Some(Chosen { route, rule_index, match_index, port, prefix });
+    *own_answer = filters::answer(&selected.rule.filters, &facts, head);
+    if own_answer.is_some() {
+        return Ok(Vec::new());
+    }
     let all = route::destinations(selected.rule);
     let total = all.iter().map(|(_, share)| share).sum();
     let way = |(to, share): (route::Destination<'_>, u64)| {
         let index = match to {
             route::Destination::Backend(backend) => {
                 let mut backends = selected.rule.backends.iter();
-                backends.position(|one| std::ptr::eq(&one.backend, backend))
+                backends.position(|one| std::ptr::eq(one, backend))
             }
             route::Destination::NoBackend | route::Destination::NoWeight => None,
         };
         let mut way = Way::new(index, share, total);
         match decision::backend(&caller.snapshot, selected, to) {
-            Ok(backend) => way.go(caller, backend, (head, codec), Some(selected.rule), server),
+            Ok(backend) => {
+                let mut head = head.clone();
+                decision::on_request(selected.rule, to, &facts, &mut head);
+                way.go(caller, backend, (&head, codec), Some(selected.rule), server);
+            }
             Err(error) => way.end(&error),
         }
         way
@@ -375,8 +400,8 @@ fn stream(
 
 impl Way {
     fn new(backend_index: Option<usize>, share: u64, total: u64) -> Way {
-        let (backend, endpoints, ends, late) = Default::default();
-        Way { backend_index, share, total, backend, endpoints, ends, late }
+        let (backend, sent, endpoints, ends, late) = Default::default();
+        Way { backend_index, share, total, backend, sent, endpoints, ends, late }
     }
 
     fn end(&mut self, error: &ProxyError) {
@@ -394,6 +419,7 @@ impl Way {
     ) {
         let timeouts = rule.map(|rule| rule.timeouts).unwrap_or_default();
         self.backend = Some(backend.clone());
+        self.sent = Some((head.authority().to_owned(), head.target().to_owned()));
         let asked = match deadline::asked(head) {
             Ok(asked) => asked,
             Err(error) => return self.end(&ProxyError::BadTimeout(error)),

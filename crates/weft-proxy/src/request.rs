@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use weft_decide::deadline::{self, Bound, Deadline};
 use weft_decide::eject::Seen;
+use weft_decide::filters::{self, OnAnswer, OwnAnswer};
 use weft_decide::grpc::{is_call, status as grpc_status_of};
 use weft_decide::idle;
 use weft_decide::retry::{self, Next, Outcome};
@@ -29,7 +30,7 @@ use crate::h2::grpc;
 use crate::live::judge_peer;
 use crate::overload::Pressure;
 use crate::snapshot::OwnPort;
-use crate::time::{ANSWER_TIMEOUT, within_unless};
+use crate::time::{ANSWER_TIMEOUT, LINGER_TIMEOUT, within, within_unless};
 
 /// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
 pub(crate) async fn serve(
@@ -51,6 +52,10 @@ pub(crate) async fn serve(
         fail(proxy, connection, exchange, &error, &mut recording.record).await;
     }
     recording.finish(exchange);
+    // What is short of memory waits for nobody.
+    if exchange.is_unread() && proxy.pressure() == Pressure::None {
+        Box::pin(within(&*proxy.world.clock, LINGER_TIMEOUT, exchange.linger())).await;
+    }
 }
 
 /// Answers bytes that are no request.
@@ -74,8 +79,14 @@ async fn outbound(
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
     decision::prepare(exchange.head, connection.destination, connection.peer.is_some())?;
-    let record = &mut recording.record;
-    let Decided { backend, rule } = decide(proxy, connection, exchange.head, record)?;
+    let Decided { backend, rule } =
+        match decide(proxy, connection, exchange, &mut recording.record)? {
+            Decision::Goes(decided) => decided,
+            Decision::Answered(answer) => {
+                give(proxy, exchange, &answer, &mut recording.record).await;
+                return Ok(());
+            }
+        };
     backend.describe(&mut recording.record);
     exchange.keep_body();
     let _place = backend.request_place()?;
@@ -137,6 +148,13 @@ enum Ended {
     Again(Duration),
 }
 
+/// What becomes of a request.
+enum Decision {
+    Goes(Decided),
+    /// A filter of its rule answers it.
+    Answered(Box<OwnAnswer>),
+}
+
 /// Where a request goes, and how.
 struct Decided {
     backend: Rc<Backend>,
@@ -144,24 +162,33 @@ struct Decided {
     rule: Option<(Arc<Route>, usize)>,
 }
 
-/// Decides where the request goes: by the rules of what was called, or to its own endpoints.
+/// Decides where the request goes: by the rules of what was called, or to its own endpoints. What
+/// the filters of its rule do to it is done here, once.
 fn decide(
     proxy: &Proxy,
     connection: &Connection,
-    head: &RequestHead,
+    exchange: &mut Exchange<'_>,
     record: &mut Record,
-) -> Result<Decided, ProxyError> {
+) -> Result<Decision, ProxyError> {
     let called = connection.destination(proxy)?;
-    let Some(Matched { selected, .. }) = decision::rule(&called, head)? else {
+    let Some(Matched { selected, facts, .. }) = decision::rule(&called, exchange.head)? else {
         let backend = connection.backend_of(proxy, &called);
-        return Ok(Decided { backend, rule: None });
+        return Ok(Decision::Goes(Decided { backend, rule: None }));
     };
     let Selected { route, rule_index, rule } = selected;
     connection.describe(route, rule_index, record);
+    exchange.on_answer = OnAnswer::new(route, rule_index, exchange.head).map(Box::new);
+    if let Some(answer) = filters::answer(&rule.filters, &facts, exchange.head) {
+        return Ok(Decision::Answered(Box::new(answer)));
+    }
     let to = route::destination(rule, proxy.world.entropy.fraction());
     let found = decision::backend(&proxy.configuration.load(), selected, to)?;
+    decision::on_request(rule, to, &facts, exchange.head);
+    if let (Some(on_answer), route::Destination::Backend(picked)) = (&mut exchange.on_answer, to) {
+        on_answer.goes_to(picked);
+    }
     let backend = connection.backend_of(proxy, &found);
-    Ok(Decided { backend, rule: Some((route.clone(), rule_index)) })
+    Ok(Decision::Goes(Decided { backend, rule: Some((route.clone(), rule_index)) }))
 }
 
 /// What others ask of the workload. Never retried here: the caller's proxy decides. But that the
@@ -351,6 +378,9 @@ async fn ask(
         }
     }
     recording.answered(status);
+    if let Some(on_answer) = exchange.on_answer.take() {
+        on_answer.apply(&mut exchange.response.fields);
+    }
     if tries.is_final && proxy.drain.is_on() {
         exchange.response.fields.append(DRAINING, b"1");
         exchange.end_after_answer();
@@ -404,6 +434,7 @@ async fn fail(
     let verdict = error.verdict();
     record.reason = Some(verdict.reason);
     record.detail = error.to_string();
+    let on_answer = exchange.on_answer.take();
     if exchange.has_answered() || matches!(error, ProxyError::ClientGone) {
         return; // The connection is broken off, which tells the caller that something is missing.
     }
@@ -423,13 +454,27 @@ async fn fail(
         // The caller's proxy may ask elsewhere.
         head.fields.append(NOT_PROCESSED, verdict.reason.as_bytes());
     }
+    if !is_grpc {
+        head.fields.append("Content-Type", b"text/plain; charset=utf-8");
+    }
+    if let Some(on_answer) = on_answer {
+        on_answer.apply(&mut head.fields);
+    }
     if is_grpc {
         return answer(proxy, exchange, &head, b"").await;
     }
-    head.fields.append("Content-Type", b"text/plain; charset=utf-8");
     let explained = if verdict.fault == Fault::Client { "" } else { ": not the server's answer" };
     let body = format!("weft: {}: {}{explained}\n", verdict.reason, error);
     answer(proxy, exchange, &head, body.as_bytes()).await;
+}
+
+/// Answers with what a filter of the request's rule says.
+async fn give(proxy: &Proxy, exchange: &mut Exchange<'_>, own: &OwnAnswer, record: &mut Record) {
+    let mut head = own.head(exchange.on_answer.take().as_deref());
+    head.fields.append(REASON, own.reason.as_bytes());
+    (record.status, record.reason, record.is_meant) = (own.status, Some(own.reason), true);
+    record.detail.clone_from(&own.detail);
+    answer(proxy, exchange, &head, b"").await;
 }
 
 /// Gives Weft's own answer to a caller, and does not wait for ever for one that does not read it.

@@ -40,6 +40,9 @@ pub(crate) const APPLICATION_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// How long a caller may take to read an answer that is Weft's own.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long the rest of a request is waited for that Weft itself has answered.
+pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long after its last use a connection to an application is trusted with a request that must
 /// not be sent twice.
 pub(crate) const FRESH_FOR: Duration = Duration::from_millis(50);

@@ -117,6 +117,7 @@ fn fields(record: &Record, put: &mut dyn FnMut(&str, Value<'_>)) {
         status,
         grpc_status,
         reason,
+        is_meant: _,
         detail,
         audited,
         bytes_received,

@@ -306,7 +306,7 @@ impl Outcome {
         let grpc_status = labels::grpc_status(key.grpc_status);
         let reason = key.reason.unwrap_or_default();
         let [direction, protocol, service, route, peer] = common(record);
-        let refused = key.reason.map(|reason| {
+        let refused = key.reason.filter(|_| !record.is_meant).map(|reason| {
             let labels = [direction.clone(), route.clone(), peer.clone(), reason.into()];
             cells.counter(Counted::Refusals, labels)
         });

@@ -116,6 +116,8 @@ pub struct Record {
     pub grpc_status: Option<u16>,
     /// The stable code of the reason, where Weft itself answered or ended it.
     pub reason: Option<&'static str>,
+    /// Whether Weft's own answer is what the route is there to give, and so no failure.
+    pub is_meant: bool,
     /// The reason in words.
     pub detail: String,
     /// The audit rules that would have refused it, as `POLICY FIELD`, joined by commas.
@@ -161,6 +163,7 @@ impl Record {
             status: 0,
             grpc_status: None,
             reason: None,
+            is_meant: false,
             detail: String::new(),
             audited: None,
             bytes_received: 0,
@@ -172,7 +175,8 @@ impl Record {
     /// Whether something went wrong, be it the caller's doing, the server's or the mesh's.
     pub fn is_failure(&self) -> bool {
         let grpc_failed = self.grpc_status.is_some_and(|status| status != 0);
-        self.reason.is_some() || self.status >= 400 || grpc_failed
+        let is_refused = self.reason.is_some() && !self.is_meant;
+        is_refused || self.status >= 400 || grpc_failed
     }
 }
 

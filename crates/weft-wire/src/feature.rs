@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weft_model::{AuthorizationPolicy, BackendTimeouts, Peer, Policy, Route, Rule};
+use weft_model::{AuthorizationPolicy, BackendTimeouts, Filter, Peer, Policy, Route, Rule};
 
 use crate::envelope::SCHEMA;
 use crate::objects::Object;
@@ -13,30 +13,52 @@ use crate::objects::Object;
 /// An object requires it only if it holds that: so those without it are read by all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
+    /// A route that says which pages of other origins may read answers. Ignored, none of them may,
+    /// or all that the application lets.
+    Cors,
+    /// A route that changes headers, of requests or of answers. Ignored, what is to be taken out is
+    /// let through.
+    HeaderModifiers,
     /// A policy whose rules exempt callers. Ignored, an allow rule would admit those.
     PeerExceptions,
     /// A route that looks at query parameters. Ignored, it would take requests meant for others.
     QueryMatch,
+    /// A route that sends callers elsewhere. Ignored, it would answer them with a failure.
+    Redirect,
     /// Trust that says below which issuer a proxy is to renew. Ignored, a proxy would keep a
     /// certificate under a root that is about to be withdrawn.
     RenewBelow,
     /// A Service with its own bound on standing still. Ignored, what may be silent for long would
     /// be cut off.
     StreamIdle,
+    /// A route that changes hosts or paths. Ignored, the application would be asked for others.
+    UrlRewrite,
 }
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 4] =
-        [Feature::PeerExceptions, Feature::QueryMatch, Feature::RenewBelow, Feature::StreamIdle];
+    pub const ALL: [Feature; 8] = [
+        Feature::Cors,
+        Feature::HeaderModifiers,
+        Feature::PeerExceptions,
+        Feature::QueryMatch,
+        Feature::Redirect,
+        Feature::RenewBelow,
+        Feature::StreamIdle,
+        Feature::UrlRewrite,
+    ];
 
     /// Its name on the wire. It is never used for anything else.
     pub fn name(self) -> &'static str {
         match self {
+            Feature::Cors => "cors",
+            Feature::HeaderModifiers => "header-modifiers",
             Feature::PeerExceptions => "peer-exceptions",
             Feature::QueryMatch => "query-match",
+            Feature::Redirect => "redirect",
             Feature::RenewBelow => "renew-below",
             Feature::StreamIdle => "stream-idle",
+            Feature::UrlRewrite => "url-rewrite",
         }
     }
 
@@ -51,6 +73,7 @@ impl Feature {
                 Policy::Authorization(policy) => peers(policy).any(has_exceptions),
             },
             (Feature::QueryMatch, Object::Route(route)) => looks_at_queries(route),
+            (_, Object::Route(route)) => filters(route).any(|filter| feature_of(filter) == self),
             (Feature::RenewBelow, Object::Trust(trust)) => trust.renew_below.is_some(),
             (Feature::StreamIdle, Object::Service(service)) => {
                 service.traffic.timeouts.stream_idle != BackendTimeouts::default().stream_idle
@@ -71,6 +94,22 @@ fn has_exceptions(peer: &Peer) -> bool {
         && peer.not_service_accounts.is_empty()
         && peer.not_namespaces.is_empty()
         && peer.not_cidrs.is_empty())
+}
+
+/// The filters of its rules and of their backends.
+fn filters(route: &Route) -> impl Iterator<Item = &Filter> {
+    route.rules.iter().flat_map(|rule| {
+        rule.filters.iter().chain(rule.backends.iter().flat_map(|backend| &backend.filters))
+    })
+}
+
+fn feature_of(filter: &Filter) -> Feature {
+    match filter {
+        Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => Feature::HeaderModifiers,
+        Filter::Redirect(_) => Feature::Redirect,
+        Filter::Rewrite(_) => Feature::UrlRewrite,
+        Filter::Cors(_) => Feature::Cors,
+    }
 }
 
 fn looks_at_queries(route: &Route) -> bool {

@@ -6,13 +6,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use weft_model::{
-    Address, AuthorizationPolicy, Backend, Cidr, ContentHash, DnsZone, ExactValue, GuardScope,
-    Guards, HeaderCondition, HeaderMatch, HeaderName, Health, HttpPath, Locality, MeshSettings,
-    Method, MtlsMode, Namespace, Network, ObjectName, Operation, OutboundPolicy, PathMatch,
-    PathPattern, Peer, Policy, Port, Protocol, QueryMatch, RegexText, Retry, RetryStatus,
-    Revocation, RootCertificate, Route, RouteMatch, RouteParent, RouteRule, Rule, SerialNumber,
-    Service, ServicePort, TimeBound, Timeouts, TrafficPolicy, Trust, Tunnel, UnguardedPolicy,
-    ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
+    Address, AllowedNames, AllowedOrigin, AuthorizationPolicy, Backend, Cidr, ContentHash, Cors,
+    DnsZone, ExactValue, Filter, GuardScope, Guards, HeaderCondition, HeaderEdits, HeaderMatch,
+    HeaderName, Health, HttpPath, Locality, MeshSettings, Method, MtlsMode, Namespace, Network,
+    ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern, PathRewrite, Peer, Policy, Port,
+    PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus, RegexText, Retry, RetryStatus,
+    Revocation, RootCertificate, Route, RouteMatch, RouteParent, RouteRule, Rule, Scheme,
+    SerialNumber, Service, ServicePort, TimeBound, Timeouts, TrafficPolicy, Trust, Tunnel,
+    UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
 };
 
 use crate::objects::Object;
@@ -95,10 +96,12 @@ pub(crate) fn route(name: &str, parent: &str, backends: &[&str]) -> Route {
     let backend = |name: &&str| WeightedBackend {
         backend: Backend::Service { name: read(name), port: port(80) },
         weight: Weight::new(1).unwrap(),
+        filters: vec![],
     };
     let rule = RouteRule {
         name: None,
         matches: vec![every],
+        filters: vec![],
         backends: backends.iter().map(backend).collect(),
         timeouts: Timeouts::default(),
         retry: None,
@@ -197,6 +200,7 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         Object::Workload(Arc::new(other_workload)),
         Object::Route(Arc::new(full_route())),
         Object::Trust(Arc::new(renewing)),
+        Object::Route(Arc::new(filtered_route())),
     ]
 }
 
@@ -230,6 +234,51 @@ fn full_policy(name: ObjectName) -> AuthorizationPolicy {
     }
 }
 
+/// One of each kind, with all that it can hold.
+pub(crate) fn filters() -> Vec<Filter> {
+    let name = |text| HeaderName::new(text).unwrap();
+    let field = |key, value| (name(key), ExactValue::new(value).unwrap());
+    let edits = |key| {
+        let set = vec![field(key, "1"), field("x-other", "2")];
+        HeaderEdits::new(set, vec![field("x-added", "3")], vec![name("x-removed")]).unwrap()
+    };
+    let path = |text| HttpPath::new(text).unwrap();
+    let rewrite = UrlRewrite {
+        hostname: Some(PreciseHost::new("a.example").unwrap()),
+        path: Some(PathRewrite::Prefix(path("/x"))),
+    };
+    let redirect = Redirect {
+        scheme: Some(Scheme::Https),
+        hostname: rewrite.hostname.clone(),
+        port: Some(port(8443)),
+        path: Some(PathRewrite::Full(path("/"))),
+        status: RedirectStatus::new(308).unwrap(),
+    };
+    let origins = ["*", "https://a.example", "http://*.a.example:81", "http://*"];
+    let cors = Cors {
+        origins: origins.iter().map(|text| AllowedOrigin::new(text).unwrap()).collect(),
+        credentials: true,
+        methods: AllowedNames::These(vec![Method::new("PUT").unwrap()]),
+        headers: AllowedNames::Any,
+        expose: AllowedNames::These(vec![name("x-a"), name("x-b")]),
+        max_age_s: 60,
+    };
+    vec![
+        Filter::RequestHeaders(edits("x-request")),
+        Filter::ResponseHeaders(edits("x-answer")),
+        Filter::Rewrite(rewrite),
+        Filter::Redirect(redirect),
+        Filter::Cors(cors),
+    ]
+}
+
+fn filtered_route() -> Route {
+    let mut route = route("http/shop/filtered", "shop/cart", &["shop/cart-v1"]);
+    route.rules[0].filters = filters();
+    route.rules[0].backends[0].filters = filters().into_iter().take(3).collect();
+    route
+}
+
 fn full_route() -> Route {
     let bound = |millis| TimeBound::from_millis(millis);
     let exact = |text| ValueMatch::Exact(ExactValue::new(text).unwrap());
@@ -252,6 +301,7 @@ fn full_route() -> Route {
     let missing = WeightedBackend {
         backend: Backend::Missing { reason: "Service shop/gone is not there".to_owned() },
         weight: Weight::new(0).unwrap(),
+        filters: vec![],
     };
     let mut route = route("http/shop/canary", "shop/cart", &["shop/cart-v1", "shop/cart-v2"]);
     route.created = -1;

@@ -6,6 +6,7 @@
 
 mod ask;
 mod mesh;
+mod outcome;
 mod print;
 mod report;
 
@@ -92,7 +93,7 @@ const REFUSED: u8 = 1;
 /// The exit code where nothing could be explained.
 const FAILED: u8 = 2;
 
-/// Explains, and says by the exit code whether an application would answer: 0 if in any case, 1 if
+/// Explains, and says by the exit code whether it would be answered: 0 if in any case, 1 if
 /// the request may be refused, 2 if it could not be explained.
 pub fn run(arguments: &Arguments) -> ExitCode {
     match explain(arguments) {
@@ -246,8 +247,8 @@ fn complain(refused: &[(ObjectKey, String)]) {
 }
 
 impl Report {
-    /// Whether an application answers, wherever the request goes.
+    /// Whether an application answers, wherever the request goes, or a filter as the route says.
     fn is_answered(&self) -> bool {
-        self.outcomes.iter().all(|outcome| outcome.by == By::Application)
+        self.outcomes.iter().all(|outcome| outcome.by == By::Application || outcome.is_meant)
     }
 }

@@ -113,3 +113,38 @@ fn json_has_what_the_text_has() {
     assert_eq!(said["retry"], serde_json::json!({ "attempts": 2, "codes": [502, 503] }));
     assert_eq!((&said["protocol"], &said["answered"]), (&"http/1.1".into(), &false.into()));
 }
+
+/// The blocks of `page` that begin with a line of three backticks and `kind`.
+fn blocks(page: &str, kind: &str) -> Vec<String> {
+    let mut blocks = page.split("```").skip(1).step_by(2);
+    let blocks = blocks.by_ref().filter_map(|block| block.strip_prefix(&format!("{kind}\n")));
+    blocks.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_page_of_filters_shows_what_is_said() {
+    let page = include_str!("../../../docs/filters.md");
+    let directory = std::env::temp_dir().join(format!("weft-filters-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("route.yaml"), &blocks(page, "yaml")[0]).unwrap();
+    let mut shown = 0;
+    for session in blocks(page, "")[0].split("\n\n") {
+        let (command, expected) = session.split_once('\n').unwrap();
+        let arguments: Vec<_> = command.split(' ').skip(3).collect();
+        assert!(command.starts_with("$ weft explain "), "{command}");
+        let Output { status, stdout, stderr } = explain(&directory, &arguments);
+        let found = String::from_utf8(stdout).unwrap();
+        assert!(status.success(), "{command}: {found}{}", String::from_utf8_lossy(&stderr));
+        let told = |line: &&str| {
+            let line = line.trim_start();
+            line.starts_with("filter: ") || line.starts_with("outcome: ")
+        };
+        // What stands behind a backend's outcome is the same again.
+        let found: Vec<_> =
+            found.lines().filter(told).filter(|it| !it.starts_with("  outcome")).collect();
+        assert_eq!(found, expected.trim_end().lines().collect::<Vec<_>>(), "{command}");
+        shown += 1;
+    }
+    assert_eq!(shown, 2);
+    fs::remove_dir_all(&directory).unwrap();
+}

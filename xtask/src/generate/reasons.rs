@@ -52,6 +52,14 @@ apart.
 ";
 
 const CLOSING: &str = "
+Two more are no failures, but answers that [filters of a route](filters.md) are there to give. They
+stand in the same places, but not in `weft_refusals_total`; calls of gRPC are answered alike.
+
+| Code | Status | Meaning |
+|---|---|---|
+| `cors-preflight` | 200 | What a browser asks before a request, answered by the filter CORS. |
+| `redirect` | 301, 302, 303, 307, 308 | The filter RequestRedirect sends the caller elsewhere. |
+
 One more is set where the request itself ends: `aborted`, of a request or connection that was under
 way when the proxy was ended. It has no answer.
 ";

@@ -7,6 +7,7 @@ use weft_model::{
     ValueMatch, Weight, WeightedBackend,
 };
 
+use super::filters;
 use crate::findings::Findings;
 use crate::reader::Reader;
 use crate::service::to_port;
@@ -24,10 +25,11 @@ pub(super) fn convert(
     let mut rules = Vec::new();
     let mut unresolved = None;
     for (index, rule) in route.rules.iter().enumerate() {
-        let crd::RouteRule { name, matches, backends, timeouts, retry } = rule;
+        let crd::RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
         let mut compiled = Vec::new();
         for (at, backend) in backends.iter().enumerate() {
             let weight = Weight::new(backend.weight).map_err(|error| error.to_string())?;
+            let filters = filters::convert(&backend.filters)?;
             let resolved = resolve(reader, &route.metadata.namespace, backend);
             let backend = resolved.unwrap_or_else(|(reason, message)| {
                 let path = format!("spec.rules[{index}].backendRefs[{at}]");
@@ -35,11 +37,12 @@ pub(super) fn convert(
                 unresolved.get_or_insert(reason);
                 Backend::Missing { reason: message }
             });
-            compiled.push(WeightedBackend { backend, weight });
+            compiled.push(WeightedBackend { backend, weight, filters });
         }
         rules.push(RouteRule {
             name: name.clone(),
             matches: matches.iter().map(to_match).collect::<Result<_, _>>()?,
+            filters: filters::convert(filters)?,
             backends: compiled,
             timeouts: to_timeouts(timeouts)?,
             retry: retry.as_ref().map(to_retry).transpose()?,
@@ -58,7 +61,7 @@ fn resolve(
     own_namespace: &str,
     backend: &crd::BackendRef,
 ) -> Result<Backend, (&'static str, String)> {
-    let crd::BackendRef { kind, namespace, name, weight: _ } = backend;
+    let crd::BackendRef { kind, namespace, name, weight: _, filters: _ } = backend;
     let port = match kind {
         crd::BackendKind::Service { port } => *port,
         crd::BackendKind::Other { group, kind, port: _ } => {

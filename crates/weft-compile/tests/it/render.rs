@@ -2,9 +2,10 @@
 
 use weft_compile::{Compiler, Status};
 use weft_model::{
-    AuthorizationPolicy, Backend, Guards, HeaderCondition, MeshSettings, Operation, PathMatch,
-    PathPattern, Peer, Policy, Retry, Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy,
-    Trust, Tunnel, ValueMatch, Workload,
+    AllowedNames, AuthorizationPolicy, Backend, Cors, Filter, Guards, HeaderCondition, HeaderEdits,
+    MeshSettings, Operation, PathMatch, PathPattern, PathRewrite, Peer, Policy, Redirect, Retry,
+    Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust, Tunnel, UrlRewrite,
+    ValueMatch, Workload,
 };
 use weft_wire::Object;
 
@@ -166,13 +167,15 @@ fn route(route: &Route) -> Tree {
 }
 
 fn route_rule(rule: &RouteRule) -> Tree {
-    let RouteRule { name, matches, backends, timeouts, retry } = rule;
+    let RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
     let backend = |backend: &weft_model::WeightedBackend| {
         let weight = backend.weight.get();
-        match &backend.backend {
+        let mut text = match &backend.backend {
             Backend::Service { name, port } => format!("{weight} of {name}:{port}"),
             Backend::Missing { reason } => format!("{weight} of nothing: {reason}"),
-        }
+        };
+        backend.filters.iter().for_each(|one| text.push_str(&format!("; {}", filter(one))));
+        text
     };
     let bound = |bound: Option<weft_model::TimeBound>| {
         Tree::maybe(bound.map(|bound| format!("{:?}", bound.duration())))
@@ -180,11 +183,72 @@ fn route_rule(rule: &RouteRule) -> Tree {
     Tree::map([
         ("name", Tree::maybe(name.as_ref())),
         ("matches", Tree::list(matches.iter().map(route_match))),
+        ("filters", Tree::list(filters.iter().map(filter))),
         ("backends", Tree::list(backends.iter().map(backend))),
         ("request", bound(timeouts.request())),
         ("attempt", bound(timeouts.attempt())),
         ("retry", Tree::maybe(retry.as_ref().map(retries))),
     ])
+}
+
+fn filter(filter: &Filter) -> String {
+    match filter {
+        Filter::RequestHeaders(it) => format!("request: {}", edits(it)),
+        Filter::ResponseHeaders(it) => format!("answer: {}", edits(it)),
+        Filter::Redirect(Redirect { scheme, hostname, port, path, status }) => {
+            let scheme = scheme.map(|scheme| scheme.as_str().to_owned());
+            let port = port.map(|port| format!("port {port}"));
+            let parts = [scheme, hostname.as_ref().map(ToString::to_string), port];
+            let parts = parts.into_iter().chain([path.as_ref().map(rewrite)]);
+            let parts: Vec<_> = parts.flatten().collect();
+            format!("{} to {}", status.get(), parts.join(", "))
+        }
+        Filter::Rewrite(UrlRewrite { hostname, path }) => {
+            let hostname = hostname.as_ref().map(|host| format!("host {host}"));
+            let parts: Vec<_> =
+                [hostname, path.as_ref().map(rewrite)].into_iter().flatten().collect();
+            format!("rewrite: {}", parts.join(", "))
+        }
+        Filter::Cors(cors) => {
+            let Cors { origins, credentials, methods, headers, expose, max_age_s } = cors;
+            let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
+            let with = if *credentials { " with credentials" } else { "" };
+            format!(
+                "cors: {}{with}, methods {}, headers {}, exposes {}, {max_age_s} s",
+                origins.join(" "),
+                names(methods),
+                names(headers),
+                names(expose)
+            )
+        }
+    }
+}
+
+fn edits(edits: &HeaderEdits) -> String {
+    let field = |joint: &str, (name, value): &weft_model::HeaderValue| {
+        format!("{name} {joint} {}", value.as_str())
+    };
+    let set = edits.set().iter().map(|it| field("=", it));
+    let add = edits.add().iter().map(|it| field("+", it));
+    let all = set.chain(add).chain(edits.remove().iter().map(|name| format!("no {name}")));
+    all.collect::<Vec<_>>().join(", ")
+}
+
+fn rewrite(path: &PathRewrite) -> String {
+    match path {
+        PathRewrite::Full(path) => format!("path {path}"),
+        PathRewrite::Prefix(path) => format!("prefix {path}"),
+    }
+}
+
+fn names<T: std::fmt::Display>(names: &AllowedNames<T>) -> String {
+    match names {
+        AllowedNames::Any => "*".to_owned(),
+        AllowedNames::These(names) if names.is_empty() => "none".to_owned(),
+        AllowedNames::These(names) => {
+            names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        }
+    }
 }
 
 fn retries(retry: &Retry) -> String {

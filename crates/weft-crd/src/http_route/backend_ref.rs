@@ -1,12 +1,13 @@
 //! Where requests go, and which share of them.
 
+use super::filters::{self, Filter, Of, Read};
 use super::parent_ref::read_group;
 use crate::names;
 use crate::reader::{At, Fields};
 use crate::units::Port;
 
 /// A backend with its share.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendRef {
     /// What it is, with what only that kind has.
     pub kind: BackendKind,
@@ -16,6 +17,8 @@ pub struct BackendRef {
     pub name: String,
     /// Its share, of the sum of all shares of the rule; from 0 to 1,000,000. Default: 1.
     pub weight: u32,
+    /// What is done to the requests that go there and to their answers, after what the rule does.
+    pub filters: Vec<Filter>,
 }
 
 /// A kind of backend.
@@ -41,13 +44,14 @@ pub enum BackendKind {
 const WEIGHT_MAX: u32 = 1_000_000;
 
 const FIELDS: Fields = Fields {
-    known: &["group", "kind", "namespace", "name", "port", "weight"],
-    not_yet: &["filters"],
+    known: &["group", "kind", "namespace", "name", "port", "weight", "filters"],
+    not_yet: &[],
     ignored: &[],
     no_nulls: false,
 };
 
-pub(super) fn read(at: &At<'_>, own_namespace: &str) -> Option<BackendRef> {
+/// The backend at `at`, and its filters where they stand.
+pub(super) fn read<'a>(at: &At<'a>, own_namespace: &str) -> Option<(BackendRef, Read<'a>)> {
     let object = at.object(FIELDS)?;
     let group = object.or("group", "", read_group);
     let kind = object.or("kind", "Service", |at| at.text_within(63));
@@ -63,6 +67,7 @@ pub(super) fn read(at: &At<'_>, own_namespace: &str) -> Option<BackendRef> {
     } else {
         object.maybe("port", At::port)
     };
+    let filters = object.or("filters", Read::default(), |at| filters::read(at, Of::Backend));
     let (group, kind) = (group?, kind?);
     let kind = match port? {
         Some(port) if is_service => BackendKind::Service { port },
@@ -75,7 +80,9 @@ pub(super) fn read(at: &At<'_>, own_namespace: &str) -> Option<BackendRef> {
             BackendKind::Other { group: group.to_owned(), kind: kind.to_owned(), port }
         }
     };
-    Some(BackendRef { kind, namespace: namespace?, name: name?, weight: weight? })
+    let read = filters?;
+    let filters = read.filters.clone();
+    Some((BackendRef { kind, namespace: namespace?, name: name?, weight: weight?, filters }, read))
 }
 
 /// Warns if what the rule at `at` matches can go nowhere.

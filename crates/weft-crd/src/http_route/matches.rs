@@ -91,7 +91,7 @@ pub enum Method {
 }
 
 impl Method {
-    const ALL: [(&'static str, Method); 9] = [
+    pub(super) const ALL: [(&'static str, Method); 9] = [
         ("GET", Method::Get),
         ("HEAD", Method::Head),
         ("POST", Method::Post),

@@ -137,11 +137,8 @@ fn parents() {
 fn fields_to_come_are_refused_by_name() {
     check_rule(&[
         (
-            "filters: [{type: RequestRedirect}], sessionPersistence: {}",
-            &[
-                "error: spec.rules[0].filters: not supported yet by this version",
-                "error: spec.rules[0].sessionPersistence: not supported yet by this version",
-            ],
+            "sessionPersistence: {}",
+            &["error: spec.rules[0].sessionPersistence: not supported yet by this version"],
         ),
         ("filter: []", &["error: spec.rules[0].filter: unknown field"]),
     ]);
@@ -210,7 +207,7 @@ fn backends() {
              {backends}}}]}}"
         )
     };
-    let cases: [(String, &[&str]); 6] = [
+    let cases: [(String, &[&str]); 5] = [
         (
             spec("[{name: b, weight: -1}]"),
             &[
@@ -222,10 +219,6 @@ fn backends() {
             spec("[{name: b, port: 80, weight: 1000001}]"),
             &["error: spec.rules[0].backendRefs[0].weight: 1000001 is not allowed, the most is \
                  1000000"],
-        ),
-        (
-            spec("[{name: b, port: 80, filters: []}]"),
-            &["error: spec.rules[0].backendRefs[0].filters: not supported yet by this version"],
         ),
         (
             spec("[]"),

@@ -51,11 +51,11 @@ error: spec.rules[0].backendRefs[1].port: is required
    |       ^^^^
    = in HTTPRoute shop/checkout
 
-error: spec.rules[0].filters: not supported yet by this version
-  --> shop.yaml:12:5
+error: spec.rules[0].filters[0].requestRedirect: is required
+  --> shop.yaml:13:7
    |
-12 |     filters:
-   |     ^^^^^^^
+13 |     - type: RequestRedirect
+   |       ^^^^
    = in HTTPRoute shop/checkout
 
 error: spec.rules[1].backendRefs[0].port: a number is needed, this is the string \"80\"

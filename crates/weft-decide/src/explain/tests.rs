@@ -31,12 +31,12 @@ fn head(path: &str) -> RequestHead {
 
 fn to(name: &str, weight: u32) -> WeightedBackend {
     let backend = Backend::Service { name: name.parse().unwrap(), port: port(80) };
-    WeightedBackend { backend, weight: Weight::new(weight).unwrap() }
+    WeightedBackend { backend, weight: Weight::new(weight).unwrap(), filters: vec![] }
 }
 
 fn nowhere(reason: &str) -> WeightedBackend {
     let backend = Backend::Missing { reason: reason.to_owned() };
-    WeightedBackend { backend, weight: Weight::new(1).unwrap() }
+    WeightedBackend { backend, weight: Weight::new(1).unwrap(), filters: vec![] }
 }
 
 fn rule(name: Option<&str>, paths: &[&str], backends: Vec<WeightedBackend>) -> RouteRule {
@@ -47,7 +47,8 @@ fn rule(name: Option<&str>, paths: &[&str], backends: Vec<WeightedBackend>) -> R
         method: None,
     };
     let (name, timeouts) = (name.map(str::to_owned), Timeouts::default());
-    RouteRule { name, matches: paths.iter().map(wanted).collect(), backends, timeouts, retry: None }
+    let (matches, filters) = (paths.iter().map(wanted).collect(), vec![]);
+    RouteRule { name, matches, filters, backends, timeouts, retry: None }
 }
 
 fn table(rules: Vec<RouteRule>) -> RouteTable {

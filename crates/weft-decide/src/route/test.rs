@@ -66,6 +66,14 @@ impl Test {
         }
     }
 
+    /// The prefix of the path that is asked for, without slashes at its end; empty if none is.
+    pub(super) fn prefix(&self) -> &str {
+        match &self.path {
+            Path::Prefix(prefix) => prefix.trim_end_matches('/'),
+            Path::Exact(_) | Path::Regex(_) => "",
+        }
+    }
+
     /// The first condition that the request does not meet; none if it meets all.
     pub(super) fn unmet(&self, head: &RequestHead) -> Option<Condition> {
         let RouteMatch { path: _, headers, query, method } = &self.wanted;

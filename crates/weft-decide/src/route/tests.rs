@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use weft_http::{GrammarError, request};
 use weft_model::{
-    ExactValue, HeaderMatch, HeaderName, HttpPath, Method, PathMatch, QueryMatch, RegexText,
-    RouteName, RouteParent, Timeouts, ValueMatch, Weight, WeightedBackend,
+    Backend, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, PathMatch, QueryMatch,
+    RegexText, RouteName, RouteParent, Timeouts, ValueMatch, Weight, WeightedBackend,
 };
 
 use super::*;
@@ -45,7 +45,9 @@ fn query(name: &str, value: &str) -> QueryMatch {
 }
 
 fn rule(matches: Vec<RouteMatch>) -> RouteRule {
-    RouteRule { name: None, matches, backends: vec![], timeouts: Timeouts::default(), retry: None }
+    let (filters, backends) = (vec![], vec![]);
+    let timeouts = Timeouts::default();
+    RouteRule { name: None, matches, filters, backends, timeouts, retry: None }
 }
 
 fn route(name: &str, created: i64, rules: Vec<RouteRule>) -> Arc<Route> {
@@ -226,6 +228,7 @@ fn weighted(weights: &[u32]) -> RouteRule {
     let backends = weights.iter().zip(1..).map(|(&weight, number)| WeightedBackend {
         backend: Backend::Service { name: service(), port: port(number) },
         weight: Weight::new(weight).unwrap(),
+        filters: vec![],
     });
     RouteRule { backends: backends.collect(), ..rule(vec![]) }
 }
@@ -235,8 +238,9 @@ fn shares(weights: &[u32]) -> Vec<usize> {
     let rule = weighted(weights);
     let mut shares = vec![0; weights.len()];
     for draw in 0..10_000 {
-        let Destination::Backend(Backend::Service { port, .. }) =
-            destination(&rule, f64::from(draw) / 10_000.0)
+        let Destination::Backend(WeightedBackend {
+            backend: Backend::Service { port, .. }, ..
+        }) = destination(&rule, f64::from(draw) / 10_000.0)
         else {
             panic!("no backend for {draw}");
         };

@@ -238,7 +238,8 @@ fn rules(random: &mut Random, retried: &[u16]) -> Object {
     let rule = RouteRule {
         name: None,
         matches: vec![RouteMatch { path, headers: vec![], query: vec![], method: None }],
-        backends: vec![WeightedBackend { backend, weight }],
+        filters: vec![],
+        backends: vec![WeightedBackend { backend, weight, filters: vec![] }],
         timeouts: if random.chance(0.5) { timeouts } else { Timeouts::default() },
         retry: random.chance(0.5).then_some(retry),
     };

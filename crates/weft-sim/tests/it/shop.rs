@@ -285,9 +285,11 @@ pub(crate) fn route(change: impl FnOnce(&mut weft_model::RouteRule)) -> weft_wir
     let path = PathMatch::Prefix(HttpPath::new("/").unwrap());
     let matches = vec![RouteMatch { path, headers: vec![], query: vec![], method: None }];
     let backend = Backend::Service { name: service.clone(), port: port(80) };
-    let backends = vec![WeightedBackend { backend, weight: Weight::new(1).unwrap() }];
+    let (weight, filters) = (Weight::new(1).unwrap(), vec![]);
+    let backends = vec![WeightedBackend { backend, weight, filters }];
     let timeouts = Timeouts::default();
-    let mut rule = RouteRule { name: None, matches, backends, timeouts, retry: None };
+    let filters = vec![];
+    let mut rule = RouteRule { name: None, matches, filters, backends, timeouts, retry: None };
     change(&mut rule);
     weft_wire::Object::Route(Arc::new(weft_model::Route {
         name: "http/shop/web".parse().unwrap(),

@@ -118,7 +118,7 @@ static COUNTED: [Family; COUNTED_LEN] = [
         Kind::Counter,
         "",
         &["direction", "route", "peer", "reason"],
-        "Requests and connections that Weft itself answered or ended.",
+        "Requests and connections that Weft itself refused or ended.",
     ),
     family(
         "weft_connections_total",

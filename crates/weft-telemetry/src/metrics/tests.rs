@@ -97,6 +97,19 @@ fn a_request_is_counted_everywhere_once() {
 }
 
 #[test]
+fn an_answer_that_a_route_is_there_to_give_is_no_refusal() {
+    let registry = registry();
+    let metrics = Metrics::new(&registry);
+    let redirect = Record { status: 302, reason: Some("redirect"), is_meant: true, ..record() };
+    assert!(!redirect.is_failure());
+    metrics.finish(&redirect);
+    let text = text(&registry, 0);
+    let labels = ["status_class=\"3xx\"", "status=\"302\"", "reason=\"redirect\""];
+    assert_eq!(value(&text, REQUESTS, &labels), Some(1.0));
+    assert!(!text.contains("\nweft_refusals_total{"), "{text}");
+}
+
+#[test]
 fn a_connection_is_no_request() {
     let registry = registry();
     let metrics = Metrics::new(&registry);

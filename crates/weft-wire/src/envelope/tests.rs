@@ -186,7 +186,7 @@ proptest! {
     }
 }
 
-const GOLDEN: [(&str, &str); 9] = [
+const GOLDEN: [(&str, &str); 10] = [
     ("mesh", "cc31f0d5fd84c927f64d35a666a8809e586b803d5292ea407f228544a7b6c657"),
     ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
     (
@@ -202,4 +202,8 @@ const GOLDEN: [(&str, &str); 9] = [
     ("workload/shop/cart-2", "e4541226c83e055b30a11c4a44f6ff6dabe2a972d43bf75e8ccc9a2d2bd12476"),
     ("route/http/shop/canary", "90444699b8297aa35c06dff81388bf9c047b4a90b19c6ba310ca24a2a737bef4"),
     ("trust/other.local", "1129d56aed97d12a9c25038a2332cdc7f6e7332d5788990fbdf5c09a696c72bd"),
+    (
+        "route/http/shop/filtered",
+        "d2b23c878cf0452293e1fcab5e777bf52d6fb889778a49492464d128e58725ff",
+    ),
 ];

@@ -6,7 +6,7 @@ use weft_model::{ExactValue, QueryMatch, Service, TimeBound, ValueMatch};
 
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
-use crate::testing::{one_of_each, policy, read, route, service, trust};
+use crate::testing::{filters, one_of_each, policy, read, route, service, trust};
 
 fn required(object: impl Into<Object>) -> Vec<&'static str> {
     Feature::required_by(&object.into()).into_iter().map(Feature::name).collect()
@@ -38,6 +38,17 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     let one = ValueMatch::Exact(ExactValue::new("1").unwrap());
     by_query.rules[0].matches[0].query.push(QueryMatch::new("canary", one).unwrap());
     assert_eq!(required(by_query), ["query-match"]);
+
+    let plain = route("http/shop/cart", "shop/cart", &["shop/cart-v1"]);
+    let required_by = ["header-modifiers", "header-modifiers", "url-rewrite", "redirect", "cors"];
+    for (filter, feature) in filters().into_iter().zip(required_by) {
+        let mut of_backend = plain.clone();
+        of_backend.rules[0].backends[0].filters.push(filter.clone());
+        assert_eq!(required(of_backend), [feature]);
+        let mut of_rule = plain.clone();
+        of_rule.rules[0].filters.push(filter);
+        assert_eq!(required(of_rule), [feature]);
+    }
 
     assert_eq!(required(Object::Trust(Arc::new(trust(1)))), [""; 0]);
     let renewing = weft_model::Trust { renew_below: Some([9; 32]), ..trust(1) };

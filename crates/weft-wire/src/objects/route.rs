@@ -1,5 +1,6 @@
 //! A route, on the wire.
 
+mod filters;
 mod matches;
 
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use weft_model::{
     Timeouts, Weight, WeightedBackend, is_subdomain,
 };
 
+use self::filters::FilterMessage;
 use self::matches::MatchMessage;
 use super::common::{from_port, list, needed, to_bound, to_port};
 use crate::error::{At, FieldError};
@@ -48,6 +50,8 @@ struct RuleMessage {
     attempt_ms_max: Option<u64>,
     #[prost(message, optional, tag = "6")]
     retry: Option<RetryMessage>,
+    #[prost(message, repeated, tag = "7")]
+    filters: Vec<FilterMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -56,6 +60,8 @@ struct BackendMessage {
     backend: Option<BackendKind>,
     #[prost(uint32, tag = "3")]
     weight: u32,
+    #[prost(message, repeated, tag = "4")]
+    filters: Vec<FilterMessage>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
@@ -142,7 +148,7 @@ impl ParentMessage {
 
 impl RuleMessage {
     fn new(rule: &RouteRule) -> RuleMessage {
-        let RouteRule { name, matches, backends, timeouts, retry } = rule;
+        let RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
         RuleMessage {
             name: name.clone(),
             matches: matches.iter().map(MatchMessage::new).collect(),
@@ -150,26 +156,33 @@ impl RuleMessage {
             request_ms_max: timeouts.request().map(TimeBound::millis),
             attempt_ms_max: timeouts.attempt().map(TimeBound::millis),
             retry: retry.as_ref().map(RetryMessage::new),
+            filters: filters.iter().map(FilterMessage::new).collect(),
         }
     }
 
     fn check(self) -> Result<RouteRule, FieldError> {
-        let RuleMessage { name, matches, backends, request_ms_max, attempt_ms_max, retry } = self;
-        let request = request_ms_max.map(to_bound).transpose().at("request_ms_max")?;
-        let attempt = attempt_ms_max.map(to_bound).transpose().at("attempt_ms_max")?;
+        let timeouts = self.timeouts()?;
+        let RuleMessage { name, matches, backends, retry, filters, .. } = self;
         Ok(RouteRule {
             name,
             matches: list("matches", matches, MatchMessage::check)?,
+            filters: list("filters", filters, FilterMessage::check)?,
             backends: list("backends", backends, BackendMessage::check)?,
-            timeouts: Timeouts::new(request, attempt).at("attempt_ms_max")?,
+            timeouts,
             retry: retry.map(RetryMessage::check).transpose().at("retry")?,
         })
+    }
+
+    fn timeouts(&self) -> Result<Timeouts, FieldError> {
+        let request = self.request_ms_max.map(to_bound).transpose().at("request_ms_max")?;
+        let attempt = self.attempt_ms_max.map(to_bound).transpose().at("attempt_ms_max")?;
+        Timeouts::new(request, attempt).at("attempt_ms_max")
     }
 }
 
 impl BackendMessage {
     fn new(backend: &WeightedBackend) -> BackendMessage {
-        let WeightedBackend { backend, weight } = backend;
+        let WeightedBackend { backend, weight, filters } = backend;
         let backend = match backend {
             Backend::Service { name, port } => BackendKind::Service(ServiceReference {
                 name: name.to_string(),
@@ -177,11 +190,12 @@ impl BackendMessage {
             }),
             Backend::Missing { reason } => BackendKind::Missing(reason.clone()),
         };
-        BackendMessage { backend: Some(backend), weight: weight.get() }
+        let filters = filters.iter().map(FilterMessage::new).collect();
+        BackendMessage { backend: Some(backend), weight: weight.get(), filters }
     }
 
     fn check(self) -> Result<WeightedBackend, FieldError> {
-        let BackendMessage { backend, weight } = self;
+        let BackendMessage { backend, weight, filters } = self;
         let backend = match needed("backend", backend)? {
             BackendKind::Service(ServiceReference { name, port }) => Backend::Service {
                 name: name.parse().at("service.name")?,
@@ -189,7 +203,8 @@ impl BackendMessage {
             },
             BackendKind::Missing(reason) => Backend::Missing { reason },
         };
-        Ok(WeightedBackend { backend, weight: Weight::new(weight).at("weight")? })
+        let filters = list("filters", filters, FilterMessage::check_of_backend)?;
+        Ok(WeightedBackend { backend, weight: Weight::new(weight).at("weight")?, filters })
     }
 }
 

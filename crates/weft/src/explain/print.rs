@@ -146,7 +146,7 @@ fn line(out: &mut String, depth: usize, text: std::fmt::Arguments<'_>) {
 
 /// What a caller gets, in a line.
 fn in_words(outcome: &Outcome) -> String {
-    let Outcome { by, status, grpc_status, reason, server_reason } = outcome;
+    let Outcome { by, status, grpc_status, reason, server_reason, is_meant: _ } = outcome;
     let Some((reason, detail)) = reason else { return "an application answers".to_owned() };
     let what = match (status, grpc_status) {
         (_, Some(grpc)) => format!("the call fails with status {grpc}"),
@@ -190,6 +190,8 @@ pub fn json(mesh: &Mesh, question: &Question<'_>, report: &Report) -> Value {
         json!({
             "backend": way.backend,
             "backend_port": way.port,
+            "authority": way.sent.as_ref().map(|(authority, _)| authority),
+            "path": way.sent.as_ref().map(|(_, path)| path),
             "share": way.share,
             "of": way.total,
             "steps": steps(&way.steps),
@@ -261,7 +263,7 @@ fn cause_json(mesh: &Mesh, cause: &Cause) -> Value {
 }
 
 fn outcome_json(outcome: &Outcome) -> Value {
-    let Outcome { by, status, grpc_status, reason, server_reason } = outcome;
+    let Outcome { by, status, grpc_status, reason, server_reason, is_meant: _ } = outcome;
     let by = match by {
         By::Application => "application",
         By::Server => "server-proxy",

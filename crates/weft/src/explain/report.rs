@@ -8,14 +8,14 @@ use weft_decide::deadline;
 use weft_decide::explain::{self as words, Cause, Stage, Step, Verdict};
 use weft_decide::locality::Reach as Distance;
 use weft_decide::route::Selected;
+use weft_http::RequestHead;
 use weft_model::{Health, ObjectName, Protocol, Retry, RouteKind, RouteRule};
-use weft_proxy::explain::{
-    Called, Chosen, End, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way,
-};
+use weft_proxy::explain::{Called, Chosen, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way};
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
 use weft_telemetry::Protocol as Spoken;
 
 use super::mesh::Mesh;
+pub use super::outcome::{By, Outcome};
 
 /// A step, and what did not make it.
 pub struct Told {
@@ -46,6 +46,8 @@ pub struct WayReport {
     pub backend: Option<String>,
     /// Its port there.
     pub port: Option<u16>,
+    /// Host and port, and path and query, with which the request is sent there.
+    pub sent: Option<(String, String)>,
     /// Its share of `total`.
     pub share: u64,
     /// The sum of all shares.
@@ -86,32 +88,6 @@ pub struct EndpointReport {
     pub outcome: Outcome,
 }
 
-/// What a caller gets.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// Who answers.
-    pub by: By,
-    /// The status of HTTP, where Weft says it.
-    pub status: Option<u16>,
-    /// The status of gRPC, likewise.
-    pub grpc_status: Option<u32>,
-    /// The reason as a stable code, and in words.
-    pub reason: Option<(&'static str, String)>,
-    /// What the server's proxy gave as its reason to the caller's.
-    pub server_reason: Option<(&'static str, String)>,
-}
-
-/// Who answers a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum By {
-    /// An application.
-    Application,
-    /// The proxy in front of it.
-    Server,
-    /// The caller's own proxy.
-    Caller,
-}
-
 impl Report {
     /// What there is to say of what `text` says not to be of the mesh.
     pub fn outside(text: &str, is_refused: bool) -> Report {
@@ -122,36 +98,10 @@ impl Report {
             (By::Application, None, "it passes outside of the mesh")
         };
         let because = of_mesh("spec.defaults.outbound", note);
-        let (status, grpc_status, server_reason) = Default::default();
-        let outcome = Outcome { by, status, grpc_status, reason, server_reason };
+        let (status, grpc_status, server_reason, is_meant) = Default::default();
+        let outcome = Outcome { by, status, grpc_status, reason, server_reason, is_meant };
         let steps = vec![passed(Stage::Name, text, vec![because])];
         Report { steps, outcomes: vec![outcome], ..Report::default() }
-    }
-}
-
-impl Outcome {
-    fn of(explanation: &Explanation, end: &End) -> Outcome {
-        let reason = |refused: &Refused| (refused.verdict.reason, refused.detail.clone());
-        match end {
-            End::Application => Outcome {
-                by: By::Application,
-                status: None,
-                grpc_status: None,
-                reason: None,
-                server_reason: None,
-            },
-            End::Server(refused) => Outcome::refused(explanation, refused, By::Server),
-            End::Caller { refused, server } => Outcome {
-                server_reason: server.as_ref().map(reason),
-                ..Outcome::refused(explanation, refused, By::Caller)
-            },
-        }
-    }
-
-    fn refused(explanation: &Explanation, refused: &Refused, by: By) -> Outcome {
-        let (status, grpc_status) = explanation.statuses(refused);
-        let reason = Some((refused.verdict.reason, refused.detail.clone()));
-        Outcome { by, status, grpc_status, reason, server_reason: None }
     }
 }
 
@@ -198,7 +148,7 @@ pub fn report(
     target: &str,
     explanation: &Explanation,
 ) -> Report {
-    let Explanation { head, called: found, protocol: spoken, rule, ways } = explanation;
+    let Explanation { head, called: found, protocol: spoken, rule, own_answer, ways } = explanation;
     let is_http = explanation.is_http();
     let mut report = Report {
         protocol: Some(spoken.name()),
@@ -240,6 +190,12 @@ pub fn report(
         steps.push(passed(Stage::Path, text, vec![]));
         steps.push(route(called, destination, explanation));
     }
+    if let (Some(chosen), Some(own)) = (rule, own_answer) {
+        let step = words::own_answer(&selected(chosen), own);
+        steps.push(Told { step, not: vec![] });
+        report.outcomes.push(Outcome::own(own));
+        return report;
+    }
     let ways = match ways {
         Ok(ways) => ways,
         Err(error) => {
@@ -247,12 +203,16 @@ pub fn report(
             return report;
         }
     };
+    let mut sent = head.clone();
+    if let Some(chosen) = rule {
+        steps.extend(filters(explanation, chosen, None, &mut sent));
+    }
     if is_http && ways.iter().any(|way| way.backend.is_some()) {
         steps.push(timeouts(explanation));
         steps.push(retry(rule.as_ref(), head.is_idempotent(), head.method()));
     }
     for way in ways {
-        let way = way_report(mesh, destination, explanation, way);
+        let way = way_report(mesh, destination, explanation, &sent, way);
         for outcome in &way.outcomes {
             if !report.outcomes.contains(outcome) {
                 report.outcomes.push(outcome.clone());
@@ -400,11 +360,15 @@ fn way_report(
     mesh: &Mesh,
     destination: &Destination,
     explanation: &Explanation,
+    sent: &RequestHead,
     way: &Way,
 ) -> WayReport {
     let Way { share, total, backend, endpoints, ends, late, .. } = way;
     let outcomes: Vec<_> = ends.iter().map(|end| Outcome::of(explanation, end)).collect();
     let mut steps = vec![going(destination, explanation.rule.as_ref(), way)];
+    if let (Some(chosen), Some(index)) = (&explanation.rule, way.backend_index) {
+        steps.extend(filters(explanation, chosen, Some(index), &mut sent.clone()));
+    }
     if let Some(backend) = backend {
         steps.extend(traffic(mesh, backend, explanation.is_http()));
         if endpoints.iter().any(|endpoint| endpoint.is_callable) {
@@ -417,6 +381,7 @@ fn way_report(
     WayReport {
         backend: name.map(DestinationName::without_port),
         port: name.and_then(DestinationName::port).map(weft_model::Port::get),
+        sent: way.sent.clone(),
         share: *share,
         total: *total,
         steps,
@@ -432,13 +397,33 @@ fn going(destination: &Destination, chosen: Option<&Chosen>, way: &Way) -> Told 
         return passed(Stage::Destination, format!("to {}", destination.name), vec![]);
     };
     let rule: &RouteRule = chosen.rule();
-    let selected = Selected { route: &chosen.route, rule_index: chosen.rule_index, rule };
     let to = match way.backend_index {
-        Some(index) => weft_decide::route::Destination::Backend(&rule.backends[index].backend),
+        Some(index) => weft_decide::route::Destination::Backend(&rule.backends[index]),
         // Nothing is drawn where there is nothing to draw from.
         None => weft_decide::route::destination(rule, 0.0),
     };
-    Told { step: words::destination(&selected, &to), not: vec![] }
+    Told { step: words::destination(&selected(chosen), &to), not: vec![] }
+}
+
+fn selected(chosen: &Chosen) -> Selected<'_> {
+    Selected { route: &chosen.route, rule_index: chosen.rule_index, rule: chosen.rule() }
+}
+
+/// What the filters of the rule do to the request `head`, or those of its backend `backend`.
+fn filters(
+    explanation: &Explanation,
+    chosen: &Chosen,
+    backend: Option<usize>,
+    head: &mut RequestHead,
+) -> Vec<Told> {
+    let rule = chosen.rule();
+    let (part, found) = match backend {
+        None => (".filters".to_owned(), &rule.filters),
+        Some(index) => (format!(".backendRefs[{index}].filters"), &rule.backends[index].filters),
+    };
+    let (selected, asked) = (selected(chosen), &explanation.head);
+    let steps = words::filters(&selected, &part, found, &chosen.facts(), asked, head);
+    steps.into_iter().map(|step| Told { step, not: vec![] }).collect()
 }
 
 /// How the backend is treated besides.

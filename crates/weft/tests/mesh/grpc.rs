@@ -10,13 +10,13 @@ use crate::grpcio;
 use crate::lab::{Lab, PortSpec, Proxy, Spec, output, succeeded, wait_until};
 
 /// The server of `python/server.py`. It ends with this value.
-struct Server {
+pub struct Server {
     child: Child,
     log: PathBuf,
 }
 
 impl Server {
-    fn start(lab: &Lab, python: &Path) -> Server {
+    pub fn start(lab: &Lab, python: &Path) -> Server {
         let script = lab.file("server.py", include_str!("python/server.py"));
         let log = lab.directory.join("server.log");
         let output = fs::File::create(&log).unwrap();
@@ -41,7 +41,7 @@ impl Server {
         });
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.has_said("listening at ", 1);
         self.has_said("\n", 1);
         let log = self.log();

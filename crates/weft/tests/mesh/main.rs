@@ -11,6 +11,7 @@ mod clock;
 mod enforced;
 mod explain;
 mod features;
+mod filters;
 mod grpc;
 #[path = "../python/grpcio.rs"]
 mod grpcio;

@@ -57,6 +57,18 @@ pub const ROWS: &[Row] = &[
     row("`rules.matches`", &[
         Says("weft-crd/src/http_route.rs", "matches: vec![RouteMatch::default()]", "every path"),
     ]),
+    row("`rules.filters`, `rules.backendRefs.filters`", &[
+        Says("weft-crd/src/http_route.rs", "filters: Vec::new()", "none"),
+    ]),
+    row("`rules.filters.requestRedirect.statusCode`", &[
+        Const("weft-crd/src/http_route/filters/url.rs", "STATUS"),
+    ]),
+    row("`rules.filters.cors.maxAge`", &[
+        Seconds("weft-crd/src/http_route/filters/cors.rs", "MAX_AGE"),
+    ]),
+    row("names and values that a header modifier writes", &[
+        Const("weft-crd/src/http_route/filters/headers.rs", "BYTES_MAX"),
+    ]),
     row("`rules.backendRefs.weight`", &[
         After("weft-crd/src/http_route/backend_ref.rs", "object.or(\"weight\", "),
     ]),
@@ -185,6 +197,9 @@ pub const ROWS: &[Row] = &[
         proxy waits", &[
         Const("weft-decide/src/idle.rs", "SERVER_MARGIN"),
     ]),
+    row("rest of a request that Weft itself has answered", &[
+        Const("weft-proxy/src/time.rs", "LINGER_TIMEOUT"),
+    ]),
     row("answer of Weft's own, until it is read", &[
         Const("weft-proxy/src/time.rs", "ANSWER_TIMEOUT"),
     ]),
@@ -237,7 +252,7 @@ pub const ROWS: &[Row] = &[
         Const("weft-proxy/src/h1/server.rs", "INFORMATIONAL_BYTES_MAX"),
     ]),
     row("request of Weft's own answer, read to keep the connection", &[
-        Const("weft-proxy/src/exchange.rs", "DISCARDED_BYTES_MAX"),
+        Const("weft-proxy/src/exchange/discard.rs", "DISCARDED_BYTES_MAX"),
     ]),
     row("idle connections kept to an endpoint", &[
         Const("weft-proxy/src/backend/endpoint.rs", "IDLE_MAX"),

@@ -27,7 +27,7 @@ mod wire;
 pub use dns::dns_message;
 pub use http2::http2_head;
 pub use identity::{certificate_request, identity_text, join_token};
-pub use requests::{protocol, request_target, timeout_field, trace_context};
+pub use requests::{cors_fields, protocol, request_target, timeout_field, trace_context};
 pub use resources::resources;
 pub use wire::{
     discovered_object, discovery_request, discovery_response, grpc_frames, mux_frames, saved_state,
@@ -46,6 +46,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("http2_head", http2_head),
     ("protocol", protocol),
     ("request_target", request_target),
+    ("cors_fields", cors_fields),
     ("timeout_field", timeout_field),
     ("trace_context", trace_context),
     ("dns_message", dns_message),

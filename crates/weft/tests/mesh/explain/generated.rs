@@ -26,6 +26,9 @@ const ROUTES: usize = 7;
 const POLICIES: usize = 4;
 
 const METHODS: [&str; 4] = ["GET", "GET", "POST", "DELETE"];
+
+/// Origins of pages, of which routes allow some.
+const ORIGINS: [&str; 3] = ["http://a.example", "http://b.a.example:81", "null"];
 const PATHS: [&str; 6] = ["/", "/items", "/items/1", "/admin", "/v1", "/v2/x"];
 
 /// Methods of gRPC.
@@ -90,24 +93,93 @@ spec:
 fn rule(draw: &mut Draw, service: &str, port: u16) -> String {
     let paths: &[&str] = if service == "calls" { &CALLS } else { &PATHS };
     let matches = draw.some(0, 2, ", ", |draw| one_match(draw, paths));
+    // What clients of gRPC make of a redirect is theirs.
+    if service != "calls" && draw.in_hundred(12) {
+        return format!("  - matches: [{matches}]\n    filters: [{}]\n", redirect(draw));
+    }
+    let is_prefix = matches.is_empty();
+    let filters = filters(draw, paths, is_prefix);
+    let is_rewritten = filters.contains("URLRewrite");
     let backends = draw.some(0, 3, ", ", |draw| {
         let weight = [0, 1, 1, 3][draw.below(4)];
         let version = draw.one(&["-v1", "-v1", "-v2", "-v2", "-gone"]);
-        format!("{{ name: {service}{version}, port: {port}, weight: {weight} }}")
+        let filters = filters_of_backend(draw, is_prefix && !is_rewritten);
+        let place = format!("name: {service}{version}, port: {port}");
+        format!("{{ {place}, weight: {weight}, filters: [{filters}] }}")
     });
     // A rule without backends answers 500, which is enough of them once in a while.
     let backends = match backends.is_empty() && draw.in_hundred(80) {
         true => format!("{{ name: {service}-v1, port: {port} }}"),
         false => backends,
     };
-    let mut text = format!("  - matches: [{matches}]\n    backendRefs: [{backends}]\n");
+    let mut text = format!(
+        "  - matches: [{matches}]\n    filters: [{filters}]\n    backendRefs: [{backends}]\n"
+    );
     if draw.in_hundred(30) {
         text.push_str("    timeouts: { request: 50s, backendRequest: 40s }\n");
     }
-    if draw.in_hundred(30) {
+    if draw.in_hundred(60) {
         text.push_str("    retry: { attempts: 2, backoff: 1ms, codes: [403, 503] }\n");
     }
     text
+}
+
+fn redirect(draw: &mut Draw) -> String {
+    let redirect = draw.one(&[
+        "{ scheme: https }",
+        "{ port: 8443, statusCode: 307 }",
+        "{ hostname: other.example, statusCode: 308 }",
+        "{ path: { type: ReplaceFullPath, replaceFullPath: /all }, statusCode: 301 }",
+    ]);
+    format!("{{ type: RequestRedirect, requestRedirect: {redirect} }}")
+}
+
+/// Filters of a rule, which may lead to other ends: policies look at paths and headers.
+/// `is_prefix` says that the rule has one match, and one by a prefix.
+fn filters(draw: &mut Draw, paths: &[&'static str], is_prefix: bool) -> String {
+    let mut filters = Vec::new();
+    if draw.in_hundred(40) {
+        let origin = draw.one(&["'*'", "'http://a.example'", "'http://*.a.example:81'"]);
+        filters.push(format!("{{ type: CORS, cors: {{ allowOrigins: [{origin}] }} }}"));
+    }
+    if draw.in_hundred(25) {
+        filters.push(header_modifier(draw));
+    }
+    if draw.in_hundred(45) {
+        let path = draw.one(paths);
+        let path = match is_prefix && draw.in_hundred(50) {
+            true => "{ type: ReplacePrefixMatch, replacePrefixMatch: /items }".to_owned(),
+            false => format!("{{ type: ReplaceFullPath, replaceFullPath: {path} }}"),
+        };
+        filters.push(format!("{{ type: URLRewrite, urlRewrite: {{ path: {path} }} }}"));
+    }
+    filters.join(", ")
+}
+
+fn filters_of_backend(draw: &mut Draw, is_prefix: bool) -> String {
+    let mut filters = Vec::new();
+    if draw.in_hundred(15) {
+        filters.push(header_modifier(draw));
+    }
+    if draw.in_hundred(30) {
+        let path = match is_prefix {
+            true => ", path: { type: ReplacePrefixMatch, replacePrefixMatch: '' }",
+            false => "",
+        };
+        filters.push(format!(
+            "{{ type: URLRewrite, urlRewrite: {{ hostname: other.example{path} }} }}"
+        ));
+    }
+    filters.join(", ")
+}
+
+fn header_modifier(draw: &mut Draw) -> String {
+    let edits = draw.one(&[
+        "set: [{ name: X-Canary, value: '1' }]",
+        "add: [{ name: x-canary, value: '2' }]",
+        "remove: [X-Canary]",
+    ]);
+    format!("{{ type: RequestHeaderModifier, requestHeaderModifier: {{ {edits} }} }}")
 }
 
 fn one_match(draw: &mut Draw, paths: &[&'static str]) -> String {
@@ -302,12 +374,21 @@ fn request(draw: &mut Draw) -> Sent {
         "/items/%zz",
     ];
     let path = if draw.in_hundred(20) { draw.one(&strange) } else { draw.one(&PATHS) };
+    let mut headers = headers(draw);
+    let is_preflight = draw.in_hundred(15);
+    if is_preflight || draw.in_hundred(20) {
+        headers.push(format!("Origin: {}", draw.one(&ORIGINS)));
+    }
+    if is_preflight {
+        headers.push("Access-Control-Request-Method: PUT".to_owned());
+    }
+    let method = if is_preflight { "OPTIONS" } else { draw.one(&METHODS) };
     let query = if draw.in_hundred(30) { draw.one(&["?page=1", "?page=2", "?x=/../"]) } else { "" };
     Sent::Request {
         is_http2: draw.in_hundred(50),
-        method: draw.one(&METHODS),
+        method,
         target: format!("{path}{query}"),
-        headers: headers(draw),
+        headers,
     }
 }
 

@@ -1,5 +1,6 @@
 """A gRPC server with all four kinds of calls, by grpcio. Messages are bytes as they are."""
 
+import json
 import sys
 import time
 from concurrent import futures
@@ -15,6 +16,9 @@ def unary(request, context):
     if request.startswith(b"status "):
         context.set_trailing_metadata((("x-trailer", "at the end"), ("x-bytes-bin", b"\x00\xff")))
         context.abort(grpc.StatusCode[request[7:].decode()], "as you wish: ä%")
+    if request == b"metadata":
+        context.set_trailing_metadata((("x-trailer", "at the end"),))
+        return json.dumps(dict(context.invocation_metadata())).encode()
     if request == b"wait":
         # Until the caller gives up, or its deadline is over.
         done = futures.Future()

@@ -4,8 +4,12 @@
 use std::time::Duration;
 
 use weft_decide::deadline::{TimeoutText, asked};
+use weft_decide::filters::cors::{self, Origin};
+use weft_decide::filters::{self, Facts};
 use weft_decide::normalize;
-use weft_http::{Fields, RequestHead, Version, request};
+use weft_http::response::{self, Framing, Keep};
+use weft_http::{BodySize, Fields, RequestHead, ResponseHead, Version, request};
+use weft_model::{AllowedNames, AllowedOrigin, Cors, Filter, Port};
 use weft_proxy::detect::{self, Spoken};
 use weft_telemetry::trace::{PROPAGATED, TraceContext};
 
@@ -54,12 +58,51 @@ pub fn request_target(input: &[u8]) {
 
 /// A request head with `lines`, if they are fields.
 fn head_with(lines: &[&[u8]]) -> Option<RequestHead> {
+    head_of("POST", lines)
+}
+
+fn head_of(method: &str, lines: &[&[u8]]) -> Option<RequestHead> {
     let mut head = RequestHead::default();
-    let mut text = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n".to_vec();
+    let start = format!("{method} /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n");
+    let mut text = start.into_bytes();
     lines.iter().for_each(|line| text.extend_from_slice(line));
     text.extend_from_slice(b"\r\n\r\n");
     let parsed = request::parse(&text, &mut head).ok()??;
     (parsed.bytes == text.len()).then_some(head)
+}
+
+/// Only pages of an origin that is allowed may read the answer, and nothing that they ask for adds
+/// a field to it.
+pub fn cors_fields(input: &[u8]) {
+    let cors = Cors {
+        origins: vec![AllowedOrigin::new("https://*.a.example:8443").expect("it is one")],
+        credentials: true,
+        methods: AllowedNames::Any,
+        headers: AllowedNames::Any,
+        expose: AllowedNames::Any,
+        max_age_s: 5,
+    };
+    for method in ["POST", "OPTIONS"] {
+        let Some(head) = head_of(method, &[input]) else { return };
+        let found = cors::origin(&cors, &head);
+        if let Origin::Allowed(text) = &found {
+            let lower = text.to_ascii_lowercase();
+            let inner =
+                lower.strip_prefix("https://").and_then(|it| it.strip_suffix(".a.example:8443"));
+            let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            assert!(inner.is_some_and(|inner| inner.bytes().all(is_host)), "{text}");
+        }
+        let filters = [Filter::Cors(cors.clone())];
+        let facts = Facts { port: Port::new(80).expect("it is one"), prefix: "" };
+        let Some(own) = filters::answer(&filters, &facts, &head) else { continue };
+        assert_eq!((method, own.status), ("OPTIONS", 200));
+        assert_eq!(own.fields.is_empty(), found == Origin::Refused);
+        let (written, mut bytes) = (own.head(None), Vec::new());
+        response::write(&written, BodySize::None, Framing::Plain, Keep::Implied, &mut bytes);
+        let mut again = ResponseHead::default();
+        response::parse(&bytes, false, &mut again).expect("it is read").expect("it is whole");
+        assert!(written.fields.iter().eq(again.fields.iter()), "{}", bytes.escape_ascii());
+    }
 }
 
 /// A time that is understood is written as one that is not longer.
