@@ -8,11 +8,12 @@ use std::num::NonZeroU32;
 
 use weft_crd as crd;
 use weft_model::{
-    BackendTimeouts, Balance, Ejection, Limits, LocalityPreference, ObjectName, Percent, Prefer,
-    Ratio, RetryBudget, TimeBound, TrafficPolicy,
+    BackendTimeouts, Ejection, Limits, LocalityPreference, ObjectName, PanicThreshold, Percent,
+    Prefer, Ratio, RetryBudget, TimeBound, TrafficPolicy,
 };
 use weft_wire::ObjectKey;
 
+use crate::balance::to_balance;
 use crate::compiler::Output;
 use crate::findings::Findings;
 use crate::mesh;
@@ -69,22 +70,30 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
     let crd::BackendPolicy {
         metadata: _,
         targets: _,
-        algorithm,
+        load_balancing,
+        panic_threshold,
+        slow_start,
         locality: crd::LocalityPreference { prefer, spill_at_load_ratio },
         limits: crd::Limits { requests, pending, connections },
         ejection: crd::Ejection { consecutive_failures, base_time, ejected_max },
         retry_budget: crd::RetryBudget { percent, per_second_min },
         timeouts: crd::BackendTimeouts { connect, idle, stream_idle },
     } = policy;
-    let TrafficPolicy { balance, locality, limits, ejection, retry_budget, timeouts } = traffic;
+    let TrafficPolicy {
+        balance,
+        panic_threshold: PanicThreshold(own_threshold),
+        slow_start: own_slow_start,
+        locality,
+        limits,
+        ejection,
+        retry_budget,
+        timeouts,
+    } = traffic;
     let to_percent = |percent: crd::Percent| Percent::new(percent.get());
     let to_bound = |duration| TimeBound::new(duration).ok();
-    set(balance, *algorithm, |algorithm| {
-        Some(match algorithm {
-            crd::Algorithm::PeakEwma => Balance::PeakEwma,
-            crd::Algorithm::RoundRobin => Balance::RoundRobin,
-        })
-    });
+    set(balance, load_balancing.as_ref(), to_balance);
+    set(own_threshold, *panic_threshold, to_percent);
+    set(own_slow_start, *slow_start, |window| Some(to_bound(window)));
     let LocalityPreference { prefer: own_prefer, spill_at_load_ratio: own_ratio } = locality;
     set(own_prefer, *prefer, |prefer| {
         Some(match prefer {
@@ -120,7 +129,9 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
     let crd::BackendPolicy {
         metadata: _,
         targets: _,
-        algorithm,
+        load_balancing,
+        panic_threshold,
+        slow_start,
         locality: crd::LocalityPreference { prefer, spill_at_load_ratio },
         limits: crd::Limits { requests, pending, connections },
         ejection: crd::Ejection { consecutive_failures, base_time, ejected_max },
@@ -128,7 +139,9 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
         timeouts: crd::BackendTimeouts { connect, idle, stream_idle },
     } = policy;
     let all = [
-        ("spec.loadBalancing.algorithm", algorithm.is_some()),
+        ("spec.loadBalancing.algorithm", load_balancing.is_some()),
+        ("spec.loadBalancing.panicThresholdPercent", panic_threshold.is_some()),
+        ("spec.slowStart.window", slow_start.is_some()),
         ("spec.locality.prefer", prefer.is_some()),
         ("spec.locality.spillAtLoadRatio", spill_at_load_ratio.is_some()),
         ("spec.limits.requests", requests.is_some()),

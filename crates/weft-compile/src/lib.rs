@@ -14,6 +14,7 @@
 
 mod authorization_policy;
 mod backend_policy;
+mod balance;
 mod compiler;
 mod findings;
 mod guards;

@@ -3,11 +3,13 @@
 //! What is absent here is left to a less specific policy, field by field, and in the end to the
 //! defaults; so nothing is filled in.
 //!
-//! Deliberately absent: health checks, slow start, keep-alive and failover, refused by name until
-//! they are built.
+//! Deliberately absent: health checks, keep-alive and failover, refused by name until they are
+//! built.
 
 use std::time::Duration;
 
+use crate::balance::{self, LoadBalancing};
+use crate::duration::format;
 use crate::metadata::{Header, Metadata};
 use crate::node::Value;
 use crate::reader::{At, Fields, fields};
@@ -22,7 +24,11 @@ pub struct BackendPolicy {
     /// What it is for: Services of its own namespace.
     pub targets: Vec<Target>,
     /// How an endpoint is chosen.
-    pub algorithm: Option<Algorithm>,
+    pub load_balancing: Option<LoadBalancing>,
+    /// Below which share of healthy endpoints the unhealthy ones are called too; 0 is never.
+    pub panic_threshold: Option<Percent>,
+    /// Over which time the part of an endpoint grows that is new, or back; 0 is none.
+    pub slow_start: Option<Duration>,
     /// Whether near endpoints are preferred.
     pub locality: LocalityPreference,
     /// What one client proxy has under way at most.
@@ -33,15 +39,6 @@ pub struct BackendPolicy {
     pub retry_budget: RetryBudget,
     /// How long connecting and idling may take.
     pub timeouts: BackendTimeouts,
-}
-
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Algorithm {
-    /// Of two drawn at random, the one that answers sooner by a decaying average of its peaks.
-    PeakEwma,
-    /// One after the other.
-    RoundRobin,
 }
 
 /// Whether near endpoints are preferred.
@@ -111,6 +108,8 @@ pub struct BackendTimeouts {
 const LIMIT_MAX: u32 = 1_000_000;
 /// More failures in a row than this is no longer a detector.
 const FAILURES_MAX: u32 = 1_000;
+/// What takes longer than this to warm up is not started but deployed.
+const SLOW_START_MAX: Duration = Duration::from_secs(3600);
 /// The largest ratio at which to spill; beyond it, one would never spill.
 const SPILL_THOUSANDTHS_MAX: u32 = 100_000;
 
@@ -118,13 +117,14 @@ const FIELDS: Fields = Fields {
     known: &[
         "targetRefs",
         "loadBalancing",
+        "slowStart",
         "locality",
         "limits",
         "ejection",
         "retryBudget",
         "timeouts",
     ],
-    not_yet: &["healthChecks", "slowStart", "keepAlive", "failover", "targetSelectors"],
+    not_yet: &["healthChecks", "keepAlive", "failover", "targetSelectors"],
     ignored: &[],
     no_nulls: false,
 };
@@ -134,16 +134,20 @@ const ALLOWED: Allowed = Allowed { wide: false, not_yet: &[("weft.dev", "Externa
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let object = at.object(FIELDS)?;
     let targets = object.need("targetRefs", |at| target::read(at, &header.namespace, ALLOWED));
-    let algorithm = object.maybe("loadBalancing", read_load_balancing);
+    let balancing = object.or("loadBalancing", balance::Written::default(), balance::read);
+    let slow_start = object.maybe("slowStart", read_slow_start);
     let locality = object.or("locality", LocalityPreference::default(), read_locality);
     let limits = object.or("limits", Limits::default(), read_limits);
     let ejection = object.or("ejection", Ejection::default(), read_ejection);
     let retry_budget = object.or("retryBudget", RetryBudget::default(), read_retry_budget);
     let timeouts = object.or("timeouts", BackendTimeouts::default(), read_timeouts);
+    let balance::Written { load_balancing, panic_threshold } = balancing?;
     Some(BackendPolicy {
         metadata: header.metadata?,
         targets: targets?,
-        algorithm: algorithm?.flatten(),
+        load_balancing,
+        panic_threshold,
+        slow_start: slow_start?.flatten(),
         locality: locality?,
         limits: limits?,
         ejection: ejection?,
@@ -151,11 +155,17 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
         timeouts: timeouts?,
     })
 }
-fn read_load_balancing(at: &At<'_>) -> Option<Option<Algorithm>> {
-    let object = at.object(fields(&["algorithm"]))?;
-    let known = [("PeakEwma", Algorithm::PeakEwma), ("RoundRobin", Algorithm::RoundRobin)];
-    let not_yet = ["LeastRequest", "Random", "RingHash", "Maglev"];
-    object.maybe("algorithm", |at| at.choice(&known, &not_yet))
+
+fn read_slow_start(at: &At<'_>) -> Option<Option<Duration>> {
+    let object = at.object(fields(&["window"]))?;
+    object.maybe("window", |at| match at.duration()? {
+        window if window > SLOW_START_MAX => at.error(format!(
+            "{} is not allowed, the most is {}",
+            format(window),
+            format(SLOW_START_MAX)
+        )),
+        window => Some(window),
+    })
 }
 
 fn read_locality(at: &At<'_>) -> Option<LocalityPreference> {
@@ -204,7 +214,7 @@ fn read_ejection(at: &At<'_>) -> Option<Ejection> {
     let object = at.object(fields(known))?;
     let failures = object.maybe("consecutiveFailures", |at| at.number(1, FAILURES_MAX));
     let base_time = object.maybe("baseTime", At::positive_duration);
-    let ejected_max = object.maybe("maxEjectedPercent", read_percent);
+    let ejected_max = object.maybe("maxEjectedPercent", At::percent);
     Some(Ejection {
         consecutive_failures: failures?,
         base_time: base_time?,
@@ -214,7 +224,7 @@ fn read_ejection(at: &At<'_>) -> Option<Ejection> {
 
 fn read_retry_budget(at: &At<'_>) -> Option<RetryBudget> {
     let object = at.object(fields(&["percent", "minPerSecond"]))?;
-    let percent = object.maybe("percent", read_percent);
+    let percent = object.maybe("percent", At::percent);
     let per_second_min = object.maybe("minPerSecond", |at| at.number(0, LIMIT_MAX));
     Some(RetryBudget { percent: percent?, per_second_min: per_second_min? })
 }
@@ -225,10 +235,6 @@ fn read_timeouts(at: &At<'_>) -> Option<BackendTimeouts> {
     let idle = object.maybe("idle", At::positive_duration);
     let stream_idle = object.maybe("streamIdle", At::positive_duration);
     Some(BackendTimeouts { connect: connect?, idle: idle?, stream_idle: stream_idle? })
-}
-
-fn read_percent(at: &At<'_>) -> Option<Percent> {
-    Percent::new(at.number(0, 100)?)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 
 mod authorization_policy;
 mod backend_policy;
+mod balance;
 mod cidr;
 mod duration;
 mod emit;
@@ -51,9 +52,9 @@ pub use authorization_policy::{
     AuthorizationPolicy, HeaderCondition, Operation, PathPattern, Peer, Rule, Scope, Selector,
 };
 pub use backend_policy::{
-    Algorithm, BackendPolicy, BackendTimeouts, Ejection, Limits, LocalityPreference, Prefer,
-    RetryBudget,
+    BackendPolicy, BackendTimeouts, Ejection, Limits, LocalityPreference, Prefer, RetryBudget,
 };
+pub use balance::{Algorithm, HashOn, LoadBalancing};
 pub use cidr::Cidr;
 pub use duration::{format as format_duration, parse as parse_duration};
 pub use finding::{Finding, ObjectName, Position, Severity};

@@ -81,16 +81,25 @@ pub(crate) fn anything(_: &str) -> Result<(), String> {
 ///
 /// Source: RFC 9110, section 5.6.2; at most 256 characters, as in Gateway API.
 pub(crate) fn http_token(text: &str) -> Result<(), String> {
+    token(text, "a header name")
+}
+
+/// The name of a cookie, which is a token too.
+///
+/// Source: RFC 6265, section 4.1.1.
+pub(crate) fn cookie(text: &str) -> Result<(), String> {
+    token(text, "the name of a cookie")
+}
+
+fn token(text: &str, what: &str) -> Result<(), String> {
     if text.is_empty() || text.len() > 256 {
         return Err(format!("{} characters are not allowed, it is from 1 to 256", text.len()));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     match text.chars().find(|c| !allowed(*c)) {
-        Some(c) => Err(format!(
-            "{} holds {}, which a header name cannot",
-            quoted(text),
-            quoted(&c.to_string())
-        )),
+        Some(c) => {
+            Err(format!("{} holds {}, which {what} cannot", quoted(text), quoted(&c.to_string())))
+        }
         None => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ use crate::node::{Node, Span, Value};
 use crate::object::Platform;
 use crate::path::{Path, mark};
 use crate::report::Report;
-use crate::units::Port;
+use crate::units::{Percent, Port};
 use crate::{duration, suggest};
 
 /// The fields that an object may have.
@@ -160,6 +160,10 @@ impl<'a> At<'a> {
 
     pub(crate) fn port(&self) -> Option<Port> {
         Port::new(self.number(1, u16::MAX.into())?)
+    }
+
+    pub(crate) fn percent(&self) -> Option<Percent> {
+        Percent::new(self.number(0, 100)?)
     }
 
     pub(crate) fn boolean(&self) -> Option<bool> {

@@ -52,6 +52,8 @@ pub enum Stage {
     Retry,
     /// How much may be under way.
     Limits,
+    /// How an endpoint is chosen.
+    Balancing,
     /// How far away endpoints are used.
     Locality,
     /// Which endpoint of the backend is called.
@@ -331,6 +333,7 @@ impl fmt::Display for Stage {
             Stage::Timeouts => "timeouts",
             Stage::Retry => "retry",
             Stage::Limits => "limits",
+            Stage::Balancing => "balancing",
             Stage::Locality => "locality",
             Stage::Endpoint => "endpoint",
             Stage::Authorization => "authorization",

@@ -18,5 +18,6 @@ pub mod idle;
 pub mod limits;
 pub mod locality;
 pub mod normalize;
+pub mod panic;
 pub mod retry;
 pub mod route;

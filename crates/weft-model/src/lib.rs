@@ -16,6 +16,7 @@ mod ejection;
 mod error;
 mod guards;
 mod hash;
+mod hash_on;
 mod http;
 mod identity;
 mod limits;
@@ -38,11 +39,12 @@ pub use address::{Address, Cidr, Network};
 pub use authorization_policy::{
     AuthorizationPolicy, HeaderCondition, Operation, PathPattern, Peer, Rule,
 };
-pub use balance::Balance;
+pub use balance::{Balance, PanicThreshold};
 pub use ejection::Ejection;
 pub use error::ValueError;
 pub use guards::{GuardScope, Guards};
 pub use hash::ContentHash;
+pub use hash_on::{CookieName, HashOn};
 pub use http::{HeaderName, HttpPath, Method, RegexText, is_field_value, is_token};
 pub use identity::{IdentityError, SpiffeId, TrustDomain};
 pub use limits::Limits;

@@ -1,17 +1,24 @@
 //! How clients treat a Service.
 
-use crate::balance::Balance;
+use crate::balance::{Balance, PanicThreshold};
 use crate::ejection::Ejection;
 use crate::limits::Limits;
 use crate::locality::LocalityPreference;
 use crate::retry::RetryBudget;
 use crate::timeouts::BackendTimeouts;
+use crate::units::TimeBound;
 
 /// How clients treat a Service: what its BackendPolicies say, and the defaults for the rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrafficPolicy {
     /// How an endpoint is chosen.
     pub balance: Balance,
+    /// When unhealthy endpoints are called too.
+    pub panic_threshold: PanicThreshold,
+    /// Over which time the part of an endpoint grows that is new, or back. Default: it does not,
+    /// since the default algorithm gives one that has not answered yet little at a time anyway, and
+    /// servers that are added because of load are to take it over soon.
+    pub slow_start: Option<TimeBound>,
     /// Whether near endpoints are preferred.
     pub locality: LocalityPreference,
     /// What one client proxy has under way at most.

@@ -1,5 +1,6 @@
 //! Where requests go: endpoints, the connections to them, and whose turn it is.
 
+mod choice;
 mod counts;
 mod dialling;
 mod endpoint;
@@ -10,24 +11,24 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use weft_decide::balance;
 use weft_decide::budget::Budget;
-use weft_decide::eject::{self, Roster, Terms};
+use weft_decide::eject::{Roster, Terms};
 use weft_decide::limits::LimitReached;
-use weft_decide::locality::{self, Tally};
-use weft_model::{BackendTimeouts, Balance, Locality, LocalityPreference, Port};
+use weft_decide::locality;
+use weft_model::{BackendTimeouts, Health, Locality, Port};
 use weft_telemetry::metrics::Locality as At;
 use weft_telemetry::{Event, Record};
 use weft_world::Moment;
 
 use crate::Proxy;
-use crate::decision::CALLABLE;
+use crate::decision;
 use crate::error::ProxyError;
 use crate::exchange::Upstream;
 use crate::outbound::of_service;
 use crate::snapshot::{Destination, DestinationName, EndpointSpec};
 use crate::time::BACKEND_IDLE_TIMEOUT;
 
+pub(crate) use self::choice::Tried;
 use self::counts::{Counts, Place};
 pub(crate) use self::endpoint::{Attempted, Connected, Endpoint};
 
@@ -39,6 +40,8 @@ pub(crate) struct Backend {
     roster: Arc<Roster>,
     counts: Counts,
     budget: Arc<Budget>,
+    /// How they must fare to be called, those before the others.
+    callable: &'static [&'static [Health]],
     /// How far away each of them is.
     distances: Vec<locality::Reach>,
     /// The same for people, who are also told whether it is known.
@@ -63,9 +66,20 @@ impl Backend {
     ) -> Backend {
         let known = before.map_or(&[][..], |before| &before.endpoints);
         let roster = before.map(|before| before.roster.clone()).unwrap_or_default();
+        let health = |index: usize| before.map(|before| before.destination.endpoints[index].health);
         let endpoint = |spec: &EndpointSpec| {
-            let same = known.iter().find(|endpoint| endpoint.is(spec));
-            same.cloned().unwrap_or_else(|| Rc::new(Endpoint::new(spec.clone(), &roster)))
+            let same = known.iter().position(|endpoint| endpoint.is(spec));
+            let endpoint = match same {
+                Some(index) => known[index].clone(),
+                None => Rc::new(Endpoint::new(spec.clone(), &roster)),
+            };
+            // Of those that were there when the backend was first used nobody knows since when.
+            let could_be_called =
+                before.is_none() || same.and_then(health) == Some(Health::Healthy);
+            if spec.health == Health::Healthy && !could_be_called {
+                endpoint.is_callable_from(now);
+            }
+            endpoint
         };
         let endpoints = destination.endpoints.iter().map(endpoint).collect();
         let name = before.map(|before| before.name.clone());
@@ -87,6 +101,7 @@ impl Backend {
         let counts = before.map(|before| before.counts.clone()).unwrap_or_default();
         counts.limited(&destination.traffic.limits, !destination.name.is_own());
         let budget = before.map(|before| before.budget.clone()).unwrap_or_default();
+        let callable = decision::callable(&destination);
         Backend {
             name,
             destination,
@@ -94,6 +109,7 @@ impl Backend {
             roster,
             counts,
             budget,
+            callable,
             distances,
             places,
             has_near,
@@ -204,81 +220,6 @@ impl Backend {
         self.counts.opened();
     }
 
-    /// The endpoint to try next, if one can be one that is not among `tried`. It is counted as an
-    /// attempt.
-    ///
-    /// # Errors
-    /// [`ProxyError::NoEndpoint`].
-    pub(crate) fn pick(&self, proxy: &Proxy, tried: &Tried) -> Result<&Rc<Endpoint>, ProxyError> {
-        self.is_used.set(true);
-        let now = proxy.world.clock.now();
-        let is_open = |index: usize| !self.endpoints[index].is_draining(now);
-        let health = |index: usize| self.destination.endpoints[index].health;
-        let is_new = |index: usize| !tried.has(&self.endpoints[index]);
-        let callable = CALLABLE.iter().find_map(|wanted| {
-            let is_callable = |index: usize| is_open(index) && health(index) == *wanted;
-            self.choose(proxy, |index| is_callable(index) && is_new(index))
-                .or_else(|| self.choose(proxy, is_callable))
-        });
-        // The draining ones most likely refuse, and that costs nothing.
-        callable
-            .or_else(|| self.choose(proxy, |index| !is_open(index) && is_new(index)))
-            .inspect(|index| {
-                if !self.destination.name.is_own() {
-                    self.counts.attempted(self.places[*index]);
-                }
-            })
-            .map(|index| &self.endpoints[index])
-            .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })
-    }
-
-    /// One of the endpoints that are usable, as the traffic policy says.
-    fn choose(&self, proxy: &Proxy, is_usable: impl Fn(usize) -> bool) -> Option<usize> {
-        let count = self.endpoints.len();
-        if count <= 1 {
-            return (count == 1 && is_usable(0)).then_some(0);
-        }
-        let traffic = &self.destination.traffic;
-        let terms = self.terms(proxy);
-        let standing = |index: usize| self.endpoints[index].standing(&terms);
-        let worst = eject::worst_chosen((0..count).filter(|i| is_usable(*i)).map(standing));
-        let is_usable = |index: usize| is_usable(index) && standing(index) <= worst;
-        let reach = self.reach(&traffic.locality, is_usable);
-        let is_near = |index: usize| is_usable(index) && self.distances[index] <= reach;
-        match traffic.balance {
-            Balance::RoundRobin => {
-                let last = |index: usize| is_near(index).then(|| self.endpoints[index].turn.get());
-                let index = balance::round_robin(count, last)?;
-                self.turns.set(self.turns.get() + 1);
-                self.endpoints[index].turn.set(self.turns.get());
-                Some(index)
-            }
-            Balance::PeakEwma => {
-                let now = proxy.now();
-                let load = |index: usize| is_near(index).then(|| self.endpoints[index].load(now));
-                let entropy = &proxy.world.entropy;
-                let (one, other) = (entropy.fraction(), entropy.fraction());
-                balance::pick(count, one, other, load).map(|picked| picked.index)
-            }
-        }
-    }
-
-    /// How far away endpoints are used.
-    fn reach(
-        &self,
-        preference: &LocalityPreference,
-        is_usable: impl Fn(usize) -> bool,
-    ) -> locality::Reach {
-        if !self.has_near {
-            return locality::Reach::All;
-        }
-        let mut tally = Tally::default();
-        for index in (0..self.endpoints.len()).filter(|index| is_usable(*index)) {
-            tally.add(self.distances[index], self.endpoints[index].in_flight());
-        }
-        locality::reach(preference, &tally)
-    }
-
     /// Closes connections that were idle for too long, or that the other side has closed.
     fn sweep(&self, now: Moment) {
         if self.is_used.take() {
@@ -286,29 +227,6 @@ impl Backend {
         }
         let has_room = || self.counts.has_room(&self.destination.traffic.limits);
         self.endpoints.iter().for_each(|one| one.sweep(now, self.timeouts(), has_room));
-    }
-}
-
-/// The endpoints that a request was sent to already.
-#[derive(Default)]
-pub(crate) struct Tried {
-    /// The first one costs no memory: most requests have no second.
-    first: Option<Rc<Endpoint>>,
-    rest: Vec<Rc<Endpoint>>,
-}
-
-impl Tried {
-    /// Notes that it is sent to `endpoint`.
-    pub(crate) fn add(&mut self, endpoint: &Rc<Endpoint>) {
-        if self.first.is_none() {
-            self.first = Some(endpoint.clone());
-        } else if !self.has(endpoint) {
-            self.rest.push(endpoint.clone());
-        }
-    }
-
-    fn has(&self, endpoint: &Rc<Endpoint>) -> bool {
-        self.first.iter().chain(&self.rest).any(|tried| Rc::ptr_eq(tried, endpoint))
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weft_decide::filters::{self, Facts};
-use weft_decide::normalize;
 use weft_decide::route::{self, Matched, Selected};
+use weft_decide::{normalize, panic};
 use weft_http::{Known, RequestHead};
 use weft_model::{self as model, Health, RouteRule};
 
@@ -15,9 +15,12 @@ use crate::error::ProxyError;
 use crate::outbound::of_service;
 use crate::snapshot::{Destination, Snapshot};
 
-/// How endpoints must fare to be called, the better ones first. Of the unhealthy nobody has heard
-/// for a while, which does not prove that they are gone.
-pub(crate) const CALLABLE: [Health; 2] = [Health::Healthy, Health::Unhealthy];
+/// How the endpoints of `destination` must fare to be called, those before the others; each a list
+/// of equals.
+pub(crate) fn callable(destination: &Destination) -> &'static [&'static [Health]] {
+    let healths = destination.endpoints.iter().map(|spec| spec.health);
+    panic::callable(healths, destination.traffic.panic_threshold.0)
+}
 
 /// Gives the request its one spelling, and takes out what only the mesh may say, unless it comes
 /// from there. `called` is the address that it came to.

@@ -4,6 +4,8 @@
 //! What only a running proxy knows is taken at its best: every endpoint can be reached and proves
 //! its identity, no limit is reached, none is ejected, and the application answers.
 
+mod endpoints;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +14,20 @@ use weft_decide::authorize::{Attempt, Decision, RuleRef};
 use weft_decide::deadline::{self, Bound, Deadline};
 use weft_decide::filters::{self, Facts, OwnAnswer};
 use weft_decide::grpc::is_call;
-use weft_decide::locality::{self, Tally};
+use weft_decide::locality;
 use weft_decide::retry::{self, Next, Outcome, Tried};
 use weft_decide::route;
 use weft_http::http2::{self, Pseudo};
 use weft_http::{GrammarError, RequestHead, request};
-use weft_model::{BackendTimeouts, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId};
+use weft_model::{
+    BackendTimeouts, HashOn, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId,
+};
 use weft_telemetry::Protocol as Spoke;
 use weft_wire::discovery::Lookup;
 use weft_wire::tunnel::InnerProtocol;
 
 use crate::connection::{Codec, To};
-use crate::decision::{self, CALLABLE, upstream_codec};
+use crate::decision::{self, upstream_codec};
 use crate::detect::{self, Spoken};
 use crate::error::{ProxyError, Verdict};
 use crate::guard::{Guard, enforce};
@@ -32,6 +36,8 @@ use crate::inbound::admit;
 use crate::outbound::{at_address, known, of_called, said};
 use crate::snapshot::{Destination, EndpointSpec, Own, OwnPort, Reach, Snapshot, TunnelTarget};
 use crate::time;
+
+use self::endpoints::{endpoints, key};
 
 /// The longest wait for a tunnel to open, which no resource changes.
 pub const HANDSHAKE_TIMEOUT: Duration = time::HANDSHAKE_TIMEOUT;
@@ -190,6 +196,8 @@ pub struct Way {
     pub backend: Option<Arc<Destination>>,
     /// Host and port, and path and query, with which the request is sent there.
     pub sent: Option<(String, String)>,
+    /// What its endpoint is chosen by, where that is a hash and there is something to hash.
+    pub hashed: Option<HashOn>,
     /// Its endpoints, in the order of the backend's own.
     pub endpoints: Vec<Endpoint>,
     /// What the caller may get, each once.
@@ -207,7 +215,8 @@ pub struct Endpoint {
     pub distance: locality::Reach,
     /// Whether it may be called, as far as its health goes.
     pub is_callable: bool,
-    /// Whether it is among those that are used as long as none of them is overloaded.
+    /// Whether it is among those that are used as long as none of them is overloaded; where a hash
+    /// decides that can be told beforehand, the one that is called.
     pub is_preferred: bool,
     /// What its proxy decides about the caller, if it has one that comes to decide.
     pub decision: Option<Decision>,
@@ -392,7 +401,9 @@ fn stream(
         judged.end.silence();
         judged
     };
-    way.endpoints = endpoints(caller, destination, judge);
+    let key = key(caller, destination, None);
+    way.hashed = key.as_ref().map(|key| key.by.clone());
+    way.endpoints = endpoints(caller, destination, key.as_ref(), judge);
     way.ends = ends(&way.endpoints, destination, None, false);
     way.ends.iter_mut().for_each(End::silence);
     way
@@ -400,8 +411,8 @@ fn stream(
 
 impl Way {
     fn new(backend_index: Option<usize>, share: u64, total: u64) -> Way {
-        let (backend, sent, endpoints, ends, late) = Default::default();
-        Way { backend_index, share, total, backend, sent, endpoints, ends, late }
+        let (backend, sent, hashed, endpoints, ends, late) = Default::default();
+        Way { backend_index, share, total, backend, sent, hashed, endpoints, ends, late }
     }
 
     fn end(&mut self, error: &ProxyError) {
@@ -434,7 +445,9 @@ impl Way {
             deadline::carry(&mut head, bound.map(|bound| bound.left), is_secured);
             judge(caller, spec, Some((&mut head, codec)), server)
         };
-        self.endpoints = endpoints(caller, &backend, judge);
+        let key = key(caller, &backend, Some(head));
+        self.hashed = key.as_ref().map(|key| key.by.clone());
+        self.endpoints = endpoints(caller, &backend, key.as_ref(), judge);
         let retry = rule.and_then(|rule| rule.retry.as_ref());
         self.ends = ends(&self.endpoints, &backend, retry, head.is_idempotent());
     }
@@ -445,30 +458,6 @@ struct Judged {
     decision: Option<Decision>,
     audits: Vec<RuleRef>,
     end: End,
-}
-
-/// The endpoints of `destination`, each with what `judge` says of it.
-fn endpoints(
-    caller: &Caller,
-    destination: &Destination,
-    judge: impl Fn(&EndpointSpec) -> Judged,
-) -> Vec<Endpoint> {
-    let own = caller.snapshot.own.as_ref().and_then(|own| own.locality.as_ref());
-    let specs = &destination.endpoints;
-    let distance = |spec: &EndpointSpec| locality::distance(own, spec.locality.as_ref());
-    let best = CALLABLE.iter().find(|wanted| specs.iter().any(|spec| spec.health == **wanted));
-    let is_callable = |spec: &EndpointSpec| Some(&spec.health) == best;
-    let mut tally = Tally::default();
-    specs.iter().filter(|spec| is_callable(spec)).for_each(|spec| tally.add(distance(spec), 0));
-    let reach = locality::reach(&destination.traffic.locality, &tally);
-    let endpoint = |spec: &EndpointSpec| {
-        let Judged { decision, audits, end } = judge(spec);
-        let (is_callable, distance) = (is_callable(spec), distance(spec));
-        let is_preferred = is_callable && distance <= reach;
-        let spec = spec.clone();
-        Endpoint { spec, distance, is_callable, is_preferred, decision, audits, end }
-    };
-    specs.iter().map(endpoint).collect()
 }
 
 /// What the caller may get in the end, since another endpoint is tried where one has not processed

@@ -93,8 +93,11 @@ async fn outbound(
     backend.budget().request(proxy.now());
     let rule = rule.as_ref().map(|(route, index)| &route.rules[*index]);
     let timeouts = rule.map(|rule| rule.timeouts).unwrap_or_default();
+    let key = backend.key(proxy, connection.downstream, Some(exchange.head));
     let tries = Tries {
         policy: rule.and_then(|rule| rule.retry.as_ref()),
+        key: key.as_ref().map(|key| key.hash),
+        set_cookie: key.and_then(|key| key.set_cookie).map(String::into_boxed_str),
         deadline: recording.deadline(exchange.head, &timeouts)?,
         idle: backend.timeouts().stream_idle.duration(),
         is_final: false,
@@ -133,6 +136,10 @@ async fn outbound(
 /// How often and how long a request may be tried.
 struct Tries<'t> {
     policy: Option<&'t Retry>,
+    /// What it is told apart by, where that decides on its endpoint.
+    key: Option<u64>,
+    /// The cookie by which its client is told apart from the next request on, if it is given one.
+    set_cookie: Option<Box<str>>,
     deadline: Deadline,
     /// How long it may go without a byte in either direction.
     idle: Duration,
@@ -222,8 +229,8 @@ async fn inbound(
     // Nobody waits for what its caller has given up.
     let deadline = recording.deadline(exchange.head, &Timeouts::default())?;
     let idle = idle::at_server(idle::told(exchange.head).map_err(ProxyError::BadTimeout)?);
-    let tries = Tries { policy: None, deadline, idle, is_final: true };
-    let mut sent = None;
+    let tries = Tries { policy: None, key: None, set_cookie: None, deadline, idle, is_final: true };
+    let mut sent: Option<Box<ProxyError>> = None;
     loop {
         recording.record.attempts += 1;
         let tried = {
@@ -237,9 +244,9 @@ async fn inbound(
         if !was_idle || next() == Next::Stop {
             // What the application may have seen is not unprocessed because it is gone by now.
             let before = sent.filter(|_| outcome == Outcome::Unprocessed);
-            return Err(before.unwrap_or(error));
+            return Err(before.map_or(error, |before| *before));
         }
-        sent = Some(error);
+        sent = Some(Box::new(error));
     }
 }
 
@@ -284,7 +291,7 @@ async fn attempt(
     tries: &Tries<'_>,
     tried: &mut Tried,
 ) -> Result<Ended, ProxyError> {
-    let endpoint = backend.pick(proxy, tried)?;
+    let endpoint = backend.pick(proxy, tries.key, tried)?;
     tried.add(endpoint);
     recording.record.upstream = Some(endpoint.address());
     recording.record.workload = endpoint.workload();
@@ -340,6 +347,7 @@ async fn ask(
     let At { backend, endpoint, attempted, is_unbounded } = at;
     let address = endpoint.address();
     let mut connected = connect(proxy, backend, endpoint, exchange, recording, tries).await?;
+    attempted.connected(proxy);
     let peer = connected.peer.clone();
     let judge = || judge_peer(proxy, peer.as_deref());
     let (mut watch, moved) = (proxy.live.watch_peer(peer.as_deref(), tries.idle), Cell::new(0));
@@ -380,6 +388,9 @@ async fn ask(
     recording.answered(status);
     if let Some(on_answer) = exchange.on_answer.take() {
         on_answer.apply(&mut exchange.response.fields);
+    }
+    if let Some(cookie) = &tries.set_cookie {
+        exchange.response.fields.append("Set-Cookie", cookie.as_bytes());
     }
     if tries.is_final && proxy.drain.is_on() {
         exchange.response.fields.append(DRAINING, b"1");

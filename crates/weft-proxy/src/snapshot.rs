@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use weft_decide::balance::Table;
 use weft_decide::route::RouteTable;
 use weft_model::{
     BackendTimeouts, Health, Locality, MeshSettings, ObjectName, Port, Protocol, SpiffeId,
@@ -133,6 +134,8 @@ pub struct Destination {
     pub routes: RouteTable,
     /// The endpoints.
     pub endpoints: Vec<EndpointSpec>,
+    /// What a key leads to one of them by, where it is called so.
+    pub table: Option<Arc<Table>>,
 }
 
 impl Destination {
@@ -143,7 +146,24 @@ impl Destination {
         endpoints: Vec<EndpointSpec>,
     ) -> Destination {
         let (traffic, routes) = (TrafficPolicy::default(), RouteTable::default());
-        Destination { name, protocol, traffic, routes, endpoints }
+        Destination { name, protocol, traffic, routes, endpoints, table: None }
+    }
+
+    /// The same with the table that its endpoints need, which is that of `before` unless others
+    /// have come, or some have gone.
+    fn with_table(mut self, before: Option<&Destination>) -> Destination {
+        if self.traffic.balance.hash_on().is_empty() {
+            return self;
+        }
+        let identities = |of: &Destination| -> Vec<String> {
+            of.endpoints.iter().map(EndpointSpec::stable_identity).collect()
+        };
+        let own = identities(&self);
+        let kept = before.filter(|before| identities(before) == own);
+        let kept = kept.and_then(|before| before.table.clone());
+        let kept = kept.filter(|table| table.serves(&self.traffic.balance));
+        self.table = kept.or_else(|| Table::new(&self.traffic.balance, &own).map(Arc::new));
+        self
     }
 }
 
@@ -164,6 +184,15 @@ impl EndpointSpec {
     /// The healthy endpoint at `address`.
     pub fn new(address: SocketAddr, reach: Reach) -> EndpointSpec {
         EndpointSpec { address, reach, locality: None, health: Health::Healthy }
+    }
+
+    /// What names it for all proxies, and also once it has started again, maybe elsewhere.
+    fn stable_identity(&self) -> String {
+        match &self.reach {
+            Reach::Tunnel(target) => target.workload.to_string(),
+            Reach::NotInMesh(workload) => workload.to_string(),
+            Reach::Application | Reach::Plain => self.address.to_string(),
+        }
     }
 }
 

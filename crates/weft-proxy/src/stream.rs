@@ -61,7 +61,10 @@ pub(crate) async fn serve(
         Ok((connected, idle))
     };
     let result = match dialled.await {
-        Ok((Connected { stream: mut upstream, peer, place: _place, .. }, idle)) => {
+        Ok((
+            Connected { stream: mut upstream, peer, place: _place, attempted: _attempted, .. },
+            idle,
+        )) => {
             let judge = || judge_peer(proxy, peer.as_deref());
             // It may have been opened long ago, to see whether its server speaks first.
             let watch = proxy.live.watch_peer(peer.as_deref(), idle);
@@ -89,7 +92,8 @@ pub(crate) async fn dial(
     let mut tried = Tried::default();
     loop {
         record.attempts += 1;
-        let endpoint = backend.pick(proxy, &tried)?;
+        let key = backend.key(proxy, record.downstream, None).map(|key| key.hash);
+        let endpoint = backend.pick(proxy, key, &tried)?;
         tried.add(endpoint);
         record.upstream = Some(endpoint.address());
         record.workload = endpoint.workload();
@@ -97,7 +101,7 @@ pub(crate) async fn dial(
         let error = match endpoint.dial(proxy, backend, InnerProtocol::Opaque).await {
             Ok(connected) => {
                 attempted.tell(proxy, backend.name(), Seen::Success);
-                return Ok(Connected { place, ..connected });
+                return Ok(Connected { place, attempted: Some(Box::new(attempted)), ..connected });
             }
             Err(error) => error,
         };

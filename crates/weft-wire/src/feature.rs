@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use weft_model::{AuthorizationPolicy, BackendTimeouts, Filter, Peer, Policy, Route, Rule};
+use weft_model::{
+    AuthorizationPolicy, BackendTimeouts, Balance, Filter, PanicThreshold, Peer, Policy, Route,
+    Rule,
+};
 
 use crate::envelope::SCHEMA;
 use crate::objects::Object;
@@ -19,6 +22,12 @@ pub enum Feature {
     /// A route that changes headers, of requests or of answers. Ignored, what is to be taken out is
     /// let through.
     HeaderModifiers,
+    /// A Service whose endpoints are chosen by an algorithm beyond the first two. There is no other
+    /// that would do: it would call other endpoints than is asked for.
+    Algorithms,
+    /// A Service with its own share of healthy endpoints below which all are called. Ignored, those
+    /// would be called that are not to be, or the few get the load of all.
+    PanicThreshold,
     /// A policy whose rules exempt callers. Ignored, an allow rule would admit those.
     PeerExceptions,
     /// A route that looks at query parameters. Ignored, it would take requests meant for others.
@@ -28,6 +37,9 @@ pub enum Feature {
     /// Trust that says below which issuer a proxy is to renew. Ignored, a proxy would keep a
     /// certificate under a root that is about to be withdrawn.
     RenewBelow,
+    /// A Service whose endpoints get their part slowly. Ignored, a new one would get all of it
+    /// before it can bear it.
+    SlowStart,
     /// A Service with its own bound on standing still. Ignored, what may be silent for long would
     /// be cut off.
     StreamIdle,
@@ -37,13 +49,16 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 8] = [
+    pub const ALL: [Feature; 11] = [
         Feature::Cors,
         Feature::HeaderModifiers,
+        Feature::Algorithms,
+        Feature::PanicThreshold,
         Feature::PeerExceptions,
         Feature::QueryMatch,
         Feature::Redirect,
         Feature::RenewBelow,
+        Feature::SlowStart,
         Feature::StreamIdle,
         Feature::UrlRewrite,
     ];
@@ -53,10 +68,13 @@ impl Feature {
         match self {
             Feature::Cors => "cors",
             Feature::HeaderModifiers => "header-modifiers",
+            Feature::Algorithms => "load-balancing-algorithms",
+            Feature::PanicThreshold => "panic-threshold",
             Feature::PeerExceptions => "peer-exceptions",
             Feature::QueryMatch => "query-match",
             Feature::Redirect => "redirect",
             Feature::RenewBelow => "renew-below",
+            Feature::SlowStart => "slow-start",
             Feature::StreamIdle => "stream-idle",
             Feature::UrlRewrite => "url-rewrite",
         }
@@ -69,12 +87,19 @@ impl Feature {
 
     fn is_required_by(self, object: &Object) -> bool {
         match (self, object) {
+            (Feature::Algorithms, Object::Service(service)) => {
+                !matches!(service.traffic.balance, Balance::PeakEwma | Balance::RoundRobin)
+            }
+            (Feature::PanicThreshold, Object::Service(service)) => {
+                service.traffic.panic_threshold != PanicThreshold::default()
+            }
             (Feature::PeerExceptions, Object::Policy(policy)) => match &**policy {
                 Policy::Authorization(policy) => peers(policy).any(has_exceptions),
             },
             (Feature::QueryMatch, Object::Route(route)) => looks_at_queries(route),
             (_, Object::Route(route)) => filters(route).any(|filter| feature_of(filter) == self),
             (Feature::RenewBelow, Object::Trust(trust)) => trust.renew_below.is_some(),
+            (Feature::SlowStart, Object::Service(service)) => service.traffic.slow_start.is_some(),
             (Feature::StreamIdle, Object::Service(service)) => {
                 service.traffic.timeouts.stream_idle != BackendTimeouts::default().stream_idle
             }

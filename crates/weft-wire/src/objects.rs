@@ -4,6 +4,7 @@
 //! message is written in one way only: sets and maps in order, and nothing that can be left out.
 
 mod authorization_policy;
+mod balance;
 mod common;
 mod guards;
 mod mesh;

@@ -62,6 +62,32 @@ fn calls_and_connections_are_explained() {
     check("protocols");
 }
 
+/// The text between the first line `begin` of a page and the next line that ends it.
+fn block<'p>(page: &'p str, begin: &str) -> &'p str {
+    let (_, rest) =
+        page.split_once(begin).unwrap_or_else(|| panic!("no block begins with {begin}"));
+    rest.split_once("```").unwrap().0
+}
+
+/// What the page on balancing shows is what is said about the file that it shows.
+#[test]
+fn the_page_on_balancing_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/balancing.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("balancing");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("cart.yaml"), block(&page, "```yaml\n")).unwrap();
+    let (command, shown) = block(&page, "$ weft explain ").split_once('\n').unwrap();
+    let Output { stdout, stderr, .. } =
+        explain(&directory, &command.split(' ').collect::<Vec<_>>());
+    assert_eq!(String::from_utf8(stderr).unwrap(), "");
+    let found = String::from_utf8(stdout).unwrap();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, page.replace(shown, &found)).unwrap();
+    }
+    assert_eq!(found, shown, "UPDATE_EXPECT=1?");
+}
+
 #[test]
 fn what_cannot_be_explained_is_told_from_what_is_refused() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain/canary");

@@ -90,9 +90,20 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         true => Tree::List(vec![]),
         false => Tree::text(is),
     };
-    let TrafficPolicy { balance, locality, limits, ejection, retry_budget, timeouts } = traffic;
+    let TrafficPolicy {
+        balance,
+        panic_threshold,
+        slow_start,
+        locality,
+        limits,
+        ejection,
+        retry_budget,
+        timeouts,
+    } = traffic;
     Tree::map([
         ("balance", other(format!("{balance:?}"), format!("{:?}", default.balance))),
+        ("panic", other(format!("{panic_threshold:?}"), format!("{:?}", default.panic_threshold))),
+        ("slowStart", other(format!("{slow_start:?}"), format!("{:?}", default.slow_start))),
         ("locality", other(format!("{locality:?}"), format!("{:?}", default.locality))),
         ("limits", other(format!("{limits:?}"), format!("{:?}", default.limits))),
         ("ejection", other(format!("{ejection:?}"), format!("{:?}", default.ejection))),

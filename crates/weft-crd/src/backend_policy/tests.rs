@@ -1,6 +1,7 @@
 //! BackendPolicies, valid and invalid.
 
 use super::*;
+use crate::balance::Algorithm;
 use crate::resource::Resource;
 use crate::testing::{check, valid};
 
@@ -19,7 +20,7 @@ fn policy(spec: &str) -> BackendPolicy {
 fn what_is_not_written_is_left_open() {
     let policy = policy(&format!("{{{TARGET}}}"));
     assert_eq!(policy.targets, [Target::Service("payments".to_owned())]);
-    assert_eq!(policy.algorithm, None);
+    assert_eq!((policy.load_balancing, policy.slow_start), (None, None));
     assert_eq!(policy.limits, Limits::default());
     assert_eq!(policy.timeouts, BackendTimeouts::default());
 }
@@ -29,14 +30,18 @@ fn a_whole_one() {
     let policy = policy(&format!(
         "
   {TARGET}
-  loadBalancing: {{ algorithm: PeakEwma }}
+  loadBalancing: {{ algorithm: PeakEwma, panicThresholdPercent: 30 }}
+  slowStart: {{ window: 30s }}
   locality: {{ prefer: Zone, spillAtLoadRatio: 1.3 }}
   limits: {{ requests: 512, pending: 128, connections: 64 }}
   ejection: {{ consecutiveFailures: 5, baseTime: 30s, maxEjectedPercent: 50 }}
   retryBudget: {{ percent: 20, minPerSecond: 10 }}
   timeouts: {{ connect: 2s, idle: 1m, streamIdle: 8h }}"
     ));
-    assert_eq!(policy.algorithm, Some(Algorithm::PeakEwma));
+    let algorithm = Algorithm::PeakEwma;
+    assert_eq!(policy.load_balancing, Some(LoadBalancing { algorithm, hash_on: vec![] }));
+    assert_eq!(policy.panic_threshold, Percent::new(30));
+    assert_eq!(policy.slow_start, Some(Duration::from_secs(30)));
     assert_eq!(
         policy.locality,
         LocalityPreference {
@@ -75,23 +80,18 @@ fn what_is_wrong() {
     let spec = |rest: &str| format!("{{{TARGET}, {rest}}}");
     let specs = [
         spec("limits: {requests: 0, pending: 0, open: 1}"),
-        spec("loadBalancing: {algorithm: LeastRequest}"),
-        spec("loadBalancing: {algorithm: peakewma}"),
         spec("locality: {prefer: Rack, spillAtLoadRatio: 0.5}"),
         spec("locality: {spillAtLoadRatio: 1.23456}"),
         spec("ejection: {consecutiveFailures: 0, baseTime: 0s, maxEjectedPercent: 101}"),
         spec("timeouts: {connect: 0s, request: 1s}"),
-        spec("healthChecks: {}, slowStart: 10s"),
+        spec("healthChecks: {}, keepAlive: {}, slowStart: {window: 2h}"),
     ];
-    let findings: [&[&str]; 8] = [
+    let findings: [&[&str]; 6] = [
         &[
             "error: spec.limits.requests: 0 is not allowed, the least is 1",
             "error: spec.limits.pending: 0 is not allowed, the least is 1",
             "error: spec.limits.open: unknown field",
         ],
-        &["error: spec.loadBalancing.algorithm: \"LeastRequest\" is not supported yet by this \
-             version"],
-        &["error: spec.loadBalancing.algorithm: \"peakewma\" is not known here"],
         &[
             "error: spec.locality.prefer: \"Rack\" is not known here",
             "error: spec.locality.spillAtLoadRatio: 0.5 is not allowed, the least is 1",
@@ -108,7 +108,8 @@ fn what_is_wrong() {
         ],
         &[
             "error: spec.healthChecks: not supported yet by this version",
-            "error: spec.slowStart: not supported yet by this version",
+            "error: spec.keepAlive: not supported yet by this version",
+            "error: spec.slowStart.window: 2h is not allowed, the most is 1h",
         ],
     ];
     let cases: Vec<(&str, &[&str])> = specs.iter().map(String::as_str).zip(findings).collect();

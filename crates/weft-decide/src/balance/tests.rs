@@ -58,7 +58,7 @@ fn those_that_are_usable_now_and_then_share_their_turns_evenly() {
 #[test]
 fn the_lighter_of_two_is_picked() {
     let loads = [5.0, 1.0, 2.0];
-    let picked = |a, b| pick(3, a, b, |index| Some(Load(loads[index]))).unwrap();
+    let picked = |a, b| pick(3, a, b, TOLERANCE, |index| Some(Load(loads[index]))).unwrap();
     // The second draw is among the two that the first left over.
     assert_eq!(picked(0.1, 0.1).index, 1);
     assert_eq!(picked(0.1, 0.9).index, 2);
@@ -68,19 +68,28 @@ fn the_lighter_of_two_is_picked() {
 #[test]
 fn a_little_lighter_is_as_heavy() {
     let loads = [1.4, 1.0];
-    let picked = |a| pick(2, a, 0.5, |index| Some(Load(loads[index]))).unwrap().index;
+    let picked = |a| pick(2, a, 0.5, TOLERANCE, |index| Some(Load(loads[index]))).unwrap().index;
     assert_eq!((picked(0.1), picked(0.9)), (0, 1));
 }
 
 #[test]
 fn few_or_no_endpoints_are_no_trouble() {
     let all = |_| Some(Load(1.0));
-    assert_eq!(pick(0, 0.0, 0.0, all), None);
+    assert_eq!(pick(0, 0.0, 0.0, TOLERANCE, all), None);
     let only = Picked { index: 0, load: Load(1.0), over: None };
-    assert_eq!(pick(1, 0.999, 0.999, all), Some(only));
-    assert_eq!(pick(4, 0.5, 0.5, |_| None), None);
-    let last = pick(4, 0.0, 0.0, |index| (index == 3).then_some(Load(1.0)));
+    assert_eq!(pick(1, 0.999, 0.999, TOLERANCE, all), Some(only));
+    assert_eq!(pick(4, 0.5, 0.5, TOLERANCE, |_| None), None);
+    let last = pick(4, 0.0, 0.0, TOLERANCE, |index| (index == 3).then_some(Load(1.0)));
     assert_eq!(last, Some(Picked { index: 3, ..only }));
+}
+
+#[test]
+fn of_counts_the_smaller_one_is_picked_by_whatever_it_is_smaller() {
+    let loads = [41.0, 40.0];
+    let picked =
+        |a, tolerance| pick(2, a, 0.5, tolerance, |index| Some(Load(loads[index]))).unwrap().index;
+    assert_eq!((picked(0.1, EXACT), picked(0.9, EXACT)), (1, 1));
+    assert_eq!((picked(0.1, TOLERANCE), picked(0.9, TOLERANCE)), (0, 1));
 }
 
 /// How often each endpoint is picked over a grid of draws, and how often it is the other one.
@@ -88,7 +97,7 @@ fn shares(loads: &[Option<f64>], steps: u32) -> Vec<(u32, u32)> {
     let mut shares = vec![(0, 0); loads.len()];
     let at = |step: u32| (f64::from(step) + 0.5) / f64::from(steps);
     for (a, b) in (0..steps).flat_map(|a| (0..steps).map(move |b| (a, b))) {
-        let picked = pick(loads.len(), at(a), at(b), |index| loads[index].map(Load));
+        let picked = pick(loads.len(), at(a), at(b), TOLERANCE, |index| loads[index].map(Load));
         let Picked { index, over, .. } = picked.expect("one is to be had");
         shares[index].0 += 1;
         if let Some((other, _)) = over {
@@ -122,12 +131,31 @@ proptest! {
     }
 
     #[test]
+    fn one_of_the_usable_is_drawn_and_each_as_often(usable in vec(any::<bool>(), 0..9)) {
+        let steps = 5_040;
+        let mut shares = vec![0u32; usable.len()];
+        let count = usable.iter().filter(|usable| **usable).count();
+        for step in 0..steps {
+            let draw = (f64::from(step) + 0.5) / f64::from(steps);
+            let drawn = random(usable.len(), draw, |index| usable[index]);
+            prop_assert_eq!(drawn.is_some(), count > 0);
+            if let Some(drawn) = drawn {
+                shares[drawn] += 1;
+            }
+        }
+        for (share, usable) in shares.into_iter().zip(usable) {
+            let expected = if usable { f64::from(steps) / count as f64 } else { 0.0 };
+            prop_assert!((f64::from(share) - expected).abs() <= 16.0, "{} of {}", share, expected);
+        }
+    }
+
+    #[test]
     fn what_is_picked_may_be_called_and_is_not_much_heavier(
         loads in vec(proptest::option::of(0.0..9.0f64), 0..9),
         a in 0.0..1.0f64,
         b in 0.0..1.0f64,
     ) {
-        let picked = pick(loads.len(), a, b, |index| loads[index].map(Load));
+        let picked = pick(loads.len(), a, b, TOLERANCE, |index| loads[index].map(Load));
         let usable = loads.iter().flatten().count();
         prop_assert_eq!(picked.is_some(), usable > 0);
         if let Some(Picked { index, load, over }) = picked {

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use weft_decide::balance::Load;
+use weft_decide::balance::{Load, slow_start};
 use weft_decide::eject::{Ejector, Roster, Standing, Terms};
 use weft_http::{Fields, HeadLimits, Known};
 use weft_model::BackendTimeouts;
@@ -61,6 +61,8 @@ pub(crate) struct Endpoint {
     pub(crate) turn: Cell<u64>,
     /// Whether it was told that it is ejected.
     is_ejected: Cell<bool>,
+    /// Since when it may be called, where that was not always so.
+    callable_since: Cell<Option<Moment>>,
     state: State,
     /// The workload behind it, for records.
     workload: Option<Rc<str>>,
@@ -79,13 +81,15 @@ pub(crate) struct Connected<S> {
     pub(crate) place: Option<Place>,
     /// From when on it takes nothing new, where there is such a moment.
     pub(crate) until: Option<Moment>,
+    /// What counts a stream of bytes as under way at its endpoint. Only these have it.
+    pub(crate) attempted: Option<Box<Attempted>>,
 }
 
 impl<S> Connected<S> {
     /// The same connection, of which `change` makes something else.
     pub(crate) fn map<T>(self, change: impl FnOnce(S) -> T) -> Connected<T> {
-        let Connected { stream, peer, place, until } = self;
-        Connected { stream: change(stream), peer, place, until }
+        let Connected { stream, peer, place, until, attempted } = self;
+        Connected { stream: change(stream), peer, place, until, attempted }
     }
 
     /// Whether it is so old at `now` that it takes nothing new.
@@ -98,7 +102,7 @@ impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec, roster: &Arc<Roster>) -> Endpoint {
         let (idle, draining_until, turn, is_ejected) = Default::default();
-        let (turns, tunnels, shared, blocked) = Default::default();
+        let (turns, tunnels, shared, blocked, callable_since) = Default::default();
         let (latency, in_flight) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
         let workload = match &spec.reach {
@@ -116,6 +120,7 @@ impl Endpoint {
             draining_until,
             turn,
             is_ejected,
+            callable_since,
             state,
             workload,
         }
@@ -129,6 +134,17 @@ impl Endpoint {
     /// Its address, or that of the proxy in front of it.
     pub(crate) fn address(&self) -> SocketAddr {
         self.spec.address
+    }
+
+    /// Notes that it may be called from `now` on, and could not before.
+    pub(crate) fn is_callable_from(&self, now: Moment) {
+        self.callable_since.set(Some(now));
+    }
+
+    /// The share of its part that it gets, where that grows over `window`.
+    pub(crate) fn share(&self, window: Duration, now: Moment) -> f64 {
+        let age = self.callable_since.get().map(|since| now.since(since));
+        age.map_or(1.0, |age| slow_start::share(window, age))
     }
 
     /// How many requests are under way.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use weft_decide::route::RouteTable;
 use weft_model::{
-    Address, MtlsMode, Network, ObjectName, Port, Route, Service, TrafficPolicy, TrustDomain,
-    UnguardedPolicy, Workload,
+    Address, MtlsMode, Network, ObjectName, Port, Route, Service, TrustDomain, UnguardedPolicy,
+    Workload,
 };
 use weft_wire::discovery::{Client, Guarding, Outcome};
 use weft_wire::{Object, ObjectKey};
@@ -145,6 +145,7 @@ impl Builder {
     fn service(&self, held: &Held<'_>, service: &Service) -> ServiceView {
         let workloads = held.workloads.values().filter(|w| w.services.contains_key(&service.name));
         let workloads: Vec<_> = workloads.copied().collect();
+        let before = self.services.get(&service.name);
         let port = |(port, spoken): (&Port, &weft_model::ServicePort)| {
             let endpoints = workloads.iter().filter_map(|workload| {
                 let target = *workload.services.get(&service.name)?.get(port)?;
@@ -154,12 +155,14 @@ impl Builder {
             let destination = Destination {
                 name: DestinationName::Service(service.name.clone(), *port),
                 protocol: spoken.protocol,
-                traffic: service.traffic,
+                traffic: service.traffic.clone(),
                 routes: RouteTable::new(routes, &service.name, *port)
                     .expect("routes were checked before they were taken"),
                 endpoints: endpoints.collect(),
+                table: None,
             };
-            (*port, Arc::new(destination))
+            let before = before.and_then(|view| view.ports.get(port));
+            (*port, Arc::new(destination.with_table(before.map(|before| &**before))))
         };
         ServiceView {
             ports: service.ports.iter().map(port).collect(),
@@ -177,13 +180,9 @@ impl Builder {
     fn workload(&self, workload: &Workload) -> WorkloadView {
         let port = |(port, spoken): (&Port, &weft_model::WorkloadPort)| {
             let endpoint = self.endpoint(workload, *port, None, spoken.mtls);
-            let destination = Destination {
-                name: DestinationName::Workload(workload.name.clone(), *port),
-                protocol: spoken.protocol,
-                traffic: TrafficPolicy::default(),
-                routes: RouteTable::default(),
-                endpoints: endpoint.into_iter().collect(),
-            };
+            let name = DestinationName::Workload(workload.name.clone(), *port);
+            let endpoints = endpoint.into_iter().collect();
+            let destination = Destination::plain(name, spoken.protocol, endpoints);
             (*port, Arc::new(destination))
         };
         let ports = workload.ports.iter().map(port).collect();

@@ -1,10 +1,13 @@
-//! Which endpoints a caller's proxy calls: each in its turn, and the near ones first.
+//! Which endpoints a caller's proxy calls: by turns, by load or by a hash, and the near ones first.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use weft_http::{BodySize, Fields};
-use weft_model::{Health, Locality, LocalityPreference, Prefer, Protocol, Ratio, Workload};
+use weft_model::{
+    Balance, CookieName, HashOn, HeaderName, Health, Locality, LocalityPreference, PanicThreshold,
+    Percent, Prefer, Protocol, Ratio, TimeBound, Workload,
+};
 use weft_sim::{Crash, http2};
 
 use crate::shop::{Plan, Shop, shared, together};
@@ -247,4 +250,274 @@ fn traffic_is_near_again_once_the_load_is_gone_and_far_only_while_nobody_near_is
         counts.take()
     });
     assert_eq!(done.unwrap(), [0, 20, 0, 0]);
+}
+
+/// Four replicas, chosen from by `balance`.
+fn balanced(balance: Balance, protocol: Protocol) -> Shop {
+    let mut plan = Plan::of(4, protocol);
+    plan.traffic.balance = balance;
+    Shop::new(1, plan)
+}
+
+#[test]
+fn those_with_fewer_requests_under_way_are_called() {
+    // All of them are under way at the same time: of four, none has many more than another.
+    let counts = under_way(&balanced(Balance::LeastRequest, Protocol::Http2), 100);
+    assert!(counts.iter().all(|count| (22..=28).contains(count)), "{counts:?}");
+    // With an answer before each request, no load tells them apart.
+    for protocol in PROTOCOLS {
+        let shop = balanced(Balance::LeastRequest, protocol);
+        let counts = shop.sim.run(async {
+            let counts = serve(&shop, protocol, Duration::from_millis(5));
+            ask(&shop, protocol, 200, 1).await;
+            counts.take()
+        });
+        let counts = counts.unwrap();
+        assert!(counts.iter().all(|count| (30..=70).contains(count)), "{protocol:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn chance_alone_looks_at_no_load() {
+    let counts = under_way(&balanced(Balance::Random, Protocol::Http2), 400);
+    // The deviation of each is 8.7: that all are within two of the mean is out of reach.
+    assert!(counts.iter().all(|count| (60..=140).contains(count)), "{counts:?}");
+    assert!(counts.iter().any(|count| !(98..=102).contains(count)), "{counts:?}");
+}
+
+/// How many streams of bytes each replica has of `number` that were opened one after the other, and
+/// stay.
+fn streams(balance: Balance, number: usize) -> Vec<usize> {
+    let shop = balanced(balance, Protocol::Opaque);
+    let counts = shop.sim.run(async {
+        let counts: Counts = shared();
+        counts.borrow_mut().resize(shop.hosts.len(), 0);
+        for (number, host) in shop.hosts.iter().enumerate() {
+            let (mut listener, counts) = (shop.application(number), counts.clone());
+            drop(host.spawn(async move {
+                let mut open = Vec::new();
+                while let Ok(mut accepted) = listener.accept().await {
+                    counts.borrow_mut()[number] += 1;
+                    accepted.stream.write_all(b"hello").await.unwrap();
+                    open.push(accepted.stream);
+                }
+            }));
+        }
+        let mut open = Vec::new();
+        for _ in 0..number {
+            let mut line = shop.call().await;
+            assert_eq!(line.expect(b"hello").await, Ok(()));
+            open.push(line);
+        }
+        counts.take()
+    });
+    counts.unwrap()
+}
+
+#[test]
+fn streams_of_bytes_count_as_under_way_as_long_as_they_live() {
+    for balance in [Balance::LeastRequest, Balance::PeakEwma] {
+        let counts = streams(balance.clone(), 60);
+        assert!(counts.iter().all(|count| (12..=18).contains(count)), "{balance:?}: {counts:?}");
+    }
+}
+
+/// The algorithms that hash, on `hash_on`.
+fn hashing(hash_on: &[HashOn]) -> [Balance; 2] {
+    [Balance::RingHash(hash_on.into()), Balance::Maglev(hash_on.into())]
+}
+
+fn by_user() -> HashOn {
+    HashOn::Header(HeaderName::new("x-user").unwrap())
+}
+
+const USERS: usize = 40;
+
+/// Which replica gets the requests of each user, twice each.
+async fn owners(shop: &Shop, protocol: Protocol, counts: &Counts) -> Vec<usize> {
+    let mut owners = Vec::new();
+    for user in 0..USERS {
+        counts.borrow_mut().fill(0);
+        for _ in 0..2 {
+            let fields = format!("Host: a\r\nX-User: user-{user}\r\n\r\n");
+            if protocol == Protocol::Http {
+                let mut line = shop.call().await;
+                line.send(format!("GET /a HTTP/1.1\r\n{fields}").as_bytes()).await.unwrap();
+                assert_eq!(line.answer().await.unwrap().0, 200);
+                continue;
+            }
+            let mut head = http2::head(&format!("GET /a HTTP/1.1\r\n{fields}"));
+            if protocol == Protocol::Grpc {
+                head = http2::call_head("/a", "");
+                head.fields.append("x-user", format!("user-{user}").as_bytes());
+            }
+            let (size, trailers) = (BodySize::Unknown, Fields::default());
+            let client = shop.client().await;
+            let answer = client.ask_with(&head, size, b"", &trailers).await.unwrap();
+            assert_eq!(answer.head.status, 200);
+        }
+        let counts = counts.borrow();
+        owners.push(counts.iter().position(|count| *count >= 2).unwrap_or(usize::MAX));
+    }
+    owners
+}
+
+#[test]
+fn a_key_keeps_its_endpoint_while_others_come_and_go() {
+    for protocol in PROTOCOLS {
+        for balance in hashing(&[by_user()]) {
+            let case = format!("{protocol:?} {balance}");
+            let shop = balanced(balance, protocol);
+            let done = shop.sim.run(async {
+                let counts = serve(&shop, protocol, Duration::from_millis(5));
+                let before = owners(&shop, protocol, &counts).await;
+                let share = |number| before.iter().filter(|owner| **owner == number).count();
+                assert!((0..4).all(|number| share(number) >= 3), "{case}: {before:?}");
+                // One is gone, of which nobody is told: only its users are asked elsewhere.
+                shop.sim.crash(&shop.hosts[1], Crash::Reset);
+                let without = owners(&shop, protocol, &counts).await;
+                for (before, without) in before.iter().zip(&without) {
+                    assert!(before == without || *before == 1, "{case}: {without:?}");
+                    assert_ne!(*without, 1, "{case}");
+                }
+                // Once it is back it has them again, as the next instance of its name.
+                shop.restart(1, 2);
+                serve_one(&shop, 1, protocol, Duration::from_millis(5), &counts);
+                shop.sim.sleep(seconds(40)).await;
+                assert_eq!(owners(&shop, protocol, &counts).await, before, "{case}");
+            });
+            done.unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_has_nothing_to_hash_goes_by_load() {
+    for balance in hashing(&[by_user()]) {
+        let counts = under_way(&balanced(balance.clone(), Protocol::Http2), 100);
+        assert!(counts.iter().all(|count| (15..=35).contains(count)), "{balance}: {counts:?}");
+        // Bytes that nobody looks into have no header.
+        let counts = streams(balance.clone(), 60);
+        assert!(counts.iter().all(|count| (12..=18).contains(count)), "{balance}: {counts:?}");
+    }
+    for balance in hashing(&[by_user(), HashOn::SourceAddress]) {
+        let counts = streams(balance.clone(), 20);
+        assert_eq!(counts.iter().max(), Some(&20), "{balance}: {counts:?}");
+    }
+}
+
+#[test]
+fn who_has_no_cookie_is_given_one_and_kept_by_it() {
+    let name = CookieName::new("cart").unwrap();
+    for balance in hashing(&[by_user(), HashOn::Cookie { name, ttl_seconds: Some(60) }]) {
+        let shop = balanced(balance, Protocol::Http2);
+        let done = shop.sim.run(async {
+            let counts = serve(&shop, Protocol::Http2, Duration::from_millis(5));
+            let ask = async |fields: &str| {
+                let head = http2::head(&format!("GET /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+                let (size, trailers) = (BodySize::Unknown, Fields::default());
+                let client = shop.client().await;
+                let answer = client.ask_with(&head, size, b"", &trailers).await.unwrap();
+                let given = answer.head.fields.get("set-cookie");
+                given.map(|given| String::from_utf8(given.to_vec()).unwrap())
+            };
+            let mut owners = Vec::new();
+            for _ in 0..20 {
+                counts.borrow_mut().fill(0);
+                let given = ask("").await.unwrap();
+                let (cookie, rest) = given.split_once("; ").unwrap();
+                assert_eq!(rest, "Path=/; Max-Age=60; HttpOnly; SameSite=Lax");
+                for _ in 0..3 {
+                    assert_eq!(ask(&format!("Cookie: a=b; {cookie}\r\n")).await, None);
+                }
+                let counts = counts.borrow();
+                owners.push(counts.iter().position(|count| *count == 4).unwrap());
+            }
+            assert!((0..4).all(|number| owners.contains(&number)), "{owners:?}");
+            assert_eq!(ask("X-User: alice\r\n").await, None);
+        });
+        done.unwrap();
+    }
+}
+
+#[test]
+fn one_that_is_new_or_back_gets_its_part_slowly() {
+    for balance in [Balance::RoundRobin, Balance::LeastRequest, Balance::PeakEwma, Balance::Random]
+    {
+        for is_slow in [true, false] {
+            let case = format!("{balance}, slowly: {is_slow}");
+            let mut plan = Plan::of(4, Protocol::Http2);
+            plan.traffic.balance = balance.clone();
+            plan.traffic.slow_start = is_slow.then(|| TimeBound::new(seconds(100)).unwrap());
+            let shop = Shop::new(1, plan);
+            let done = shop.sim.run(async {
+                let counts = serve(&shop, Protocol::Http2, Duration::from_millis(5));
+                // Those that are there at the start get their parts at once.
+                ask(&shop, Protocol::Http2, 100, 1).await;
+                assert!(counts.borrow().iter().all(|count| *count >= 15), "{case}: {counts:?}");
+                shop.replica(3).drain().await;
+                let draining = Workload { health: Health::Draining, ..shop.workload(3, 1) };
+                shop.registry.add_workload(draining);
+                shop.sim.crash(&shop.hosts[3], Crash::Reset);
+                ask(&shop, Protocol::Http2, 10, 1).await;
+                shop.restart(3, 2);
+                serve_one(&shop, 3, Protocol::Http2, Duration::from_millis(5), &counts);
+                let part = async || {
+                    counts.borrow_mut().fill(0);
+                    ask(&shop, Protocol::Http2, 200, 1).await;
+                    counts.borrow()[3]
+                };
+                // A quarter would be 50.
+                let early = part().await;
+                assert_eq!(early < 25, is_slow, "{case}: {early}");
+                assert!(early > 0, "{case}");
+                shop.sim.sleep(seconds(100)).await;
+                let later = part().await;
+                assert!((35..=65).contains(&later), "{case}: {later}");
+            });
+            done.unwrap();
+        }
+    }
+}
+
+#[test]
+fn where_few_are_healthy_all_are_called() {
+    for (threshold, unhealthy, expected) in
+        [(50, 2, 2), (50, 3, 4), (100, 1, 4), (0, 3, 1), (50, 4, 4)]
+    {
+        let case = format!("{unhealthy} of 4 are unhealthy, at {threshold} %");
+        let mut plan = Plan::of(4, Protocol::Http2);
+        plan.traffic.panic_threshold = PanicThreshold(Percent::new(threshold).unwrap());
+        let shop = Shop::new(1, plan);
+        let counts = shop.sim.run(async {
+            let counts = serve(&shop, Protocol::Http2, Duration::from_millis(5));
+            ask(&shop, Protocol::Http2, 4, 1).await;
+            for number in 0..unhealthy {
+                let health = Health::Unhealthy;
+                shop.registry.add_workload(Workload { health, ..shop.workload(number, 1) });
+            }
+            counts.borrow_mut().fill(0);
+            ask(&shop, Protocol::Http2, 40, 1).await;
+            counts.take()
+        });
+        let called = counts.unwrap().into_iter().filter(|count| *count > 0).count();
+        assert_eq!(called, expected, "{case}");
+    }
+}
+
+#[test]
+fn in_panic_those_that_are_gone_cost_no_answer() {
+    let shop = Shop::new(1, Plan::of(4, Protocol::Http2));
+    let counts = shop.sim.run(async {
+        let counts = serve(&shop, Protocol::Http2, Duration::from_millis(5));
+        for number in 0..3 {
+            shop.sim.crash(&shop.hosts[number], Crash::Reset);
+            let health = Health::Unhealthy;
+            shop.registry.add_workload(Workload { health, ..shop.workload(number, 1) });
+        }
+        // All of them are answered.
+        ask(&shop, Protocol::Http2, 100, 2).await;
+        counts.take()
+    });
+    assert_eq!(counts.unwrap(), [0, 0, 0, 200]);
 }

@@ -101,7 +101,7 @@ impl Shop {
     pub(crate) fn new(seed: u64, plan: Plan) -> Shop {
         let sim = Simulation::new(seed, patient());
         let registry = Registry::new("weft.test");
-        registry.add_service("shop/web", "240.0.0.1", plan.service, plan.traffic);
+        registry.add_service("shop/web", "240.0.0.1", plan.service, plan.traffic.clone());
         let certificates = Certificates::default();
         let revoked = certificates.revoked.clone();
         let client = sim.host("client", [IpAddr::from([10, 0, 0, 2])]);

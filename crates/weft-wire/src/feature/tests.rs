@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_model::{ExactValue, QueryMatch, Service, TimeBound, ValueMatch};
+use weft_model::{ExactValue, HashOn, QueryMatch, Service, TimeBound, ValueMatch};
 
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
@@ -54,6 +54,27 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     let renewing = weft_model::Trust { renew_below: Some([9; 32]), ..trust(1) };
     assert_eq!(required(Object::Trust(Arc::new(renewing))), ["renew-below"]);
 
+    let mut balanced = service("shop/cart", "240.119.0.1");
+    for (balance, expected) in [
+        (Balance::PeakEwma, &[][..]),
+        (Balance::RoundRobin, &[]),
+        (Balance::LeastRequest, &["load-balancing-algorithms"]),
+        (Balance::Random, &["load-balancing-algorithms"]),
+        (Balance::RingHash([HashOn::SourceAddress].into()), &["load-balancing-algorithms"]),
+        (Balance::Maglev([HashOn::SourceAddress].into()), &["load-balancing-algorithms"]),
+    ] {
+        balanced.traffic.balance = balance.clone();
+        assert_eq!(required(balanced.clone()), expected, "{balance:?}");
+    }
+
+    let mut calm = service("shop/cart", "240.119.0.1");
+    calm.traffic.panic_threshold = PanicThreshold(weft_model::Percent::new(0).unwrap());
+    assert_eq!(required(calm), ["panic-threshold"]);
+
+    let mut slow = service("shop/cart", "240.119.0.1");
+    slow.traffic.slow_start = TimeBound::from_millis(7);
+    assert_eq!(required(slow), ["slow-start"]);
+
     let mut patient: Service = service("shop/cart", "240.119.0.1");
     assert_eq!(required(patient.clone()), [""; 0]);
     patient.traffic.timeouts.stream_idle = TimeBound::from_millis(7).unwrap();
@@ -64,12 +85,15 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
 fn every_feature_has_a_name_of_its_own_and_an_object_that_requires_it() {
     let names: Vec<_> = Feature::ALL.into_iter().map(Feature::name).collect();
     assert!(names.is_sorted_by(|one, other| one < other), "{names:?}");
-    let patient = {
-        let mut service = service("shop/patient", "240.119.0.9");
+    let unusual = {
+        let mut service = service("shop/unusual", "240.119.0.9");
         service.traffic.timeouts.stream_idle = TimeBound::from_millis(7).unwrap();
+        service.traffic.balance = Balance::Random;
+        service.traffic.slow_start = TimeBound::from_millis(7);
+        service.traffic.panic_threshold = PanicThreshold(weft_model::Percent::new(0).unwrap());
         service.into()
     };
-    let objects = one_of_each().into_iter().chain([patient]);
+    let objects = one_of_each().into_iter().chain([unusual]);
     let used: BTreeSet<_> = objects.flat_map(|object| Feature::required_by(&object)).collect();
     assert_eq!(used, Feature::ALL.into());
 }

@@ -4,14 +4,14 @@ use std::num::NonZeroU32;
 
 use prost::Message;
 use weft_model::{
-    BackendTimeouts, Balance, Ejection, Limits, LocalityPreference, Percent, Prefer, Ratio,
-    RetryBudget, TrafficPolicy,
+    BackendTimeouts, Ejection, Limits, LocalityPreference, PanicThreshold, Percent, Prefer, Ratio,
+    RetryBudget, TimeBound, TrafficPolicy,
 };
 
+use super::balance::{HashOnMessage, from_balance, to_balance};
 use super::common::{needed, numbered, to_bound};
 use crate::error::{At, FieldError};
 
-numbered!(from_balance, to_balance, Balance, { PeakEwma = 1, RoundRobin = 2 });
 numbered!(from_prefer, to_prefer, Prefer, { Zone = 1, Region = 2, None = 3 });
 
 #[derive(Clone, PartialEq, Message)]
@@ -28,6 +28,13 @@ pub(super) struct TrafficMessage {
     retry_budget: Option<RetryBudgetMessage>,
     #[prost(message, optional, tag = "6")]
     timeouts: Option<TimeoutsMessage>,
+    #[prost(message, repeated, tag = "7")]
+    hash_on: Vec<HashOnMessage>,
+    #[prost(optional, uint64, tag = "8")]
+    slow_start_ms: Option<u64>,
+    /// Absent where it is the default, as `stream_idle_ms`.
+    #[prost(optional, uint32, tag = "9")]
+    panic_threshold_percent: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -79,14 +86,28 @@ struct TimeoutsMessage {
 
 impl From<&TrafficPolicy> for TrafficMessage {
     fn from(traffic: &TrafficPolicy) -> TrafficMessage {
-        let TrafficPolicy { balance, locality, limits, ejection, retry_budget, timeouts } = traffic;
+        let TrafficPolicy {
+            balance,
+            panic_threshold,
+            slow_start,
+            locality,
+            limits,
+            ejection,
+            retry_budget,
+            timeouts,
+        } = traffic;
         let LocalityPreference { prefer, spill_at_load_ratio } = locality;
         let Limits { requests, pending, connections } = limits;
         let Ejection { consecutive_failures, base_time, ejected_max } = ejection;
         let RetryBudget { percent, per_second_min } = retry_budget;
         let BackendTimeouts { connect, idle, stream_idle } = timeouts;
+        let (balance, hash_on) = from_balance(balance);
         TrafficMessage {
-            balance: from_balance(*balance),
+            balance,
+            hash_on,
+            panic_threshold_percent: (*panic_threshold != PanicThreshold::default())
+                .then(|| panic_threshold.0.get().into()),
+            slow_start_ms: slow_start.map(TimeBound::millis),
             locality: Some(LocalityMessage {
                 prefer: from_prefer(*prefer),
                 spill_at_load_thousandths: spill_at_load_ratio.thousandths(),
@@ -117,9 +138,23 @@ impl From<&TrafficPolicy> for TrafficMessage {
 
 impl TrafficMessage {
     pub(super) fn check(self) -> Result<TrafficPolicy, FieldError> {
-        let TrafficMessage { balance, locality, limits, ejection, retry_budget, timeouts } = self;
+        let TrafficMessage {
+            balance,
+            hash_on,
+            slow_start_ms,
+            panic_threshold_percent,
+            locality,
+            limits,
+            ejection,
+            retry_budget,
+            timeouts,
+        } = self;
+        let panic_threshold = panic_threshold_percent.map(to_percent).transpose();
+        let panic_threshold = panic_threshold.at("panic_threshold_percent")?;
         Ok(TrafficPolicy {
-            balance: to_balance(balance).at("balance")?,
+            balance: to_balance(balance, hash_on)?,
+            panic_threshold: panic_threshold.map(PanicThreshold).unwrap_or_default(),
+            slow_start: slow_start_ms.map(to_bound).transpose().at("slow_start_ms")?,
             locality: needed("locality", locality)?.check().at("locality")?,
             limits: needed("limits", limits)?.check().at("limits")?,
             ejection: needed("ejection", ejection)?.check().at("ejection")?,

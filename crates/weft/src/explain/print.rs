@@ -58,7 +58,7 @@ fn way_text(out: &mut String, mesh: &Mesh, way: &WayReport) {
         step(out, mesh, usize::from(index > 0), told);
     }
     for same in kinds(&way.endpoints) {
-        endpoints_text(out, mesh, &same, way.outcomes.len() > 1);
+        endpoints_text(out, mesh, way, &same);
     }
     for outcome in &way.outcomes {
         line(out, 1, format_args!("outcome: {}", in_words(outcome)));
@@ -85,7 +85,7 @@ fn kinds(endpoints: &[EndpointReport]) -> Vec<Vec<&EndpointReport>> {
 }
 
 /// Endpoints of one kind. Whether the outcome differs between kinds, `is_mixed` says.
-fn endpoints_text(out: &mut String, mesh: &Mesh, same: &[&EndpointReport], is_mixed: bool) {
+fn endpoints_text(out: &mut String, mesh: &Mesh, way: &WayReport, same: &[&EndpointReport]) {
     for endpoint in same.iter().take(NAMED_MAX) {
         endpoint.steps.iter().take(1).for_each(|told| step(out, mesh, 1, told));
     }
@@ -96,9 +96,13 @@ fn endpoints_text(out: &mut String, mesh: &Mesh, same: &[&EndpointReport], is_mi
     let Some(endpoint) = same.first().filter(|endpoint| endpoint.is_callable) else { return };
     endpoint.steps.iter().skip(1).for_each(|told| step(out, mesh, 2, told));
     if !endpoint.is_preferred {
-        line(out, 2, format_args!("only if the nearer ones are overloaded"));
+        let when = match way.is_hashed {
+            true => "that to which the hash belongs may not be called",
+            false => "the nearer ones are overloaded",
+        };
+        line(out, 2, format_args!("only if {when}"));
     }
-    if is_mixed {
+    if way.outcomes.len() > 1 {
         line(out, 2, format_args!("outcome there: {}", in_words(&endpoint.outcome)));
     }
 }

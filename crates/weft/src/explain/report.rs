@@ -9,7 +9,7 @@ use weft_decide::explain::{self as words, Cause, Stage, Step, Verdict};
 use weft_decide::locality::Reach as Distance;
 use weft_decide::route::Selected;
 use weft_http::RequestHead;
-use weft_model::{Health, ObjectName, Protocol, Retry, RouteKind, RouteRule};
+use weft_model::{Balance, HashOn, Health, ObjectName, Protocol, Retry, RouteKind, RouteRule};
 use weft_proxy::explain::{Called, Chosen, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way};
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
 use weft_telemetry::Protocol as Spoken;
@@ -54,6 +54,8 @@ pub struct WayReport {
     pub total: u64,
     /// What is decided about it.
     pub steps: Vec<Told>,
+    /// Whether a hash decides on the endpoint.
+    pub is_hashed: bool,
     /// Its endpoints.
     pub endpoints: Vec<EndpointReport>,
     /// What the caller may get, each once.
@@ -363,15 +365,16 @@ fn way_report(
     sent: &RequestHead,
     way: &Way,
 ) -> WayReport {
-    let Way { share, total, backend, endpoints, ends, late, .. } = way;
+    let Way { share, total, backend, hashed, endpoints, ends, late, .. } = way;
     let outcomes: Vec<_> = ends.iter().map(|end| Outcome::of(explanation, end)).collect();
     let mut steps = vec![going(destination, explanation.rule.as_ref(), way)];
     if let (Some(chosen), Some(index)) = (&explanation.rule, way.backend_index) {
         steps.extend(filters(explanation, chosen, Some(index), &mut sent.clone()));
     }
     if let Some(backend) = backend {
-        steps.extend(traffic(mesh, backend, explanation.is_http()));
-        if endpoints.iter().any(|endpoint| endpoint.is_callable) {
+        steps.extend(traffic(mesh, backend, explanation.is_http(), hashed.as_ref()));
+        // A hash means the same endpoint wherever it is.
+        if hashed.is_none() && endpoints.iter().any(|endpoint| endpoint.is_callable) {
             steps.push(locality(mesh, backend, endpoints));
         }
     }
@@ -385,6 +388,7 @@ fn way_report(
         share: *share,
         total: *total,
         steps,
+        is_hashed: hashed.is_some(),
         endpoints,
         outcomes,
         late: late.as_ref().map(|late| Outcome::refused(explanation, late, By::Caller)),
@@ -427,7 +431,12 @@ fn filters(
 }
 
 /// How the backend is treated besides.
-fn traffic(mesh: &Mesh, backend: &Destination, is_http: bool) -> Vec<Told> {
+fn traffic(
+    mesh: &Mesh,
+    backend: &Destination,
+    is_http: bool,
+    hashed: Option<&HashOn>,
+) -> Vec<Told> {
     let DestinationName::Service(service, _) = &backend.name else { return vec![] };
     let setting = |stage, text: String, fields: &[&'static str]| {
         let because: Vec<_> =
@@ -435,7 +444,18 @@ fn traffic(mesh: &Mesh, backend: &Destination, is_http: bool) -> Vec<Told> {
         let text = if because.is_empty() { format!("{text} (default)") } else { text };
         passed(stage, text, because)
     };
-    let weft_model::TrafficPolicy { limits, retry_budget, timeouts, .. } = backend.traffic;
+    let weft_model::TrafficPolicy { balance, slow_start, limits, retry_budget, timeouts, .. } =
+        &backend.traffic;
+    let mut how = match hashed {
+        Some(hash_on) => format!("by {balance} of {hash_on}"),
+        None if balance.hash_on().is_empty() => format!("by {balance}"),
+        None => format!("by {}, as {balance} finds nothing to hash", Balance::default()),
+    };
+    if let Some(window) = slow_start.filter(|_| hashed.is_none()) {
+        how.push_str(&format!(", to a new one over {}", written(window.duration())));
+    }
+    let fields = ["spec.loadBalancing.algorithm", "spec.slowStart.window"];
+    let balancing = setting(Stage::Balancing, how, &fields);
     if !is_http {
         let text = format!(
             "{} to connect, {} without a byte in either direction",
@@ -447,6 +467,7 @@ fn traffic(mesh: &Mesh, backend: &Destination, is_http: bool) -> Vec<Told> {
         return vec![
             setting(Stage::Timeouts, text, &fields),
             setting(Stage::Limits, connections, &["spec.limits.connections"]),
+            balancing,
         ];
     }
     vec![
@@ -478,6 +499,7 @@ fn traffic(mesh: &Mesh, backend: &Destination, is_http: bool) -> Vec<Told> {
             ),
             &["spec.limits.requests", "spec.limits.pending", "spec.limits.connections"],
         ),
+        balancing,
     ]
 }
 

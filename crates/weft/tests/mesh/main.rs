@@ -6,6 +6,7 @@
 mod age;
 mod app;
 mod authorization;
+mod balancing;
 mod bytes;
 mod clock;
 mod enforced;

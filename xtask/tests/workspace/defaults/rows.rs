@@ -20,6 +20,13 @@ pub const ROWS: &[Row] = &[
     row("`loadBalancing.algorithm`", &[
         Says("weft-model/src/balance.rs", "#[default] PeakEwma", "`PeakEwma`"),
     ]),
+    row("`loadBalancing.panicThresholdPercent`", &[
+        Const("weft-model/src/balance.rs", "HEALTHY"),
+    ]),
+    row("`slowStart.window`", &[
+        Says("weft-model/src/traffic.rs", "#[derive(Clone, Debug, Default", "none"),
+        Says("weft-model/src/traffic.rs", "pub slow_start: Option<TimeBound>", "none"),
+    ]),
     row("`locality.prefer`", &[
         Says("weft-model/src/locality.rs", "prefer: Prefer::Zone", "`Zone`"),
     ]),
@@ -166,6 +173,16 @@ pub const ROWS: &[Row] = &[
         Const("weft-decide/src/balance/ewma.rs", "COST_DEFAULT"),
     ]),
     row("difference of loads that counts", &[Const("weft-decide/src/balance.rs", "TOLERANCE")]),
+    row("points of an endpoint on a ring; of all, 8 MiB", &[
+        Const("weft-decide/src/balance/ring.rs", "POINTS"),
+        Const("weft-decide/src/balance/ring.rs", "POINTS_MAX"),
+    ]),
+    row("slots of a Maglev table, 256 KiB", &[
+        Const("weft-decide/src/balance/maglev.rs", "SLOTS"),
+    ]),
+    row("part of an endpoint that `slowStart` begins with", &[
+        Const("weft-decide/src/balance/slow_start.rs", "SHARE_MIN"),
+    ]),
     row("first avoidance after a failed dial, doubled each time, up to `baseTime`", &[
         Const("weft-decide/src/eject.rs", "AVOIDED_MIN"),
     ]),

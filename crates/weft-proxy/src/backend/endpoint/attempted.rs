@@ -23,11 +23,18 @@ pub(crate) struct Attempted {
     pub(super) endpoint: Rc<Endpoint>,
     pub(super) terms: Terms,
     pub(super) ticket: Ticket,
+    /// When there was a connection for it; before, when it began.
     pub(super) began: Moment,
     pub(super) is_told: bool,
 }
 
 impl Attempted {
+    /// Notes that there is a connection for it. The endpoint's time counts from here on: opening
+    /// one takes longer than most answers, and would make each new endpoint look slow.
+    pub(crate) fn connected(&mut self, proxy: &Proxy) {
+        self.began = proxy.world.clock.now();
+    }
+
     /// Notes that the endpoint has answered.
     pub(crate) fn answered(&self, proxy: &Proxy) {
         let now = proxy.world.clock.now();
@@ -47,6 +54,7 @@ impl Attempted {
                 proxy.recorder.note(Event::Ejected(backend));
             }
             Change::Returned if is_ejected.replace(false) => {
+                self.endpoint.is_callable_from(proxy.world.clock.now());
                 proxy.recorder.note(Event::Readmitted(backend));
             }
             _ => {}

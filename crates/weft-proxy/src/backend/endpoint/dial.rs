@@ -90,7 +90,7 @@ impl Endpoint {
         let Reach::Tunnel(target) = &self.spec.reach else {
             let stream = connecting.await?;
             backend.opened();
-            return Ok(Connected { stream, peer: None, place: None, until: None });
+            return Ok(Connected { stream, peer: None, place: None, until: None, attempted: None });
         };
         let opening = async {
             let socket = connecting.await?;
@@ -147,7 +147,13 @@ impl Endpoint {
         }
         let peer = secured.facts.map(|facts| Rc::new(Peer::new(facts, changes)));
         let until = proxy.world.clock.now() + jittered(proxy.world.entropy.fraction());
-        Ok(Connected { stream: Box::new(tunnel), peer, place: None, until: Some(until) })
+        Ok(Connected {
+            stream: Box::new(tunnel),
+            peer,
+            place: None,
+            until: Some(until),
+            attempted: None,
+        })
     }
 }
 

@@ -68,7 +68,7 @@ impl Endpoint {
         let (stream, is_kept) = tunnel.connection.open();
         let client = Client::in_tunnel(Box::new(stream), is_kept).within(self.head_limits());
         let (peer, until) = (tunnel.peer.clone(), tunnel.until);
-        Connected { stream: Box::new(client), peer, place: None, until }
+        Connected { stream: Box::new(client), peer, place: None, until, attempted: None }
     }
 
     /// Opens a tunnel that carries many connections of HTTP/1.1.

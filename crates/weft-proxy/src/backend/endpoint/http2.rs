@@ -38,7 +38,13 @@ impl Endpoint {
             self.shared.on_free(|free| {
                 let stream: Box<dyn Upstream> = Box::new(free.connection.connection.open().ok()?);
                 let place = Some(backend.exchange_place());
-                Some(Connected { stream, peer: free.peer.clone(), place, until: None })
+                Some(Connected {
+                    stream,
+                    peer: free.peer.clone(),
+                    place,
+                    until: None,
+                    attempted: None,
+                })
             })?
         };
         let open = || self.open_http2(proxy, backend);

@@ -1,0 +1,220 @@
+//! Which endpoint of a backend is tried next.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use weft_decide::balance::{self, Key, Load, Source, slow_start};
+use weft_decide::eject;
+use weft_decide::locality::{self, Tally};
+use weft_http::RequestHead;
+use weft_model::{Balance, LocalityPreference};
+use weft_world::{Entropy, Moment};
+
+use super::{Backend, Endpoint};
+use crate::Proxy;
+use crate::error::ProxyError;
+
+impl Backend {
+    /// What the request, or the connection from `downstream`, is told apart by, where that decides
+    /// on its endpoint.
+    pub(crate) fn key(
+        &self,
+        proxy: &Proxy,
+        downstream: SocketAddr,
+        head: Option<&RequestHead>,
+    ) -> Option<Key<'_>> {
+        let hash_on = self.destination.traffic.balance.hash_on();
+        if hash_on.is_empty() {
+            return None;
+        }
+        let snapshot = proxy.configuration.load();
+        let workload = snapshot.own.as_ref().map(|own| &own.name);
+        let source = Source { address: downstream.ip(), workload };
+        balance::key(hash_on, head, source, || proxy.world.entropy.next())
+    }
+
+    /// The endpoint to try next, by `key` if there is one; if one can be one that is not among
+    /// `tried`, it is. It is counted as an attempt.
+    ///
+    /// # Errors
+    /// [`ProxyError::NoEndpoint`].
+    pub(crate) fn pick(
+        &self,
+        proxy: &Proxy,
+        key: Option<u64>,
+        tried: &Tried,
+    ) -> Result<&Rc<Endpoint>, ProxyError> {
+        self.is_used.set(true);
+        let now = proxy.world.clock.now();
+        let is_open = |index: usize| !self.endpoints[index].is_draining(now);
+        let health = |index: usize| self.destination.endpoints[index].health;
+        let is_new = |index: usize| !tried.has(&self.endpoints[index]);
+        let callable = self.callable.iter().find_map(|wanted| {
+            let is_callable = |index: usize| is_open(index) && wanted.contains(&health(index));
+            self.choose(proxy, key, |index| is_callable(index) && is_new(index))
+                .or_else(|| self.choose(proxy, key, is_callable))
+        });
+        // The draining ones most likely refuse, and that costs nothing.
+        callable
+            .or_else(|| self.choose(proxy, key, |index| !is_open(index) && is_new(index)))
+            .inspect(|index| {
+                if !self.destination.name.is_own() {
+                    self.counts.attempted(self.places[*index]);
+                }
+            })
+            .map(|index| &self.endpoints[index])
+            .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })
+    }
+
+    /// One of the endpoints that are usable, as the traffic policy says.
+    fn choose(
+        &self,
+        proxy: &Proxy,
+        key: Option<u64>,
+        is_usable: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let count = self.endpoints.len();
+        if count <= 1 {
+            return (count == 1 && is_usable(0)).then_some(0);
+        }
+        let traffic = &self.destination.traffic;
+        let terms = self.terms(proxy);
+        let standing = |index: usize| self.endpoints[index].standing(&terms);
+        let worst = eject::worst_chosen((0..count).filter(|i| is_usable(*i)).map(standing));
+        let is_usable = |index: usize| is_usable(index) && standing(index) <= worst;
+        if let (Some(table), Some(key)) = (&self.destination.table, key) {
+            // A key means the same endpoint wherever it comes from, and however loaded that is.
+            return (0..count).any(&is_usable).then(|| table.find(key, is_usable))?;
+        }
+        let reach = self.reach(&traffic.locality, is_usable);
+        let is_near = |index: usize| is_usable(index) && self.distances[index] <= reach;
+        if matches!(traffic.balance, Balance::RoundRobin) {
+            return self.next_turn(proxy, is_near);
+        }
+        let admitted = self.admitted(proxy, is_near);
+        let takes_part = |index: usize| is_near(index) && admitted.has(&self.endpoints[index]);
+        let entropy = &*proxy.world.entropy;
+        match &traffic.balance {
+            Balance::PeakEwma | Balance::RoundRobin | Balance::RingHash(_) | Balance::Maglev(_) => {
+                let now = proxy.now();
+                let load =
+                    |index: usize| takes_part(index).then(|| self.endpoints[index].load(now));
+                lighter(entropy, count, balance::TOLERANCE, load)
+            }
+            Balance::LeastRequest => {
+                let load = |index: usize| {
+                    let under_way = || f64::from(self.endpoints[index].in_flight());
+                    takes_part(index).then(|| Load(under_way() + 1.0))
+                };
+                lighter(entropy, count, balance::EXACT, load)
+            }
+            Balance::Random => balance::random(count, entropy.fraction(), takes_part),
+        }
+    }
+
+    /// The endpoint whose turn it is.
+    fn next_turn(&self, proxy: &Proxy, is_near: impl Fn(usize) -> bool) -> Option<usize> {
+        let count = self.endpoints.len();
+        let last = |index: usize| is_near(index).then(|| self.endpoints[index].turn.get());
+        let index = balance::round_robin(count, last)?;
+        self.turns.set(self.turns.get() + slow_start::STEP);
+        let mut turn = self.turns.get();
+        if let Some(Shares { window, now, most, .. }) = self.shares(proxy, &is_near) {
+            let share = self.endpoints[index].share(window, now) / most;
+            let near = (0..count).filter(|index| is_near(*index)).count();
+            turn = slow_start::turn(turn, near, share, proxy.world.entropy.fraction());
+        }
+        self.endpoints[index].turn.set(turn);
+        Some(index)
+    }
+
+    /// Which endpoints take part in one choice: all but some of those that warm up.
+    fn admitted(&self, proxy: &Proxy, is_near: impl Fn(usize) -> bool) -> Admitted {
+        let shares = self.shares(proxy, is_near).filter(|shares| shares.least < shares.most);
+        Admitted(shares.map(|shares| {
+            let from = slow_start::admitted_from(shares.most, proxy.world.entropy.fraction());
+            (shares, from)
+        }))
+    }
+
+    /// What the endpoints get of their parts, where new ones get theirs slowly.
+    fn shares(&self, proxy: &Proxy, is_near: impl Fn(usize) -> bool) -> Option<Shares> {
+        let window = self.destination.traffic.slow_start?.duration();
+        let now = proxy.world.clock.now();
+        let near = (0..self.endpoints.len()).filter(|index| is_near(*index));
+        let shares = near.map(|index| self.endpoints[index].share(window, now));
+        let (least, most) =
+            shares.fold((1.0f64, 0.0f64), |(least, most), one| (least.min(one), most.max(one)));
+        Some(Shares { window, now, least, most })
+    }
+
+    /// How far away endpoints are used.
+    fn reach(
+        &self,
+        preference: &LocalityPreference,
+        is_usable: impl Fn(usize) -> bool,
+    ) -> locality::Reach {
+        if !self.has_near {
+            return locality::Reach::All;
+        }
+        let mut tally = Tally::default();
+        for index in (0..self.endpoints.len()).filter(|index| is_usable(*index)) {
+            tally.add(self.distances[index], self.endpoints[index].in_flight());
+        }
+        locality::reach(preference, &tally)
+    }
+}
+
+/// What endpoints get of their parts now.
+struct Shares {
+    /// Over which time that grows.
+    window: Duration,
+    now: Moment,
+    least: f64,
+    most: f64,
+}
+
+/// Which endpoints take part in one choice: all, or those with a share that is large enough.
+struct Admitted(Option<(Shares, f64)>);
+
+impl Admitted {
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        let Admitted(Some((shares, from))) = self else { return true };
+        endpoint.share(shares.window, shares.now) >= *from
+    }
+}
+
+/// The one of two drawn endpoints that has the lower load.
+fn lighter(
+    entropy: &dyn Entropy,
+    count: usize,
+    tolerance: f64,
+    load: impl Fn(usize) -> Option<Load>,
+) -> Option<usize> {
+    let (one, other) = (entropy.fraction(), entropy.fraction());
+    balance::pick(count, one, other, tolerance, load).map(|picked| picked.index)
+}
+
+/// The endpoints that a request was sent to already.
+#[derive(Default)]
+pub(crate) struct Tried {
+    /// The first one costs no memory: most requests have no second.
+    first: Option<Rc<Endpoint>>,
+    rest: Vec<Rc<Endpoint>>,
+}
+
+impl Tried {
+    /// Notes that it is sent to `endpoint`.
+    pub(crate) fn add(&mut self, endpoint: &Rc<Endpoint>) {
+        if self.first.is_none() {
+            self.first = Some(endpoint.clone());
+        } else if !self.has(endpoint) {
+            self.rest.push(endpoint.clone());
+        }
+    }
+
+    fn has(&self, endpoint: &Rc<Endpoint>) -> bool {
+        self.first.iter().chain(&self.rest).any(|tried| Rc::ptr_eq(tried, endpoint))
+    }
+}
