@@ -66,8 +66,13 @@ pub(crate) fn read(at: &At<'_>, kind: Kind) -> Option<Metadata> {
     let object = at.object(FIELDS)?;
     let name = object.need("name", |at| {
         at.parsed(|text| {
-            // A Service's name becomes one label of a host name.
-            let check = if kind == Kind::Service { names::dns_label } else { names::dns_subdomain };
+            let check = match kind {
+                // A Service's name becomes one label of a host name. New API servers let it begin
+                // with a digit, others do not.
+                Kind::Service if at.is_standalone() => names::dns_1035_label,
+                Kind::Service => names::dns_label,
+                _ => names::dns_subdomain,
+            };
             check(text).map(|()| text.to_owned())
         })
     });

@@ -14,6 +14,15 @@ pub(crate) fn dns_label(text: &str) -> Result<(), String> {
     }
 }
 
+/// A DNS-1035 label: a DNS-1123 label that begins with a letter.
+pub(crate) fn dns_1035_label(text: &str) -> Result<(), String> {
+    dns_label(text)?;
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(format!("{} begins with a digit, and must with a letter", quoted(text)));
+    }
+    Ok(())
+}
+
 /// A DNS-1123 subdomain: labels with dots between them, at most 253 characters.
 pub(crate) fn dns_subdomain(text: &str) -> Result<(), String> {
     if text.len() > 253 {
@@ -75,6 +84,25 @@ fn qualified(text: &str, what: &str) -> Result<(), String> {
 /// Any text: what annotations hold.
 pub(crate) fn anything(_: &str) -> Result<(), String> {
     Ok(())
+}
+
+/// A kind of the Kubernetes API: letters, digits and `-`, beginning with a letter, at most 63.
+pub(crate) fn kind(text: &str) -> Result<(), String> {
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    let inside = |c: char| edge(c) || c == '-';
+    let is_kind = text.len() <= 63
+        && text.chars().all(inside)
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.ends_with(edge);
+    if is_kind {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} is not a kind: it is made of at most 63 letters, digits and `-`, begins with a \
+             letter and ends with a letter or digit",
+            quoted(text)
+        ))
+    }
 }
 
 /// A token of HTTP: the name of a header, or a method.
@@ -200,11 +228,30 @@ pub(crate) fn hostname(text: &str) -> Result<(), String> {
     if plain.contains('*') {
         return Err(format!("{} has `*` elsewhere than as its whole first label", quoted(text)));
     }
+    if text.len() > 253 {
+        return Err(format!("{} characters are not allowed, the most is 253", text.len()));
+    }
     dns_subdomain(plain)
 }
 
 /// The name of a port of a Service or Workload.
 pub(crate) fn port_name(text: &str) -> Result<(), String> {
+    dns_label(text)
+}
+
+/// The name by which a Service means a port of its workloads.
+///
+/// Source: RFC 6335, section 5.1, in lower case, as Kubernetes has it.
+pub(crate) fn target_port_name(text: &str) -> Result<(), String> {
+    if text.len() > 15 {
+        return Err(format!("{} characters are not allowed, the most is 15", text.len()));
+    }
+    if !text.contains(|c: char| c.is_ascii_lowercase()) || text.contains("--") {
+        return Err(format!(
+            "{} is not the name of a target: it has a letter, and no two dashes in a row",
+            quoted(text)
+        ));
+    }
     dns_label(text)
 }
 

@@ -158,7 +158,7 @@ fn read(
     let name = root.as_ref().and_then(|root| name_of(root, options));
     let report = Report::new(source.shared_name(), name, options);
     for Problem { path, span, message, help } in problems {
-        report.add(Severity::Error, &path, span, message, help);
+        report.unreadable(&path, span, message, help);
     }
     let resource = root.as_ref().and_then(|root| resource::read(&At::root(root, &report)));
     let accepted = resource.zip(root).filter(|_| !report.has_errors());

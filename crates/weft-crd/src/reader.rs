@@ -18,7 +18,7 @@ use crate::object::Platform;
 use crate::path::{Path, mark};
 use crate::report::Report;
 use crate::units::{Percent, Port};
-use crate::{duration, suggest};
+use crate::{duration, names, suggest};
 
 /// The fields that an object may have.
 #[derive(Clone, Copy, Default)]
@@ -111,13 +111,13 @@ impl<'a> At<'a> {
         )
     }
 
-    /// Text that is not empty and at most `most` bytes long.
+    /// Text that is not empty and has at most `most` characters, as Kubernetes counts them.
     pub(crate) fn text_within(&self, most: usize) -> Option<&'a str> {
         let text = self.text()?;
-        match text.len() {
+        match text.chars().count() {
             0 => self.error("must not be empty"),
             length if length > most => {
-                self.error(format!("{length} bytes are not allowed, the most is {most}"))
+                self.error(format!("{length} characters are not allowed, the most is {most}"))
             }
             _ => Some(text),
         }
@@ -127,6 +127,15 @@ impl<'a> At<'a> {
     pub(crate) fn parsed<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         match parse(self.text()?) {
             Ok(value) => Some(value),
+            Err(message) => self.error(message),
+        }
+    }
+
+    /// A kind of the Kubernetes API.
+    pub(crate) fn kind(&self) -> Option<&'a str> {
+        let text = self.text()?;
+        match names::kind(text) {
+            Ok(()) => Some(text),
             Err(message) => self.error(message),
         }
     }
@@ -314,6 +323,17 @@ impl<'a> At<'a> {
             self.report.add(Severity::Error, &path, entry.key.span, message, help);
         }
         Some(Object { at: self.clone(), known: fields.known })
+    }
+
+    /// The field `key` of this map, or its place if it is not there.
+    pub(crate) fn below(&self, key: &str) -> At<'a> {
+        let path = self.path.key(key);
+        match self.node.entry(key) {
+            Some(entry) => {
+                At { node: &entry.value, key: Some(entry.key.span), path, report: self.report }
+            }
+            None => At { path, ..self.clone() },
+        }
     }
 
     /// Opens a map to read `known` fields of it, leaving the others to someone else.

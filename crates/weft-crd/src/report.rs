@@ -1,6 +1,7 @@
 //! The findings of one object, gathered while it is read.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::finding::{Finding, ObjectName, Position, Severity};
@@ -17,11 +18,31 @@ pub(crate) struct Report<'o> {
     pub(crate) object: Option<ObjectName>,
     pub(crate) options: &'o Options,
     findings: RefCell<Vec<Finding>>,
+    /// The paths of what could not be read.
+    unreadable: RefCell<BTreeSet<String>>,
 }
 
 impl<'o> Report<'o> {
     pub(crate) fn new(file: Arc<str>, object: Option<ObjectName>, options: &'o Options) -> Self {
-        Report { file, object, options, findings: RefCell::default() }
+        Report {
+            file,
+            object,
+            options,
+            findings: RefCell::default(),
+            unreadable: RefCell::default(),
+        }
+    }
+
+    /// Adds what is wrong with `path` as YAML, which has no value to be wrong otherwise.
+    pub(crate) fn unreadable(
+        &self,
+        path: &Path,
+        span: Span,
+        message: String,
+        help: Option<String>,
+    ) {
+        self.add(Severity::Error, path, span, message, help);
+        self.unreadable.borrow_mut().insert(path.to_string());
     }
 
     pub(crate) fn add(
@@ -33,7 +54,8 @@ impl<'o> Report<'o> {
         help: Option<String>,
     ) {
         let mut findings = self.findings.borrow_mut();
-        if findings.len() > FINDINGS_MAX {
+        let path = path.to_string();
+        if findings.len() > FINDINGS_MAX || self.unreadable.borrow().contains(&path) {
             return;
         }
         let full = findings.len() == FINDINGS_MAX;
@@ -46,7 +68,7 @@ impl<'o> Report<'o> {
         findings.push(Finding {
             // The last one stands for all that are left out, so it counts as the worst of them.
             severity: if full { Severity::Error } else { severity },
-            path: if full { String::new() } else { path.to_string() },
+            path: if full { String::new() } else { path },
             message: if full { "more than can be shown is wrong".to_owned() } else { message },
             help: if full { None } else { help },
             position,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::reader::{At, fields};
+use crate::reader::{At, check_unique, fields};
 
 /// Whether a request is tried again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,8 +26,15 @@ pub(crate) fn read(at: &At<'_>) -> Option<Retry> {
     let object = at.object(fields(&["attempts", "backoff", "codes"]))?;
     let attempts = object.or("attempts", 1, |at| at.number(0, ATTEMPTS_MAX));
     let backoff = object.maybe("backoff", At::positive_duration);
-    let codes = object.or("codes", Vec::new(), |at| at.list(CODES_MAX, |at| at.number(400, 599)));
+    let codes = object.or("codes", Vec::new(), read_codes);
     Some(Retry { attempts: attempts?, backoff: backoff?, codes: codes?.into_iter().collect() })
+}
+
+fn read_codes(at: &At<'_>) -> Option<Vec<u16>> {
+    let codes: Vec<u16> = at.list(CODES_MAX, |at| at.number(400, 599))?;
+    let placed = at.items(CODES_MAX)?.into_iter().zip(&codes);
+    check_unique(placed, |code, first| format!("{code} is already listed as {first}"));
+    Some(codes)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What an unquoted scalar is: YAML 1.2's core schema, and no more.
 //!
-//! Source: YAML 1.2.2, section 10.3.2. So `on` and `yes` are strings, and `010` is ten.
+//! Source: YAML 1.2.2, section 10.3.2. What is something else to those who read YAML 1.1, as
+//! Kubernetes does (`yes` is true there, and `010` is eight), is refused: it has two readings.
 
 use crate::node::Value;
 
@@ -8,13 +9,19 @@ use crate::node::Value;
 ///
 /// # Errors
 ///
-/// In words, if it is a number that cannot be held.
+/// In words, if it is a number that cannot be held, or has two readings.
 pub(crate) fn resolve(text: &str) -> Result<Value, String> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
         "true" | "True" | "TRUE" => return Ok(Value::Bool(true)),
         "false" | "False" | "FALSE" => return Ok(Value::Bool(false)),
         _ => {}
+    }
+    if is_word_for_boolean(text) {
+        return Err(format!("{text} is true or false to some readers of YAML, put it in quotes"));
+    }
+    if is_number_to_some(text) {
+        return Err(format!("{text} is another number to some readers of YAML"));
     }
     if is_special_float(text) {
         return Err("infinity and not-a-number are not allowed".to_owned());
@@ -31,6 +38,25 @@ pub(crate) fn resolve(text: &str) -> Result<Value, String> {
         _ => return Ok(Value::Text(text.to_owned())),
     };
     i64::from_str_radix(digits, radix).map(Value::Int).map_err(|_| too_large())
+}
+
+/// Whether `text` is a boolean of YAML 1.1, and not of YAML 1.2.
+fn is_word_for_boolean(text: &str) -> bool {
+    matches!(text, "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON")
+        || matches!(text, "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF")
+}
+
+/// Whether `text` is a number of YAML 1.1 that is none of YAML 1.2, or another.
+fn is_number_to_some(text: &str) -> bool {
+    let plain = text.replace('_', "");
+    let digits = unsigned(&plain);
+    let is = |prefix: &str, allowed: fn(char) -> bool| {
+        digits.strip_prefix(prefix).is_some_and(|digits| all(digits, allowed))
+    };
+    let has_base = is("0x", |c| c.is_ascii_hexdigit()) || is("0o", |c| ('0'..='7').contains(&c));
+    let differs = is("0b", |c| matches!(c, '0' | '1')) || is("0", |c| ('0'..='7').contains(&c));
+    let is_decimal = digits.starts_with(|c: char| c.is_ascii_digit()) && is_float(digits);
+    differs || (has_base && digits != text) || (is_decimal && plain != text)
 }
 
 /// `text` without its sign.
@@ -77,16 +103,15 @@ mod tests {
             ("nUll", text("nUll")),
             ("true", Value::Bool(true)),
             ("FALSE", Value::Bool(false)),
-            ("yes", text("yes")),
-            ("on", text("on")),
+            ("yEs", text("yEs")),
+            ("only", text("only")),
             ("0", Value::Int(0)),
-            ("010", Value::Int(10)),
+            ("08", Value::Int(8)),
             ("-1", Value::Int(-1)),
             ("+7", Value::Int(7)),
             ("0o17", Value::Int(15)),
             ("0x1F", Value::Int(31)),
-            ("-0x1F", text("-0x1F")),
-            ("1_000", text("1_000")),
+            ("a_1", text("a_1")),
             ("1.5", Value::Float(1.5)),
             (".5", Value::Float(0.5)),
             ("1.", Value::Float(1.0)),
@@ -104,6 +129,16 @@ mod tests {
             assert_eq!(resolve(written), Ok(value), "{written}");
         }
         for written in [".inf", "-.INF", ".nan", "9223372036854775808", "1e999"] {
+            assert!(resolve(written).is_err(), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_has_two_readings_is_none() {
+        for written in [
+            "y", "N", "yes", "Yes", "NO", "on", "Off", "010", "-07", "00", "1_000", "1_0.5",
+            "0b11", "-0x1F", "0x_1",
+        ] {
             assert!(resolve(written).is_err(), "{written}");
         }
     }

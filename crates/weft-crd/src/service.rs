@@ -213,11 +213,11 @@ fn read_ports(at: &At<'_>) -> Option<Vec<ServicePort>> {
     let items = at.items(PORTS_MAX)?;
     let several = ports.len() > 1;
     for (at, _) in items.iter().zip(&ports).filter(|(_, port)| several && port.name.is_none()) {
-        at.error::<()>("of several ports each needs a name");
+        at.below("name").error::<()>("of several ports each needs a name");
     }
     let with_place = || items.iter().cloned().zip(&ports);
     check_unique(
-        with_place().filter_map(|(at, port)| Some((at, port.name.as_ref()?))),
+        with_place().filter_map(|(at, port)| Some((at.below("name"), port.name.as_ref()?))),
         |name, first| format!("the name {} is taken by {first}", quoted(name)),
     );
     check_unique(
@@ -259,7 +259,7 @@ fn read_target_port(at: &At<'_>) -> Option<TargetPort> {
             format!("for the number leave out the quotes: {text}"),
         );
     }
-    match names::port_name(text) {
+    match names::target_port_name(text) {
         Ok(()) => Some(TargetPort::Name(text.to_owned())),
         Err(why) => at.error(why),
     }
@@ -275,7 +275,11 @@ pub(crate) fn read_protocol(at: &At<'_>) -> Option<Protocol> {
 
 /// The declared protocol; `Some(None)` with a warning if it is none that is known.
 pub(crate) fn read_app_protocol(at: &At<'_>) -> Option<Option<AppProtocol>> {
-    Some(Some(match at.text_within(253)? {
+    let text = at.text()?;
+    if let Err(why) = names::label_key(text) {
+        return at.error(why);
+    }
+    Some(Some(match text {
         "http" => AppProtocol::Http,
         "http2" | "kubernetes.io/h2c" => AppProtocol::Http2,
         "grpc" => AppProtocol::Grpc,

@@ -57,7 +57,7 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
     }
     let object = at.object(FIELDS)?;
     let group = object.need("group", At::text);
-    let kind = object.need("kind", |at| at.text_within(63));
+    let kind = object.need("kind", At::kind);
     let name = object
         .need("name", |at| at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned())));
     let (group, kind, name) = (group?, kind?, name?);

@@ -54,7 +54,7 @@ const FIELDS: Fields = Fields {
 pub(super) fn read<'a>(at: &At<'a>, own_namespace: &str) -> Option<(BackendRef, Read<'a>)> {
     let object = at.object(FIELDS)?;
     let group = object.or("group", "", read_group);
-    let kind = object.or("kind", "Service", |at| at.text_within(63));
+    let kind = object.or("kind", "Service", At::kind);
     let namespace = object.or("namespace", own_namespace.to_owned(), |at| {
         at.parsed(|text| names::dns_label(text).map(|()| text.to_owned()))
     });

@@ -110,9 +110,9 @@ impl Method {
 }
 
 const CONDITIONS_MAX: usize = 16;
-const PATH_BYTES_MAX: usize = 1024;
-const HEADER_BYTES_MAX: usize = 4096;
-const QUERY_BYTES_MAX: usize = 1024;
+const PATH_CHARS_MAX: usize = 1024;
+const HEADER_CHARS_MAX: usize = 4096;
+const QUERY_CHARS_MAX: usize = 1024;
 
 pub(super) fn read(at: &At<'_>) -> Option<RouteMatch> {
     let object = at.object(fields(&["path", "headers", "queryParams", "method"]))?;
@@ -135,7 +135,7 @@ fn read_path(at: &At<'_>) -> Option<PathMatch> {
         [("Exact", Type::Exact), ("PathPrefix", Type::Prefix), ("RegularExpression", Type::Regex)];
     let kind = object.or("type", Type::Prefix, |at| at.choice(&types, &[]));
     let value = object.or("value", "/".to_owned(), |at| {
-        let text = at.text_within(PATH_BYTES_MAX)?;
+        let text = at.text_within(PATH_CHARS_MAX)?;
         let wrong = match kind {
             Some(Type::Regex) => check_regex(text).err(),
             _ => names::http_path(text).err(),
@@ -155,7 +155,7 @@ fn read_path(at: &At<'_>) -> Option<PathMatch> {
 
 fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
     let read = |at: &At<'_>| {
-        let (name, value) = read_condition(at, names::matched_header, HEADER_BYTES_MAX)?;
+        let (name, value) = read_condition(at, names::matched_header, HEADER_CHARS_MAX)?;
         Some(HeaderMatch { name: name.to_ascii_lowercase(), value })
     };
     let headers = at.list(CONDITIONS_MAX, read)?;
@@ -167,7 +167,7 @@ fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
 
 fn read_query(at: &At<'_>) -> Option<Vec<QueryMatch>> {
     let read = |at: &At<'_>| {
-        let (name, value) = read_condition(at, names::http_token, QUERY_BYTES_MAX)?;
+        let (name, value) = read_condition(at, names::http_token, QUERY_CHARS_MAX)?;
         Some(QueryMatch { name, value })
     };
     let query = at.list(CONDITIONS_MAX, read)?;
@@ -182,7 +182,7 @@ fn read_query(at: &At<'_>) -> Option<Vec<QueryMatch>> {
 fn read_condition(
     at: &At<'_>,
     check_name: fn(&str) -> Result<(), String>,
-    value_bytes_max: usize,
+    value_chars_max: usize,
 ) -> Option<(String, ValueMatch)> {
     let object = at.object(fields(&["type", "name", "value"]))?;
     let types = [("Exact", false), ("RegularExpression", true)];
@@ -190,7 +190,7 @@ fn read_condition(
     let name =
         object.need("name", |at| at.parsed(|text| check_name(text).map(|()| text.to_owned())));
     let value = object.need("value", |at| {
-        let text = at.text_within(value_bytes_max)?;
+        let text = at.text_within(value_chars_max)?;
         match check_regex(text) {
             Err(message) if is_regex == Some(true) => at.error(message),
             _ => Some(text.to_owned()),

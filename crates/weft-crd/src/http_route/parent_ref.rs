@@ -40,7 +40,7 @@ pub(super) fn read(at: &At<'_>, own_namespace: &str) -> Option<ParentRef> {
     let known = &["group", "kind", "namespace", "name", "sectionName", "port"];
     let object = at.object(fields(known))?;
     let group = object.or("group", GATEWAY_GROUP, read_group);
-    let kind = object.or("kind", "Gateway", |at| at.text_within(63));
+    let kind = object.or("kind", "Gateway", At::kind);
     let namespace = object.or("namespace", own_namespace.to_owned(), |at| {
         at.parsed(|text| names::dns_label(text).map(|()| text.to_owned()))
     });
@@ -97,10 +97,11 @@ pub(super) fn check_distinct(places: &[At<'_>], parents: &[ParentRef]) {
                 at.error::<()>(format!("names the same as {first}"));
                 break;
             }
-            let whole = |parent: &ParentRef| parent.section_name.is_none() && parent.port.is_none();
-            if whole(parent) || whole(other) {
+            let told_by =
+                |parent: &ParentRef| (parent.section_name.is_some(), parent.port.is_some());
+            if told_by(parent) != told_by(other) {
                 at.error::<()>(format!(
-                    "names the same object as {first}, so both need a sectionName or port"
+                    "names the same object as {first}, so both need a sectionName, or both a port"
                 ));
                 break;
             }

@@ -41,14 +41,14 @@ fn a_whole_one() {
         "
   parentRefs:
   - { group: '', kind: Service, name: checkout, port: 80 }
-  - { group: core, kind: Service, name: checkout, sectionName: admin }
+  - { group: core, kind: Service, name: orders, sectionName: admin }
   - { name: door }
   hostnames: [shop.example, '*.shop.example']
   rules:
   - name: canary
     matches:
     - path: { type: Exact, value: /v2 }
-      headers: [{ name: X-Canary, value: '1' }, { name: y, type: RegularExpression, value: 'a+' }]
+      headers: [{ name: X-Canary, value: '1' }, { name: z, type: RegularExpression, value: 'a+' }]
       queryParams: [{ name: Q, value: x }]
       method: GET
     - path: { value: /v2/ }
@@ -76,7 +76,7 @@ fn a_whole_one() {
                     name: "x-canary".to_owned(),
                     value: ValueMatch::Exact("1".to_owned())
                 },
-                HeaderMatch { name: "y".to_owned(), value: ValueMatch::Regex("a+".to_owned()) },
+                HeaderMatch { name: "z".to_owned(), value: ValueMatch::Regex("a+".to_owned()) },
             ],
             query: vec![QueryMatch {
                 name: "Q".to_owned(),
@@ -111,7 +111,7 @@ fn parents() {
         (
             format!("{{parentRefs: [{{{service}}}, {{{service}, port: 80}}], {rules}}}"),
             &["error: spec.parentRefs[1]: names the same object as spec.parentRefs[0], so both \
-                 need a sectionName or port"],
+                 need a sectionName, or both a port"],
         ),
         (
             format!("{{parentRefs: [{{{service}, port: 80}}, {{{service}, port: 80}}], {rules}}}"),
@@ -182,7 +182,7 @@ fn matches_of_a_rule() {
                  spec.rules[0].matches[0].headers[0]"],
         ),
         (
-            "matches: [{headers: [{name: Keep-Alive, value: x}, {name: weft-held, value: y}]}]",
+            "matches: [{headers: [{name: Keep-Alive, value: x}, {name: weft-held, value: z}]}]",
             &[
                 "error: spec.rules[0].matches[0].headers[0].name: \"Keep-Alive\" would match \
                  nothing: it speaks of one connection and is taken out of every request",

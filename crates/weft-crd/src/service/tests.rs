@@ -64,13 +64,13 @@ fn what_is_wrong() {
             ),
             (
                 "{selector: {a: b}, ports: [{port: 80}, {port: 81, name: x}]}",
-                &["error: spec.ports[0]: of several ports each needs a name"],
+                &["error: spec.ports[0].name: of several ports each needs a name"],
             ),
             (
                 "{selector: {a: b}, ports: [{port: 80, name: x}, {port: 80, name: x}]}",
                 &[
-                    "error: spec.ports[1]: the name \"x\" is taken by spec.ports[0]",
                     "error: spec.ports[1]: port 80 is already listed as spec.ports[0]",
+                    "error: spec.ports[1].name: the name \"x\" is taken by spec.ports[0].name",
                 ],
             ),
             (
