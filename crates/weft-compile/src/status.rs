@@ -41,6 +41,12 @@ pub enum ConditionKind {
 }
 
 impl Status {
+    /// Why the resource is not in force, if it is not.
+    pub fn not_accepted(&self) -> Option<&'static str> {
+        let is_refusal = |one: &&Condition| one.kind == ConditionKind::Accepted && !one.holds;
+        self.conditions.iter().find(is_refusal).map(|condition| condition.reason)
+    }
+
     /// Says that the resource is not in force at all.
     pub(crate) fn refuse(&mut self, reason: &'static str, why: &dyn std::fmt::Display) {
         let Key { kind, namespace, name } = self.key.clone();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use weft_compile::{ConditionKind, Status};
+use weft_compile::Status;
 use weft_crd::{
     Finding, Kind, Object, ObjectName, Options, Parsed, Resource, Severity, Timestamp, parse_all,
 };
@@ -334,12 +334,9 @@ impl Applied {
     /// What to answer, where `statuses` are what becomes of each of the objects.
     pub(crate) fn response(mut self, statuses: Vec<Option<Status>>) -> ApplyResponse {
         for (applied, status) in self.applied.iter_mut().zip(statuses) {
-            let Some(Status { conditions, findings, .. }) = status else { continue };
-            self.parsed.findings.extend(findings);
-            let refusal = conditions
-                .into_iter()
-                .find(|condition| condition.kind == ConditionKind::Accepted && !condition.holds);
-            applied.not_accepted = refusal.map(|condition| condition.reason.to_owned());
+            let Some(status) = status else { continue };
+            applied.not_accepted = status.not_accepted().map(str::to_owned);
+            self.parsed.findings.extend(status.findings);
         }
         let rendered = self.parsed.render();
         ApplyResponse { objects: self.applied, findings: self.parsed.findings, rendered }

@@ -32,7 +32,8 @@ use self::mesh::{Known, Mesh};
 use self::print::Question;
 use self::report::{By, Report};
 use crate::access::Access;
-use crate::resources::{block_on, sources};
+use crate::files::sources;
+use crate::resources::block_on;
 
 /// The arguments of `weft explain`.
 #[derive(clap::Args)]

@@ -9,9 +9,11 @@
 mod access;
 mod admin;
 mod ca;
+mod check;
 mod control;
 mod demo;
 mod explain;
+mod files;
 mod joined;
 mod output;
 mod overload;
@@ -44,6 +46,8 @@ enum Command {
     /// A process of the demo, which ends with it.
     #[command(hide = true)]
     DemoProcess(demo::processes::Arguments),
+    /// Say what is wrong with resources in files, without any control plane.
+    Check(check::Arguments),
     /// Make resources as files say.
     Apply(resources::Apply),
     /// Show resources.
@@ -82,6 +86,7 @@ fn run(command: Command, release: Release) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoService(arguments) => demo::shop::run(&arguments),
         Command::DemoProcess(arguments) => demo::processes::become_weft(&arguments),
+        Command::Check(arguments) => return check::run(&arguments),
         Command::Apply(arguments) => resources::apply(&arguments),
         Command::Get(arguments) => resources::get(&arguments),
         Command::Delete(arguments) => resources::delete(&arguments),

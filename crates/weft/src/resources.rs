@@ -2,8 +2,7 @@
 
 mod enforcement;
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -11,12 +10,13 @@ use clap::ValueEnum;
 use serde::Serialize;
 use weft_control::api::{
     Action, ApplyRequest, ConditionStatus, Enforced, ListResponse, ObjectKey, RefusingProxy,
-    ResourceStatus, SourceFile, StoredObject, TokenRequest, WatchEvent,
+    ResourceStatus, StoredObject, TokenRequest, WatchEvent,
 };
 use weft_crd::Finding;
 use weft_world::UnixTime;
 
 use crate::access::Access;
+use crate::files::{self, sources};
 use crate::output::{print, print_line, say_all};
 
 /// How often a token may be used where nobody says so: it is a secret that is copied around.
@@ -136,7 +136,7 @@ pub fn apply(arguments: &Apply) -> anyhow::Result<()> {
     ensure!(
         !response.objects.is_empty(),
         "there is no object in {}: nothing was applied",
-        files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        files::named(files)
     );
     for object in &response.objects {
         let suffix = if *dry_run { " (dry run)" } else { "" };
@@ -237,50 +237,8 @@ pub fn watch(arguments: &Select) -> anyhow::Result<()> {
     })
 }
 
-/// The files that are meant, directories searched for YAML and JSON.
-pub(crate) fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
-    let mut sources = Vec::new();
-    for path in paths {
-        if path.as_os_str() == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-            sources.push(SourceFile { name: "standard input".to_owned(), text });
-        } else if path.is_dir() {
-            let found = resources_in(path)?;
-            ensure!(!found.is_empty(), "{} holds no .yaml, .yml or .json file", path.display());
-            for file in found {
-                sources.push(source(&file)?);
-            }
-        } else {
-            sources.push(source(path)?);
-        }
-    }
-    Ok(sources)
-}
-
-fn resources_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let cannot = || format!("cannot read the directory {}", directory.display());
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).with_context(cannot)? {
-        let path = entry.with_context(cannot)?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn source(path: &Path) -> anyhow::Result<SourceFile> {
-    let name = path.display().to_string();
-    let text = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-    let text = String::from_utf8(text).with_context(|| format!("{name} is not UTF-8"))?;
-    Ok(SourceFile { name, text })
-}
-
 /// Kind, namespace and name as people write them.
-fn title(key: &ObjectKey) -> String {
+pub(crate) fn title(key: &ObjectKey) -> String {
     let ObjectKey { kind, namespace, name } = key;
     if namespace.is_empty() {
         format!("{kind} {name}")

@@ -18,13 +18,11 @@ use weft_wire::discovery::{self, ServerStream, Subscription};
 use weft_wire::{Object as WireObject, ObjectKey, Release, SourceVersion};
 use weft_world::Moment;
 
+use crate::files;
 use crate::output::say_all;
 
 /// What a position in the text of the control plane's store is called.
 const STORED: &str = "stored";
-
-/// The trust domain of files without a Mesh, as of a control plane that is told of none.
-const TRUST_DOMAIN: &str = "weft.local";
 
 /// A mesh, compiled.
 pub struct Mesh {
@@ -49,27 +47,13 @@ impl Mesh {
     /// # Errors
     /// All that is wrong with the files. What is only doubtful is said on standard error.
     pub fn of_files(files: &[SourceFile], namespace: Option<&str>) -> anyhow::Result<Mesh> {
-        let mut options = weft_crd::Options::default();
-        if let Some(namespace) = namespace {
-            namespace.clone_into(&mut options.namespace);
-        }
-        let files = files.iter().map(|file| (file.name.as_str(), file.text.as_bytes()));
-        let parsed = weft_crd::parse_all(files, &options);
+        let parsed = files::parse(files, namespace);
         say_all(&parsed.render());
         if parsed.has_errors() {
             bail!("nothing is explained of resources that are wrong: correct the above");
         }
         let Parsed { mut objects, sources, .. } = parsed;
-        if !objects.iter().any(|object| object.key().kind == Kind::Mesh) {
-            let text = serde_json::json!({
-                "apiVersion": Kind::Mesh.api_version(),
-                "kind": Kind::Mesh.name(),
-                "metadata": { "name": "mesh" },
-                "spec": { "trustDomain": TRUST_DOMAIN },
-            });
-            let made = weft_crd::parse("default", text.to_string().as_bytes(), &options);
-            objects.extend(made.objects);
-        }
+        objects.extend(files::missing_mesh(&objects));
         let (mesh, update) = Mesh::new(objects, Vec::new())?;
         for finding in update.statuses.iter().flat_map(|status| &status.findings) {
             say_all(&weft_crd::render(finding, &sources));

@@ -162,7 +162,7 @@ pub const ROWS: &[Row] = &[
     row("`--output` of `weft get` and `weft watch`", &[
         Says("weft/src/resources.rs", "default_value_t = Output::Table", "`table`"),
     ]),
-    row("`--output` of `weft demo`, `weft explain` and `weft ca status`", &[
+    row("`--output` of `weft demo`, `weft check`, `weft explain` and `weft ca status`", &[
         Says("weft/src/ca.rs", "default_value_t = Output::Text", "`text`"),
     ]),
     row("`--timeout` of `weft ca rotate`", &[]),
@@ -466,11 +466,11 @@ pub const ROWS: &[Row] = &[
         Const("weft-crd/src/http_route.rs", "MATCHES_OF_ROUTE_MAX"),
         Const("weft-crd/src/http_route.rs", "BACKENDS_MAX"),
     ]),
-    row("HTTPRoute: headers or parameters of a match, bytes of a path and of the values of these", &[
+    row("HTTPRoute: headers or parameters of a match, characters of a path and of the values of these", &[
         Const("weft-crd/src/http_route/matches.rs", "CONDITIONS_MAX"),
-        Const("weft-crd/src/http_route/matches.rs", "PATH_BYTES_MAX"),
-        Const("weft-crd/src/http_route/matches.rs", "HEADER_BYTES_MAX"),
-        Const("weft-crd/src/http_route/matches.rs", "QUERY_BYTES_MAX"),
+        Const("weft-crd/src/http_route/matches.rs", "PATH_CHARS_MAX"),
+        Const("weft-crd/src/http_route/matches.rs", "HEADER_CHARS_MAX"),
+        Const("weft-crd/src/http_route/matches.rs", "QUERY_CHARS_MAX"),
     ]),
     row("HTTPRoute: `retry.attempts`, `retry.codes`", &[
         Const("weft-crd/src/retry.rs", "ATTEMPTS_MAX"),
