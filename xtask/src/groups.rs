@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::kubernetes;
+
 /// Tests that run together and need the same things.
 pub struct Group {
     /// How it is called in `--only` and in the closing table.
@@ -15,6 +17,8 @@ pub struct Group {
     pub packages: &'static [&'static str],
     /// Python packages, which are installed from PyPI into the target folder.
     pub python: &'static [&'static str],
+    /// Whether it needs a Kubernetes API server, which is built in the target folder.
+    pub kubernetes: bool,
     /// What it may do that an ordinary user may not.
     pub rights: Rights,
     /// How it is run.
@@ -73,6 +77,7 @@ pub const GROUPS: &[Group] = &[
         budget: Duration::from_secs(600),
         packages: &[],
         python: &[],
+        kubernetes: false,
         rights: Rights::None,
         work: Work::Check,
     },
@@ -82,6 +87,7 @@ pub const GROUPS: &[Group] = &[
         budget: Duration::from_secs(1200),
         packages: &["bsdutils", "curl", "openssl", "prometheus", "python3-venv"],
         python: DISCOVERY_CLIENT,
+        kubernetes: false,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: None,
@@ -108,6 +114,7 @@ pub const GROUPS: &[Group] = &[
             "util-linux",
         ],
         python: &[],
+        kubernetes: false,
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "netns")),
@@ -122,6 +129,7 @@ pub const GROUPS: &[Group] = &[
         budget: Duration::from_secs(240),
         packages: &["bsdutils", "curl", "iproute2", "nftables", "procps", "util-linux"],
         python: &[],
+        kubernetes: false,
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft-net", "confined")),
@@ -144,6 +152,7 @@ pub const GROUPS: &[Group] = &[
             "redis-tools",
         ],
         python: GRPC,
+        kubernetes: false,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "mesh")),
@@ -174,10 +183,26 @@ pub const GROUPS: &[Group] = &[
             "util-linux",
         ],
         python: GRPC,
+        kubernetes: false,
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "run")),
             arguments: &["test", "--package=weft", "--test=run", "--", "--test-threads=1"],
+            env: &[],
+            proof: Proof::Tests,
+        }),
+    },
+    Group {
+        name: "kubernetes",
+        shows: "that a Kubernetes API server refuses the same objects, for the same field",
+        budget: Duration::from_secs(720),
+        packages: &["curl", "python3-venv"],
+        python: kubernetes::GO,
+        kubernetes: true,
+        rights: Rights::None,
+        work: Work::Cargo(Cargo {
+            target: Some(("weft", "kubernetes")),
+            arguments: &["test", "--package=weft", "--test=kubernetes", "--", "--test-threads=1"],
             env: &[],
             proof: Proof::Tests,
         }),
@@ -188,6 +213,7 @@ pub const GROUPS: &[Group] = &[
         budget: Duration::from_secs(480),
         packages: &[],
         python: &[],
+        kubernetes: false,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft-sim", "weft-sim")),
@@ -202,6 +228,7 @@ pub const GROUPS: &[Group] = &[
         budget: Duration::from_secs(600),
         packages: &["haproxy", "iproute2", "nginx-light", "python3-venv", "util-linux"],
         python: &[], // Envoy is installed by the program itself.
+        kubernetes: false,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft-bench", "weft-bench")),
@@ -233,6 +260,9 @@ pub fn list() -> String {
         let mut needs = group.packages.join(" ");
         if !group.python.is_empty() {
             write!(needs, "; from PyPI {}", group.python.join(" ")).expect(TAKES_ALL);
+        }
+        if group.kubernetes {
+            needs.push_str("; a Kubernetes API server, built from Go modules");
         }
         if group.rights == Rights::NetworkNamespaces {
             needs.push_str("; root, for network namespaces");

@@ -8,6 +8,7 @@
 mod check;
 mod generate;
 mod groups;
+mod kubernetes;
 mod notices;
 mod packages;
 mod python;

@@ -2,7 +2,7 @@
 //! folder, where the tests look for it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -17,12 +17,12 @@ const PYTHON: &str = "/usr/bin/python3";
 /// # Errors
 /// If Python or pip fails.
 pub fn install(packages: &[&str], target: &Path) -> Result<()> {
-    let cache = target.join("tmp/python");
-    let ready = cache.join(name(packages));
+    let ready = environment(packages, target);
     if packages.is_empty() || ready.exists() {
         return Ok(());
     }
     println!("missing Python packages: {}", packages.join(" "));
+    let cache = cache(target);
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     // Under a name of its own until it is whole.
     let draft = cache.join(format!("draft-{}", std::process::id()));
@@ -41,6 +41,15 @@ pub fn install(packages: &[&str], target: &Path) -> Result<()> {
         }
     }
     fs::rename(&draft, &ready).with_context(|| format!("cannot make {}", ready.display()))
+}
+
+/// Where the environment with `packages` is.
+pub fn environment(packages: &[&str], target: &Path) -> PathBuf {
+    cache(target).join(name(packages))
+}
+
+fn cache(target: &Path) -> PathBuf {
+    target.join("tmp/python")
 }
 
 /// How the environment with `packages` is called, for the tests as well.

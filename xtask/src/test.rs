@@ -9,6 +9,7 @@ use cargo_metadata::{Metadata, MetadataCommand};
 
 use crate::check;
 use crate::groups::{Cargo, GROUPS, Group, Proof, Rights, Work};
+use crate::kubernetes;
 use crate::packages::{self, Root};
 use crate::python;
 use crate::run::{self, Stopwatch, Tally};
@@ -67,6 +68,11 @@ fn obstacle(group: &Group, root: Root, metadata: &Metadata) -> Option<String> {
     }
     let target = metadata.target_directory.as_std_path();
     if let Err(error) = python::install(group.python, target) {
+        return Some(format!("{error:#}"));
+    }
+    if group.kubernetes
+        && let Err(error) = kubernetes::install(target)
+    {
         return Some(format!("{error:#}"));
     }
     match group.rights {
@@ -239,6 +245,7 @@ mod tests {
             budget,
             packages: &[],
             python: &[],
+            kubernetes: false,
             rights: Rights::None,
             work,
         }
