@@ -67,7 +67,9 @@ fn read(file: &str) -> Vec<Case> {
     let root = if version.contains('/') { "apis" } else { "api" };
     let resource = format!("/{root}/{version}/namespaces/default/{plural}");
     let head = format!("apiVersion: {version}\nkind: {kind}\n");
-    let common: Vec<_> = common.iter().map(|line| line.split_once('=').unwrap()).collect();
+    // A line that begins with a blank goes on with the one before.
+    let common = common.join("\n").replace("\n ", " ");
+    let common: Vec<_> = common.lines().map(|line| line.split_once('=').unwrap()).collect();
     let read = |lines: &Vec<&str>| case(lines, &common, &head, &resource);
     cases.iter().map(read).collect()
 }
