@@ -48,12 +48,14 @@ pub(crate) async fn serve(
         Direction::Outbound => outbound(proxy, connection, exchange, &mut recording).await,
         Direction::Inbound => inbound(proxy, connection, exchange, &mut recording).await,
     };
+    // Who is refused since memory is short is not waited for either.
+    let is_waited_for = !matches!(result, Err(ProxyError::Overload));
     if let Err(error) = result {
         fail(proxy, connection, exchange, &error, &mut recording.record).await;
     }
-    recording.finish(exchange);
-    // What is short of memory waits for nobody.
-    if exchange.is_unread() && proxy.pressure() == Pressure::None {
+    // It is still under way meanwhile, and takes room.
+    let _busy = recording.finish(exchange);
+    if is_waited_for && exchange.is_unread() {
         Box::pin(within(&*proxy.world.clock, LINGER_TIMEOUT, exchange.linger())).await;
     }
 }
@@ -524,7 +526,7 @@ struct Recording<'p> {
     codec: Codec,
     began: Moment,
     is_finished: bool,
-    _busy: Busy,
+    busy: Option<Busy>,
 }
 
 impl<'p> Recording<'p> {
@@ -544,9 +546,9 @@ impl<'p> Recording<'p> {
         record.method.push_str(exchange.head.method());
         record.authority.push_str(exchange.head.authority());
         record.target.push_str(exchange.head.target());
-        let _busy = proxy.drain.busy();
+        let busy = Some(proxy.drain.busy());
         record.trace = TraceContext::from_fields(&exchange.head.fields);
-        Recording { proxy, record, codec, began: clock.now(), is_finished: false, _busy }
+        Recording { proxy, record, codec, began: clock.now(), is_finished: false, busy }
     }
 
     /// By when the request must be answered, as `timeouts` and its caller say.
@@ -560,10 +562,12 @@ impl<'p> Recording<'p> {
         self.record.first_byte = Some(self.proxy.world.clock.now().since(self.began));
     }
 
-    fn finish(mut self, exchange: &Exchange<'_>) {
+    /// Closes it, and gives back what a drain waits for.
+    fn finish(mut self, exchange: &Exchange<'_>) -> Option<Busy> {
         self.record.bytes_received = exchange.bytes_received;
         self.record.bytes_sent = exchange.bytes_sent;
         self.close();
+        self.busy.take()
     }
 
     fn close(&mut self) {
