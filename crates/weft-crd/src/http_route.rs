@@ -12,7 +12,8 @@ mod parent_ref;
 
 pub use backend_ref::{BackendKind, BackendRef};
 pub use filters::{
-    Cors, Filter, HeaderEdits, HeaderValue, PathRewrite, Redirect, Scheme, UrlRewrite,
+    Cors, Filter, HeaderEdits, HeaderValue, Mirror, PathRewrite, Redirect, Scheme, Share,
+    UrlRewrite,
 };
 pub use matches::{HeaderMatch, Method, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 pub use parent_ref::{ParentKind, ParentRef};
@@ -145,7 +146,8 @@ fn read_rule(at: &At<'_>, namespace: &str) -> Option<RouteRule> {
     let name = object
         .maybe("name", |at| at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned())));
     let matches = object.or("matches", Vec::new(), |at| at.list(MATCHES_MAX, matches::read));
-    let filters = object.or("filters", Read::default(), |at| filters::read(at, Of::Rule));
+    let filters =
+        object.or("filters", Read::default(), |at| filters::read(at, Of::Rule, namespace));
     let backends = object.or("backendRefs", Vec::new(), |at| {
         at.list(BACKENDS_MAX, |at| backend_ref::read(at, namespace))
     });

@@ -60,8 +60,8 @@ pub use duration::{format as format_duration, parse as parse_duration};
 pub use finding::{Finding, ObjectName, Position, Severity};
 pub use http_route::{
     BackendKind, BackendRef, Cors, Filter, HeaderEdits, HeaderMatch, HeaderValue, HttpRoute,
-    Method, ParentKind, ParentRef, PathMatch, PathRewrite, QueryMatch, Redirect, RouteMatch,
-    RouteRule, Scheme, UrlRewrite, ValueMatch,
+    Method, Mirror, ParentKind, ParentRef, PathMatch, PathRewrite, QueryMatch, Redirect,
+    RouteMatch, RouteRule, Scheme, Share, UrlRewrite, ValueMatch,
 };
 pub use identity::{ServiceAccount, SpiffeId};
 pub use kind::{Key, Kind};

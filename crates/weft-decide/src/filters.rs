@@ -61,7 +61,10 @@ pub fn answer(filters: &[Filter], facts: &Facts<'_>, head: &RequestHead) -> Opti
     filters.iter().enumerate().find_map(|(index, filter)| match filter {
         Filter::Redirect(redirect) => Some(redirect::answer(index, redirect, facts, head)),
         Filter::Cors(cors) => cors::preflight(index, cors, head),
-        Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
+        Filter::RequestHeaders(_)
+        | Filter::ResponseHeaders(_)
+        | Filter::Rewrite(_)
+        | Filter::Mirror(_) => None,
     })
 }
 
@@ -71,7 +74,10 @@ pub fn on_request(filters: &[Filter], facts: &Facts<'_>, head: &mut RequestHead)
         match filter {
             Filter::RequestHeaders(edits) => headers::edit(edits, &mut head.fields),
             Filter::Rewrite(rewrite) => rewrite::apply(rewrite, facts, head),
-            Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Cors(_) => {}
+            Filter::ResponseHeaders(_)
+            | Filter::Redirect(_)
+            | Filter::Cors(_)
+            | Filter::Mirror(_) => {}
         }
     }
 }

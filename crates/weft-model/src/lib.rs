@@ -57,7 +57,7 @@ pub use protocol::Protocol;
 pub use retry::{Retry, RetryBudget, RetryStatus};
 pub use route::{
     AllowedNames, AllowedOrigin, Backend, Cors, ExactValue, Filter, HeaderEdits, HeaderMatch,
-    HeaderValue, OriginHost, PathMatch, PathRewrite, PreciseHost, QueryMatch, Redirect,
+    HeaderValue, Mirror, OriginHost, PathMatch, PathRewrite, PreciseHost, QueryMatch, Redirect,
     RedirectStatus, Route, RouteKind, RouteMatch, RouteName, RouteParent, RouteRule, Scheme,
     UrlRewrite, ValueMatch, WeightedBackend, is_editable,
 };
@@ -65,5 +65,5 @@ pub use service::{Service, ServicePort};
 pub use timeouts::{BackendTimeouts, Timeouts};
 pub use traffic::TrafficPolicy;
 pub use trust::{Revocation, RootCertificate, SerialNumber, Trust};
-pub use units::{Percent, Port, Ratio, TimeBound, Weight};
+pub use units::{Fraction, Percent, Port, Ratio, TimeBound, Weight};
 pub use workload::{Health, Tunnel, Workload, WorkloadPort};

@@ -8,8 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use filters::{
-    AllowedNames, AllowedOrigin, Cors, Filter, HeaderEdits, HeaderValue, OriginHost, PathRewrite,
-    PreciseHost, Redirect, RedirectStatus, Scheme, UrlRewrite, is_editable,
+    AllowedNames, AllowedOrigin, Cors, Filter, HeaderEdits, HeaderValue, Mirror, OriginHost,
+    PathRewrite, PreciseHost, Redirect, RedirectStatus, Scheme, UrlRewrite, is_editable,
 };
 pub use matches::{ExactValue, HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 
@@ -74,10 +74,10 @@ pub struct Route {
 }
 
 impl Route {
-    /// The Services that requests may go to.
+    /// The Services that requests may go to, or copies of them.
     pub fn backends(&self) -> impl Iterator<Item = &ObjectName> {
-        let backends = self.rules.iter().flat_map(|rule| &rule.backends);
-        backends.filter_map(|backend| match &backend.backend {
+        let backends = self.rules.iter().flat_map(RouteRule::all_backends);
+        backends.filter_map(|backend| match backend {
             Backend::Service { name, .. } => Some(name),
             Backend::Missing { .. } => None,
         })
@@ -109,6 +109,22 @@ pub struct RouteRule {
     pub timeouts: Timeouts,
     /// What may be sent again. Absent: only what provably was not processed.
     pub retry: Option<Retry>,
+}
+
+impl RouteRule {
+    /// Where copies of requests go.
+    pub fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
+        self.filters.iter().filter_map(|filter| match filter {
+            Filter::Mirror(mirror) => Some(mirror),
+            _ => None,
+        })
+    }
+
+    /// All that requests may go to, or copies of them.
+    fn all_backends(&self) -> impl Iterator<Item = &Backend> {
+        let mirrors = self.mirrors().map(|mirror| &mirror.backend);
+        self.backends.iter().map(|backend| &backend.backend).chain(mirrors)
+    }
 }
 
 /// A backend with its share.

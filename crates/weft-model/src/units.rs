@@ -1,7 +1,7 @@
 //! Numbers that mean something.
 
 use std::fmt;
-use std::num::{NonZeroU16, NonZeroU64};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use crate::error::ValueError;
@@ -45,6 +45,60 @@ impl Percent {
     /// The number.
     pub fn get(self) -> u8 {
         self.0
+    }
+}
+
+/// A part of a whole, from none to all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fraction {
+    numerator: u32,
+    denominator: NonZeroU32,
+}
+
+impl Fraction {
+    /// The whole.
+    pub const ALL: Fraction = Fraction { numerator: 1, denominator: NonZeroU32::MIN };
+
+    /// `numerator` of `denominator` parts.
+    ///
+    /// # Errors
+    /// If there are no parts, or more than all are meant.
+    pub fn new(numerator: u32, denominator: u32) -> Result<Fraction, ValueError> {
+        match NonZeroU32::new(denominator) {
+            Some(denominator) if numerator <= denominator.get() => {
+                Ok(Fraction { numerator, denominator })
+            }
+            _ => {
+                let found = format!("{numerator}/{denominator}");
+                Err(ValueError::new(found, "a part of a whole", "from 0/1 to 1/1"))
+            }
+        }
+    }
+
+    /// How many parts.
+    pub fn numerator(self) -> u32 {
+        self.numerator
+    }
+
+    /// Of how many.
+    pub fn denominator(self) -> u32 {
+        self.denominator.get()
+    }
+
+    /// Whether it is one of those meant by whom `draw` is drawn, evenly from `0.0..1.0`.
+    pub fn takes(self, draw: f64) -> bool {
+        draw * f64::from(self.denominator.get()) < f64::from(self.numerator)
+    }
+}
+
+impl fmt::Display for Fraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fraction { numerator, denominator } = self;
+        match denominator.get() {
+            all if all == *numerator => f.write_str("all"),
+            100 => write!(f, "{numerator} %"),
+            all => write!(f, "{numerator} of {all}"),
+        }
     }
 }
 

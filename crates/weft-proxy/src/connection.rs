@@ -188,7 +188,7 @@ impl Connection {
 }
 
 /// Serves the requests of an HTTP/1.1 connection, one after the other.
-pub(crate) async fn http1(proxy: &Proxy, connection: &Connection, stream: Prefixed) {
+pub(crate) async fn http1(proxy: &Rc<Proxy>, connection: &Connection, stream: Prefixed) {
     let (stream, incoming) = stream.into_parts();
     let mut server = Server::new(stream, incoming).within(connection.head_limits());
     let (mut head, mut response) = (RequestHead::default(), ResponseHead::default());

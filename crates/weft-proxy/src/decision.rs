@@ -8,7 +8,7 @@ use weft_decide::filters::{self, Facts};
 use weft_decide::route::{self, Matched, Selected};
 use weft_decide::{normalize, panic};
 use weft_http::{Known, RequestHead};
-use weft_model::{self as model, Health, RouteRule};
+use weft_model::{self as model, Health};
 
 use crate::connection::Codec;
 use crate::error::ProxyError;
@@ -61,14 +61,8 @@ pub(crate) fn rule<'d>(
     called.routes.select_match(head).ok_or_else(no_route).map(Some)
 }
 
-/// Has the filters of the rule, and then those of the backend that `to` is, change the request.
-pub(crate) fn on_request(
-    rule: &RouteRule,
-    to: route::Destination<'_>,
-    facts: &Facts<'_>,
-    head: &mut RequestHead,
-) {
-    filters::on_request(&rule.filters, facts, head);
+/// Has the filters of the backend that `to` is change the request, as those of its rule have.
+pub(crate) fn on_way(to: route::Destination<'_>, facts: &Facts<'_>, head: &mut RequestHead) {
     if let route::Destination::Backend(backend) = to {
         filters::on_request(&backend.filters, facts, head);
     }

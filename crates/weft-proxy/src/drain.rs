@@ -16,6 +16,8 @@ struct Shared {
     is_on: Cell<bool>,
     started: Notify,
     busy: Cell<usize>,
+    /// Copies of requests, for which nobody waits.
+    copies: Cell<usize>,
     /// Connections from peers, whether something is under way on them or not.
     tunnels: Cell<usize>,
     /// Connections that the workload opened.
@@ -48,6 +50,16 @@ impl Drain {
         Busy::new(&self.0, |shared| &shared.busy)
     }
 
+    /// A copy of a request is under way as long as the value lives.
+    pub(crate) fn copy(&self) -> Busy {
+        Busy::new(&self.0, |shared| &shared.copies)
+    }
+
+    /// How many copies of requests are under way.
+    pub(crate) fn copies(&self) -> usize {
+        self.0.copies.get()
+    }
+
     /// A connection from a peer is there as long as the value lives.
     pub(crate) fn tunnel(&self) -> Busy {
         Busy::new(&self.0, |shared| &shared.tunnels)
@@ -60,7 +72,7 @@ impl Drain {
 
     /// How much is under way.
     pub(crate) fn count(&self) -> usize {
-        self.0.busy.get()
+        self.0.busy.get() + self.0.copies.get()
     }
 
     /// Waits until nothing is under way, and every peer's connection has ended.

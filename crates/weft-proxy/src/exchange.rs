@@ -16,6 +16,7 @@ use bytes::Bytes;
 use weft_decide::filters::OnAnswer;
 use weft_http::{BodySize, Fields, Known, RequestHead, ResponseHead};
 
+use crate::copies::Copies;
 use crate::error::{ProxyError, StreamError};
 use crate::replay::{REQUEST_BYTES_MAX, Replay};
 use crate::request::REACHED;
@@ -175,6 +176,8 @@ pub struct Exchange<'c> {
     pub response: &'c mut ResponseHead,
     /// What is still to be done to the answer's head, whoever gives it.
     pub on_answer: Option<Box<OnAnswer>>,
+    /// Who else gets the request.
+    pub(crate) copies: Option<Box<Copies>>,
     downstream: &'c mut dyn Downstream,
     replay: Replay,
     /// Whether only as much of the body may be sent as is kept.
@@ -210,6 +213,7 @@ impl<'c> Exchange<'c> {
             size,
             response,
             on_answer: None,
+            copies: None,
             downstream,
             replay: Replay::default(),
             is_held: false,
@@ -521,7 +525,8 @@ impl<'c> Exchange<'c> {
             let sent = upstream.poll_send(cx, self.replay.unsent());
             self.replay.advance(ready!(sent).map_err(TransferError::Sink)?);
         }
-        let keeping = Keeping { replay: &mut self.replay, is_held: self.is_held };
+        let copies = self.copies.as_deref_mut();
+        let keeping = Keeping { replay: &mut self.replay, is_held: self.is_held, copies };
         poll_transfer(cx, self.downstream, upstream, &mut self.bytes_received, Some(keeping))
     }
 

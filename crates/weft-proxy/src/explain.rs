@@ -378,7 +378,8 @@ fn request(
         match decision::backend(&caller.snapshot, selected, to) {
             Ok(backend) => {
                 let mut head = head.clone();
-                decision::on_request(selected.rule, to, &facts, &mut head);
+                filters::on_request(&selected.rule.filters, &facts, &mut head);
+                decision::on_way(to, &facts, &mut head);
                 way.go(caller, backend, (&head, codec), Some(selected.rule), server);
             }
             Err(error) => way.end(&error),

@@ -11,6 +11,7 @@ mod backend;
 mod called;
 pub mod config;
 mod connection;
+mod copies;
 mod decision;
 pub mod detect;
 mod drain;

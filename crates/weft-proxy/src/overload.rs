@@ -45,6 +45,9 @@ const CONNECTION_BYTES: u64 = 48 * 1024;
 /// what the system keeps for it.
 const BUSY_BYTES: u64 = 128 * 1024;
 
+/// How many copies of requests a worker has under way at most.
+const COPIES_MAX: usize = 1024;
+
 /// For how much memory one stream may have a wide window: those windows take an eighth of it.
 const WIDE_STREAM_BYTES: u64 = 8 * 128 * 1024;
 
@@ -80,6 +83,15 @@ impl Overload {
         match self.0.limit.load(Ordering::Relaxed) {
             0 => usize::MAX,
             limit => usize::try_from(limit / WIDE_STREAM_BYTES).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// How many copies of requests a worker may have under way: an eighth of what it takes of work,
+    /// so that they do not keep out requests.
+    pub(crate) fn copies_max(&self) -> usize {
+        match self.0.limit.load(Ordering::Relaxed) {
+            0 => COPIES_MAX,
+            limit => usize::try_from(limit / BUSY_BYTES / 8).unwrap_or(COPIES_MAX).min(COPIES_MAX),
         }
     }
 

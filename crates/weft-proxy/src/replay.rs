@@ -5,12 +5,33 @@ use std::cell::Cell;
 /// How much of one request is kept, in bytes. Beyond, it cannot be sent again.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// How much a worker keeps of all requests together, in bytes.
+/// How much a worker keeps of all requests together, and of their copies, in bytes.
 const WORKER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 thread_local! {
     /// How much this worker keeps.
     static KEPT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Takes room for `count` bytes more, if a worker may keep so many.
+pub(crate) fn reserve(count: usize) -> bool {
+    let kept = KEPT.get() + count;
+    let has_room = kept <= WORKER_BYTES_MAX;
+    if has_room {
+        KEPT.set(kept);
+    }
+    has_room
+}
+
+/// Gives back room for `count` bytes.
+pub(crate) fn release(count: usize) {
+    KEPT.set(KEPT.get() - count);
+}
+
+/// How many bytes a worker keeps.
+#[cfg(test)]
+pub(crate) fn kept() -> usize {
+    KEPT.get()
 }
 
 /// What was sent of a request's body, as long as all of it could be kept.
@@ -63,15 +84,12 @@ impl Replay {
         if self.is_lost || piece.is_empty() {
             return;
         }
-        let kept = KEPT.get();
-        let has_room = self.bytes.len() + piece.len() <= REQUEST_BYTES_MAX
-            && kept + piece.len() <= WORKER_BYTES_MAX;
-        if !self.is_kept || !has_room {
+        let has_room = self.bytes.len() + piece.len() <= REQUEST_BYTES_MAX;
+        if !self.is_kept || !has_room || !reserve(piece.len()) {
             self.forget();
             self.is_lost = true;
             return;
         }
-        KEPT.set(kept + piece.len());
         self.bytes.extend_from_slice(piece);
         self.sent = self.bytes.len();
     }
@@ -79,7 +97,7 @@ impl Replay {
     /// Lets go of what is here: the request will not be sent again.
     pub(crate) fn forget(&mut self) {
         if !self.bytes.is_empty() {
-            KEPT.set(KEPT.get() - self.bytes.len());
+            release(self.bytes.len());
             self.is_lost = true;
             self.bytes = Vec::new();
             self.sent = 0;

@@ -1,5 +1,8 @@
 //! The life of a request, from its head to its record.
 
+mod mirror;
+mod recording;
+
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,17 +16,15 @@ use weft_decide::grpc::{is_call, status as grpc_status_of};
 use weft_decide::idle;
 use weft_decide::retry::{self, Next, Outcome};
 use weft_decide::route::{self, Matched, Selected};
-use weft_http::{RequestHead, ResponseHead};
+use weft_http::ResponseHead;
 use weft_model::{Retry, Route, Timeouts};
-use weft_telemetry::trace::TraceContext;
 use weft_telemetry::{Direction, Protocol, Record};
-use weft_world::Moment;
 
+use self::recording::Recording;
 use crate::Proxy;
 use crate::backend::{Attempted, Backend, Connected, Endpoint, Tried};
 use crate::connection::{Codec, Connection};
 use crate::decision::{self, upstream_codec};
-use crate::drain::Busy;
 use crate::error::{Fault, ProxyError};
 use crate::exchange::{Exchange, Reply, Upstream};
 use crate::h2::grpc;
@@ -34,7 +35,7 @@ use crate::time::{ANSWER_TIMEOUT, LINGER_TIMEOUT, within, within_unless};
 
 /// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
 pub(crate) async fn serve(
-    proxy: &Proxy,
+    proxy: &Rc<Proxy>,
     connection: &Connection,
     codec: Codec,
     exchange: &mut Exchange<'_>,
@@ -75,20 +76,19 @@ pub(crate) async fn refuse(
 
 /// What the workload asks of others.
 async fn outbound(
-    proxy: &Proxy,
+    proxy: &Rc<Proxy>,
     connection: &Connection,
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
     decision::prepare(exchange.head, connection.destination, connection.peer.is_some())?;
-    let Decided { backend, rule } =
-        match decide(proxy, connection, exchange, &mut recording.record)? {
-            Decision::Goes(decided) => decided,
-            Decision::Answered(answer) => {
-                give(proxy, exchange, &answer, &mut recording.record).await;
-                return Ok(());
-            }
-        };
+    let Decided { backend, rule } = match decide(proxy, connection, exchange, recording)? {
+        Decision::Goes(decided) => decided,
+        Decision::Answered(answer) => {
+            give(proxy, exchange, &answer, &mut recording.record).await;
+            return Ok(());
+        }
+    };
     backend.describe(&mut recording.record);
     exchange.keep_body();
     let _place = backend.request_place()?;
@@ -174,10 +174,10 @@ struct Decided {
 /// Decides where the request goes: by the rules of what was called, or to its own endpoints. What
 /// the filters of its rule do to it is done here, once.
 fn decide(
-    proxy: &Proxy,
+    proxy: &Rc<Proxy>,
     connection: &Connection,
     exchange: &mut Exchange<'_>,
-    record: &mut Record,
+    recording: &mut Recording<'_>,
 ) -> Result<Decision, ProxyError> {
     let called = connection.destination(proxy)?;
     let Some(Matched { selected, facts, .. }) = decision::rule(&called, exchange.head)? else {
@@ -185,14 +185,16 @@ fn decide(
         return Ok(Decision::Goes(Decided { backend, rule: None }));
     };
     let Selected { route, rule_index, rule } = selected;
-    connection.describe(route, rule_index, record);
+    connection.describe(route, rule_index, &mut recording.record);
     exchange.on_answer = OnAnswer::new(route, rule_index, exchange.head).map(Box::new);
     if let Some(answer) = filters::answer(&rule.filters, &facts, exchange.head) {
         return Ok(Decision::Answered(Box::new(answer)));
     }
     let to = route::destination(rule, proxy.world.entropy.fraction());
     let found = decision::backend(&proxy.configuration.load(), selected, to)?;
-    decision::on_request(rule, to, &facts, exchange.head);
+    filters::on_request(&rule.filters, &facts, exchange.head);
+    mirror::start(proxy, connection, exchange, rule, recording);
+    decision::on_way(to, &facts, exchange.head);
     if let (Some(on_answer), route::Destination::Backend(picked)) = (&mut exchange.on_answer, to) {
         on_answer.goes_to(picked);
     }
@@ -518,70 +520,3 @@ pub(crate) const REACHED: &str = "Weft-Reached";
 
 /// A response to a request that was sent again on its way: nobody before it is to do so too.
 const RETRIED: &str = "Weft-Retried";
-
-/// A record under way. If the request is dropped, it is finished all the same.
-struct Recording<'p> {
-    proxy: &'p Proxy,
-    record: Record,
-    codec: Codec,
-    began: Moment,
-    is_finished: bool,
-    busy: Option<Busy>,
-}
-
-impl<'p> Recording<'p> {
-    fn start(
-        proxy: &'p Proxy,
-        connection: &Connection,
-        codec: Codec,
-        exchange: &Exchange<'_>,
-    ) -> Recording<'p> {
-        let clock = &proxy.world.clock;
-        let protocol = match codec {
-            Codec::Http1 => Protocol::Http1,
-            Codec::Http2 if is_call(exchange.head) => Protocol::Grpc,
-            Codec::Http2 => Protocol::Http2,
-        };
-        let mut record = connection.record(protocol, clock.wall());
-        record.method.push_str(exchange.head.method());
-        record.authority.push_str(exchange.head.authority());
-        record.target.push_str(exchange.head.target());
-        let busy = Some(proxy.drain.busy());
-        record.trace = TraceContext::from_fields(&exchange.head.fields);
-        Recording { proxy, record, codec, began: clock.now(), is_finished: false, busy }
-    }
-
-    /// By when the request must be answered, as `timeouts` and its caller say.
-    fn deadline(&self, head: &RequestHead, timeouts: &Timeouts) -> Result<Deadline, ProxyError> {
-        let asked = deadline::asked(head).map_err(ProxyError::BadTimeout)?;
-        Ok(Deadline::new(timeouts, asked, self.proxy.since_start(self.began)))
-    }
-
-    fn answered(&mut self, status: u16) {
-        self.record.status = status;
-        self.record.first_byte = Some(self.proxy.world.clock.now().since(self.began));
-    }
-
-    /// Closes it, and gives back what a drain waits for.
-    fn finish(mut self, exchange: &Exchange<'_>) -> Option<Busy> {
-        self.record.bytes_received = exchange.bytes_received;
-        self.record.bytes_sent = exchange.bytes_sent;
-        self.close();
-        self.busy.take()
-    }
-
-    fn close(&mut self) {
-        self.is_finished = true;
-        self.record.duration = self.proxy.world.clock.now().since(self.began);
-        self.proxy.recorder.finish(&self.record);
-    }
-}
-
-impl Drop for Recording<'_> {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            self.record.reason = self.record.reason.or(Some("aborted"));
-            self.close();
-        }
-    }
-}

@@ -157,6 +157,10 @@ impl Worker {
                 cells.counter(Counted::EndpointsEjected, [owned(service)]).subtract_one();
             }
             Event::Backend { service, port, used } => registry.watch_backend(service, port, used),
+            Event::Mirrored { service, outcome } => {
+                let labels = [owned(service), outcome.into()];
+                kept.cells(registry).counter(Counted::Mirrored, labels).add(1);
+            }
             Event::Named(answer) => kept.queries(registry, answer).add(1),
         }
     }

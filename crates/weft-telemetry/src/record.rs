@@ -201,6 +201,13 @@ pub enum Event<'a> {
         /// What counts it.
         used: &'a Arc<BackendUse>,
     },
+    /// A copy of a request that was to go to this backend has ended.
+    Mirrored {
+        /// The name of the backend, as in [`Record::backend`].
+        service: &'a str,
+        /// `answered`, or the stable code of the reason.
+        outcome: &'static str,
+    },
     /// The command asked for a name, and this is who answered, or how: one of few words.
     Named(&'static str),
 }

@@ -37,6 +37,8 @@ pub enum Feature {
     /// Trust that says below which issuer a proxy is to renew. Ignored, a proxy would keep a
     /// certificate under a root that is about to be withdrawn.
     RenewBelow,
+    /// A route that has copies of requests go elsewhere, too. Ignored, nothing would come there.
+    Mirror,
     /// A Service whose endpoints get their part slowly. Ignored, a new one would get all of it
     /// before it can bear it.
     SlowStart,
@@ -49,7 +51,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 11] = [
+    pub const ALL: [Feature; 12] = [
         Feature::Cors,
         Feature::HeaderModifiers,
         Feature::Algorithms,
@@ -58,6 +60,7 @@ impl Feature {
         Feature::QueryMatch,
         Feature::Redirect,
         Feature::RenewBelow,
+        Feature::Mirror,
         Feature::SlowStart,
         Feature::StreamIdle,
         Feature::UrlRewrite,
@@ -74,6 +77,7 @@ impl Feature {
             Feature::QueryMatch => "query-match",
             Feature::Redirect => "redirect",
             Feature::RenewBelow => "renew-below",
+            Feature::Mirror => "request-mirror",
             Feature::SlowStart => "slow-start",
             Feature::StreamIdle => "stream-idle",
             Feature::UrlRewrite => "url-rewrite",
@@ -134,6 +138,7 @@ fn feature_of(filter: &Filter) -> Feature {
         Filter::Redirect(_) => Feature::Redirect,
         Filter::Rewrite(_) => Feature::UrlRewrite,
         Filter::Cors(_) => Feature::Cors,
+        Filter::Mirror(_) => Feature::Mirror,
     }
 }
 

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use weft_model::{
     Address, AllowedNames, AllowedOrigin, AuthorizationPolicy, Backend, Cidr, ContentHash, Cors,
-    DnsZone, ExactValue, Filter, GuardScope, Guards, HeaderCondition, HeaderEdits, HeaderMatch,
-    HeaderName, Health, HttpPath, Locality, MeshSettings, Method, MtlsMode, Namespace, Network,
-    ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern, PathRewrite, Peer, Policy, Port,
-    PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus, RegexText, Retry, RetryStatus,
-    Revocation, RootCertificate, Route, RouteMatch, RouteParent, RouteRule, Rule, Scheme,
-    SerialNumber, Service, ServicePort, TimeBound, Timeouts, TrafficPolicy, Trust, Tunnel,
-    UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
+    DnsZone, ExactValue, Filter, Fraction, GuardScope, Guards, HeaderCondition, HeaderEdits,
+    HeaderMatch, HeaderName, Health, HttpPath, Locality, MeshSettings, Method, Mirror, MtlsMode,
+    Namespace, Network, ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern, PathRewrite,
+    Peer, Policy, Port, PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus, RegexText,
+    Retry, RetryStatus, Revocation, RootCertificate, Route, RouteMatch, RouteParent, RouteRule,
+    Rule, Scheme, SerialNumber, Service, ServicePort, TimeBound, Timeouts, TrafficPolicy, Trust,
+    Tunnel, UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend, Workload,
+    WorkloadPort,
 };
 
 use crate::objects::Object;
@@ -263,12 +264,15 @@ pub(crate) fn filters() -> Vec<Filter> {
         expose: AllowedNames::These(vec![name("x-a"), name("x-b")]),
         max_age_s: 60,
     };
+    let copied = Backend::Service { name: "shop/cart-v2".parse().unwrap(), port: port(80) };
+    let mirror = Mirror { backend: copied, share: Fraction::new(1, 3).unwrap() };
     vec![
         Filter::RequestHeaders(edits("x-request")),
         Filter::ResponseHeaders(edits("x-answer")),
         Filter::Rewrite(rewrite),
         Filter::Redirect(redirect),
         Filter::Cors(cors),
+        Filter::Mirror(mirror),
     ]
 }
 

@@ -2,23 +2,32 @@
 
 use weft_crd as crd;
 use weft_model::{
-    AllowedNames, AllowedOrigin, Cors, ExactValue, Filter, HeaderEdits, HeaderName, HeaderValue,
-    HttpPath, Method, PathRewrite, PreciseHost, Redirect, RedirectStatus, Scheme, UrlRewrite,
-    ValueError,
+    AllowedNames, AllowedOrigin, Backend, Cors, ExactValue, Filter, Fraction, HeaderEdits,
+    HeaderName, HeaderValue, HttpPath, Method, Mirror, PathRewrite, PreciseHost, Redirect,
+    RedirectStatus, Scheme, UrlRewrite, ValueError,
 };
 
 use crate::service::to_port;
 
-/// The filters, in their order.
+/// The filters, in their order. `mirror_to` says what gets the copies of the one at that place.
 ///
 /// # Errors
 /// In words, if one cannot be said on the wire.
-pub(super) fn convert(filters: &[crd::Filter]) -> Result<Vec<Filter>, String> {
-    let converted: Result<_, ValueError> = filters.iter().map(to_filter).collect();
+pub(super) fn convert(
+    filters: &[crd::Filter],
+    mut mirror_to: impl FnMut(usize, &crd::Mirror) -> Backend,
+) -> Result<Vec<Filter>, String> {
+    let mut to_filter = |(index, filter): (usize, &crd::Filter)| {
+        to_filter(filter, |mirror| mirror_to(index, mirror))
+    };
+    let converted: Result<_, ValueError> = filters.iter().enumerate().map(&mut to_filter).collect();
     converted.map_err(|error| error.to_string())
 }
 
-fn to_filter(filter: &crd::Filter) -> Result<Filter, ValueError> {
+fn to_filter(
+    filter: &crd::Filter,
+    mirror_to: impl FnOnce(&crd::Mirror) -> Backend,
+) -> Result<Filter, ValueError> {
     Ok(match filter {
         crd::Filter::RequestHeaders(edits) => Filter::RequestHeaders(to_edits(edits)?),
         crd::Filter::ResponseHeaders(edits) => Filter::ResponseHeaders(to_edits(edits)?),
@@ -28,6 +37,11 @@ fn to_filter(filter: &crd::Filter) -> Result<Filter, ValueError> {
             path: to_path(path.as_ref())?,
         }),
         crd::Filter::Cors(cors) => Filter::Cors(to_cors(cors)?),
+        crd::Filter::Mirror(mirror) => {
+            let crd::Share { numerator, denominator } = mirror.share;
+            let share = Fraction::new(numerator, denominator)?;
+            Filter::Mirror(Mirror { backend: mirror_to(mirror), share })
+        }
     })
 }
 

@@ -23,26 +23,41 @@ pub(super) fn convert(
     findings: &mut Findings<'_>,
 ) -> Result<(Vec<RouteRule>, Condition), String> {
     let mut rules = Vec::new();
-    let mut unresolved = None;
+    let mut unresolved: Option<&'static str> = None;
+    let own = &route.metadata.namespace;
     for (index, rule) in route.rules.iter().enumerate() {
         let crd::RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
-        let mut compiled = Vec::new();
-        for (at, backend) in backends.iter().enumerate() {
-            let weight = Weight::new(backend.weight).map_err(|error| error.to_string())?;
-            let filters = filters::convert(&backend.filters)?;
-            let resolved = resolve(reader, &route.metadata.namespace, backend);
-            let backend = resolved.unwrap_or_else(|(reason, message)| {
-                let path = format!("spec.rules[{index}].backendRefs[{at}]");
-                findings.error(&path, format!("{message}: its share is answered with 500"));
+        let mut or_missing = |resolved: Result<_, (&'static str, String)>, part: String, so| {
+            resolved.unwrap_or_else(|(reason, message)| {
+                let path = format!("spec.rules[{index}].{part}");
+                findings.error(&path, format!("{message}: {so}"));
                 unresolved.get_or_insert(reason);
                 Backend::Missing { reason: message }
-            });
+            })
+        };
+        let mut compiled = Vec::new();
+        for (at, backend) in backends.iter().enumerate() {
+            let crd::BackendRef { kind, namespace, name, weight, filters } = backend;
+            let weight = Weight::new(*weight).map_err(|error| error.to_string())?;
+            let resolved = resolve(reader, own, (kind, namespace, name));
+            let so = "its share is answered with 500";
+            let backend = or_missing(resolved, format!("backendRefs[{at}]"), so);
+            // Only rules have mirrors.
+            let no_mirror =
+                |_, mirror: &crd::Mirror| Backend::Missing { reason: mirror.name.clone() };
+            let filters = filters::convert(filters, no_mirror)?;
             compiled.push(WeightedBackend { backend, weight, filters });
         }
+        let filters = filters::convert(filters, |at, mirror| {
+            let crd::Mirror { kind, namespace, name, share: _ } = mirror;
+            let resolved = resolve(reader, own, (kind, namespace, name));
+            let part = format!("filters[{at}].requestMirror.backendRef");
+            or_missing(resolved, part, "nothing is sent there")
+        })?;
         rules.push(RouteRule {
             name: name.clone(),
             matches: matches.iter().map(to_match).collect::<Result<_, _>>()?,
-            filters: filters::convert(filters)?,
+            filters,
             backends: compiled,
             timeouts: to_timeouts(timeouts)?,
             retry: retry.as_ref().map(to_retry).transpose()?,
@@ -55,13 +70,12 @@ pub(super) fn convert(
     Ok((rules, condition))
 }
 
-/// Where `backend` leads, or why nowhere.
+/// Where the backend with this kind, namespace and name leads, or why nowhere.
 fn resolve(
     reader: &Reader<'_>,
     own_namespace: &str,
-    backend: &crd::BackendRef,
+    (kind, namespace, name): (&crd::BackendKind, &String, &String),
 ) -> Result<Backend, (&'static str, String)> {
-    let crd::BackendRef { kind, namespace, name, weight: _, filters: _ } = backend;
     let port = match kind {
         crd::BackendKind::Service { port } => *port,
         crd::BackendKind::Other { group, kind, port: _ } => {

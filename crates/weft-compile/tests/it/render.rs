@@ -3,8 +3,8 @@
 use weft_compile::{Compiler, Status};
 use weft_model::{
     AllowedNames, AuthorizationPolicy, Backend, Cors, Filter, Guards, HeaderCondition, HeaderEdits,
-    MeshSettings, Operation, PathMatch, PathPattern, PathRewrite, Peer, Policy, Redirect, Retry,
-    Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust, Tunnel, UrlRewrite,
+    MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer, Policy, Redirect,
+    Retry, Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust, Tunnel, UrlRewrite,
     ValueMatch, Workload,
 };
 use weft_wire::Object;
@@ -181,10 +181,7 @@ fn route_rule(rule: &RouteRule) -> Tree {
     let RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
     let backend = |backend: &weft_model::WeightedBackend| {
         let weight = backend.weight.get();
-        let mut text = match &backend.backend {
-            Backend::Service { name, port } => format!("{weight} of {name}:{port}"),
-            Backend::Missing { reason } => format!("{weight} of nothing: {reason}"),
-        };
+        let mut text = format!("{weight} of {}", target(&backend.backend));
         backend.filters.iter().for_each(|one| text.push_str(&format!("; {}", filter(one))));
         text
     };
@@ -220,6 +217,9 @@ fn filter(filter: &Filter) -> String {
                 [hostname, path.as_ref().map(rewrite)].into_iter().flatten().collect();
             format!("rewrite: {}", parts.join(", "))
         }
+        Filter::Mirror(Mirror { backend, share }) => {
+            format!("copies: {share} to {}", target(backend))
+        }
         Filter::Cors(cors) => {
             let Cors { origins, credentials, methods, headers, expose, max_age_s } = cors;
             let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
@@ -232,6 +232,13 @@ fn filter(filter: &Filter) -> String {
                 names(expose)
             )
         }
+    }
+}
+
+fn target(backend: &Backend) -> String {
+    match backend {
+        Backend::Service { name, port } => format!("{name}:{port}"),
+        Backend::Missing { reason } => format!("nothing: {reason}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::filters::{self, Filter, Of, Read};
 use super::parent_ref::read_group;
 use crate::names;
-use crate::reader::{At, Fields};
+use crate::reader::{At, Fields, Object, fields};
 use crate::units::Port;
 
 /// A backend with its share.
@@ -53,6 +53,33 @@ const FIELDS: Fields = Fields {
 /// The backend at `at`, and its filters where they stand.
 pub(super) fn read<'a>(at: &At<'a>, own_namespace: &str) -> Option<(BackendRef, Read<'a>)> {
     let object = at.object(FIELDS)?;
+    let weight = object.or("weight", 1, |at| at.number(0, WEIGHT_MAX));
+    let filters =
+        object.or("filters", Read::default(), |at| filters::read(at, Of::Backend, own_namespace));
+    let what = "its share is answered with 500";
+    let (kind, namespace, name) = read_reference(at, &object, own_namespace, what)?;
+    let read = filters?;
+    let filters = read.filters.clone();
+    Some((BackendRef { kind, namespace, name, weight: weight?, filters }, read))
+}
+
+/// What the backend at `at` is, which has neither share nor filters.
+pub(super) fn read_plain(
+    at: &At<'_>,
+    own_namespace: &str,
+) -> Option<(BackendKind, String, String)> {
+    let object = at.object(fields(&["group", "kind", "namespace", "name", "port"]))?;
+    read_reference(at, &object, own_namespace, "nothing is sent there")
+}
+
+/// Kind, namespace and name of what `object`, which stands at `at`, refers to. Where the kind
+/// is not known, it is said what comes of that.
+fn read_reference(
+    at: &At<'_>,
+    object: &Object<'_>,
+    own_namespace: &str,
+    otherwise: &str,
+) -> Option<(BackendKind, String, String)> {
     let group = object.or("group", "", read_group);
     let kind = object.or("kind", "Service", At::kind);
     let namespace = object.or("namespace", own_namespace.to_owned(), |at| {
@@ -60,29 +87,25 @@ pub(super) fn read<'a>(at: &At<'a>, own_namespace: &str) -> Option<(BackendRef, 
     });
     let name = object
         .need("name", |at| at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned())));
-    let weight = object.or("weight", 1, |at| at.number(0, WEIGHT_MAX));
     let is_service = (group, kind) == (Some(""), Some("Service"));
     let port = if is_service {
         object.need("port", At::port).map(Some)
     } else {
         object.maybe("port", At::port)
     };
-    let filters = object.or("filters", Read::default(), |at| filters::read(at, Of::Backend));
     let (group, kind) = (group?, kind?);
     let kind = match port? {
         Some(port) if is_service => BackendKind::Service { port },
         port => {
             at.warning(format!(
-                "kind {} of group {} is not known here: its share is answered with 500",
+                "kind {} of group {} is not known here: {otherwise}",
                 crate::finding::quoted(kind),
                 crate::finding::quoted(group),
             ));
             BackendKind::Other { group: group.to_owned(), kind: kind.to_owned(), port }
         }
     };
-    let read = filters?;
-    let filters = read.filters.clone();
-    Some((BackendRef { kind, namespace: namespace?, name: name?, weight: weight?, filters }, read))
+    Some((kind, namespace?, name?))
 }
 
 /// Warns if what the rule at `at` matches can go nowhere.

@@ -2,10 +2,12 @@
 
 mod cors;
 mod headers;
+mod mirror;
 mod url;
 
 pub use cors::Cors;
 pub use headers::{HeaderEdits, HeaderValue};
+pub use mirror::{Mirror, Share};
 pub use url::{PathRewrite, Redirect, Scheme, UrlRewrite};
 
 use super::matches::{PathMatch, RouteMatch};
@@ -26,6 +28,8 @@ pub enum Filter {
     Rewrite(UrlRewrite),
     /// Pages of other origins may read answers.
     Cors(Cors),
+    /// A copy of the request goes elsewhere, too.
+    Mirror(Mirror),
 }
 
 impl Filter {
@@ -112,15 +116,16 @@ pub(super) fn check_together<'a>(
 const FILTERS_MAX: usize = 16;
 
 /// What a filter is called, and the field that says what it does.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("RequestHeaderModifier", "requestHeaderModifier"),
     ("ResponseHeaderModifier", "responseHeaderModifier"),
     ("RequestRedirect", "requestRedirect"),
     ("URLRewrite", "urlRewrite"),
     ("CORS", "cors"),
+    ("RequestMirror", "requestMirror"),
 ];
 
-const NOT_YET: [&str; 3] = ["RequestMirror", "ExternalAuth", "ExtensionRef"];
+const NOT_YET: [&str; 2] = ["ExternalAuth", "ExtensionRef"];
 
 const FIELDS: Fields = Fields {
     known: &[
@@ -130,19 +135,21 @@ const FIELDS: Fields = Fields {
         "requestRedirect",
         "urlRewrite",
         "cors",
+        "requestMirror",
     ],
-    not_yet: &["requestMirror", "externalAuth", "extensionRef"],
+    not_yet: &["externalAuth", "extensionRef"],
     ignored: &[],
     no_nulls: false,
 };
 
-pub(super) fn read<'a>(at: &At<'a>, of: Of) -> Option<Read<'a>> {
+pub(super) fn read<'a>(at: &At<'a>, of: Of, own_namespace: &str) -> Option<Read<'a>> {
     let items = at.items(FILTERS_MAX)?;
-    let filters = at.list(FILTERS_MAX, |at| read_one(at, of))?;
+    let filters = at.list(FILTERS_MAX, |at| read_one(at, of, own_namespace))?;
     let mut seen: Vec<(usize, &Path)> = Vec::new();
     for (item, filter) in items.iter().zip(&filters) {
         let kind = kind_of(filter);
-        if let Some((_, first)) = seen.iter().find(|(other, _)| *other == kind) {
+        let is_once = !matches!(filter, Filter::Mirror(_));
+        if let Some((_, first)) = seen.iter().find(|(other, _)| is_once && *other == kind) {
             let name = KINDS[kind].0;
             item.error::<()>(format!("there is a {name} already at {first}: one is allowed"));
         }
@@ -172,10 +179,11 @@ fn kind_of(filter: &Filter) -> usize {
         Filter::Redirect(_) => 2,
         Filter::Rewrite(_) => 3,
         Filter::Cors(_) => 4,
+        Filter::Mirror(_) => 5,
     }
 }
 
-fn read_one(at: &At<'_>, of: Of) -> Option<Filter> {
+fn read_one(at: &At<'_>, of: Of, own_namespace: &str) -> Option<Filter> {
     let object = at.object(FIELDS)?;
     let types: Vec<_> = KINDS.iter().enumerate().map(|(kind, (name, _))| (*name, kind)).collect();
     let kind = object.need("type", |at| {
@@ -185,6 +193,7 @@ fn read_one(at: &At<'_>, of: Of) -> Option<Filter> {
             (Of::Backend, "CORS") => {
                 "a browser's question and its request may go to different backends"
             }
+            (Of::Backend, "RequestMirror") => "a request is copied before a backend is picked",
             _ => return Some(kind),
         };
         at.error_help(
@@ -206,7 +215,8 @@ fn read_one(at: &At<'_>, of: Of) -> Option<Filter> {
         1 => object.need(field, headers::read).map(Filter::ResponseHeaders),
         2 => object.need(field, url::read_redirect).map(Filter::Redirect),
         3 => object.need(field, url::read_rewrite).map(Filter::Rewrite),
-        _ => object.need(field, cors::read).map(Filter::Cors),
+        4 => object.need(field, cors::read).map(Filter::Cors),
+        _ => object.need(field, |at| mirror::read(at, own_namespace)).map(Filter::Mirror),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What filters do, in words.
 
 use weft_http::RequestHead;
-use weft_model::{ExactValue, Filter, HeaderEdits, HeaderName};
+use weft_model::{Backend, ExactValue, Filter, HeaderEdits, HeaderName, Mirror};
 
 use super::{Stage, Step, Verdict, of_route};
 use crate::filters::cors::{self, Origin};
@@ -32,6 +32,12 @@ pub fn filters(
                 Origin::Refused => "pages of that origin may not read the answer".to_owned(),
                 Origin::Allowed(origin) => format!("pages of {origin} may read the answer"),
             },
+            Filter::Mirror(Mirror { backend: Backend::Service { name, port }, share }) => {
+                format!("requests are copied to {name}:{port}, {share} of them")
+            }
+            Filter::Mirror(Mirror { backend: Backend::Missing { reason }, share: _ }) => {
+                format!("nothing is copied: {reason}")
+            }
             // It answers, and nothing is asked after it.
             Filter::Redirect(_) => continue,
         };

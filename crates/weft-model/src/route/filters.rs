@@ -2,10 +2,12 @@
 
 mod cors;
 mod headers;
+mod mirror;
 mod url;
 
 pub use cors::{AllowedNames, AllowedOrigin, Cors, OriginHost};
 pub use headers::{HeaderEdits, HeaderValue, is_editable};
+pub use mirror::Mirror;
 pub use url::{PathRewrite, PreciseHost, Redirect, RedirectStatus, Scheme, UrlRewrite};
 
 /// Something that is done to the heads of a request and of its answer, in the order of their list:
@@ -22,6 +24,8 @@ pub enum Filter {
     Rewrite(UrlRewrite),
     /// Pages of other origins may read the answer. Of rules only.
     Cors(Cors),
+    /// A copy of the request goes elsewhere, too. Of rules only.
+    Mirror(Mirror),
 }
 
 impl Filter {
@@ -29,7 +33,7 @@ impl Filter {
     pub fn is_for_backends(&self) -> bool {
         match self {
             Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => true,
-            Filter::Redirect(_) | Filter::Cors(_) => false,
+            Filter::Redirect(_) | Filter::Cors(_) | Filter::Mirror(_) => false,
         }
     }
 }

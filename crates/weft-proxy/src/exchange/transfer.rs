@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use super::{Piece, Sink, Source};
+use crate::copies::Copies;
 use crate::error::StreamError;
 use crate::replay::Replay;
 
@@ -17,6 +18,8 @@ pub(super) struct Keeping<'k> {
     pub(super) replay: &'k mut Replay,
     /// Whether nothing else may be sent.
     pub(super) is_held: bool,
+    /// Who else gets them.
+    pub(super) copies: Option<&'k mut Copies>,
 }
 
 /// Moves a body from `source` to `sink`. Ready once its end was taken, which may not be flushed.
@@ -32,6 +35,9 @@ pub(super) fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
     loop {
         match ready!(source.poll_piece(cx)).map_err(TransferError::Source)? {
             Piece::End => {
+                if let Some(Keeping { copies: Some(copies), .. }) = &mut keeping {
+                    copies.end(source.trailers());
+                }
                 return Poll::Ready(sink.end(source.trailers()).map_err(TransferError::Sink));
             }
             Piece::Data => {
@@ -46,8 +52,11 @@ pub(super) fn poll_transfer<A: Source + ?Sized, B: Sink + ?Sized>(
                     _ => sink.poll_send(cx, &source.piece()[..room]),
                 };
                 let count = ready!(sent).map_err(TransferError::Sink)?;
-                if let Some(Keeping { replay, .. }) = &mut keeping {
+                if let Some(Keeping { replay, copies, .. }) = &mut keeping {
                     replay.add(&source.piece()[..count]);
+                    if let Some(copies) = copies {
+                        copies.add(&source.piece()[..count]);
+                    }
                 }
                 source.consume(count);
                 *bytes += count as u64;

@@ -60,11 +60,12 @@ pub(crate) enum Counted {
     ConnectionsOpen,
     Ejections,
     EndpointsEjected,
+    Mirrored,
     DnsQueries,
 }
 
 /// How many of them there are.
-pub(crate) const COUNTED_LEN: usize = 11;
+pub(crate) const COUNTED_LEN: usize = 12;
 
 /// What [`Counted`] names, in its order.
 static COUNTED: [Family; COUNTED_LEN] = [
@@ -149,6 +150,13 @@ static COUNTED: [Family; COUNTED_LEN] = [
         "Endpoints that are ejected now.",
     ),
     family(
+        "weft_mirrored_requests_total",
+        Kind::Counter,
+        "",
+        &["service", "outcome"],
+        "Copies of requests that have ended, by what became of them.",
+    ),
+    family(
         "weft_dns_queries_total",
         Kind::Counter,
         "",
@@ -170,6 +178,7 @@ impl Counted {
         Counted::ConnectionsOpen,
         Counted::Ejections,
         Counted::EndpointsEjected,
+        Counted::Mirrored,
         Counted::DnsQueries,
     ];
 

@@ -204,6 +204,6 @@ const GOLDEN: [(&str, &str); 10] = [
     ("trust/other.local", "1129d56aed97d12a9c25038a2332cdc7f6e7332d5788990fbdf5c09a696c72bd"),
     (
         "route/http/shop/filtered",
-        "d2b23c878cf0452293e1fcab5e777bf52d6fb889778a49492464d128e58725ff",
+        "865efbd9e35cd82c4697ba6b34547ffbec295eee040b8e625e848344a6cc36ee",
     ),
 ];

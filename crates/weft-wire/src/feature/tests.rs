@@ -40,7 +40,15 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     assert_eq!(required(by_query), ["query-match"]);
 
     let plain = route("http/shop/cart", "shop/cart", &["shop/cart-v1"]);
-    let required_by = ["header-modifiers", "header-modifiers", "url-rewrite", "redirect", "cors"];
+    let required_by = [
+        "header-modifiers",
+        "header-modifiers",
+        "url-rewrite",
+        "redirect",
+        "cors",
+        "request-mirror",
+    ];
+    assert_eq!(filters().len(), required_by.len());
     for (filter, feature) in filters().into_iter().zip(required_by) {
         let mut of_backend = plain.clone();
         of_backend.rules[0].backends[0].filters.push(filter.clone());

@@ -183,28 +183,40 @@ impl RuleMessage {
 impl BackendMessage {
     fn new(backend: &WeightedBackend) -> BackendMessage {
         let WeightedBackend { backend, weight, filters } = backend;
-        let backend = match backend {
+        BackendMessage {
+            backend: Some(BackendKind::new(backend)),
+            weight: weight.get(),
+            filters: filters.iter().map(FilterMessage::new).collect(),
+        }
+    }
+
+    fn check(self) -> Result<WeightedBackend, FieldError> {
+        let BackendMessage { backend, weight, filters } = self;
+        let backend = needed("backend", backend)?.check()?;
+        let filters = list("filters", filters, FilterMessage::check_of_backend)?;
+        Ok(WeightedBackend { backend, weight: Weight::new(weight).at("weight")?, filters })
+    }
+}
+
+impl BackendKind {
+    fn new(backend: &Backend) -> BackendKind {
+        match backend {
             Backend::Service { name, port } => BackendKind::Service(ServiceReference {
                 name: name.to_string(),
                 port: from_port(*port),
             }),
             Backend::Missing { reason } => BackendKind::Missing(reason.clone()),
-        };
-        let filters = filters.iter().map(FilterMessage::new).collect();
-        BackendMessage { backend: Some(backend), weight: weight.get(), filters }
+        }
     }
 
-    fn check(self) -> Result<WeightedBackend, FieldError> {
-        let BackendMessage { backend, weight, filters } = self;
-        let backend = match needed("backend", backend)? {
+    fn check(self) -> Result<Backend, FieldError> {
+        Ok(match self {
             BackendKind::Service(ServiceReference { name, port }) => Backend::Service {
                 name: name.parse().at("service.name")?,
                 port: to_port(port).at("service.port")?,
             },
             BackendKind::Missing(reason) => Backend::Missing { reason },
-        };
-        let filters = list("filters", filters, FilterMessage::check_of_backend)?;
-        Ok(WeightedBackend { backend, weight: Weight::new(weight).at("weight")?, filters })
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod calls;
 mod cors;
 mod headers;
+mod mirror;
 mod redirect;
 
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ const VERSIONS: [&str; 2] = ["--http1.1", "--http2-prior-knowledge"];
 struct Shop {
     lab: Lab,
     caller: Proxy,
-    _servers: Vec<(Process, Proxy)>,
+    servers: Vec<(Process, Proxy)>,
 }
 
 /// What was answered.
@@ -91,7 +92,7 @@ impl Shop {
         let calls = &[("shop/web", 80)];
         let spec = Spec { name: "caller", account: "shop/caller", calls, ..Spec::default() };
         let caller = lab.proxy(&spec);
-        let shop = Shop { lab, caller, _servers: servers.into() };
+        let shop = Shop { lab, caller, servers: servers.into() };
         shop.route(rules);
         shop
     }

@@ -329,6 +329,17 @@ pub const ROWS: &[Row] = &[
         Const("weft-proxy/src/replay.rs", "REQUEST_BYTES_MAX"),
         Const("weft-proxy/src/replay.rs", "WORKER_BYTES_MAX"),
     ]),
+    row("body of a copied request that waits to be read", &[
+        Const("weft-proxy/src/replay.rs", "REQUEST_BYTES_MAX"),
+        Const("weft-proxy/src/replay.rs", "WORKER_BYTES_MAX"),
+    ]),
+    row(
+        "copies of requests under way, in a worker; where memory is limited, fewer",
+        &[Const("weft-proxy/src/overload.rs", "COPIES_MAX")],
+    ),
+    row("copy of a request, at most", &[
+        Const("weft-proxy/src/request/mirror.rs", "MIRROR_TIMEOUT"),
+    ]),
     row("new requests are refused from", &[
         After("weft-proxy/src/overload.rs", "match percent { 0.."),
     ]),

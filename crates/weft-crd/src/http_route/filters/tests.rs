@@ -1,5 +1,6 @@
 //! Filters, valid and invalid.
 
+use super::super::backend_ref::BackendKind;
 use super::*;
 use crate::names;
 use crate::resource::Resource;
@@ -107,14 +108,6 @@ fn a_filter_says_what_it_is_and_nothing_else() {
             ("", &[]),
             ("{}", &["error: filters[0].type: is required"]),
             ("{type: CORS}", &["error: filters[0].cors: is required"]),
-            (
-                "{requestMirror: {}, type: RequestMirror}",
-                &[
-                    "error: filters[0].requestMirror: not supported yet by this version",
-                    "error: filters[0].type: \"RequestMirror\" is not supported yet by this \
-                     version",
-                ],
-            ),
             (
                 "{type: ExtensionRef}",
                 &["error: filters[0].type: \"ExtensionRef\" is not supported yet by this version"],
@@ -394,5 +387,87 @@ fn origins_methods_and_headers_of_cors() {
                 )],
             ),
         ],
+    );
+}
+
+#[test]
+fn mirrors() {
+    let (of_rule, _) = read(&format!(
+        "{BACKEND}, filters: [
+           {{type: RequestMirror, requestMirror: {{backendRef: {{name: a, port: 81}}}}}},
+           {{type: RequestMirror, requestMirror:
+             {{backendRef: {{name: b, namespace: c, port: 82}}, percent: 0}}}},
+           {{type: RequestMirror, requestMirror:
+             {{backendRef: {{name: a, port: 81}}, fraction: {{numerator: 5, denominator: 1000}}}}}},
+           {{type: RequestMirror, requestMirror:
+             {{backendRef: {{name: a, port: 81}}, fraction: {{numerator: 7}}}}}}]"
+    ));
+    let mirror = |name: &str, namespace: &str, port, numerator, denominator| {
+        let kind = BackendKind::Service { port: Port::new(port).unwrap() };
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        Filter::Mirror(Mirror { kind, namespace, name, share: Share { numerator, denominator } })
+    };
+    assert_eq!(
+        of_rule,
+        [
+            mirror("a", "shop", 81, 100, 100),
+            mirror("b", "c", 82, 0, 100),
+            mirror("a", "shop", 81, 5, 1000),
+            mirror("a", "shop", 81, 7, 100),
+        ]
+    );
+    let mirror = |rest: &str| {
+        format!(
+            "{{type: RequestMirror, requestMirror: {{backendRef: {{name: a, port: 81}}{rest}}}}}"
+        )
+    };
+    check_filters(
+        BACKEND,
+        &[
+            (
+                "{type: RequestMirror, requestMirror: {}}",
+                &["error: filters[0].requestMirror.backendRef: is required"],
+            ),
+            (
+                "{type: RequestMirror, requestMirror: {backendRef: {name: a, weight: 1}}}",
+                &[
+                    "error: filters[0].requestMirror.backendRef.port: is required",
+                    "error: filters[0].requestMirror.backendRef.weight: unknown field",
+                ],
+            ),
+            (
+                "{type: RequestMirror, requestMirror: {backendRef: {kind: Bucket, name: a}}}",
+                &[
+                    "warning: filters[0].requestMirror.backendRef: kind \"Bucket\" of group \"\" is \
+                   not known here: nothing is sent there",
+                ],
+            ),
+            (
+                &mirror(", percent: 1, fraction: {numerator: 1}"),
+                &["error: filters[0].requestMirror.fraction: does not go with `percent`: one of \
+                   them says how many"],
+            ),
+            (
+                &mirror(", percent: 101"),
+                &["error: filters[0].requestMirror.percent: 101 is not allowed, the most is 100"],
+            ),
+            (
+                &mirror(", fraction: {numerator: 3, denominator: 2}"),
+                &["error: filters[0].requestMirror.fraction: 3 of 2 are more than all"],
+            ),
+            (
+                &mirror(", fraction: {numerator: 0, denominator: 0}"),
+                &["error: filters[0].requestMirror.fraction.denominator: 0 is not allowed, the \
+                   least is 1"],
+            ),
+        ],
+    );
+    check_filters(
+        &format!("backendRefs: [{{name: b, port: 80, filters: [{}]}}]", mirror("")),
+        &[(
+            "",
+            &["error: backendRefs[0].filters[0].type: \"RequestMirror\" is for rules only: a \
+               request is copied before a backend is picked"],
+        )],
     );
 }

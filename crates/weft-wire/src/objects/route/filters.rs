@@ -2,17 +2,18 @@
 
 use prost::{Message, Oneof};
 use weft_model::{
-    AllowedNames, AllowedOrigin, Cors, ExactValue, Filter, HeaderEdits, HeaderName, HeaderValue,
-    HttpPath, Method, PathRewrite, PreciseHost, Redirect, RedirectStatus, Scheme, UrlRewrite,
-    ValueError,
+    AllowedNames, AllowedOrigin, Cors, ExactValue, Filter, Fraction, HeaderEdits, HeaderName,
+    HeaderValue, HttpPath, Method, Mirror, PathRewrite, PreciseHost, Redirect, RedirectStatus,
+    Scheme, UrlRewrite, ValueError,
 };
 
 use super::super::common::{from_port, list, needed, numbered, to_port};
+use super::BackendKind;
 use crate::error::{At, FieldError};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct FilterMessage {
-    #[prost(oneof = "FilterKind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "FilterKind", tags = "1, 2, 3, 4, 5, 6")]
     filter: Option<FilterKind>,
 }
 
@@ -28,6 +29,8 @@ enum FilterKind {
     Rewrite(RewriteMessage),
     #[prost(message, tag = "5")]
     Cors(CorsMessage),
+    #[prost(message, tag = "6")]
+    Mirror(MirrorMessage),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -100,6 +103,16 @@ struct CorsMessage {
     max_age_s: u32,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct MirrorMessage {
+    #[prost(oneof = "BackendKind", tags = "1, 2")]
+    backend: Option<BackendKind>,
+    #[prost(uint32, tag = "3")]
+    numerator: u32,
+    #[prost(uint32, tag = "4")]
+    denominator: u32,
+}
+
 /// Names that are allowed: all, or these.
 #[derive(Clone, PartialEq, Message)]
 struct NamesMessage {
@@ -119,6 +132,7 @@ impl FilterMessage {
             Filter::Redirect(redirect) => FilterKind::Redirect(RedirectMessage::new(redirect)),
             Filter::Rewrite(rewrite) => FilterKind::Rewrite(RewriteMessage::new(rewrite)),
             Filter::Cors(cors) => FilterKind::Cors(CorsMessage::new(cors)),
+            Filter::Mirror(mirror) => FilterKind::Mirror(MirrorMessage::new(mirror)),
         };
         FilterMessage { filter: Some(filter) }
     }
@@ -130,6 +144,7 @@ impl FilterMessage {
             FilterKind::Redirect(redirect) => Filter::Redirect(redirect.check()?),
             FilterKind::Rewrite(rewrite) => Filter::Rewrite(rewrite.check()?),
             FilterKind::Cors(cors) => Filter::Cors(cors.check()?),
+            FilterKind::Mirror(mirror) => Filter::Mirror(mirror.check()?),
         })
     }
 
@@ -253,6 +268,23 @@ impl CorsMessage {
             expose: needed("expose", expose)?.check(HeaderName::new).at("expose")?,
             max_age_s,
         })
+    }
+}
+
+impl MirrorMessage {
+    fn new(mirror: &Mirror) -> MirrorMessage {
+        let Mirror { backend, share } = mirror;
+        MirrorMessage {
+            backend: Some(BackendKind::new(backend)),
+            numerator: share.numerator(),
+            denominator: share.denominator(),
+        }
+    }
+
+    fn check(self) -> Result<Mirror, FieldError> {
+        let MirrorMessage { backend, numerator, denominator } = self;
+        let backend = needed("backend", backend)?.check()?;
+        Ok(Mirror { backend, share: Fraction::new(numerator, denominator).at("denominator")? })
     }
 }
 

@@ -1,5 +1,6 @@
 """An application that says what it was asked, as JSON. What is in the query of a request says how
-it is answered: `status=N`, and `cors` if it is to say itself that every page may read that."""
+it is answered: `status=N`, `cors` if it is to say itself that every page may read that, and
+`tell` if the same is to be printed."""
 
 import http.server
 import json
@@ -22,6 +23,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "asked": Handler.asked,
         }
         body = json.dumps(said).encode()
+        if "tell" in query:
+            print(body.decode(), flush=True)
         self.send_response(int(query.get("status", ["200"])[0]))
         self.send_header("x-app", sys.argv[1])
         self.send_header("x-added", "app")
