@@ -146,6 +146,7 @@ pub const GROUPS: &[Group] = &[
             "chromium",
             "curl",
             "faketime",
+            "openssl",
             "python3",
             "python3-venv",
             "redis-server",

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_crd::{Key, Kind};
-use weft_model::{GuardScope, ObjectName};
+use weft_model::{GuardScope, ObjectName, RouteKind, RouteName};
 use weft_wire::{Object, ObjectError, ObjectKey, SourceVersion, WireObject};
 
 use crate::memo::{Memo, Unit};
 use crate::reader::{Read, Reader};
 use crate::snapshot::{Change, Options, Snapshot};
 use crate::status::Status;
-use crate::{authorization_policy, backend_policy, guards, http_route, mesh, service, workload};
+use crate::{authorization_policy, backend_policy, guards, mesh, route, service, workload};
 
 /// What one unit comes to.
 #[derive(Default)]
@@ -207,6 +207,7 @@ fn own_units(key: &Key) -> Vec<Unit> {
     }
     // The reader lets no other names through.
     let Ok(object) = ObjectName::new(namespace, name) else { return vec![] };
+    let route = |kind, object| Unit::Route(RouteName { kind, object });
     match kind {
         Kind::Mesh => vec![],
         Kind::Service => {
@@ -217,7 +218,10 @@ fn own_units(key: &Key) -> Vec<Unit> {
             Unit::Guards(GuardScope::Workload(object.clone())),
             Unit::Workload(object),
         ],
-        Kind::HttpRoute => vec![Unit::HttpRoute(object)],
+        Kind::HttpRoute => vec![route(RouteKind::Http, object)],
+        Kind::GrpcRoute => vec![route(RouteKind::Grpc, object)],
+        Kind::TlsRoute => vec![route(RouteKind::Tls, object)],
+        Kind::TcpRoute => vec![route(RouteKind::Tcp, object)],
         Kind::BackendPolicy => vec![Unit::BackendPolicy(object)],
         Kind::AuthorizationPolicy => vec![Unit::AuthorizationPolicy(object)],
     }
@@ -229,7 +233,7 @@ fn compile(unit: &Unit, reader: &Reader<'_>) -> Output {
         Unit::MeshStatus(name) => mesh::status(reader, name),
         Unit::Service(name) => service::compile(reader, name),
         Unit::Workload(name) => workload::compile(reader, name),
-        Unit::HttpRoute(name) => http_route::compile(reader, name),
+        Unit::Route(name) => route::compile(reader, name),
         Unit::BackendPolicy(name) => backend_policy::status(reader, name),
         Unit::AuthorizationPolicy(name) => authorization_policy::compile(reader, name),
         Unit::Guards(scope) => guards::compile(reader, scope),

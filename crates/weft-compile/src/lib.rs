@@ -9,8 +9,7 @@
 //!
 //! Deliberately absent: watching and storing resources, any I/O and clocks; what a resource means
 //! by itself, which `weft-crd` has checked before; which addresses Services get, which the store
-//! decides and passes in; health and leases of workloads. Routes of other namespaces than their
-//! Service's and backends in other namespaces are refused by name until they are built.
+//! decides and passes in; health and leases of workloads.
 
 mod authorization_policy;
 mod backend_policy;
@@ -18,10 +17,10 @@ mod balance;
 mod compiler;
 mod findings;
 mod guards;
-mod http_route;
 mod memo;
 mod mesh;
 mod reader;
+mod route;
 mod service;
 mod snapshot;
 mod status;

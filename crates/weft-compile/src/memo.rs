@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crd::{Key, Kind, Resource};
-use weft_model::{GuardScope, ObjectName};
+use weft_model::{GuardScope, ObjectName, RouteName};
 
 use crate::reader::Read;
 
@@ -19,7 +19,7 @@ pub(crate) enum Unit {
     /// A workload.
     Workload(ObjectName),
     /// A route.
-    HttpRoute(ObjectName),
+    Route(RouteName),
     /// Whether a backend policy is in force; it has no wire object of its own.
     BackendPolicy(ObjectName),
     /// An authorization policy.

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crd::{
-    AuthorizationPolicy, BackendPolicy, HttpRoute, Key, Kind, Mesh, Object, Resource, Scope,
-    Service, Target, Workload,
+    AuthorizationPolicy, BackendPolicy, Key, Kind, Mesh, Object, Resource, Route, Scope, Service,
+    Target, Workload,
 };
-use weft_model::{Health, ObjectName};
+use weft_model::{Health, ObjectName, RouteKind, RouteName};
 
 use crate::snapshot::{Assignment, Options, Snapshot};
 
@@ -27,8 +27,8 @@ pub(crate) enum Read {
     ServicesSelecting(String, Labels),
     /// Whether any workload of a namespace has these labels.
     AnySelected(String, Labels),
-    /// At the routes of a namespace that name this Service of it as a parent.
-    RoutesOf(String, String),
+    /// At the routes of a kind and namespace that name this Service as a parent.
+    RoutesOf(Kind, String, ObjectName),
     /// At the policies of a kind and namespace that are for this target.
     PoliciesFor(Kind, String, Target),
     /// At the authorization policies of a namespace that are for a whole mesh, whatever it is
@@ -57,8 +57,9 @@ impl Read {
                 Some((Kind::Workload, namespace))
             }
             Read::ServicesSelecting(namespace, _) => Some((Kind::Service, namespace)),
-            Read::RoutesOf(namespace, _) => Some((Kind::HttpRoute, namespace)),
-            Read::PoliciesFor(kind, namespace, _) => Some((*kind, namespace)),
+            Read::RoutesOf(kind, namespace, _) | Read::PoliciesFor(kind, namespace, _) => {
+                Some((*kind, namespace))
+            }
             Read::PoliciesForMesh(namespace) | Read::PoliciesSelecting(namespace, _) => {
                 Some((Kind::AuthorizationPolicy, namespace))
             }
@@ -75,12 +76,9 @@ impl Read {
             (Read::AnySelected(_, selector), Resource::Workload(workload)) => {
                 is_subset(selector, &workload.metadata.labels)
             }
-            (Read::RoutesOf(namespace, name), Resource::HttpRoute(route)) => {
-                route.parents.iter().any(|parent| {
-                    parent.kind == weft_crd::ParentKind::Service
-                        && (&parent.namespace, &parent.name) == (namespace, name)
-                })
-            }
+            (Read::RoutesOf(_, _, service), resource) => resource
+                .as_route()
+                .is_some_and(|route| route.parents.iter().any(|parent| names(parent, service))),
             (Read::PoliciesFor(.., target), Resource::BackendPolicy(policy)) => {
                 policy.targets.contains(target)
             }
@@ -98,6 +96,13 @@ impl Read {
             _ => false,
         }
     }
+}
+
+/// Whether `parent` is the Service `service`, or a part of it.
+pub(crate) fn names(parent: &weft_crd::ParentRef, service: &ObjectName) -> bool {
+    parent.kind == weft_crd::ParentKind::Service
+        && (parent.namespace.as_str(), parent.name.as_str())
+            == (service.namespace(), service.name())
 }
 
 fn is_subset(selector: &Labels, labels: &Labels) -> bool {
@@ -150,8 +155,9 @@ impl<'s> Reader<'s> {
         }
     }
 
-    pub(crate) fn http_route(&self, name: &ObjectName) -> Option<(&'s Object, &'s HttpRoute)> {
-        let object = self.object(Kind::HttpRoute, name.namespace(), name.name())?;
+    pub(crate) fn route(&self, name: &RouteName) -> Option<(&'s Object, &'s Route)> {
+        let RouteName { kind, object } = name;
+        let object = self.object(kind_of(*kind), object.namespace(), object.name())?;
         as_route(object).map(|route| (object, route))
     }
 
@@ -192,9 +198,14 @@ impl<'s> Reader<'s> {
         self.search(read).into_iter().filter_map(as_service).collect()
     }
 
-    /// The routes of its own namespace that name the Service as a parent.
-    pub(crate) fn routes_of(&self, namespace: &str, service: &str) -> Vec<&'s HttpRoute> {
-        let read = Read::RoutesOf(namespace.to_owned(), service.to_owned());
+    /// The routes of a kind and namespace that name the Service as a parent, by name.
+    pub(crate) fn routes_of(
+        &self,
+        kind: RouteKind,
+        namespace: &str,
+        service: &ObjectName,
+    ) -> Vec<&'s Route> {
+        let read = Read::RoutesOf(kind_of(kind), namespace.to_owned(), service.clone());
         self.search(read).into_iter().filter_map(as_route).collect()
     }
 
@@ -257,11 +268,17 @@ fn as_service(object: &Object) -> Option<&Service> {
     }
 }
 
-fn as_route(object: &Object) -> Option<&HttpRoute> {
-    match &object.resource {
-        Resource::HttpRoute(route) => Some(route),
-        _ => None,
+fn kind_of(route: RouteKind) -> Kind {
+    match route {
+        RouteKind::Grpc => Kind::GrpcRoute,
+        RouteKind::Http => Kind::HttpRoute,
+        RouteKind::Tls => Kind::TlsRoute,
+        RouteKind::Tcp => Kind::TcpRoute,
     }
+}
+
+fn as_route(object: &Object) -> Option<&Route> {
+    object.resource.as_route()
 }
 
 fn as_backend_policy(object: &Object) -> Option<&BackendPolicy> {

@@ -10,7 +10,7 @@ use weft_wire::{Object, ObjectKey};
 use crate::backend_policy;
 use crate::compiler::Output;
 use crate::findings::Findings;
-use crate::reader::Reader;
+use crate::reader::{Reader, names};
 use crate::snapshot::Assignment;
 use crate::status::Condition;
 
@@ -25,7 +25,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
             findings.warning(&path, "is not carried by the mesh: it passes outside of it");
             continue;
         }
-        let protocol = protocol(reader, name, port);
+        let protocol = protocol(port);
         let (name, mtls) = (port.name.clone(), MtlsMode::Strict);
         ports.insert(to_port(port.port), ServicePort { name, protocol, mtls });
     }
@@ -61,27 +61,14 @@ fn vips(
     }
 }
 
-/// What is spoken on a port: as declared, or HTTP where a route attaches.
-pub(crate) fn protocol(
-    reader: &Reader<'_>,
-    name: &ObjectName,
-    port: &crd::ServicePort,
-) -> Protocol {
-    if let Some(declared) = declared(port.app_protocol) {
-        return declared;
-    }
-    let routes = reader.routes_of(name.namespace(), name.name());
-    let mut parents = routes.iter().flat_map(|route| &route.parents);
-    if parents.any(|parent| means(parent, name, port)) {
-        return Protocol::Http;
-    }
-    Protocol::Detect
+/// What is spoken on a port as far as it was declared. What a route is for, its readers know.
+pub(crate) fn protocol(port: &crd::ServicePort) -> Protocol {
+    declared(port.app_protocol).unwrap_or(Protocol::Detect)
 }
 
 /// Whether `parent` of a route means `port` of the Service `name`.
 pub(crate) fn means(parent: &crd::ParentRef, name: &ObjectName, port: &crd::ServicePort) -> bool {
-    parent.kind == crd::ParentKind::Service
-        && (parent.namespace.as_str(), parent.name.as_str()) == (name.namespace(), name.name())
+    names(parent, name)
         && parent.port.is_none_or(|wanted| wanted == port.port)
         && parent.section_name.as_ref().is_none_or(|wanted| port.name.as_ref() == Some(wanted))
 }

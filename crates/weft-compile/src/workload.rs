@@ -68,7 +68,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
                 findings.warning("spec.ports", message);
                 continue;
             };
-            ports.spoken(target, protocol(reader, &service_name, port), &mut findings);
+            ports.spoken(target, protocol(port), &mut findings);
             leads_to.insert(to_port(port.port), target);
         }
         services.insert(service_name, leads_to);

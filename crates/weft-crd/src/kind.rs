@@ -9,6 +9,12 @@ pub enum Kind {
     Service,
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
     HttpRoute,
+    /// `gateway.networking.k8s.io/v1` GRPCRoute.
+    GrpcRoute,
+    /// `gateway.networking.k8s.io/v1` TLSRoute.
+    TlsRoute,
+    /// `gateway.networking.k8s.io/v1` TCPRoute.
+    TcpRoute,
     /// `weft.dev/v1alpha1` Mesh.
     Mesh,
     /// `weft.dev/v1alpha1` Workload.
@@ -26,11 +32,14 @@ pub(crate) const WEFT_GROUP: &str = "weft.dev";
 
 impl Kind {
     /// All of them, in the order in which they are best listed.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Mesh,
         Kind::Service,
         Kind::Workload,
         Kind::HttpRoute,
+        Kind::GrpcRoute,
+        Kind::TlsRoute,
+        Kind::TcpRoute,
         Kind::BackendPolicy,
         Kind::AuthorizationPolicy,
     ];
@@ -39,7 +48,9 @@ impl Kind {
     pub fn api_version(self) -> &'static str {
         match self {
             Kind::Service => "v1",
-            Kind::HttpRoute => "gateway.networking.k8s.io/v1",
+            Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
+                "gateway.networking.k8s.io/v1"
+            }
             Kind::Mesh | Kind::Workload | Kind::BackendPolicy | Kind::AuthorizationPolicy => {
                 "weft.dev/v1alpha1"
             }
@@ -67,6 +78,9 @@ impl Kind {
         match self {
             Kind::Service => &["Service", "services", "svc"],
             Kind::HttpRoute => &["HTTPRoute", "httproutes"],
+            Kind::GrpcRoute => &["GRPCRoute", "grpcroutes"],
+            Kind::TlsRoute => &["TLSRoute", "tlsroutes"],
+            Kind::TcpRoute => &["TCPRoute", "tcproutes"],
             Kind::Mesh => &["Mesh", "meshes"],
             Kind::Workload => &["Workload", "workloads", "wl"],
             Kind::BackendPolicy => &["BackendPolicy", "backendpolicies", "bp"],
@@ -93,9 +107,6 @@ pub(crate) const NOT_YET: &[(&str, &[&str])] = &[
             "GatewayClass",
             "Gateway",
             "ListenerSet",
-            "GRPCRoute",
-            "TLSRoute",
-            "TCPRoute",
             "UDPRoute",
             "BackendTLSPolicy",
             "ReferenceGrant",

@@ -21,6 +21,7 @@ mod cidr;
 mod duration;
 mod emit;
 mod finding;
+mod grpc_route;
 mod http_route;
 mod identity;
 mod kind;
@@ -36,8 +37,10 @@ mod render;
 mod report;
 mod resource;
 mod retry;
+mod route;
 mod scalar;
 mod service;
+mod stream_route;
 mod suggest;
 mod target;
 #[cfg(test)]
@@ -58,11 +61,6 @@ pub use balance::{Algorithm, HashOn, LoadBalancing};
 pub use cidr::Cidr;
 pub use duration::{format as format_duration, parse as parse_duration};
 pub use finding::{Finding, ObjectName, Position, Severity};
-pub use http_route::{
-    BackendKind, BackendRef, Cors, Filter, HeaderEdits, HeaderMatch, HeaderValue, HttpRoute,
-    Method, Mirror, ParentKind, ParentRef, PathMatch, PathRewrite, QueryMatch, Redirect,
-    RouteMatch, RouteRule, Scheme, Share, UrlRewrite, ValueMatch,
-};
 pub use identity::{ServiceAccount, SpiffeId};
 pub use kind::{Key, Kind};
 pub use mesh::{AddressRange, Mesh, OutboundPolicy, UnguardedPolicy};
@@ -73,6 +71,11 @@ pub use parse::{Parsed, parse, parse_all};
 pub use render::{Source, render};
 pub use resource::Resource;
 pub use retry::Retry;
+pub use route::{
+    BackendKind, BackendRef, CallMatch, Cors, Filter, HeaderEdits, HeaderMatch, HeaderValue,
+    Method, Mirror, ParentKind, ParentRef, PathMatch, PathRewrite, QueryMatch, Redirect, Route,
+    RouteMatch, RouteRule, Scheme, Share, UrlRewrite, ValueMatch,
+};
 pub use service::{AppProtocol, ClusterIp, Protocol, Service, ServicePort, TargetPort};
 pub use target::Target;
 pub use timeouts::{Timeout, Timeouts};

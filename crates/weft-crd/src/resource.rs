@@ -3,14 +3,15 @@
 use crate::authorization_policy::{self, AuthorizationPolicy};
 use crate::backend_policy::{self, BackendPolicy};
 use crate::finding::quoted;
-use crate::http_route::{self, HttpRoute};
 use crate::kind::{Key, Kind, NOT_YET};
 use crate::mesh::{self, Mesh};
 use crate::metadata::{self, Header, Metadata};
 use crate::reader::{At, Fields};
+use crate::route::Route;
 use crate::service::{self, Service};
 use crate::suggest;
 use crate::workload::{self, Workload};
+use crate::{grpc_route, http_route, stream_route};
 
 /// A checked resource: what the program may rely on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,13 @@ pub enum Resource {
     /// A name and addresses for a set of workloads.
     Service(Service),
     /// Where HTTP requests for a Service go.
-    HttpRoute(HttpRoute),
+    HttpRoute(Route),
+    /// Where calls of gRPC for a Service go.
+    GrpcRoute(Route),
+    /// Where connections of TLS for a Service go.
+    TlsRoute(Route),
+    /// Where connections for a Service go.
+    TcpRoute(Route),
     /// What holds for the whole mesh.
     Mesh(Mesh),
     /// A running instance outside Kubernetes.
@@ -35,6 +42,9 @@ impl Resource {
         match self {
             Resource::Service(_) => Kind::Service,
             Resource::HttpRoute(_) => Kind::HttpRoute,
+            Resource::GrpcRoute(_) => Kind::GrpcRoute,
+            Resource::TlsRoute(_) => Kind::TlsRoute,
+            Resource::TcpRoute(_) => Kind::TcpRoute,
             Resource::Mesh(_) => Kind::Mesh,
             Resource::Workload(_) => Kind::Workload,
             Resource::BackendPolicy(_) => Kind::BackendPolicy,
@@ -46,7 +56,10 @@ impl Resource {
     pub fn metadata(&self) -> &Metadata {
         match self {
             Resource::Service(service) => &service.metadata,
-            Resource::HttpRoute(route) => &route.metadata,
+            Resource::HttpRoute(route)
+            | Resource::GrpcRoute(route)
+            | Resource::TlsRoute(route)
+            | Resource::TcpRoute(route) => &route.metadata,
             Resource::Mesh(mesh) => &mesh.metadata,
             Resource::Workload(workload) => &workload.metadata,
             Resource::BackendPolicy(policy) => &policy.metadata,
@@ -57,11 +70,25 @@ impl Resource {
     pub(crate) fn metadata_mut(&mut self) -> &mut Metadata {
         match self {
             Resource::Service(service) => &mut service.metadata,
-            Resource::HttpRoute(route) => &mut route.metadata,
+            Resource::HttpRoute(route)
+            | Resource::GrpcRoute(route)
+            | Resource::TlsRoute(route)
+            | Resource::TcpRoute(route) => &mut route.metadata,
             Resource::Mesh(mesh) => &mut mesh.metadata,
             Resource::Workload(workload) => &mut workload.metadata,
             Resource::BackendPolicy(policy) => &mut policy.metadata,
             Resource::AuthorizationPolicy(policy) => &mut policy.metadata,
+        }
+    }
+
+    /// It as a route, if it is one of any kind.
+    pub fn as_route(&self) -> Option<&Route> {
+        match self {
+            Resource::HttpRoute(route)
+            | Resource::GrpcRoute(route)
+            | Resource::TlsRoute(route)
+            | Resource::TcpRoute(route) => Some(route),
+            _ => None,
         }
     }
 
@@ -94,6 +121,9 @@ pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
         Some(match kind {
             Kind::Service => Resource::Service(service::read(header, spec)?),
             Kind::HttpRoute => Resource::HttpRoute(http_route::read(header, spec)?),
+            Kind::GrpcRoute => Resource::GrpcRoute(grpc_route::read(header, spec)?),
+            Kind::TlsRoute => Resource::TlsRoute(stream_route::read_tls(header, spec)?),
+            Kind::TcpRoute => Resource::TcpRoute(stream_route::read_tcp(header, spec)?),
             Kind::Mesh => Resource::Mesh(mesh::read(header, spec)?),
             Kind::Workload => Resource::Workload(workload::read(header, spec)?),
             Kind::BackendPolicy => Resource::BackendPolicy(backend_policy::read(header, spec)?),

@@ -10,15 +10,15 @@ pub use filters::{filters, own_answer};
 
 use weft_http::RequestHead;
 use weft_model::{
-    Backend, ObjectName, PathMatch, PolicyKind, Port, RouteKind, RouteName, ValueMatch,
+    Backend, CallMatch, ObjectName, PathMatch, PolicyKind, Port, Route, RouteName, ValueMatch,
     WeightedBackend,
 };
 
 use crate::authorize::{Decision, RuleRef, Why};
 use crate::balance::{Load, Picked};
 use crate::locality::Reach;
-use crate::route::test::{field, parameter};
-use crate::route::{Condition, Considered, Destination, Matched, RouteTable, Selected};
+use crate::route::test::{call, field, parameter};
+use crate::route::{Condition, Considered, Destination, Matched, PassedOver, RouteTable, Selected};
 
 /// One decision about a request or a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub fn route(
             let named = rule.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();
             let text = format!("rule {rule_index}{named} of {}", route.name);
             let field = format!("spec.rules[{rule_index}].matches[{match_index}]");
-            (Verdict::Passed(text), of_route(&route.name, field, ""))
+            (Verdict::Passed(text), of_route(&route.name, field, &of_consumers(route, service)))
         }
         None if table.is_empty() => {
             let text = format!("to {service} itself");
@@ -120,6 +120,57 @@ pub fn route(
         }
     };
     Step { stage: Stage::Route, verdict, because: vec![cause] }
+}
+
+/// Tells which rule a connection falls under, which is for the server `name` if it says one: what
+/// `table`, made for `port` of `service`, selected.
+pub fn stream(
+    service: &ObjectName,
+    port: Port,
+    name: Option<&str>,
+    selected: Option<&Selected<'_>>,
+) -> Step {
+    let (verdict, cause) = match selected {
+        Some(Selected { route, rule_index, rule: _ }) => {
+            let text = format!("rule {rule_index} of {}", route.name);
+            let field = match route.hostnames.is_empty() {
+                true => format!("spec.rules[{rule_index}]"),
+                false => "spec.hostnames".to_owned(),
+            };
+            (Verdict::Passed(text), of_route(&route.name, field, &of_consumers(route, service)))
+        }
+        None => {
+            let of = match name {
+                Some(name) => format!("the server `{name}`"),
+                None => "a connection that names no server".to_owned(),
+            };
+            let text = format!("no route of {service}, port {port}, is for {of}");
+            let (field, note) = (String::new(), "routes are for it".to_owned());
+            let cause = Cause { kind: "Service", object: Some(service.clone()), field, note };
+            (Verdict::Refused { reason: "no-route", text }, cause)
+        }
+    };
+    Step { stage: Stage::Route, verdict, because: vec![cause] }
+}
+
+/// For whom `route` holds, if not for all callers of `service`.
+fn of_consumers(route: &Route, service: &ObjectName) -> String {
+    if !route.is_of_consumers(service) {
+        return String::new();
+    }
+    format!("it holds for callers of the namespace {} alone", route.name.object.namespace())
+}
+
+/// Tells of the routes of `table`, which are for the port that was called, why they do not hold.
+pub fn passed_over(table: &RouteTable) -> Vec<Cause> {
+    let PassedOver { replaced, of_other_kinds } = table.passed_over();
+    let cause = |note: &'static str| {
+        move |route: &RouteName| of_route(route, "spec.parentRefs".to_owned(), note)
+    };
+    let replaced =
+        replaced.iter().map(cause("the caller's namespace has routes of its own for this port"));
+    let others = of_other_kinds.iter().map(cause("a kind that says more is for this port"));
+    replaced.chain(others).collect()
 }
 
 /// Tells why the match that `considered` says did not decide about the request `head`.
@@ -162,8 +213,31 @@ fn unmet_in(
                 PathMatch::Regex(regex) => {
                     format!("the path `{path}` does not match `{}`", regex.as_str())
                 }
+                PathMatch::Call(_) => String::new(),
             };
             (".path".to_owned(), note)
+        }
+        Condition::Call => (String::new(), "it is no call of gRPC".to_owned()),
+        Condition::CallService | Condition::CallMethod => {
+            let (service, method) = call(head).unwrap_or_default();
+            let wanted = match &wanted.path {
+                PathMatch::Call(CallMatch { service, method }) => (service, method),
+                _ => (&None, &None),
+            };
+            let (part, found, wanted) = match condition {
+                Condition::CallService => ("service", service, wanted.0),
+                _ => ("method", method, wanted.1),
+            };
+            let note = match wanted {
+                Some(ValueMatch::Regex(regex)) => {
+                    format!("the {part} `{found}` does not match `{}`", regex.as_str())
+                }
+                wanted => {
+                    let wanted = wanted.as_ref().map_or("", ValueMatch::as_str);
+                    format!("the {part} `{found}` is not `{wanted}`")
+                }
+            };
+            (format!(".method.{part}"), note)
         }
         Condition::Method => {
             let wanted = wanted.method.as_ref().map_or("", |method| method.as_str());
@@ -302,10 +376,8 @@ fn chosen_endpoint(backend: &ObjectName, chosen: Option<(String, String)>) -> St
 }
 
 fn of_route(name: &RouteName, field: String, note: &str) -> Cause {
-    let kind = match name.kind {
-        RouteKind::Http => "HTTPRoute",
-    };
-    Cause { kind, object: Some(name.object.clone()), field, note: note.to_owned() }
+    let object = Some(name.object.clone());
+    Cause { kind: name.kind.kind(), object, field, note: note.to_owned() }
 }
 
 fn of_rule(rule: &RuleRef, note: &str) -> Cause {

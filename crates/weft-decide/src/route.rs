@@ -1,5 +1,6 @@
 //! Which rule a request falls under, and which of its backends it goes to.
 
+mod stream;
 pub(crate) mod test;
 
 use std::cmp::Reverse;
@@ -7,8 +8,12 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use weft_http::RequestHead;
-use weft_model::{ObjectName, Port, Route, RouteMatch, RouteName, RouteRule, WeightedBackend};
+use weft_model::{
+    Namespace, ObjectName, Port, Protocol, Route, RouteKind, RouteMatch, RouteName, RouteRule,
+    WeightedBackend,
+};
 
+use self::stream::StreamEntry;
 use self::test::Test;
 use crate::filters::Facts;
 
@@ -26,7 +31,19 @@ pub struct RouteError {
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     entries: Vec<Entry>,
+    /// Those for connections.
+    streams: Vec<StreamEntry>,
     routes: Vec<RouteName>,
+    passed_over: PassedOver,
+}
+
+/// The routes for a port that do not hold there.
+#[derive(Clone, Debug, Default)]
+pub struct PassedOver {
+    /// Since the caller's namespace has routes of its own.
+    pub replaced: Vec<RouteName>,
+    /// Since there are routes of a kind that says more.
+    pub of_other_kinds: Vec<RouteName>,
 }
 
 /// One match of one rule.
@@ -69,6 +86,12 @@ pub struct Matched<'t> {
 pub enum Condition {
     /// That on the path.
     Path,
+    /// That it is a call of gRPC.
+    Call,
+    /// That on the service of a call.
+    CallService,
+    /// That on the method of a call.
+    CallMethod,
     /// That on the method.
     Method,
     /// That on headers of this place, counted from 0.
@@ -100,7 +123,9 @@ pub enum Destination<'t> {
 }
 
 impl RouteTable {
-    /// The rules of those of `routes` that are for `port` of `service`.
+    /// The rules of those of `routes` that hold for a caller of the namespace `caller` at `port` of
+    /// `service`: those of its own namespace if there are any, in place of the Service's own; and
+    /// of several kinds, those of the first.
     ///
     /// # Errors
     /// [`RouteError`] for the first expression that is too large.
@@ -108,16 +133,39 @@ impl RouteTable {
         routes: impl IntoIterator<Item = &'r Arc<Route>>,
         service: &ObjectName,
         port: Port,
+        caller: Option<&Namespace>,
     ) -> Result<RouteTable, RouteError> {
+        let is_meant = |route: &&Arc<Route>| {
+            route.parents.iter().any(|parent| {
+                parent.service == *service && parent.port.is_none_or(|wanted| wanted == port)
+            })
+        };
+        let is_of =
+            |route: &&Arc<Route>, namespace: &str| route.name.object.namespace() == namespace;
+        let (producers, others): (Vec<_>, Vec<_>) = routes
+            .into_iter()
+            .filter(is_meant)
+            .partition(|route| is_of(route, service.namespace()));
+        let consumers = others
+            .into_iter()
+            .filter(|route| caller.is_some_and(|caller| is_of(route, caller.as_str())));
+        let consumers: Vec<_> = consumers.collect();
+        let (holding, replaced) = match consumers.is_empty() {
+            true => (producers, consumers),
+            false => (consumers, producers),
+        };
+        let kind = holding.iter().map(|route| route.name.kind).min();
         let mut entries = Vec::new();
         let mut names = Vec::new();
-        for route in routes {
-            let is_meant = route.parents.iter().any(|parent| {
-                parent.service == *service && parent.port.is_none_or(|wanted| wanted == port)
-            });
-            if !is_meant {
-                continue;
-            }
+        let (holding, of_other_kinds): (Vec<_>, Vec<_>) =
+            holding.into_iter().partition(|route| Some(route.name.kind) == kind);
+        let name = |route: &Arc<Route>| route.name.clone();
+        let passed_over = PassedOver {
+            replaced: replaced.into_iter().map(name).collect(),
+            of_other_kinds: of_other_kinds.into_iter().map(name).collect(),
+        };
+        let streams = stream::entries(&holding);
+        for route in holding {
             names.push(route.name.clone());
             for (rule, found) in route.rules.iter().enumerate() {
                 for (place, wanted) in found.matches.iter().enumerate() {
@@ -130,7 +178,7 @@ impl RouteTable {
         }
         // Stable: of equals, the rule and the match that were written first stay first.
         entries.sort_by_cached_key(Entry::precedence);
-        Ok(RouteTable { entries, routes: names })
+        Ok(RouteTable { entries, streams, routes: names, passed_over })
     }
 
     /// Whether no route is for this port: then requests go to the Service itself.
@@ -138,6 +186,27 @@ impl RouteTable {
     /// A route without a rule that matches is not the same: its requests are refused.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
+    }
+
+    /// What is spoken to a port that the rules are for, of which `declared` is declared.
+    pub fn spoken(&self, declared: Protocol) -> Protocol {
+        match (declared, self.routes.first().map(|route| route.kind)) {
+            (Protocol::Detect, Some(RouteKind::Grpc)) => Protocol::Grpc,
+            (Protocol::Detect, Some(RouteKind::Http)) => Protocol::Http,
+            (Protocol::Detect, Some(RouteKind::Tls)) => Protocol::Tls,
+            (Protocol::Detect, Some(RouteKind::Tcp)) => Protocol::Opaque,
+            _ => declared,
+        }
+    }
+
+    /// The routes that hold.
+    pub fn names(&self) -> &[RouteName] {
+        &self.routes
+    }
+
+    /// The routes that are for this port, and do not hold.
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.passed_over
     }
 
     /// Whether `route` is one of those that the rules are of.
@@ -178,16 +247,17 @@ impl Entry {
     }
 
     /// The least comes first: exact paths, then regular expressions, then prefixes, the longer
-    /// before the shorter; then those with a method, with more headers, with more parameters; then
-    /// the older route, then its name, then the order of its rules.
+    /// before the shorter; of calls the same by service, and then by method; then those with a
+    /// method of HTTP, with more headers, with more parameters; then the older route, then its
+    /// name, then the order of its rules.
     ///
-    /// Source: Gateway API, HTTPRouteRule, which leaves the place of regular expressions open.
+    /// Source: Gateway API, HTTPRouteRule and GRPCRouteRule, which leave the place of regular
+    /// expressions open.
     fn precedence(&self) -> impl Ord + use<> {
         let Entry { route, rule, place: _, test, port: _ } = self;
         let RouteMatch { headers, query, method, .. } = test.wanted();
-        let (rank, length) = test.path_rank();
         let counts = (Reverse(method.is_some()), Reverse(headers.len()), Reverse(query.len()));
-        (rank, Reverse(length), counts, route.created, route.name.clone(), *rule)
+        (test.path_rank(), counts, route.created, route.name.clone(), *rule)
     }
 }
 

@@ -56,10 +56,10 @@ pub use policy::{Policy, PolicyKind, PolicyName};
 pub use protocol::Protocol;
 pub use retry::{Retry, RetryBudget, RetryStatus};
 pub use route::{
-    AllowedNames, AllowedOrigin, Backend, Cors, ExactValue, Filter, HeaderEdits, HeaderMatch,
-    HeaderValue, Mirror, OriginHost, PathMatch, PathRewrite, PreciseHost, QueryMatch, Redirect,
-    RedirectStatus, Route, RouteKind, RouteMatch, RouteName, RouteParent, RouteRule, Scheme,
-    UrlRewrite, ValueMatch, WeightedBackend, is_editable,
+    AllowedNames, AllowedOrigin, Backend, CallMatch, Cors, ExactValue, Filter, HeaderEdits,
+    HeaderMatch, HeaderValue, Mirror, OriginHost, PathMatch, PathRewrite, PreciseHost, QueryMatch,
+    Redirect, RedirectStatus, Route, RouteKind, RouteMatch, RouteName, RouteParent, RouteRule,
+    Scheme, UrlRewrite, ValueMatch, WeightedBackend, is_editable,
 };
 pub use service::{Service, ServicePort};
 pub use timeouts::{BackendTimeouts, Timeouts};

@@ -11,7 +11,9 @@ pub use filters::{
     AllowedNames, AllowedOrigin, Cors, Filter, HeaderEdits, HeaderValue, Mirror, OriginHost,
     PathRewrite, PreciseHost, Redirect, RedirectStatus, Scheme, UrlRewrite, is_editable,
 };
-pub use matches::{ExactValue, HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+pub use matches::{
+    CallMatch, ExactValue, HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch,
+};
 
 use crate::error::ValueError;
 use crate::name::ObjectName;
@@ -19,11 +21,45 @@ use crate::retry::Retry;
 use crate::timeouts::Timeouts;
 use crate::units::{Port, Weight};
 
-/// A kind of route.
+/// A kind of route. Of those that are for one port of a Service, only the first kind holds.
+///
+/// Source: GEP-1294, "Route types".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteKind {
+    /// A GRPCRoute.
+    Grpc,
     /// An HTTPRoute.
     Http,
+    /// A TLSRoute.
+    Tls,
+    /// A TCPRoute.
+    Tcp,
+}
+
+impl RouteKind {
+    /// All of them, in this order.
+    pub const ALL: [RouteKind; 4] =
+        [RouteKind::Grpc, RouteKind::Http, RouteKind::Tls, RouteKind::Tcp];
+
+    /// As it is called in resources.
+    pub fn kind(self) -> &'static str {
+        match self {
+            RouteKind::Grpc => "GRPCRoute",
+            RouteKind::Http => "HTTPRoute",
+            RouteKind::Tls => "TLSRoute",
+            RouteKind::Tcp => "TCPRoute",
+        }
+    }
+
+    /// As it is written in the names of routes.
+    fn word(self) -> &'static str {
+        match self {
+            RouteKind::Grpc => "grpc",
+            RouteKind::Http => "http",
+            RouteKind::Tls => "tls",
+            RouteKind::Tcp => "tcp",
+        }
+    }
 }
 
 /// The name of a route, written `KIND/NAMESPACE/NAME`: kinds do not share their names.
@@ -37,9 +73,7 @@ pub struct RouteName {
 
 impl fmt::Display for RouteName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            RouteKind::Http => write!(f, "http/{}", self.object),
-        }
+        write!(f, "{}/{}", self.kind.word(), self.object)
     }
 }
 
@@ -48,11 +82,9 @@ impl FromStr for RouteName {
 
     fn from_str(text: &str) -> Result<RouteName, ValueError> {
         let error = || ValueError::new(text, "the name of a route", "http/NAMESPACE/NAME");
-        let (kind, object) = text.split_once('/').ok_or_else(error)?;
-        let kind = match kind {
-            "http" => RouteKind::Http,
-            _ => return Err(error()),
-        };
+        let (word, object) = text.split_once('/').ok_or_else(error)?;
+        let kind = RouteKind::ALL.into_iter().find(|kind| kind.word() == word);
+        let kind = kind.ok_or_else(error)?;
         Ok(RouteName { kind, object: object.parse().map_err(|_| error())? })
     }
 }
@@ -69,11 +101,19 @@ pub struct Route {
     pub parents: BTreeSet<RouteParent>,
     /// The hosts it is for; empty means all.
     pub hostnames: BTreeSet<String>,
-    /// Its rules, the first of equals winning.
+    /// Its rules, the first of equals winning. One that is for connections has no matches.
     pub rules: Vec<RouteRule>,
 }
 
 impl Route {
+    /// Whether it is for the callers of its own namespace alone where `service` is called, which is
+    /// in another one: a consumer route.
+    ///
+    /// Source: GEP-1294, "Consumer routes".
+    pub fn is_of_consumers(&self, service: &ObjectName) -> bool {
+        self.name.object.namespace() != service.namespace()
+    }
+
     /// The Services that requests may go to, or copies of them.
     pub fn backends(&self) -> impl Iterator<Item = &ObjectName> {
         let backends = self.rules.iter().flat_map(RouteRule::all_backends);
@@ -163,8 +203,12 @@ mod tests {
     fn routes_of_different_kinds_have_different_names() {
         let name: RouteName = "http/shop/web".parse().unwrap();
         assert_eq!(name.kind, RouteKind::Http);
+        for kind in RouteKind::ALL {
+            let name = RouteName { kind, object: name.object.clone() };
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
         assert_eq!(name.to_string(), "http/shop/web");
-        for wrong in ["shop/web", "tcp/shop/web", "http/shop", "http/shop/"] {
+        for wrong in ["shop/web", "udp/shop/web", "http/shop", "http/shop/"] {
             assert!(wrong.parse::<RouteName>().is_err(), "{wrong}");
         }
     }

@@ -61,6 +61,19 @@ pub(crate) fn rule<'d>(
     called.routes.select_match(head).ok_or_else(no_route).map(Some)
 }
 
+/// The rule that a connection to `called` falls under, which is for the server `name` if it says
+/// one.
+///
+/// # Errors
+/// [`ProxyError::NoRoute`].
+pub(crate) fn stream_rule<'d>(
+    called: &'d Destination,
+    name: Option<&str>,
+) -> Result<Selected<'d>, ProxyError> {
+    let no_route = || ProxyError::NoRoute { destination: called.name.to_string() };
+    called.routes.select_stream(name).ok_or_else(no_route)
+}
+
 /// Has the filters of the backend that `to` is change the request, as those of its rule have.
 pub(crate) fn on_way(to: route::Destination<'_>, facts: &Facts<'_>, head: &mut RequestHead) {
     if let route::Destination::Backend(backend) = to {

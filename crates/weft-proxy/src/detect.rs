@@ -1,6 +1,8 @@
 //! What a caller speaks, by its first bytes; or, if it is silent, by whether its server speaks
 //! first. No timer decides.
 
+mod hello;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -13,6 +15,8 @@ use crate::backend::Connected;
 use crate::error::ProxyError;
 use crate::prefixed::Prefixed;
 use crate::time::{HEAD_TIMEOUT, within};
+
+pub use self::hello::{HELLO_BYTES_MAX, Hello, HelloError, hello};
 
 /// What a caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

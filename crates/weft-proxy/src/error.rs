@@ -17,6 +17,8 @@ use weft_model::{Port, SpiffeId};
 use weft_wire::mux::MuxError;
 use weft_wire::tunnel::FrameError;
 
+use crate::detect::HelloError;
+
 /// Why a byte stream could not be read or written as a message.
 #[derive(Debug, Error)]
 pub enum StreamError {
@@ -67,6 +69,12 @@ pub enum ProxyError {
     /// A connection of HTTP/2 that its caller did not open in time.
     #[error("the caller did not open its connection of HTTP/2 within 60 s")]
     OpeningTimeout,
+    /// A connection of TLS did not say in time whom it is for, by which it is routed.
+    #[error("the caller did not say within 60 s whom its connection of TLS is for")]
+    HelloTimeout,
+    /// A connection that is routed by whom its TLS is for does not say that so that it can be read.
+    #[error("{0}")]
+    BadHello(HelloError),
     /// The caller's frames of HTTP/2 break its rules. Its connection was ended, and all exchanges
     /// with it.
     #[error("the caller breaks the rules of HTTP/2: {0}")]
@@ -462,7 +470,8 @@ impl ProxyError {
                 _ => (400, "bad-request", Client, Unprocessed),
             },
             E::HeadTimeout => (408, "head-timeout", Client, Unprocessed),
-            E::OpeningTimeout => (0, "head-timeout", Client, Unprocessed),
+            E::OpeningTimeout | E::HelloTimeout => (0, "head-timeout", Client, Unprocessed),
+            E::BadHello(_) => (0, "bad-hello", Client, Unprocessed),
             E::BadFrames(_) | E::BadTunnel(_) => (0, "bad-frames", Client, Unknown),
             E::TooManyResets => (0, "enhance-your-calm", Client, Unknown),
             E::BadPath(_) => (400, "bad-path", Client, Unprocessed),

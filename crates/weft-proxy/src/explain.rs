@@ -5,6 +5,7 @@
 //! its identity, no limit is reached, none is ejected, and the application answers.
 
 mod endpoints;
+mod stream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::snapshot::{Destination, EndpointSpec, Own, OwnPort, Reach, Snapshot, 
 use crate::time;
 
 use self::endpoints::{endpoints, key};
+use self::stream::stream;
 
 /// The longest wait for a tunnel to open, which no resource changes.
 pub const HANDSHAKE_TIMEOUT: Duration = time::HANDSHAKE_TIMEOUT;
@@ -78,7 +80,9 @@ pub enum Sent {
         /// Its fields, their names in lower case.
         fields: Vec<(String, String)>,
     },
-    /// Bytes that are not HTTP's, or none before the server has spoken.
+    /// TLS of the application's own, for the server of this name if it says one.
+    Tls(Option<String>),
+    /// Bytes that are neither, or none before the server has spoken.
     Opaque,
 }
 
@@ -88,13 +92,13 @@ impl Sent {
         match self {
             Sent::Http1(bytes) => detect::of_bytes(bytes),
             Sent::Http2 { .. } => Some(Spoken::Http2),
-            Sent::Opaque => Some(Spoken::Opaque),
+            Sent::Tls(_) | Sent::Opaque => Some(Spoken::Opaque),
         }
     }
 
     fn codec(&self) -> Codec {
         match self {
-            Sent::Http1(_) | Sent::Opaque => Codec::Http1,
+            Sent::Http1(_) | Sent::Tls(_) | Sent::Opaque => Codec::Http1,
             Sent::Http2 { .. } => Codec::Http2,
         }
     }
@@ -109,7 +113,7 @@ impl Sent {
                 let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
                 http2::read_request(&pseudo, fields, false, head).map(|_| ())
             }
-            Sent::Opaque => read_http1(b"\0\r\n\r\n", head),
+            Sent::Tls(_) | Sent::Opaque => read_http1(b"\0\r\n\r\n", head),
         }
     }
 }
@@ -127,6 +131,8 @@ pub struct Explanation {
     pub called: Option<Arc<Destination>>,
     /// What is spoken, as records have it.
     pub protocol: Spoke,
+    /// The server that a connection of TLS is for, if it says one.
+    pub server_name: Option<String>,
     /// The rule that it falls under, if what was called has rules.
     pub rule: Option<Chosen>,
     /// The answer that a filter of the rule gives. Then it goes nowhere.
@@ -284,6 +290,7 @@ pub fn explain(
         head: RequestHead::default(),
         called: None,
         protocol: Spoke::Unknown,
+        server_name: None,
         rule: None,
         own_answer: None,
         ways: Ok(Vec::new()),
@@ -296,14 +303,15 @@ pub fn explain(
             return told;
         }
     };
-    let is_http = match destination.protocol {
+    let is_http = match destination.spoken() {
         declared if declared.is_http() => true,
         Protocol::Detect => sent.spoken().is_some_and(|spoken| spoken != Spoken::Opaque),
         _ => false,
     };
     if !is_http {
         told.protocol = Spoke::Tcp;
-        told.ways = Ok(vec![stream(caller, &destination, server)]);
+        let ways = stream(caller, &destination, sent, server, &mut told);
+        told.ways = ways.map_err(|error| Refused::silent(&error));
         return told;
     }
     let read = sent.read(&mut told.head).map_err(ProxyError::BadRequest);
@@ -367,14 +375,7 @@ fn request(
     let all = route::destinations(selected.rule);
     let total = all.iter().map(|(_, share)| share).sum();
     let way = |(to, share): (route::Destination<'_>, u64)| {
-        let index = match to {
-            route::Destination::Backend(backend) => {
-                let mut backends = selected.rule.backends.iter();
-                backends.position(|one| std::ptr::eq(one, backend))
-            }
-            route::Destination::NoBackend | route::Destination::NoWeight => None,
-        };
-        let mut way = Way::new(index, share, total);
+        let mut way = Way::new(place(selected.rule, to), share, total);
         match decision::backend(&caller.snapshot, selected, to) {
             Ok(backend) => {
                 let mut head = head.clone();
@@ -389,25 +390,14 @@ fn request(
     Ok(all.into_iter().map(way).collect())
 }
 
-/// What becomes of bytes that are not looked into.
-fn stream(
-    caller: &Caller,
-    destination: &Arc<Destination>,
-    server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
-) -> Way {
-    let mut way = Way::new(None, 1, 1);
-    way.backend = Some(destination.clone());
-    let judge = |spec: &EndpointSpec| {
-        let mut judged = judge(caller, spec, None, server);
-        judged.end.silence();
-        judged
-    };
-    let key = key(caller, destination, None);
-    way.hashed = key.as_ref().map(|key| key.by.clone());
-    way.endpoints = endpoints(caller, destination, key.as_ref(), judge);
-    way.ends = ends(&way.endpoints, destination, None, false);
-    way.ends.iter_mut().for_each(End::silence);
-    way
+/// The place of the backend that `to` is among those of `rule`, if it is one.
+fn place(rule: &RouteRule, to: route::Destination<'_>) -> Option<usize> {
+    match to {
+        route::Destination::Backend(backend) => {
+            rule.backends.iter().position(|one| std::ptr::eq(one, backend))
+        }
+        route::Destination::NoBackend | route::Destination::NoWeight => None,
+    }
 }
 
 impl Way {

@@ -109,7 +109,7 @@ async fn detect(
     record: &Rc<Cell<Option<Record>>>,
 ) -> Result<Option<Detected>, ProxyError> {
     let destination = connection.destination(proxy)?;
-    let declared = destination.protocol;
+    let declared = destination.spoken();
     let clock = &*proxy.world.clock;
     if declared.is_http() {
         let spoken = detect::http(clock, stream, DOWNSTREAM_IDLE_TIMEOUT).await;

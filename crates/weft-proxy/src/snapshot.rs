@@ -126,7 +126,7 @@ impl fmt::Display for DestinationName {
 pub struct Destination {
     /// What it is.
     pub name: DestinationName,
-    /// What is spoken.
+    /// What is spoken, as far as it is declared.
     pub protocol: Protocol,
     /// How it is called.
     pub traffic: TrafficPolicy,
@@ -147,6 +147,11 @@ impl Destination {
     ) -> Destination {
         let (traffic, routes) = (TrafficPolicy::default(), RouteTable::default());
         Destination { name, protocol, traffic, routes, endpoints, table: None }
+    }
+
+    /// What is spoken to it: what is declared, or what its rules are for.
+    pub fn spoken(&self) -> Protocol {
+        self.routes.spoken(self.protocol)
     }
 
     /// The same with the table that its endpoints need, which is that of `before` unless others

@@ -4,11 +4,13 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use weft_decide::eject::Seen;
 use weft_decide::retry::{self, Next};
+use weft_decide::route;
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::InnerProtocol;
 use weft_world::{Buffer, Clock, Network, Spliced, Splicer, Stream};
@@ -16,11 +18,13 @@ use weft_world::{Buffer, Clock, Network, Spliced, Splicer, Stream};
 use crate::Proxy;
 use crate::backend::{Backend, Connected, Tried};
 use crate::connection::Connection;
+use crate::decision;
+use crate::detect::hello;
 use crate::error::{ProxyError, StreamError};
 use crate::live::{Watch, judge_peer};
 use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
-use crate::time::{HANDSHAKE_TIMEOUT, within};
+use crate::time::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
 use crate::tunnel;
 
 /// From this size on, a read makes the next one larger.
@@ -51,7 +55,7 @@ pub(crate) async fn serve(
         if proxy.pressure() > Pressure::None {
             return Err(ProxyError::Overload);
         }
-        let backend = connection.backend(proxy)?;
+        let backend = routed(proxy, connection, &mut downstream, &mut record).await?;
         backend.describe(&mut record);
         let idle = backend.timeouts().stream_idle.duration();
         let connected = match upstream {
@@ -79,6 +83,47 @@ pub(crate) async fn serve(
     }
     record.duration = clock.now().since(began);
     proxy.recorder.finish(&record);
+}
+
+/// Where the connection goes: to what was called, or where the rule leads that it falls under.
+async fn routed(
+    proxy: &Proxy,
+    connection: &Connection,
+    downstream: &mut Prefixed,
+    record: &mut Record,
+) -> Result<Rc<Backend>, ProxyError> {
+    let called = connection.destination(proxy)?;
+    if called.routes.is_empty() {
+        return Ok(connection.backend_of(proxy, &called));
+    }
+    let name = match called.routes.needs_server_name() {
+        true => server_name(&*proxy.world.clock, downstream).await?,
+        false => None,
+    };
+    let selected = decision::stream_rule(&called, name.as_deref())?;
+    connection.describe(selected.route, selected.rule_index, record);
+    let to = route::destination(selected.rule, proxy.world.entropy.fraction());
+    let destination = decision::backend(&proxy.configuration.load(), selected, to)?;
+    Ok(connection.backend_of(proxy, &destination))
+}
+
+/// Whom a connection of TLS is for, as its caller says with its first bytes.
+async fn server_name(
+    clock: &dyn Clock,
+    downstream: &mut Prefixed,
+) -> Result<Option<String>, ProxyError> {
+    let reading = async {
+        loop {
+            if let Some(hello) = hello(downstream.seen()).map_err(ProxyError::BadHello)? {
+                return Ok(hello.server_name);
+            }
+            match poll_fn(|cx| downstream.poll_more(cx)).await {
+                Ok(0) | Err(_) => return Err(ProxyError::ClientGone),
+                Ok(_) => {}
+            }
+        }
+    };
+    within(clock, HEAD_TIMEOUT, reading).await.unwrap_or(Err(ProxyError::HelloTimeout))
 }
 
 /// Tries endpoints until one takes the connection. Nothing of it has been sent so far.

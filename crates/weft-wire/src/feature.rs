@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use weft_model::{
-    AuthorizationPolicy, BackendTimeouts, Balance, Filter, PanicThreshold, Peer, Policy, Route,
-    Rule,
+    AuthorizationPolicy, BackendTimeouts, Balance, Filter, PanicThreshold, PathMatch, Peer, Policy,
+    Route, RouteKind, RouteMatch, Rule,
 };
 
 use crate::envelope::SCHEMA;
@@ -16,9 +16,14 @@ use crate::objects::Object;
 /// An object requires it only if it holds that: so those without it are read by all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
+    /// A route for callers of its own namespace alone. Ignored, it would hold for all, or beside
+    /// those that it replaces.
+    ConsumerRoute,
     /// A route that says which pages of other origins may read answers. Ignored, none of them may,
     /// or all that the application lets.
     Cors,
+    /// A GRPCRoute, or a rule about calls. Ignored, calls would go where nobody sent them.
+    GrpcRoute,
     /// A route that changes headers, of requests or of answers. Ignored, what is to be taken out is
     /// let through.
     HeaderModifiers,
@@ -39,6 +44,8 @@ pub enum Feature {
     RenewBelow,
     /// A route that has copies of requests go elsewhere, too. Ignored, nothing would come there.
     Mirror,
+    /// A TCPRoute or a TLSRoute. Ignored, connections would go where nobody sent them.
+    StreamRoute,
     /// A Service whose endpoints get their part slowly. Ignored, a new one would get all of it
     /// before it can bear it.
     SlowStart,
@@ -51,8 +58,10 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 12] = [
+    pub const ALL: [Feature; 15] = [
+        Feature::ConsumerRoute,
         Feature::Cors,
+        Feature::GrpcRoute,
         Feature::HeaderModifiers,
         Feature::Algorithms,
         Feature::PanicThreshold,
@@ -63,13 +72,16 @@ impl Feature {
         Feature::Mirror,
         Feature::SlowStart,
         Feature::StreamIdle,
+        Feature::StreamRoute,
         Feature::UrlRewrite,
     ];
 
     /// Its name on the wire. It is never used for anything else.
     pub fn name(self) -> &'static str {
         match self {
+            Feature::ConsumerRoute => "consumer-route",
             Feature::Cors => "cors",
+            Feature::GrpcRoute => "grpc-route",
             Feature::HeaderModifiers => "header-modifiers",
             Feature::Algorithms => "load-balancing-algorithms",
             Feature::PanicThreshold => "panic-threshold",
@@ -80,6 +92,7 @@ impl Feature {
             Feature::Mirror => "request-mirror",
             Feature::SlowStart => "slow-start",
             Feature::StreamIdle => "stream-idle",
+            Feature::StreamRoute => "stream-route",
             Feature::UrlRewrite => "url-rewrite",
         }
     }
@@ -100,6 +113,13 @@ impl Feature {
             (Feature::PeerExceptions, Object::Policy(policy)) => match &**policy {
                 Policy::Authorization(policy) => peers(policy).any(has_exceptions),
             },
+            (Feature::ConsumerRoute, Object::Route(route)) => {
+                route.parents.iter().any(|parent| route.is_of_consumers(&parent.service))
+            }
+            (Feature::GrpcRoute, Object::Route(route)) => is_about_calls(route),
+            (Feature::StreamRoute, Object::Route(route)) => {
+                matches!(route.name.kind, RouteKind::Tls | RouteKind::Tcp)
+            }
             (Feature::QueryMatch, Object::Route(route)) => looks_at_queries(route),
             (_, Object::Route(route)) => filters(route).any(|filter| feature_of(filter) == self),
             (Feature::RenewBelow, Object::Trust(trust)) => trust.renew_below.is_some(),
@@ -143,8 +163,16 @@ fn feature_of(filter: &Filter) -> Feature {
 }
 
 fn looks_at_queries(route: &Route) -> bool {
-    let mut matches = route.rules.iter().flat_map(|rule| &rule.matches);
-    matches.any(|one| !one.query.is_empty())
+    matches(route).any(|one| !one.query.is_empty())
+}
+
+fn is_about_calls(route: &Route) -> bool {
+    let is_call = |one: &RouteMatch| matches!(one.path, PathMatch::Call(_));
+    route.name.kind == RouteKind::Grpc || matches(route).any(is_call)
+}
+
+fn matches(route: &Route) -> impl Iterator<Item = &RouteMatch> {
+    route.rules.iter().flat_map(|rule| &rule.matches)
 }
 
 /// A release of Weft, as far as objects go.

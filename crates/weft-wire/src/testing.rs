@@ -6,15 +6,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use weft_model::{
-    Address, AllowedNames, AllowedOrigin, AuthorizationPolicy, Backend, Cidr, ContentHash, Cors,
-    DnsZone, ExactValue, Filter, Fraction, GuardScope, Guards, HeaderCondition, HeaderEdits,
-    HeaderMatch, HeaderName, Health, HttpPath, Locality, MeshSettings, Method, Mirror, MtlsMode,
-    Namespace, Network, ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern, PathRewrite,
-    Peer, Policy, Port, PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus, RegexText,
-    Retry, RetryStatus, Revocation, RootCertificate, Route, RouteMatch, RouteParent, RouteRule,
-    Rule, Scheme, SerialNumber, Service, ServicePort, TimeBound, Timeouts, TrafficPolicy, Trust,
-    Tunnel, UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend, Workload,
-    WorkloadPort,
+    Address, AllowedNames, AllowedOrigin, AuthorizationPolicy, Backend, CallMatch, Cidr,
+    ContentHash, Cors, DnsZone, ExactValue, Filter, Fraction, GuardScope, Guards, HeaderCondition,
+    HeaderEdits, HeaderMatch, HeaderName, Health, HttpPath, Locality, MeshSettings, Method, Mirror,
+    MtlsMode, Namespace, Network, ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern,
+    PathRewrite, Peer, Policy, Port, PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus,
+    RegexText, Retry, RetryStatus, Revocation, RootCertificate, Route, RouteMatch, RouteParent,
+    RouteRule, Rule, Scheme, SerialNumber, Service, ServicePort, TimeBound, Timeouts,
+    TrafficPolicy, Trust, Tunnel, UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend,
+    Workload, WorkloadPort,
 };
 
 use crate::objects::Object;
@@ -202,6 +202,9 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         Object::Route(Arc::new(full_route())),
         Object::Trust(Arc::new(renewing)),
         Object::Route(Arc::new(filtered_route())),
+        Object::Route(Arc::new(call_route())),
+        Object::Route(Arc::new(stream_route())),
+        Object::Route(Arc::new(route("http/other/mine", "shop/cart", &["shop/cart-v1"]))),
     ]
 }
 
@@ -280,6 +283,28 @@ fn filtered_route() -> Route {
     let mut route = route("http/shop/filtered", "shop/cart", &["shop/cart-v1"]);
     route.rules[0].filters = filters();
     route.rules[0].backends[0].filters = filters().into_iter().take(3).collect();
+    route
+}
+
+fn call_route() -> Route {
+    let mut route = route("grpc/shop/calls", "shop/calls", &["shop/calls-v1"]);
+    let exact = |text| Some(ValueMatch::Exact(ExactValue::new(text).unwrap()));
+    let call = |service, method| RouteMatch {
+        path: PathMatch::Call(CallMatch { service, method }),
+        headers: vec![],
+        query: vec![],
+        method: None,
+    };
+    let regex = ValueMatch::Regex(RegexText::new("Get.*").unwrap());
+    route.rules[0].matches =
+        vec![call(exact("shop.Calls"), exact("Get")), call(None, Some(regex)), call(None, None)];
+    route
+}
+
+fn stream_route() -> Route {
+    let mut route = route("tls/shop/streams", "shop/streams", &["shop/streams-v1"]);
+    route.hostnames = BTreeSet::from(["*.example.com".to_owned()]);
+    route.rules[0].matches.clear();
     route
 }
 

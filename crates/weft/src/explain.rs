@@ -19,9 +19,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use weft_dns::{Subject, Zones};
-use weft_model::{
-    Address, Namespace, Network, ObjectName, OutboundPolicy, RouteKind, SpiffeId, Workload,
-};
+use weft_model::{Address, Namespace, Network, ObjectName, OutboundPolicy, SpiffeId, Workload};
 use weft_proxy::explain::{Called, Caller, Explanation, Sent};
 use weft_proxy::snapshot::{OwnWorkload, Snapshot, TunnelTarget};
 use weft_wire::ObjectKey;
@@ -41,12 +39,13 @@ pub struct Arguments {
     #[command(flatten)]
     access: Access,
 
-    /// The method, as in GET; GRPC for a call of gRPC, TCP for a connection whose bytes are not
-    /// HTTP's.
+    /// The method, as in GET; GRPC for a call of gRPC, TLS for a connection of the application's
+    /// own TLS, TCP for one whose bytes are neither.
     method: String,
 
     /// The URL as the caller's program has it, as in http://cart:80/items?page=2;
-    /// grpc://HOST:PORT/SERVICE/METHOD for a call, tcp://HOST:PORT for a connection.
+    /// grpc://HOST:PORT/SERVICE/METHOD for a call, tls://HOST:PORT or tcp://HOST:PORT for a
+    /// connection.
     url: String,
 
     /// The service account that calls.
@@ -60,6 +59,10 @@ pub struct Arguments {
     /// The request is one of HTTP/2, as calls always are.
     #[arg(long)]
     http2: bool,
+
+    /// The server that a connection of TLS is for. Default: the host of the URL.
+    #[arg(long, value_name = "HOST")]
+    server_name: Option<String>,
 
     /// Files or directories with resources, instead of those of the running mesh; `-` is standard
     /// input.
@@ -109,8 +112,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn explain(arguments: &Arguments) -> anyhow::Result<bool> {
     let Arguments { access, method, url, from, headers, http2, .. } = arguments;
-    let Arguments { files, namespace, address, output, .. } = arguments;
-    let asked = ask::question(method, url, headers, *http2)?;
+    let Arguments { files, namespace, address, output, server_name, .. } = arguments;
+    let asked = ask::question(method, url, headers, *http2, server_name.as_deref())?;
     let mesh = if files.is_empty() {
         let client = access.client()?;
         block_on(Mesh::of_control(&client))?
@@ -185,7 +188,6 @@ fn outside(mesh: &Mesh, text: &str) -> Report {
 /// Route and rule as records have them.
 fn rule_names(explanation: &Explanation) -> Option<(String, String)> {
     let chosen = explanation.rule.as_ref()?;
-    let RouteKind::Http = chosen.route.name.kind;
     let rule = chosen.rule().name.clone().unwrap_or_else(|| chosen.rule_index.to_string());
     Some((chosen.route.name.to_string(), rule))
 }
@@ -208,7 +210,9 @@ impl Asking<'_> {
                 Subscription::Address(Address { network: Network::default(), ip: address.ip() })
             }
         };
-        let Known { snapshot, refused } = mesh.known(own.map(own_workload), &[subscription])?;
+        let namespace = identity.service_account().own_namespace();
+        let own = own.map(own_workload);
+        let Known { snapshot, refused } = mesh.known(own, namespace, &[subscription])?;
         complain(&refused);
         let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let caller = Caller { snapshot, identity: (*identity).clone(), address };
@@ -224,7 +228,8 @@ impl Asking<'_> {
     /// What the proxy of `target` knows.
     fn server(&self, target: &TunnelTarget) -> Arc<Snapshot> {
         let own = self.mesh.workload(&target.workload).map(own_workload);
-        match self.mesh.known(own, &[]) {
+        let namespace = target.workload.own_namespace();
+        match self.mesh.known(own, namespace, &[]) {
             Ok(Known { snapshot, refused }) => {
                 complain(&refused);
                 snapshot

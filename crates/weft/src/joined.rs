@@ -227,7 +227,9 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     let (credentials, is_anew) = credentials(world, &mut joiner, before, &saver).await?;
     registry.certificate_expires(credentials.svid.validity().not_after);
     let tls = Arc::new(MutualTls::new(&credentials).context("cannot set up TLS")?);
-    let trust_domain = credentials.svid.identity().trust_domain().clone();
+    let identity = credentials.svid.identity();
+    let trust_domain = identity.trust_domain().clone();
+    let namespace = identity.service_account().own_namespace();
     let name = workload.as_ref().map(|workload| workload.own.name.to_string());
     let (registration, own) =
         workload.map(|Workload { registration, own }| (registration, own)).unzip();
@@ -235,7 +237,7 @@ pub async fn join(world: &World, joining: Joining) -> anyhow::Result<Joined> {
     if let Some(registration) = &registration {
         client = client.of_generation(registration.generation);
     }
-    let mut builder = Builder::new(trust_domain, own);
+    let mut builder = Builder::new(trust_domain, own).of_namespace(namespace);
     let configuration = Arc::new(Configuration::default());
     // What is known of the mesh may be of another one, by the same name: then nothing of it counts.
     if !is_anew && let Some(kept) = saver.restore(world, &mut client) {

@@ -174,3 +174,26 @@ fn the_page_of_filters_shows_what_is_said() {
     assert_eq!(shown, 2);
     fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn the_page_of_routes_shows_what_is_said() {
+    let page = include_str!("../../../docs/routes.md");
+    let directory = std::env::temp_dir().join(format!("weft-routes-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("routes.yaml"), &blocks(page, "yaml")[0]).unwrap();
+    let mut shown = 0;
+    for session in blocks(page, "")[0].trim_end().split("\n\n") {
+        let (command, expected) = session.split_once('\n').unwrap();
+        let arguments: Vec<_> = command.split(' ').skip(3).collect();
+        assert!(command.starts_with("$ weft explain "), "{command}");
+        let Output { stdout, stderr, .. } = explain(&directory, &arguments);
+        let (found, errors) =
+            (String::from_utf8(stdout).unwrap(), String::from_utf8_lossy(&stderr));
+        assert!(errors.is_empty(), "{command}: {errors}");
+        let line = found.lines().find(|line| line.starts_with("route: "));
+        assert_eq!(line, Some(expected), "{command}: {found}");
+        shown += 1;
+    }
+    assert_eq!(shown, 6);
+    fs::remove_dir_all(&directory).unwrap();
+}

@@ -54,6 +54,19 @@ fn resource(which: u8, name: u8, content: u8) -> String {
             head("gateway.networking.k8s.io/v1", "HTTPRoute", &format!("r{name}"), &created) + &spec
         }
         4 => {
+            let (kind, namespace) =
+                [("GRPCRoute", "shop"), ("TCPRoute", "shop"), ("HTTPRoute", "other")]
+                    [usize::from(name)];
+            let spec = format!(
+                "spec: {{ parentRefs: [{{ group: '', kind: Service, namespace: shop, name: s{a}, \
+                 port: {port} }}], \
+                 rules: [{{ backendRefs: [{{ namespace: shop, name: s{b}, port: 80 }}] }}] }}\n"
+            );
+            let version = "gateway.networking.k8s.io/v1";
+            let route = head(version, kind, &format!("r{name}"), &created) + &spec;
+            route.replacen("namespace: shop", &format!("namespace: {namespace}"), 1)
+        }
+        5 => {
             let spec = format!(
                 "spec: {{ targetRefs: [{service_target}], limits: {{ requests: {} }} }}\n",
                 b + 1
@@ -97,10 +110,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0..6u8, 0..3u8, 0..9u8).prop_map(|(which, name, content)| {
+        5 => (0..7u8, 0..3u8, 0..9u8).prop_map(|(which, name, content)| {
             Step::Put(which, name, content)
         }),
-        2 => (0..6u8, 0..3u8).prop_map(|(which, name)| Step::Delete(which, name)),
+        2 => (0..7u8, 0..3u8).prop_map(|(which, name)| Step::Delete(which, name)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::Assign(name, content)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::AssignWorkload(name, content)),
         1 => (0..3u8, 0..3u8).prop_map(|(name, content)| Step::Health(name, content)),

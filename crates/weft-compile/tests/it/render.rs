@@ -2,10 +2,10 @@
 
 use weft_compile::{Compiler, Status};
 use weft_model::{
-    AllowedNames, AuthorizationPolicy, Backend, Cors, Filter, Guards, HeaderCondition, HeaderEdits,
-    MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer, Policy, Redirect,
-    Retry, Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust, Tunnel, UrlRewrite,
-    ValueMatch, Workload,
+    AllowedNames, AuthorizationPolicy, Backend, CallMatch, Cors, Filter, Guards, HeaderCondition,
+    HeaderEdits, MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer,
+    Policy, Redirect, Retry, Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust,
+    Tunnel, UrlRewrite, ValueMatch, Workload,
 };
 use weft_wire::Object;
 
@@ -286,6 +286,10 @@ fn route_match(one: &RouteMatch) -> String {
         PathMatch::Exact(path) => format!("path = {path}"),
         PathMatch::Prefix(path) => format!("path below {path}"),
         PathMatch::Regex(regex) => format!("path ~ {}", regex.as_str()),
+        PathMatch::Call(CallMatch { service, method }) => {
+            let name = |name: &Option<ValueMatch>| name.as_ref().map_or("any".to_owned(), value);
+            format!("call service {}, method {}", name(service), name(method))
+        }
     };
     let headers = headers.iter().map(|it| format!("header {} {}", it.name, value(&it.value)));
     let query = query.iter().map(|it| format!("query {} {}", it.name(), value(it.value())));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use weft_compile::{Change, Compiler, Options, Update};
 use weft_identity::PeerFacts;
-use weft_model::{ContentHash, ObjectName};
+use weft_model::{ContentHash, Namespace, ObjectName};
 use weft_store::DocumentKey;
 use weft_wire::discovery::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use weft_wire::discovery::{
@@ -154,6 +154,7 @@ impl State {
         }
         self.seats += 1;
         let wake = Arc::new(Notify::new());
+        let namespace = facts.identity.service_account().own_namespace();
         let proxy = Proxy {
             own: own.clone(),
             generation,
@@ -162,7 +163,7 @@ impl State {
             connected: now,
             heard: now,
             confirmed: None,
-            stream: ServerStream::new(own),
+            stream: ServerStream::new(own).of_namespace(namespace),
             subscriptions: BTreeSet::new(),
             wake: Arc::clone(&wake),
         };
@@ -238,20 +239,22 @@ impl State {
 
     /// The versions of what `proxy` is to hold.
     pub(crate) fn due(&self, proxy: &Proxy) -> BTreeMap<ObjectKey, ContentHash> {
-        self.leads(proxy.own.as_ref(), &proxy.subscriptions)
+        let namespace = proxy.facts.identity.service_account().own_namespace();
+        self.leads(proxy.own.as_ref(), Some(&namespace), &proxy.subscriptions)
     }
 
     /// The versions of what the proxy of `own` is to hold, whatever that calls.
     pub(crate) fn due_itself(&self, own: &ObjectName) -> BTreeMap<ObjectKey, ContentHash> {
-        self.leads(Some(own), &BTreeSet::from([Subscription::SelfWorkload]))
+        self.leads(Some(own), None, &BTreeSet::from([Subscription::SelfWorkload]))
     }
 
     fn leads(
         &self,
         own: Option<&ObjectName>,
+        namespace: Option<&Namespace>,
         subscriptions: &BTreeSet<Subscription>,
     ) -> BTreeMap<ObjectKey, ContentHash> {
-        let view = self.world.view(own, subscriptions);
+        let view = self.world.view(own, namespace, subscriptions);
         view.objects().map(|object| (object.key().clone(), object.version())).collect()
     }
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::resource::Resource;
+use crate::route::{
+    BackendKind, HeaderMatch, Method, ParentKind, PathMatch, QueryMatch, ValueMatch,
+};
 use crate::testing::{check, valid};
 use crate::timeouts::Timeout;
 use crate::units::Port;
@@ -11,7 +14,7 @@ use crate::units::Port;
 const HEAD: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: \
 r, namespace: shop }";
 
-fn route(spec: &str) -> HttpRoute {
+fn route(spec: &str) -> Route {
     match valid(&format!("{HEAD}\nspec: {spec}")).resource {
         Resource::HttpRoute(route) => route,
         other => panic!("not an HTTPRoute: {other:?}"),

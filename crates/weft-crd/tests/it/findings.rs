@@ -129,7 +129,8 @@ error: kind: \"Deployment\" of \"apps/v1\" is not known here
 13 | kind: Deployment
    |       ^^^^^^^^^^
    = in Deployment shop/d
-   = help: known here: Mesh, Service, Workload, HTTPRoute, BackendPolicy, AuthorizationPolicy
+   = help: known here: Mesh, Service, Workload, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, \
+    BackendPolicy, AuthorizationPolicy
 
 error: apiVersion: is required
   --> shop.yaml:16:1
@@ -268,4 +269,25 @@ fn findings_travel_as_json() {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).expect("JSON"), expected);
     let back: Vec<weft_crd::Finding> = serde_json::from_str(&json).expect("what was written");
     assert_eq!(back, parsed.findings);
+}
+
+/// A mesh needs no grant for its routes, and Gateways, which do, are not there yet.
+#[test]
+fn what_only_gateways_need_is_refused_by_name_and_so_are_old_versions() {
+    for (version, kind, expected) in [
+        ("gateway.networking.k8s.io/v1", "ReferenceGrant", "is not supported yet by this version"),
+        ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", "is not supported yet"),
+        ("gateway.networking.k8s.io/v1", "UDPRoute", "is not supported yet by this version"),
+        ("gateway.networking.k8s.io/v1alpha2", "TCPRoute", "is not known for TCPRoute"),
+        ("gateway.networking.k8s.io/v1alpha3", "TLSRoute", "is not known for TLSRoute"),
+    ] {
+        let text =
+            format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{ name: a }}\nspec: {{}}\n");
+        let parsed = parse("it.yaml", text.as_bytes(), &Options::default());
+        assert!(
+            parsed.objects.is_empty() && parsed.render().contains(expected),
+            "{}",
+            parsed.render()
+        );
+    }
 }

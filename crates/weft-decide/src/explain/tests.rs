@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_http::{RequestHead, request};
+use weft_http::{RequestHead, Version, request};
 use weft_model::{
-    AuthorizationPolicy, HttpPath, PathMatch, Policy, Route, RouteMatch, RouteParent, RouteRule,
-    Rule, SpiffeId, Timeouts, UnguardedPolicy, Weight, WeightedBackend,
+    AuthorizationPolicy, CallMatch, ExactValue, HttpPath, PathMatch, Policy, Route, RouteMatch,
+    RouteParent, RouteRule, Rule, SpiffeId, Timeouts, UnguardedPolicy, Weight, WeightedBackend,
 };
 
 use super::*;
@@ -59,7 +59,7 @@ fn table(rules: Vec<RouteRule>) -> RouteTable {
         hostnames: BTreeSet::new(),
         rules,
     };
-    RouteTable::new(&[Arc::new(route)], &service(), port(80)).unwrap()
+    RouteTable::new(&[Arc::new(route)], &service(), port(80), None).unwrap()
 }
 
 /// Route and destination of a request for `path`, as text.
@@ -161,8 +161,33 @@ fn what_did_not_decide_is_told_by_its_first_condition() {
 }
 
 #[test]
+fn of_a_call_service_and_method_are_told() {
+    let name = |text: &str| Some(ValueMatch::Exact(ExactValue::new(text).unwrap()));
+    let path = PathMatch::Call(CallMatch { service: name("lab.Carts"), method: name("Get") });
+    let mut rule = rule(None, &["/"], vec![]);
+    rule.matches[0].path = path;
+    let table = table(vec![rule]);
+    let told = |path: &str| {
+        let mut head = RequestHead::default();
+        let fields = "Host: cart\r\nContent-Type: application/grpc";
+        let wire = format!("POST {path} HTTP/1.1\r\n{fields}\r\n\r\n");
+        request::parse(wire.as_bytes(), &mut head).unwrap().expect("complete");
+        head.version = Version::Http2;
+        table.consider(&head).map(|one| considered(&head, &one).to_string()).next().unwrap()
+    };
+    let of_match = "HTTPRoute shop/web, spec.rules[0].matches[0]";
+    let service = format!("{of_match}.method.service: the service `lab.Cart` is not `lab.Carts`");
+    assert_eq!(told("/lab.Cart/Get"), service);
+    let method = format!("{of_match}.method.method: the method `Put` is not `Get`");
+    assert_eq!(told("/lab.Carts/Put"), method);
+    let plain = head("/lab.Carts/Get");
+    let other = table.consider(&plain).map(|one| considered(&plain, &one).to_string()).next();
+    assert_eq!(other.unwrap(), format!("{of_match}: it is no call of gRPC"));
+}
+
+#[test]
 fn without_a_route_a_request_goes_to_the_service() {
-    let empty = RouteTable::new(&[], &service(), port(80)).unwrap();
+    let empty = RouteTable::new(&[], &service(), port(80), None).unwrap();
     assert_eq!(
         explained(&empty, "/"),
         "route: to shop/cart itself\n  Service shop/cart: no route is for its port 80"

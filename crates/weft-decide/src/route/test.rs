@@ -1,12 +1,14 @@
 //! Whether a request meets the conditions of one match.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use regex::{Regex, RegexBuilder};
 use weft_http::RequestHead;
-use weft_model::{PathMatch, RouteMatch, ValueMatch};
+use weft_model::{CallMatch, PathMatch, RouteMatch, ValueMatch};
 
 use super::Condition;
+use crate::grpc::is_call;
 use crate::normalize::spelled;
 
 /// The most memory of a compiled expression, in bytes.
@@ -27,6 +29,7 @@ enum Path {
     Exact(String),
     Prefix(String),
     Regex(Regex),
+    Call { service: Option<Regex>, method: Option<Regex> },
 }
 
 impl Test {
@@ -35,16 +38,20 @@ impl Test {
     /// # Errors
     /// The expression that is too large.
     pub(super) fn new(wanted: &RouteMatch) -> Result<Test, String> {
+        let value = |value: &ValueMatch| match value {
+            ValueMatch::Regex(text) => compiled(text.as_str()).map(Some),
+            ValueMatch::Exact(_) => Ok(None),
+        };
+        let name = |name: &Option<ValueMatch>| name.as_ref().map_or(Ok(None), value);
         // What has no one spelling is no request's path either.
         let spelled = |path| spelled(path).unwrap_or_else(|| path.as_str().to_owned());
         let path = match &wanted.path {
             PathMatch::Regex(text) => Path::Regex(compiled(text.as_str())?),
             PathMatch::Exact(path) => Path::Exact(spelled(path)),
             PathMatch::Prefix(path) => Path::Prefix(spelled(path)),
-        };
-        let value = |value: &ValueMatch| match value {
-            ValueMatch::Regex(text) => compiled(text.as_str()).map(Some),
-            ValueMatch::Exact(_) => Ok(None),
+            PathMatch::Call(CallMatch { service, method }) => {
+                Path::Call { service: name(service)?, method: name(method)? }
+            }
         };
         let headers =
             wanted.headers.iter().map(|header| value(&header.value)).collect::<Result<_, _>>()?;
@@ -57,33 +64,43 @@ impl Test {
         &self.wanted
     }
 
-    /// Kind and length of the condition on the path; the lower kind comes first.
-    pub(super) fn path_rank(&self) -> (u8, usize) {
-        match &self.wanted.path {
-            PathMatch::Exact(path) => (0, path.as_str().len()),
-            PathMatch::Regex(text) => (1, text.as_str().len()),
-            PathMatch::Prefix(path) => (2, path.as_str().trim_end_matches('/').len()),
-        }
+    /// What the condition on the path comes by among others; the least comes first: kind and
+    /// length, of calls those of the service and then those of the method.
+    pub(super) fn path_rank(&self) -> [(u8, Reverse<usize>); 2] {
+        let rank = |kind: u8, text: &str| (kind, Reverse(text.len()));
+        let name = |name: &Option<ValueMatch>| match name {
+            Some(ValueMatch::Exact(name)) => rank(0, name.as_str()),
+            Some(ValueMatch::Regex(text)) => rank(1, text.as_str()),
+            None => rank(2, ""),
+        };
+        let path = match &self.wanted.path {
+            PathMatch::Exact(path) => rank(0, path.as_str()),
+            PathMatch::Regex(text) => rank(1, text.as_str()),
+            PathMatch::Prefix(path) => rank(2, path.as_str().trim_end_matches('/')),
+            PathMatch::Call(CallMatch { service, method }) => return [name(service), name(method)],
+        };
+        [path, rank(0, "")]
     }
 
     /// The prefix of the path that is asked for, without slashes at its end; empty if none is.
     pub(super) fn prefix(&self) -> &str {
         match &self.path {
             Path::Prefix(prefix) => prefix.trim_end_matches('/'),
-            Path::Exact(_) | Path::Regex(_) => "",
+            Path::Exact(_) | Path::Regex(_) | Path::Call { .. } => "",
         }
     }
 
     /// The first condition that the request does not meet; none if it meets all.
     pub(super) fn unmet(&self, head: &RequestHead) -> Option<Condition> {
         let RouteMatch { path: _, headers, query, method } = &self.wanted;
-        let path_holds = match &self.path {
-            Path::Exact(wanted) => head.path() == wanted,
-            Path::Prefix(wanted) => is_below(head.path(), wanted),
-            Path::Regex(regex) => regex.is_match(head.path()),
+        let unmet = match &self.path {
+            Path::Exact(wanted) => (head.path() != wanted).then_some(Condition::Path),
+            Path::Prefix(wanted) => (!is_below(head.path(), wanted)).then_some(Condition::Path),
+            Path::Regex(regex) => (!regex.is_match(head.path())).then_some(Condition::Path),
+            Path::Call { service, method } => self.unmet_of_call(head, [service, method]),
         };
-        if !path_holds {
-            return Some(Condition::Path);
+        if unmet.is_some() {
+            return unmet;
         }
         if method.as_ref().is_some_and(|method| method.as_str() != head.method()) {
             return Some(Condition::Method);
@@ -108,6 +125,31 @@ impl Test {
         });
         parameter.map(Condition::Query)
     }
+
+    /// The same of what the call is for; `regexes` are those of service and method.
+    fn unmet_of_call(&self, head: &RequestHead, regexes: [&Option<Regex>; 2]) -> Option<Condition> {
+        let PathMatch::Call(CallMatch { service, method }) = &self.wanted.path else { return None };
+        let Some((called_service, called_method)) = call(head) else {
+            return Some(Condition::Call);
+        };
+        let holds = |wanted: &Option<ValueMatch>, regex: &Option<Regex>, name: &str| {
+            wanted.as_ref().is_none_or(|wanted| value_holds(wanted, regex.as_ref(), name))
+        };
+        if !holds(service, regexes[0], called_service) {
+            return Some(Condition::CallService);
+        }
+        (!holds(method, regexes[1], called_method)).then_some(Condition::CallMethod)
+    }
+}
+
+/// Service and method that a call of gRPC is for; none if the request is no call.
+///
+/// Source: gRPC over HTTP/2, "Requests".
+pub(crate) fn call(head: &RequestHead) -> Option<(&str, &str)> {
+    if !is_call(head) || head.method() != "POST" {
+        return None;
+    }
+    head.path().strip_prefix('/')?.rsplit_once('/')
 }
 
 /// The expression, which must match from end to end.

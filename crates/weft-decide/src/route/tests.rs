@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use weft_http::{GrammarError, request};
+use weft_http::{GrammarError, Version, request};
 use weft_model::{
-    Backend, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, PathMatch, QueryMatch,
-    RegexText, RouteName, RouteParent, Timeouts, ValueMatch, Weight, WeightedBackend,
+    Backend, CallMatch, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, PathMatch,
+    QueryMatch, RegexText, RouteName, RouteParent, Timeouts, ValueMatch, Weight, WeightedBackend,
 };
 
 use super::*;
@@ -79,7 +79,7 @@ fn selected(table: &RouteTable, text: &str) -> Option<String> {
 }
 
 fn table(routes: &[Arc<Route>]) -> RouteTable {
-    RouteTable::new(routes, &service(), port(80)).unwrap()
+    RouteTable::new(routes, &service(), port(80), None).unwrap()
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn expressions_match_from_end_to_end_and_are_limited() {
     assert!(selected(&table, "GET /bc").is_none());
     assert!(selected(&table, "GET /x/a").is_none());
     let huge = route("a", 0, vec![rule(vec![regex("/(?:a{1000}){1000}")])]);
-    let error = RouteTable::new([&huge], &service(), port(80)).unwrap_err();
+    let error = RouteTable::new([&huge], &service(), port(80), None).unwrap_err();
     assert!(error.to_string().starts_with("http/shop/a: the regular expression `/(?:a"), "{error}");
 }
 
@@ -222,6 +222,148 @@ fn no_route_is_not_the_same_as_no_rule() {
     assert!(table(&[bound(81)]).is_empty());
     let ours = table(&[bound(80)]);
     assert!(!ours.is_empty() && selected(&ours, "GET /b").is_none());
+}
+
+/// A match on calls: service and method, `*` for any, an expression where it begins with `~`.
+fn call(service: &str, method: &str) -> RouteMatch {
+    let name = |text: &str| match text.strip_prefix('~') {
+        Some(regex) => Some(ValueMatch::Regex(RegexText::new(regex).unwrap())),
+        None if text == "*" => None,
+        None => Some(ValueMatch::Exact(ExactValue::new(text).unwrap())),
+    };
+    let path = PathMatch::Call(CallMatch { service: name(service), method: name(method) });
+    RouteMatch { path, ..anything() }
+}
+
+fn call_route(name: &str, created: i64, rules: Vec<RouteRule>) -> Arc<Route> {
+    let name = format!("grpc/shop/{name}").parse().unwrap();
+    Arc::new(Route { name, ..Route::clone(&route("it", created, rules)) })
+}
+
+/// The head of a call of `path`, with further fields.
+fn called(path: &str, fields: &str) -> RequestHead {
+    let mut head = head(&format!("POST {path}\nContent-Type: application/grpc{fields}"));
+    head.version = Version::Http2;
+    head
+}
+
+fn rule_of_call(table: &RouteTable, path: &str, fields: &str) -> Option<String> {
+    let head = called(path, fields);
+    let selected = table.select(&head)?;
+    Some(format!("{}/{}", selected.route.name.object.name(), selected.rule_index))
+}
+
+#[test]
+fn of_calls_the_service_comes_before_the_method_whatever_the_order() {
+    let with = |one: RouteMatch, headers: &[&str]| {
+        let headers = headers.iter().map(|name| header(name, "1")).collect();
+        RouteMatch { headers, ..one }
+    };
+    // In the order of precedence; a fast call has both headers and both names.
+    let ordered = [
+        with(call("lab.Carts", "Get"), &["a", "b"]),
+        call("lab.Carts", "Get"),
+        call("lab.Carts", "~G..?"),
+        with(call("lab.Carts", "*"), &["a", "b"]),
+        with(call("lab.Carts", "*"), &["a"]),
+        call("~lab[.]C.*", "Get"),
+        call("~lab[.].*", "~Ge."),
+        call("~lab[.].*", "~.*"),
+        call("*", "Get"),
+        call("*", "~Get"),
+        with(call("*", "*"), &["a"]),
+        call("*", "*"),
+    ];
+    for first in 0..ordered.len() {
+        for turned in [false, true] {
+            let mut rules: Vec<_> = ordered[first..].iter().map(|one| vec![one.clone()]).collect();
+            if turned {
+                rules.reverse();
+            }
+            let last = rules.len() - 1;
+            let table = table(&[call_route("a", 1, rules.into_iter().map(rule).collect())]);
+            let expected = format!("a/{}", if turned { last } else { 0 });
+            let found = rule_of_call(&table, "/lab.Carts/Get", "\na: 1\nb: 1");
+            assert_eq!(found, Some(expected), "{:?}", ordered[first]);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_call_meets_no_condition_on_calls() {
+    let all = table(&[call_route("a", 1, vec![rule(vec![call("*", "*")])])]);
+    assert_eq!(rule_of_call(&all, "/lab.Carts/Get", "").as_deref(), Some("a/0"));
+    assert_eq!(rule_of_call(&all, "/Get", ""), None);
+    assert_eq!(selected(&all, "POST /lab.Carts/Get\nContent-Type: application/grpc"), None);
+    let unmet = |head: &RequestHead| all.consider(head).next().unwrap().unmet;
+    assert_eq!(unmet(&called("/lab.Carts/Get", "")), None);
+    let mut got = head("GET /lab.Carts/Get\nContent-Type: application/grpc");
+    got.version = Version::Http2;
+    assert_eq!(unmet(&got), Some(Condition::Call));
+    let carts = call("lab.Carts", "Get");
+    let table = table(&[call_route("a", 1, vec![rule(vec![carts])])]);
+    for (path, unmet) in [
+        ("/lab.Cart/Get", Some(Condition::CallService)),
+        ("/lab.Carts/Ge", Some(Condition::CallMethod)),
+        ("/lab.Carts/Get", None),
+    ] {
+        let head = called(path, "");
+        assert_eq!(table.consider(&head).next().unwrap().unmet, unmet, "{path}");
+    }
+}
+
+#[test]
+fn of_several_kinds_of_routes_the_first_holds_alone() {
+    let http = route("http", 1, vec![rule(vec![anything()])]);
+    let grpc = call_route("grpc", 2, vec![rule(vec![call("lab.Carts", "*")])]);
+    let both = table(&[http.clone(), grpc.clone()]);
+    assert_eq!(rule_of_call(&both, "/lab.Carts/Get", "").as_deref(), Some("grpc/0"));
+    assert_eq!(rule_of_call(&both, "/lab.Others/Get", ""), None);
+    assert!(both.has(&grpc.name) && !both.has(&http.name));
+    assert_eq!(both.spoken(Protocol::Detect), Protocol::Grpc);
+    assert_eq!(table(&[http]).spoken(Protocol::Detect), Protocol::Http);
+    assert_eq!(both.spoken(Protocol::Http2), Protocol::Http2);
+}
+
+#[test]
+fn routes_of_the_callers_namespace_replace_those_of_the_service() {
+    let of = |name: &str| {
+        let name: RouteName = name.parse().unwrap();
+        let rules = vec![rule(vec![anything()])];
+        Arc::new(Route { name, ..Route::clone(&route("it", 1, rules)) })
+    };
+    let producers = [of("http/shop/one"), of("http/shop/two")];
+    let consumer = of("http/other/one");
+    let stranger = of("http/third/one");
+    let all = [&producers[0], &producers[1], &consumer, &stranger];
+    let table = |caller: &str| {
+        let caller = Namespace::new(caller).unwrap();
+        RouteTable::new(all, &service(), port(80), Some(&caller)).unwrap()
+    };
+    let holding = |table: &RouteTable| {
+        let names = all.into_iter().map(|route| &route.name);
+        names.filter(|name| table.has(name)).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (shop, other, nobodys) = (table("shop"), table("other"), table("fourth"));
+    assert_eq!(holding(&shop), ["http/shop/one", "http/shop/two"]);
+    assert_eq!(holding(&nobodys), ["http/shop/one", "http/shop/two"]);
+    assert_eq!(holding(&other), ["http/other/one"]);
+    assert_eq!(other.passed_over().replaced.len(), 2);
+    assert!(shop.passed_over().replaced.is_empty());
+
+    // Also by a kind that says less, and one without a rule.
+    let mut grpc = Route::clone(&call_route("grpc", 1, vec![rule(vec![call("*", "*")])]));
+    let caller = Namespace::new("other").unwrap();
+    let table = |grpc: Route| {
+        RouteTable::new([&Arc::new(grpc), &consumer], &service(), port(80), Some(&caller)).unwrap()
+    };
+    assert_eq!(table(grpc.clone()).spoken(Protocol::Detect), Protocol::Http);
+    grpc.name = "grpc/other/grpc".parse().unwrap();
+    grpc.rules.clear();
+    let both = table(grpc);
+    assert_eq!(both.spoken(Protocol::Detect), Protocol::Grpc);
+    assert_eq!(both.passed_over().of_other_kinds, [consumer.name.clone()]);
+    assert_eq!(selected(&both, "GET /"), None);
 }
 
 fn weighted(weights: &[u32]) -> RouteRule {

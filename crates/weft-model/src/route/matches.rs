@@ -25,6 +25,17 @@ pub enum PathMatch {
     Prefix(HttpPath),
     /// Paths that this regular expression matches from end to end.
     Regex(RegexText),
+    /// Calls of gRPC, whose path is service and method.
+    Call(CallMatch),
+}
+
+/// A condition on what a call of gRPC is for; every call meets the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallMatch {
+    /// The service, with its package. Absent: any.
+    pub service: Option<ValueMatch>,
+    /// The method. Absent: any.
+    pub method: Option<ValueMatch>,
 }
 
 /// A condition on a header.
@@ -74,6 +85,16 @@ pub enum ValueMatch {
     Exact(ExactValue),
     /// Values that this regular expression matches from end to end.
     Regex(RegexText),
+}
+
+impl ValueMatch {
+    /// The value or the expression.
+    pub fn as_str(&self) -> &str {
+        match self {
+            ValueMatch::Exact(value) => value.as_str(),
+            ValueMatch::Regex(regex) => regex.as_str(),
+        }
+    }
 }
 
 /// A value that a header or parameter can have.

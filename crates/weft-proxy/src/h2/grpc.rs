@@ -9,18 +9,19 @@ use crate::error::Verdict;
 /// The longest message that is told, in bytes before encoding.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
-/// The status that a client gives a call whose answer has this HTTP status and nothing of gRPC.
+/// The status of Weft's own answer to a call, where another request would get this HTTP status.
 ///
-/// Source: gRPC's `http-grpc-status-mapping.md`.
+/// Source: gRPC's `http-grpc-status-mapping.md`; and Gateway API for a backend that is not there,
+/// which alone is answered with 500.
 pub fn status_of_http(status: u16) -> u32 {
     match status {
-        400 | 431 => 13,       // INTERNAL
-        401 => 16,             // UNAUTHENTICATED
-        403 => 7,              // PERMISSION_DENIED
-        404 => 12,             // UNIMPLEMENTED
-        429 | 502 | 503 => 14, // UNAVAILABLE
-        408 | 504 => 4,        // DEADLINE_EXCEEDED: here it is known that it was one
-        _ => 2,                // UNKNOWN
+        400 | 431 => 13,             // INTERNAL
+        401 => 16,                   // UNAUTHENTICATED
+        403 => 7,                    // PERMISSION_DENIED
+        404 => 12,                   // UNIMPLEMENTED
+        429 | 500 | 502 | 503 => 14, // UNAVAILABLE
+        408 | 504 => 4,              // DEADLINE_EXCEEDED: here it is known that it was one
+        _ => 2,                      // UNKNOWN
     }
 }
 

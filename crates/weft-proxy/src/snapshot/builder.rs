@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use weft_decide::route::RouteTable;
 use weft_model::{
-    Address, MtlsMode, Network, ObjectName, Port, Route, Service, TrustDomain, UnguardedPolicy,
-    Workload,
+    Address, MtlsMode, Namespace, Network, ObjectName, Port, Route, Service, TrustDomain,
+    UnguardedPolicy, Workload,
 };
 use weft_wire::discovery::{Client, Guarding, Outcome};
 use weft_wire::{Object, ObjectKey};
@@ -33,6 +33,8 @@ pub struct OwnWorkload {
 pub struct Builder {
     trust_domain: TrustDomain,
     own: Option<OwnWorkload>,
+    /// That of the own identity, which is the caller's of all that is called.
+    namespace: Option<Namespace>,
     network: Network,
     services: HashMap<ObjectName, Arc<ServiceView>>,
     workloads: HashMap<ObjectName, Arc<WorkloadView>>,
@@ -49,15 +51,22 @@ pub fn check(object: &Object) -> Result<(), String> {
     // The expressions are the same for every parent.
     let Some(parent) = route.parents.first() else { return Ok(()) };
     let port = parent.port.or(Port::new(1).ok()).expect("1 is a port");
-    RouteTable::new([route], &parent.service, port).map_err(|error| error.to_string())?;
+    let caller = route.name.object.own_namespace();
+    RouteTable::new([route], &parent.service, port, Some(&caller))
+        .map_err(|error| error.to_string())?;
     Ok(())
 }
 
 impl Builder {
     /// A builder for a proxy of `trust_domain` that stands for `own`; for none, it only calls.
     pub fn new(trust_domain: TrustDomain, own: Option<OwnWorkload>) -> Builder {
-        let (network, services, workloads, guards) = Default::default();
-        Builder { trust_domain, own, network, services, workloads, guards }
+        let (namespace, network, services, workloads, guards) = Default::default();
+        Builder { trust_domain, own, namespace, network, services, workloads, guards }
+    }
+
+    /// The same for a proxy whose identity is of `namespace`.
+    pub fn of_namespace(self, namespace: Namespace) -> Builder {
+        Builder { namespace: Some(namespace), ..self }
     }
 
     /// The snapshot of all that `client` holds.
@@ -156,7 +165,7 @@ impl Builder {
                 name: DestinationName::Service(service.name.clone(), *port),
                 protocol: spoken.protocol,
                 traffic: service.traffic.clone(),
-                routes: RouteTable::new(routes, &service.name, *port)
+                routes: RouteTable::new(routes, &service.name, *port, self.namespace.as_ref())
                     .expect("routes were checked before they were taken"),
                 endpoints: endpoints.collect(),
                 table: None,

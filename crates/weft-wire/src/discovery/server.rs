@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use thiserror::Error;
-use weft_model::{ContentHash, ObjectName};
+use weft_model::{ContentHash, Namespace, ObjectName};
 
 use super::held::{Holdings, Sent};
 use super::message::{
@@ -59,6 +59,7 @@ pub struct Receipt {
 #[derive(Debug, Default)]
 pub struct ServerStream {
     own: Option<ObjectName>,
+    namespace: Option<Namespace>,
     subscriptions: BTreeSet<Subscription>,
     /// Subscriptions that are not served, to be answered so, with the reason.
     rejected: BTreeMap<Subscription, String>,
@@ -89,6 +90,11 @@ impl ServerStream {
     /// none.
     pub fn new(own: Option<ObjectName>) -> ServerStream {
         ServerStream { own, is_outdated: true, ..ServerStream::default() }
+    }
+
+    /// The same for a proxy whose certificate is of `namespace`.
+    pub fn of_namespace(self, namespace: Namespace) -> ServerStream {
+        ServerStream { namespace: Some(namespace), ..self }
     }
 
     /// Takes what the proxy says, and returns what became of the last response.
@@ -233,7 +239,8 @@ impl ServerStream {
             return self.confirmation(world);
         }
         if self.is_outdated {
-            self.view = world.view(self.own.as_ref(), &self.subscriptions);
+            let (own, namespace) = (self.own.as_ref(), self.namespace.as_ref());
+            self.view = world.view(own, namespace, &self.subscriptions);
             self.is_outdated = false;
         }
         let mut draft = Draft::default();

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
-use weft_model::{GuardScope, Workload};
+use weft_model::{GuardScope, Namespace, Workload};
 use weft_world::Moment;
 
 use super::message::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
@@ -346,4 +346,23 @@ fn self_brings_what_guards_the_workload_and_what_holds_for_all() {
             "workload/shop/web-1",
         ]
     );
+}
+
+#[test]
+fn routes_of_a_namespace_are_told_to_its_own_callers_alone() {
+    let mut world = small_world();
+    let names = ["http/other/mine", "http/third/mine"];
+    let routes = names.map(|name| wire(route(name, "shop/cart", &["shop/cart-v1"]), 2));
+    let touched = world.apply(routes, [], source(2));
+    let subscriptions = [read("service/shop/cart")];
+    let told = |namespace: Option<&str>| {
+        let namespace = namespace.map(|name| Namespace::new(name).unwrap());
+        let view = world.view(None, namespace.as_ref(), &subscriptions);
+        assert!(view.is_touched(&touched));
+        let keys = view.objects().map(|object| object.key().to_string());
+        keys.filter(|key| key.starts_with("route/")).collect::<Vec<_>>()
+    };
+    assert_eq!(told(None), ["route/http/shop/cart"]);
+    assert_eq!(told(Some("shop")), ["route/http/shop/cart"]);
+    assert_eq!(told(Some("other")), ["route/http/other/mine", "route/http/shop/cart"]);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_model::{Address, ObjectName};
+use weft_model::{Address, Namespace, ObjectName, RouteName};
 
 use super::resource::Answer;
 use super::subscription::Subscription;
@@ -149,13 +149,15 @@ impl World {
         touched.links.insert(Link::Object(key.clone()));
     }
 
-    /// What `subscriptions` of the proxy of the workload `own` lead to.
+    /// What `subscriptions` of the proxy of the workload `own` lead to, whose identity is of
+    /// `namespace`.
     pub fn view<'a>(
         &self,
         own: Option<&ObjectName>,
+        namespace: Option<&Namespace>,
         subscriptions: impl IntoIterator<Item = &'a Subscription>,
     ) -> View {
-        let mut walk = Walk { world: self, view: View::default() };
+        let mut walk = Walk { world: self, namespace, view: View::default() };
         for subscription in subscriptions {
             let found = match subscription {
                 Subscription::SelfWorkload => walk.own(own),
@@ -195,6 +197,8 @@ fn links_to(object: &Object) -> BTreeSet<Link> {
 /// The way from subscriptions to objects. Everything looked at is written down.
 struct Walk<'w> {
     world: &'w World,
+    /// That of the caller.
+    namespace: Option<&'w Namespace>,
     view: View,
 }
 
@@ -216,6 +220,9 @@ impl<'w> Walk<'w> {
     fn service(&mut self, name: &ObjectName) -> bool {
         let is_there = self.endpoints(name);
         for key in self.linked(Link::RoutesOf(name.clone())) {
+            if !self.is_for_caller(key, name) {
+                continue;
+            }
             let Some(route) = self.object(key.clone()) else { continue };
             for backend in route.object().references() {
                 if let ObjectKey::Service(backend) = backend {
@@ -225,6 +232,13 @@ impl<'w> Walk<'w> {
             }
         }
         is_there
+    }
+
+    /// Whether the route `key` of the Service `service` is for the caller.
+    fn is_for_caller(&self, key: &ObjectKey, service: &ObjectName) -> bool {
+        let ObjectKey::Route(RouteName { object, .. }) = key else { return true };
+        let is_of = |namespace: &str| object.namespace() == namespace;
+        is_of(service.namespace()) || self.namespace.is_some_and(|own| is_of(own.as_str()))
     }
 
     /// A Service with its workloads.

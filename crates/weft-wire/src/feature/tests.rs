@@ -58,6 +58,11 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
         assert_eq!(required(of_rule), [feature]);
     }
 
+    assert_eq!(required(route("grpc/shop/cart", "shop/cart", &[])), ["grpc-route"]);
+    assert_eq!(required(route("http/other/cart", "shop/cart", &[])), ["consumer-route"]);
+    assert_eq!(required(route("tcp/shop/cart", "shop/cart", &[])), ["stream-route"]);
+    assert_eq!(required(route("tls/shop/cart", "shop/cart", &[])), ["stream-route"]);
+
     assert_eq!(required(Object::Trust(Arc::new(trust(1)))), [""; 0]);
     let renewing = weft_model::Trust { renew_below: Some([9; 32]), ..trust(1) };
     assert_eq!(required(Object::Trust(Arc::new(renewing))), ["renew-below"]);

@@ -36,9 +36,11 @@ pub enum Host {
 /// What stands for a method where none is written: what is meant by it, and its scheme.
 const CALL: (&str, &str) = ("GRPC", "grpc://");
 const CONNECTION: (&str, &str) = ("TCP", "tcp://");
+const TLS: (&str, &str) = ("TLS", "tls://");
 const REQUEST: &str = "http://";
 
-/// Takes `method`, `url` and `headers` apart; `is_http2` says that the request is one of HTTP/2.
+/// Takes `method`, `url` and `headers` apart; `is_http2` says that the request is one of HTTP/2,
+/// and `server_name` which server a connection of TLS is for, if it is not the host of the URL.
 ///
 /// # Errors
 /// What is wrong with them. Only what would make it something else is refused: the rest is the
@@ -48,21 +50,31 @@ pub fn question(
     url: &str,
     headers: &[String],
     is_http2: bool,
+    server_name: Option<&str>,
 ) -> anyhow::Result<Question> {
+    ensure!(server_name.is_none() || method == TLS.0, "only TLS says the name of a server");
     let wrong = || format!("`{}` is no URL to explain", tame(url));
     match method {
-        _ if method == CONNECTION.0 => {
-            ensure!(headers.is_empty(), "a TCP connection has no headers");
-            ensure!(!is_http2, "a TCP connection is none of HTTP/2: name the method");
-            let url = Url::parse(url, CONNECTION.1, None).with_context(wrong)?;
-            url.connection().with_context(wrong)
+        _ if [CONNECTION.0, TLS.0].contains(&method) => {
+            ensure!(headers.is_empty(), "a {method} connection has no headers");
+            ensure!(!is_http2, "a {method} connection is none of HTTP/2: name the method");
+            let scheme = if method == TLS.0 { TLS.1 } else { CONNECTION.1 };
+            let url = Url::parse(url, scheme, None).with_context(wrong)?;
+            let sent = match (&url.host, server_name) {
+                _ if method == CONNECTION.0 => Sent::Opaque,
+                (_, Some(name)) => Sent::Tls(Some(name.to_ascii_lowercase())),
+                (Host::Name(name), None) => Sent::Tls(Some(name.to_ascii_lowercase())),
+                // Source: RFC 6066, section 3.
+                (Host::Address(_), None) => Sent::Tls(None),
+            };
+            url.connection(sent).with_context(wrong)
         }
         _ if method == CALL.0 => {
             let url = Url::parse(url, CALL.1, None).with_context(wrong)?;
             url.call(headers, wrong)
         }
         _ => {
-            for (name, scheme) in [CONNECTION, CALL] {
+            for (name, scheme) in [CONNECTION, TLS, CALL] {
                 let is_other = url.starts_with(scheme);
                 ensure!(!is_other, "a URL with {scheme} goes with {name} instead of a method");
             }
@@ -130,10 +142,10 @@ impl<'u> Url<'u> {
         Ok(Url { authority, host, port, target })
     }
 
-    fn connection(self) -> anyhow::Result<Question> {
-        ensure!(self.target.is_empty(), "a TCP connection has no path");
+    fn connection(self, sent: Sent) -> anyhow::Result<Question> {
+        ensure!(self.target.is_empty(), "a connection has no path");
         let Url { host, port, .. } = self;
-        Ok(Question { host, port, target: String::new(), sent: Sent::Opaque })
+        Ok(Question { host, port, target: String::new(), sent })
     }
 
     fn call(self, headers: &[String], wrong: impl Fn() -> String) -> anyhow::Result<Question> {
@@ -258,7 +270,7 @@ mod tests {
 
     fn ask(method: &str, url: &str, headers: &[&str]) -> anyhow::Result<Question> {
         let headers: Vec<_> = headers.iter().map(|header| (*header).to_owned()).collect();
-        question(method, url, &headers, false)
+        question(method, url, &headers, false, None)
     }
 
     fn name(name: &str) -> Host {
@@ -319,11 +331,11 @@ mod tests {
     #[test]
     fn a_request_of_http2_has_no_host() {
         let headers = ["Host: pay".to_owned(), "X-A: b".to_owned()];
-        let of = |method, url| question(method, url, &headers, true).unwrap();
+        let of = |method, url| question(method, url, &headers, true, None).unwrap();
         let expected = http2("GET", "pay", "/?a", &[("x-a", "b")]);
         assert_eq!(of("GET", "http://cart:81?a").sent, expected);
         assert_eq!(of("CONNECT", "http://cart").sent, http2("CONNECT", "pay", "", &[("x-a", "b")]));
-        assert!(question("GET", "http://cart/<a>", &[], true).is_err());
+        assert!(question("GET", "http://cart/<a>", &[], true, None).is_err());
     }
 
     #[test]
@@ -371,7 +383,7 @@ mod tests {
             let error = ask(method, url, header.as_slice()).unwrap_err();
             assert!(format!("{error:#}").contains(why), "{method} {url}: {error:#}");
         }
-        assert!(question("TCP", "tcp://redis:6379", &[], true).is_err());
+        assert!(question("TCP", "tcp://redis:6379", &[], true, None).is_err());
     }
 
     #[test]

@@ -11,7 +11,8 @@ use weft_control::api::{ResourceStatus, SourceFile, StoredObject};
 use weft_crd::{Key, Kind, Object, Parsed, Position, Resource};
 use weft_decide::explain::Cause;
 use weft_model::{
-    Address, Health, MeshSettings, Network, ObjectName, Port, SpiffeId, TrustDomain, Workload,
+    Address, Health, MeshSettings, Namespace, Network, ObjectName, Port, SpiffeId, TrustDomain,
+    Workload,
 };
 use weft_proxy::snapshot::{Builder, OwnWorkload, Snapshot, check};
 use weft_wire::discovery::{self, ServerStream, Subscription};
@@ -106,10 +107,12 @@ impl Mesh {
         &self.settings.trust_domain
     }
 
-    /// What the proxy of `own` knows that asks for `subscriptions`, beside what guards itself.
+    /// What the proxy of `own` knows, whose identity is of `namespace` and that asks for
+    /// `subscriptions`, beside what guards itself.
     pub fn known(
         &self,
         own: Option<OwnWorkload>,
+        namespace: Namespace,
         subscriptions: &[Subscription],
     ) -> anyhow::Result<Known> {
         let name = own.as_ref().map(|own| own.name.clone());
@@ -118,7 +121,7 @@ impl Mesh {
             client.subscribe(subscription, Moment::default(), None);
         }
         client.connected();
-        let mut stream = ServerStream::new(name);
+        let mut stream = ServerStream::new(name).of_namespace(namespace.clone());
         loop {
             while let Some(request) = client.next_request() {
                 stream.on_request(request).context("what the proxy asks for")?;
@@ -126,7 +129,8 @@ impl Mesh {
             let Some(response) = stream.next_response(&self.world) else { break };
             client.on_response(response, &check).context("what the proxy is told")?;
         }
-        let snapshot = Builder::new(self.trust_domain().clone(), own).rebuild(&client);
+        let builder = Builder::new(self.trust_domain().clone(), own);
+        let snapshot = builder.of_namespace(namespace).rebuild(&client);
         let refused = client.refused().map(|(key, why)| (key.clone(), why.to_owned())).collect();
         Ok(Known { snapshot, refused })
     }

@@ -1,6 +1,7 @@
 //! What is said about a request: the proxies' decisions as steps, each with what made it so.
 
-use std::collections::BTreeSet;
+mod route;
+
 use std::time::Duration;
 
 use weft_decide::authorize::{Decision, Why};
@@ -9,11 +10,11 @@ use weft_decide::explain::{self as words, Cause, Stage, Step, Verdict};
 use weft_decide::locality::Reach as Distance;
 use weft_decide::route::Selected;
 use weft_http::RequestHead;
-use weft_model::{Balance, HashOn, Health, ObjectName, Protocol, Retry, RouteKind, RouteRule};
+use weft_model::{Balance, HashOn, Health, ObjectName, Retry, RouteRule};
 use weft_proxy::explain::{Called, Chosen, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way};
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
-use weft_telemetry::Protocol as Spoken;
 
+use self::route::{protocol, route, stream_route};
 use super::mesh::Mesh;
 pub use super::outcome::{By, Outcome};
 
@@ -134,9 +135,7 @@ fn cause(kind: &'static str, object: &ObjectName, field: impl Into<String>) -> C
 
 /// The part `field` of the rule that `chosen` is.
 fn of_rule(chosen: &Chosen, field: &str) -> Cause {
-    let kind = match chosen.route.name.kind {
-        RouteKind::Http => "HTTPRoute",
-    };
+    let kind = chosen.route.name.kind.kind();
     let field = format!("spec.rules[{}]{field}", chosen.rule_index);
     cause(kind, &chosen.route.name.object, field)
 }
@@ -150,7 +149,8 @@ pub fn report(
     target: &str,
     explanation: &Explanation,
 ) -> Report {
-    let Explanation { head, called: found, protocol: spoken, rule, own_answer, ways } = explanation;
+    let Explanation { head, called: found, protocol: spoken, rule, own_answer, ways, .. } =
+        explanation;
     let is_http = explanation.is_http();
     let mut report = Report {
         protocol: Some(spoken.name()),
@@ -191,6 +191,8 @@ pub fn report(
         };
         steps.push(passed(Stage::Path, text, vec![]));
         steps.push(route(called, destination, explanation));
+    } else if !destination.routes.is_empty() {
+        steps.push(stream_route(destination, explanation));
     }
     if let (Some(chosen), Some(own)) = (rule, own_answer) {
         let step = words::own_answer(&selected(chosen), own);
@@ -242,64 +244,6 @@ fn port_cause(mesh: &Mesh, name: &DestinationName, part: &str) -> Vec<Cause> {
         DestinationName::Workload(workload, _) => vec![cause("Workload", workload, "spec.ports")],
         _ => vec![],
     }
-}
-
-fn protocol(mesh: &Mesh, destination: &Destination, explanation: &Explanation) -> Told {
-    let Explanation { head, protocol: spoken, .. } = explanation;
-    let is_declared = match &destination.name {
-        DestinationName::Service(service, port) => {
-            mesh.service_port(service, *port).is_none_or(|(_, is_declared)| is_declared)
-        }
-        _ => true,
-    };
-    let text = match destination.protocol {
-        Protocol::Detect if *spoken == Spoken::Http1 => {
-            "nothing is declared, and the first bytes are HTTP/1.1's"
-        }
-        Protocol::Detect if spoken.has_requests() => {
-            "nothing is declared, and the first bytes are HTTP/2's"
-        }
-        Protocol::Detect => "nothing is declared, and the first bytes are not HTTP's",
-        Protocol::Http if !is_declared => "HTTP, since a route is for this port",
-        Protocol::Http => "HTTP, as declared",
-        Protocol::Http2 => "HTTP/2 to the application, as declared",
-        Protocol::Grpc => "gRPC to the application, as declared",
-        Protocol::WebSocket => "WebSocket or HTTP, as declared",
-        Protocol::Tls => "the applications' own TLS, as declared: nobody looks into it",
-        Protocol::Opaque => "bytes that nobody looks into",
-    };
-    let mut because = match is_declared {
-        true => port_cause(mesh, &destination.name, ".appProtocol"),
-        false => port_cause(mesh, &destination.name, ""),
-    };
-    if !is_declared {
-        let routes = destination.routes.consider(head).map(|one| &one.selected.route.name.object);
-        let routes: BTreeSet<_> = routes.collect();
-        because
-            .extend(routes.into_iter().map(|route| cause("HTTPRoute", route, "spec.parentRefs")));
-    }
-    passed(Stage::Protocol, text, because)
-}
-
-fn route(called: &Called, destination: &Destination, explanation: &Explanation) -> Told {
-    let head = &explanation.head;
-    let (service, port) = match (&destination.name, called) {
-        (DestinationName::Service(service, port), _) | (_, Called::Service(service, port)) => {
-            (service, *port)
-        }
-        _ => return passed(Stage::Route, format!("to {} itself", destination.name), vec![]),
-    };
-    let matched = destination.routes.select_match(head);
-    let step = words::route(service, port, &destination.routes, matched.as_ref());
-    let mut decided = false;
-    let mut not = Vec::new();
-    for one in destination.routes.consider(head) {
-        if one.unmet.is_none() && !std::mem::replace(&mut decided, true) {
-            continue;
-        }
-        not.push(words::considered(head, &one));
-    }
-    Told { step, not }
 }
 
 /// `duration` as resources have it.

@@ -50,7 +50,11 @@ pub struct Case {
 
 /// The cases of all files.
 pub fn cases() -> Vec<Case> {
-    let files = [include_str!("corpus/http_route"), include_str!("corpus/service")];
+    let files = [
+        include_str!("corpus/grpc_route"),
+        include_str!("corpus/http_route"),
+        include_str!("corpus/service"),
+    ];
     files.into_iter().flat_map(read).collect()
 }
 

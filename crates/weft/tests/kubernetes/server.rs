@@ -24,7 +24,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const TOKEN: &str = "administrator-of-a-test";
 
 /// The kinds of Gateway API that are installed, as its files call them.
-const KINDS: [&str; 1] = ["httproutes"];
+const KINDS: [&str; 2] = ["grpcroutes", "httproutes"];
 
 /// A channel of Gateway API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

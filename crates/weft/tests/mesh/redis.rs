@@ -38,7 +38,7 @@ impl Redis {
 }
 
 /// A port that nobody has just now.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     crate::app::run_local(async {
         let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
         let options = weft_world::ListenerOptions::default();

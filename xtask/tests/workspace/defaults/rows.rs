@@ -62,28 +62,28 @@ pub const ROWS: &[Row] = &[
         Const("weft-proxy/src/time.rs", "SWEEP_INTERVAL"),
     ]),
     row("`rules.matches`", &[
-        Says("weft-crd/src/http_route.rs", "matches: vec![RouteMatch::default()]", "every path"),
+        Says("weft-crd/src/route.rs", "matches: vec![RouteMatch::default()]", "every path"),
     ]),
     row("`rules.filters`, `rules.backendRefs.filters`", &[
-        Says("weft-crd/src/http_route.rs", "filters: Vec::new()", "none"),
+        Says("weft-crd/src/route.rs", "filters: Vec::new()", "none"),
     ]),
     row("`rules.filters.requestRedirect.statusCode`", &[
-        Const("weft-crd/src/http_route/filters/url.rs", "STATUS"),
+        Const("weft-crd/src/route/filters/url.rs", "STATUS"),
     ]),
     row("`rules.filters.cors.maxAge`", &[
-        Seconds("weft-crd/src/http_route/filters/cors.rs", "MAX_AGE"),
+        Seconds("weft-crd/src/route/filters/cors.rs", "MAX_AGE"),
     ]),
     row("names and values that a header modifier writes", &[
-        Const("weft-crd/src/http_route/filters/headers.rs", "BYTES_MAX"),
+        Const("weft-crd/src/route/filters/headers.rs", "BYTES_MAX"),
     ]),
     row("`rules.backendRefs.weight`", &[
-        After("weft-crd/src/http_route/backend_ref.rs", "object.or(\"weight\", "),
+        After("weft-crd/src/route/backend_ref.rs", "object.or(\"weight\", "),
     ]),
     row("`rules.timeouts.request`, `.backendRequest`; both end with an answer that \
         changes protocols (101)", &[
-        Says("weft-crd/src/http_route.rs", "timeouts: Timeouts::default()", "none"),
+        Says("weft-crd/src/route.rs", "timeouts: Timeouts::default()", "none"),
     ]),
-    row("`rules.retry`", &[Says("weft-crd/src/http_route.rs", "retry: None", "none")]),
+    row("`rules.retry`", &[Says("weft-crd/src/route.rs", "retry: None", "none")]),
     row("`rules.retry.attempts`", &[After("weft-crd/src/retry.rs", "object.or(\"attempts\", ")]),
     row("`rules.retry.backoff`", &[
         Const("weft-model/src/retry.rs", "BASE"),
@@ -367,6 +367,10 @@ pub const ROWS: &[Row] = &[
     ]),
     row("longest method looked for", &[Const("weft-proxy/src/detect.rs", "METHOD_BYTES_MAX")]),
     row("longest first line waited for", &[Const("weft-proxy/src/detect.rs", "LINE_BYTES_MAX")]),
+    row("first message of TLS, where a TLSRoute asks whom it is for", &[
+        Const("weft-proxy/src/detect/hello.rs", "HELLO_BYTES_MAX"),
+        Const("weft-proxy/src/time.rs", "HEAD_TIMEOUT"),
+    ]),
     row("object", &[Const("weft-wire/src/envelope.rs", "OBJECT_BYTES_MAX")]),
     row("response, after which the next begins", &[
         Const("weft-wire/src/discovery/server.rs", "RESPONSE_BYTES"),
@@ -469,20 +473,24 @@ pub const ROWS: &[Row] = &[
         Const("weft-control/src/serve.rs", "STREAMS_MAX"),
     ]),
     row("revocations at once", &[Const("weft-control/src/ca/kept.rs", "REVOCATIONS_MAX")]),
-    row("HTTPRoute: parents, hostnames, rules, matches of a rule and of all, backends of a rule", &[
-        Const("weft-crd/src/http_route.rs", "PARENTS_MAX"),
-        Const("weft-crd/src/http_route.rs", "HOSTNAMES_MAX"),
-        Const("weft-crd/src/http_route.rs", "RULES_MAX"),
-        Const("weft-crd/src/http_route.rs", "MATCHES_MAX"),
-        Const("weft-crd/src/http_route.rs", "MATCHES_OF_ROUTE_MAX"),
-        Const("weft-crd/src/http_route.rs", "BACKENDS_MAX"),
+    row("routes: parents, hostnames, rules, matches of a rule and of all, backends of a rule", &[
+        Const("weft-crd/src/route.rs", "PARENTS_MAX"),
+        Const("weft-crd/src/route.rs", "HOSTNAMES_MAX"),
+        Const("weft-crd/src/route.rs", "RULES_MAX"),
+        Const("weft-crd/src/route.rs", "MATCHES_MAX"),
+        Const("weft-crd/src/route.rs", "MATCHES_OF_ROUTE_MAX"),
+        Const("weft-crd/src/route.rs", "BACKENDS_MAX"),
     ]),
     row("HTTPRoute: headers or parameters of a match, characters of a path and of the values of these", &[
-        Const("weft-crd/src/http_route/matches.rs", "CONDITIONS_MAX"),
-        Const("weft-crd/src/http_route/matches.rs", "PATH_CHARS_MAX"),
-        Const("weft-crd/src/http_route/matches.rs", "HEADER_CHARS_MAX"),
-        Const("weft-crd/src/http_route/matches.rs", "QUERY_CHARS_MAX"),
+        Const("weft-crd/src/route/matches.rs", "CONDITIONS_MAX"),
+        Const("weft-crd/src/route/matches.rs", "PATH_CHARS_MAX"),
+        Const("weft-crd/src/route/matches.rs", "HEADER_CHARS_MAX"),
+        Const("weft-crd/src/route/matches.rs", "QUERY_CHARS_MAX"),
     ]),
+    row("GRPCRoute: characters of the name of a service or method", &[
+        Const("weft-crd/src/grpc_route.rs", "NAME_CHARS_MAX"),
+    ]),
+    row("TLSRoute: hosts", &[Const("weft-crd/src/stream_route.rs", "SERVER_NAMES_MAX")]),
     row("HTTPRoute: `retry.attempts`, `retry.codes`", &[
         Const("weft-crd/src/retry.rs", "ATTEMPTS_MAX"),
         Const("weft-crd/src/retry.rs", "CODES_MAX"),

@@ -27,7 +27,9 @@ mod wire;
 pub use dns::dns_message;
 pub use http2::http2_head;
 pub use identity::{certificate_request, identity_text, join_token};
-pub use requests::{cors_fields, protocol, request_target, timeout_field, trace_context};
+pub use requests::{
+    cors_fields, protocol, request_target, timeout_field, tls_hello, trace_context,
+};
 pub use resources::resources;
 pub use wire::{
     discovered_object, discovery_request, discovery_response, grpc_frames, mux_frames, saved_state,
@@ -45,6 +47,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("mux_frames", mux_frames),
     ("http2_head", http2_head),
     ("protocol", protocol),
+    ("tls_hello", tls_hello),
     ("request_target", request_target),
     ("cors_fields", cors_fields),
     ("timeout_field", timeout_field),

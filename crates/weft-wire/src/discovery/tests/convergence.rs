@@ -288,11 +288,11 @@ proptest! {
         run.settle();
         let subscriptions: Vec<_> = run.client.subscriptions().cloned().collect();
         let own = read(OWN);
-        let view = run.truth.view(Some(&own), &subscriptions);
+        let view = run.truth.view(Some(&own), None, &subscriptions);
         let wanted: BTreeMap<_, _> =
             view.objects().map(|object| (object.key().clone(), object.version())).collect();
         prop_assert_eq!(run.held(), wanted);
-        let known = run.replicas[run.connected_to].view(Some(&own), &subscriptions);
+        let known = run.replicas[run.connected_to].view(Some(&own), None, &subscriptions);
         for subscription in &subscriptions {
             let answer = run.client.interests[subscription].answer.as_ref();
             prop_assert_eq!(answer, known.answers.get(subscription), "{}", subscription);

@@ -2,8 +2,8 @@
 
 use prost::{Message, Oneof};
 use weft_model::{
-    ExactValue, HeaderMatch, HeaderName, HttpPath, Method, PathMatch, QueryMatch, RegexText,
-    RouteMatch, ValueMatch,
+    CallMatch, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, PathMatch, QueryMatch,
+    RegexText, RouteMatch, ValueMatch,
 };
 
 use super::super::common::{list, needed};
@@ -11,7 +11,7 @@ use crate::error::{At, FieldError};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct MatchMessage {
-    #[prost(oneof = "PathMessage", tags = "1, 2, 3")]
+    #[prost(oneof = "PathMessage", tags = "1, 2, 3, 7")]
     path: Option<PathMessage>,
     #[prost(message, repeated, tag = "4")]
     headers: Vec<ConditionMessage>,
@@ -29,6 +29,22 @@ enum PathMessage {
     Prefix(String),
     #[prost(string, tag = "3")]
     Regex(String),
+    #[prost(message, tag = "7")]
+    Call(CallMessage),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CallMessage {
+    #[prost(message, optional, tag = "1")]
+    service: Option<NameMessage>,
+    #[prost(message, optional, tag = "2")]
+    method: Option<NameMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NameMessage {
+    #[prost(oneof = "ValueMessage", tags = "2, 3")]
+    value: Option<ValueMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -54,6 +70,7 @@ impl MatchMessage {
             PathMatch::Exact(path) => PathMessage::Exact(path.as_str().to_owned()),
             PathMatch::Prefix(path) => PathMessage::Prefix(path.as_str().to_owned()),
             PathMatch::Regex(regex) => PathMessage::Regex(regex.as_str().to_owned()),
+            PathMatch::Call(call) => PathMessage::Call(call.into()),
         };
         let header = |header: &HeaderMatch| {
             let HeaderMatch { name, value } = header;
@@ -74,9 +91,10 @@ impl MatchMessage {
     pub(super) fn check(self) -> Result<RouteMatch, FieldError> {
         let MatchMessage { path, headers, query, method } = self;
         let path = match needed("path", path)? {
-            PathMessage::Exact(path) => HttpPath::new(&path).map(PathMatch::Exact),
-            PathMessage::Prefix(path) => HttpPath::new(&path).map(PathMatch::Prefix),
-            PathMessage::Regex(regex) => RegexText::new(&regex).map(PathMatch::Regex),
+            PathMessage::Exact(path) => HttpPath::new(&path).map(PathMatch::Exact).at("path"),
+            PathMessage::Prefix(path) => HttpPath::new(&path).map(PathMatch::Prefix).at("path"),
+            PathMessage::Regex(regex) => RegexText::new(&regex).map(PathMatch::Regex).at("path"),
+            PathMessage::Call(call) => call.check().map(PathMatch::Call).at("path.call"),
         };
         let header = |ConditionMessage { name, value }| {
             Ok(HeaderMatch {
@@ -89,10 +107,29 @@ impl MatchMessage {
             QueryMatch::new(&name, value).at("name")
         };
         Ok(RouteMatch {
-            path: path.at("path")?,
+            path: path?,
             headers: list("headers", headers, header)?,
             query: list("query", query, parameter)?,
             method: method.map(|method| Method::new(&method)).transpose().at("method")?,
+        })
+    }
+}
+
+impl From<&CallMatch> for CallMessage {
+    fn from(call: &CallMatch) -> CallMessage {
+        let CallMatch { service, method } = call;
+        let name = |name: &ValueMatch| NameMessage { value: Some(name.into()) };
+        CallMessage { service: service.as_ref().map(name), method: method.as_ref().map(name) }
+    }
+}
+
+impl CallMessage {
+    fn check(self) -> Result<CallMatch, FieldError> {
+        let CallMessage { service, method } = self;
+        let name = |NameMessage { value }| needed("value", value)?.check().at("value");
+        Ok(CallMatch {
+            service: service.map(name).transpose().at("service")?,
+            method: method.map(name).transpose().at("method")?,
         })
     }
 }

@@ -23,6 +23,8 @@ impl Draw {
 
 /// How many routes and policies there are, always of the same names, so that none has to go.
 const ROUTES: usize = 7;
+const CALL_ROUTES: usize = 2;
+const STREAM_ROUTES: usize = 2;
 const POLICIES: usize = 4;
 
 const METHODS: [&str; 4] = ["GET", "GET", "POST", "DELETE"];
@@ -58,6 +60,13 @@ spec:
     for index in 0..ROUTES {
         text.push_str(&route(draw, index));
     }
+    for index in 0..CALL_ROUTES {
+        text.push_str(&call_route(draw, index));
+    }
+    for index in 0..STREAM_ROUTES {
+        text.push_str(&stream_route(draw, index));
+    }
+    text.push_str(&consumer_route(draw));
     for index in 0..POLICIES {
         text.push_str(&policy(draw, index));
     }
@@ -88,6 +97,84 @@ spec:
   rules:
 {rules}"
     )
+}
+
+fn call_route(draw: &mut Draw, index: usize) -> String {
+    // Mostly for nobody called, so that there are calls under HTTPRoutes, too.
+    let called = [("calls", 82), ("open", 84), ("idle", 80), ("idle", 80), ("idle", 80)];
+    let (service, port) = called[draw.below(called.len())];
+    let rules = draw.some(1, 3, "", |draw| {
+        let matches = draw.some(0, 2, ", ", |draw| {
+            let method = draw.one(&[
+                "service: lab.Calls",
+                "service: lab.Calls, method: Get",
+                "method: Get",
+                "type: RegularExpression, service: 'lab[.].*', method: '[GP][eu]t'",
+                "type: RegularExpression, service: '.*Admin'",
+            ]);
+            let headers = ["", ", headers: [{ name: X-Canary, value: '1' }]"];
+            format!("{{ method: {{ {method} }}{} }}", draw.one(&headers))
+        });
+        let filters = if draw.in_hundred(30) { header_modifier(draw) } else { String::new() };
+        let backends = backends(draw, service, port);
+        format!("  - {{ matches: [{matches}], filters: [{filters}], backendRefs: [{backends}] }}\n")
+    });
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {{ name: calls-{index}, namespace: shop }}
+spec:
+  parentRefs: [{{ group: '', kind: Service, name: {service}, port: {port} }}]
+  rules:
+{rules}"
+    )
+}
+
+fn stream_route(draw: &mut Draw, index: usize) -> String {
+    let called = [("store", 85), ("cache", 86), ("idle", 80)];
+    let (service, port) = called[draw.below(called.len())];
+    let backends = backends(draw, service, port);
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {{ name: streams-{index}, namespace: shop }}
+spec:
+  parentRefs: [{{ group: '', kind: Service, name: {service}, port: {port} }}]
+  rules: [{{ backendRefs: [{backends}] }}]
+"
+    )
+}
+
+/// A route that holds for one of the callers alone.
+fn consumer_route(draw: &mut Draw) -> String {
+    let called = [("cart", 80), ("pay", 81), ("late", 83), ("idle", 80)];
+    let (service, port) = called[draw.below(called.len())];
+    let backends = backends(draw, service, port);
+    let matches = one_match(draw, &PATHS);
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{ name: mine, namespace: other }}
+spec:
+  parentRefs: [{{ group: '', kind: Service, name: {service}, namespace: shop, port: {port} }}]
+  rules:
+  - {{ matches: [{matches}], backendRefs: [{backends}] }}
+  - {{ matches: [{{ path: {{ value: /items }} }}], backendRefs: [{backends}] }}
+"
+    )
+}
+
+/// One or two backends, which may have no weight and may not be there.
+fn backends(draw: &mut Draw, service: &str, port: u16) -> String {
+    draw.some(1, 2, ", ", |draw| {
+        let version = draw.one(&["-v1", "-v1", "-v2", "-v2", "-gone"]);
+        let weight = [0, 1, 1, 3][draw.below(4)];
+        let place = format!("name: {service}{version}, namespace: shop, port: {port}");
+        format!("{{ {place}, weight: {weight} }}")
+    })
 }
 
 fn rule(draw: &mut Draw, service: &str, port: u16) -> String {

@@ -112,6 +112,7 @@ const WANTED: [(&str, &[&str]); 10] = [
             "tunnel-refused (deny-rule)",
             "tunnel-refused (no-allow-rule)",
             "tunnel-refused (cannot-evaluate)",
+            "no-backend",
         ],
     ),
 ];

@@ -30,7 +30,7 @@ stream = channel.stream_stream("/old.Calls/StreamStream")
 equal(list(stream((b"%d!" % n for n in range(9)), timeout=LIMIT)), [b"!%d" % n for n in range(9)])
 
 # gRPC knows no redirects, and its clients take one for a failure.
-for path, code in [("/moved.Calls/A", None), ("/gone.Calls/A", grpc.StatusCode.UNKNOWN)]:
+for path, code in [("/moved.Calls/A", None), ("/gone.Calls/A", grpc.StatusCode.UNAVAILABLE)]:
     try:
         channel.unary_unary(path)(b"", timeout=LIMIT)
     except grpc.RpcError as error:

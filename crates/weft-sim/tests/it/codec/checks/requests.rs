@@ -1,5 +1,5 @@
-//! What callers say before and beside what they ask for: by which protocol, along which path,
-//! within what time, and as part of which trace.
+//! What callers say before and beside what they ask for: by which protocol, to which server, along
+//! which path, within what time, and as part of which trace.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use weft_decide::normalize;
 use weft_http::response::{self, Framing, Keep};
 use weft_http::{BodySize, Fields, RequestHead, ResponseHead, Version, request};
 use weft_model::{AllowedNames, AllowedOrigin, Cors, Filter, Port};
-use weft_proxy::detect::{self, Spoken};
+use weft_proxy::detect::{self, HELLO_BYTES_MAX, Hello, Spoken};
 use weft_telemetry::trace::{PROPAGATED, TraceContext};
 
 use super::cuts;
@@ -32,6 +32,21 @@ pub fn protocol(input: &[u8]) {
         assert_eq!(whole, Some(Spoken::Http1));
     }
     assert!(input.len() < 16 << 10 || whole.is_some(), "it would be waited for without end");
+}
+
+/// Whom a connection of TLS is for does not change with more of it, is not waited for without end,
+/// and can stand in a log.
+pub fn tls_hello(input: &[u8]) {
+    let whole = detect::hello(input);
+    for cut in cuts(input.len()) {
+        let told = detect::hello(&input[..cut]);
+        assert!(told == Ok(None) || told == whole, "cut at {cut}: {told:?}, then {whole:?}");
+    }
+    assert!(input.len() < HELLO_BYTES_MAX || whole != Ok(None), "it would be waited for");
+    if let Ok(Some(Hello { server_name: Some(name) })) = whole {
+        let is_fine = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
+        assert!(!name.is_empty() && name.bytes().all(is_fine), "{name:?}");
+    }
 }
 
 /// A path has one spelling: made normal twice, it is the same, and leads nowhere above.

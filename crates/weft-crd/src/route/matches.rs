@@ -38,6 +38,17 @@ pub enum PathMatch {
     Prefix(String),
     /// Paths that this regular expression matches from end to end.
     Regex(String),
+    /// Calls of gRPC, whose path is service and method.
+    Call(CallMatch),
+}
+
+/// A condition on what a call of gRPC is for; every call meets the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallMatch {
+    /// The service, with its package. Absent: any.
+    pub service: Option<ValueMatch>,
+    /// The method. Absent: any.
+    pub method: Option<ValueMatch>,
 }
 
 /// A condition on a header.
@@ -91,7 +102,7 @@ pub enum Method {
 }
 
 impl Method {
-    pub(super) const ALL: [(&'static str, Method); 9] = [
+    pub(crate) const ALL: [(&'static str, Method); 9] = [
         ("GET", Method::Get),
         ("HEAD", Method::Head),
         ("POST", Method::Post),
@@ -114,7 +125,7 @@ const PATH_CHARS_MAX: usize = 1024;
 const HEADER_CHARS_MAX: usize = 4096;
 const QUERY_CHARS_MAX: usize = 1024;
 
-pub(super) fn read(at: &At<'_>) -> Option<RouteMatch> {
+pub(crate) fn read(at: &At<'_>) -> Option<RouteMatch> {
     let object = at.object(fields(&["path", "headers", "queryParams", "method"]))?;
     let path = object.or("path", PathMatch::Prefix("/".to_owned()), read_path);
     let headers = object.or("headers", Vec::new(), read_headers);
@@ -153,7 +164,7 @@ fn read_path(at: &At<'_>) -> Option<PathMatch> {
     })
 }
 
-fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
+pub(crate) fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
     let read = |at: &At<'_>| {
         let (name, value) = read_condition(at, names::matched_header, HEADER_CHARS_MAX)?;
         Some(HeaderMatch { name: name.to_ascii_lowercase(), value })
@@ -201,7 +212,7 @@ fn read_condition(
 }
 
 /// Checks the grammar of a regular expression: RE2's, without look-around or back-references.
-fn check_regex(text: &str) -> Result<(), String> {
+pub(crate) fn check_regex(text: &str) -> Result<(), String> {
     let why = match regex_syntax::ParserBuilder::new().nest_limit(50).build().parse(text) {
         Ok(_) => return Ok(()),
         Err(regex_syntax::Error::Parse(error)) => error.kind().to_string(),

@@ -1,4 +1,4 @@
-//! The filters of an HTTPRoute.
+//! The filters of a route.
 
 use weft_crd as crd;
 use weft_model::{

@@ -1,16 +1,16 @@
-//! The rules of an HTTPRoute.
+//! The rules of a route.
 
 use weft_crd as crd;
 use weft_model::{
-    Backend, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, ObjectName, PathMatch,
-    QueryMatch, RegexText, Retry, RetryStatus, RouteMatch, RouteRule, TimeBound, Timeouts,
-    ValueMatch, Weight, WeightedBackend,
+    Backend, CallMatch, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, ObjectName,
+    PathMatch, Protocol, QueryMatch, RegexText, Retry, RetryStatus, RouteKind, RouteMatch,
+    RouteRule, TimeBound, Timeouts, ValueMatch, Weight, WeightedBackend,
 };
 
 use super::filters;
 use crate::findings::Findings;
 use crate::reader::Reader;
-use crate::service::to_port;
+use crate::service::{declared, to_port};
 use crate::status::Condition;
 
 /// The rules of `route`, and whether all their backends are there.
@@ -19,12 +19,12 @@ use crate::status::Condition;
 /// In words, if a rule cannot be said on the wire.
 pub(super) fn convert(
     reader: &Reader<'_>,
-    route: &crd::HttpRoute,
+    kind: RouteKind,
+    route: &crd::Route,
     findings: &mut Findings<'_>,
 ) -> Result<(Vec<RouteRule>, Condition), String> {
     let mut rules = Vec::new();
     let mut unresolved: Option<&'static str> = None;
-    let own = &route.metadata.namespace;
     for (index, rule) in route.rules.iter().enumerate() {
         let crd::RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
         let mut or_missing = |resolved: Result<_, (&'static str, String)>, part: String, so| {
@@ -37,10 +37,10 @@ pub(super) fn convert(
         };
         let mut compiled = Vec::new();
         for (at, backend) in backends.iter().enumerate() {
-            let crd::BackendRef { kind, namespace, name, weight, filters } = backend;
+            let crd::BackendRef { kind: of, namespace, name, weight, filters } = backend;
             let weight = Weight::new(*weight).map_err(|error| error.to_string())?;
-            let resolved = resolve(reader, own, (kind, namespace, name));
-            let so = "its share is answered with 500";
+            let resolved = resolve(reader, kind, (of, namespace, name));
+            let so = share_without_backend(kind);
             let backend = or_missing(resolved, format!("backendRefs[{at}]"), so);
             // Only rules have mirrors.
             let no_mirror =
@@ -49,8 +49,8 @@ pub(super) fn convert(
             compiled.push(WeightedBackend { backend, weight, filters });
         }
         let filters = filters::convert(filters, |at, mirror| {
-            let crd::Mirror { kind, namespace, name, share: _ } = mirror;
-            let resolved = resolve(reader, own, (kind, namespace, name));
+            let crd::Mirror { kind: of, namespace, name, share: _ } = mirror;
+            let resolved = resolve(reader, kind, (of, namespace, name));
             let part = format!("filters[{at}].requestMirror.backendRef");
             or_missing(resolved, part, "nothing is sent there")
         })?;
@@ -70,10 +70,18 @@ pub(super) fn convert(
     Ok((rules, condition))
 }
 
+fn share_without_backend(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Grpc => "its share is answered with UNAVAILABLE",
+        RouteKind::Http => "its share is answered with 500",
+        RouteKind::Tls | RouteKind::Tcp => "its share is closed",
+    }
+}
+
 /// Where the backend with this kind, namespace and name leads, or why nowhere.
 fn resolve(
     reader: &Reader<'_>,
-    own_namespace: &str,
+    route: RouteKind,
     (kind, namespace, name): (&crd::BackendKind, &String, &String),
 ) -> Result<Backend, (&'static str, String)> {
     let port = match kind {
@@ -83,18 +91,30 @@ fn resolve(
             return Err(("InvalidKind", message));
         }
     };
-    if namespace != own_namespace {
-        let message = "backends of another namespace are not supported yet".to_owned();
-        return Err(("RefNotPermitted", message));
-    }
     let missing = || ("BackendNotFound", format!("Service {namespace}/{name} is not there"));
     let name = ObjectName::new(namespace, name).map_err(|_| missing())?;
     let (_, service) = reader.service(&name).ok_or_else(missing)?;
-    let is_wanted = |own: &crd::ServicePort| own.port == port && own.protocol == crd::Protocol::Tcp;
-    if !service.ports.iter().any(is_wanted) {
+    let is_wanted =
+        |own: &&crd::ServicePort| own.port == port && own.protocol == crd::Protocol::Tcp;
+    let Some(found) = service.ports.iter().find(is_wanted) else {
         return Err(("BackendNotFound", format!("Service {name} has no port {port}")));
+    };
+    if !takes(route, declared(found.app_protocol)) {
+        let spoken = super::spoken(route);
+        let message = format!("Service {name} declares that no {spoken} is spoken on port {port}");
+        return Err(("UnsupportedProtocol", message));
     }
     Ok(Backend::Service { name, port: to_port(port) })
+}
+
+/// Whether what routes of `kind` lead can be written to a port that speaks `declared`.
+fn takes(kind: RouteKind, declared: Option<Protocol>) -> bool {
+    match kind {
+        RouteKind::Grpc => matches!(declared, None | Some(Protocol::Http2 | Protocol::Grpc)),
+        RouteKind::Http => declared.is_none_or(Protocol::is_http),
+        RouteKind::Tls => matches!(declared, None | Some(Protocol::Tls | Protocol::Opaque)),
+        RouteKind::Tcp => !declared.is_some_and(Protocol::is_http),
+    }
 }
 
 fn to_match(one: &crd::RouteMatch) -> Result<RouteMatch, String> {
@@ -115,6 +135,10 @@ fn to_match(one: &crd::RouteMatch) -> Result<RouteMatch, String> {
             crd::PathMatch::Exact(path) => PathMatch::Exact(to_path(path)?),
             crd::PathMatch::Prefix(path) => PathMatch::Prefix(to_path(path)?),
             crd::PathMatch::Regex(regex) => PathMatch::Regex(to_regex(regex)?),
+            crd::PathMatch::Call(crd::CallMatch { service, method }) => {
+                let name = |name: &Option<_>| name.as_ref().map(to_value).transpose();
+                PathMatch::Call(CallMatch { service: name(service)?, method: name(method)? })
+            }
         },
         headers: headers.iter().map(header).collect::<Result<_, _>>()?,
         query: query.iter().map(parameter).collect::<Result<_, _>>()?,

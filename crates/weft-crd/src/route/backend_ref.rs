@@ -1,5 +1,6 @@
 //! Where requests go, and which share of them.
 
+use super::Traffic;
 use super::filters::{self, Filter, Of, Read};
 use super::parent_ref::read_group;
 use crate::names;
@@ -50,14 +51,32 @@ const FIELDS: Fields = Fields {
     no_nulls: false,
 };
 
+/// Those where nothing can be done to what goes there.
+const PLAIN_FIELDS: Fields =
+    Fields { known: &["group", "kind", "namespace", "name", "port", "weight"], ..FIELDS };
+
 /// The backend at `at`, and its filters where they stand.
-pub(super) fn read<'a>(at: &At<'a>, own_namespace: &str) -> Option<(BackendRef, Read<'a>)> {
-    let object = at.object(FIELDS)?;
+pub(super) fn read<'a>(
+    at: &At<'a>,
+    own_namespace: &str,
+    traffic: Traffic,
+) -> Option<(BackendRef, Read<'a>)> {
+    let (fields, of) = match traffic {
+        Traffic::Http => (FIELDS, Some(Of::Backend)),
+        Traffic::Calls => (FIELDS, Some(Of::BackendOfCalls)),
+        Traffic::Streams => (PLAIN_FIELDS, None),
+    };
+    let object = at.object(fields)?;
     let weight = object.or("weight", 1, |at| at.number(0, WEIGHT_MAX));
-    let filters =
-        object.or("filters", Read::default(), |at| filters::read(at, Of::Backend, own_namespace));
-    let what = "its share is answered with 500";
-    let (kind, namespace, name) = read_reference(at, &object, own_namespace, what)?;
+    let filters = match of {
+        Some(of) => {
+            let read = |at: &At<'a>| filters::read(at, of, own_namespace);
+            object.or("filters", Read::default(), read)
+        }
+        None => Some(Read::default()),
+    };
+    let what = format!("its share is {}", traffic.without_backend());
+    let (kind, namespace, name) = read_reference(at, &object, own_namespace, &what)?;
     let read = filters?;
     let filters = read.filters.clone();
     Some((BackendRef { kind, namespace, name, weight: weight?, filters }, read))
@@ -109,10 +128,10 @@ fn read_reference(
 }
 
 /// Warns if what the rule at `at` matches can go nowhere.
-pub(super) fn warn_if_nowhere(at: &At<'_>, backends: &[BackendRef]) {
+pub(crate) fn warn_if_nowhere(at: &At<'_>, backends: &[BackendRef], traffic: Traffic) {
     if backends.is_empty() {
-        at.warning("no backendRefs: what matches is answered with 500");
+        at.warning(format!("no backendRefs: what matches is {}", traffic.without_backend()));
     } else if backends.iter().all(|backend| backend.weight == 0) {
-        at.warning("all weights are 0: what matches is answered with 503");
+        at.warning(format!("all weights are 0: what matches is {}", traffic.without_weight()));
     }
 }

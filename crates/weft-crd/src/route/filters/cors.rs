@@ -1,10 +1,10 @@
 //! Which pages of other origins may read answers.
 
 use crate::finding::quoted;
-use crate::http_route::matches::Method;
 use crate::names;
 use crate::path::Path;
 use crate::reader::{At, check_unique, fields};
+use crate::route::matches::Method;
 
 /// What pages of other origins may do.
 #[derive(Clone, Debug, PartialEq, Eq)]

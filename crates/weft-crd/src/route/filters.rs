@@ -54,15 +54,19 @@ fn is_redirect(filter: &Filter) -> bool {
 
 /// Whose filters they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Of {
+pub(crate) enum Of {
     Rule,
     Backend,
+    /// A rule of a GRPCRoute.
+    RuleOfCalls,
+    /// A backend of one.
+    BackendOfCalls,
 }
 
 /// The filters of one list, each with where it stands.
 #[derive(Clone, Default)]
-pub(super) struct Read<'a> {
-    pub(super) filters: Vec<Filter>,
+pub(crate) struct Read<'a> {
+    pub(crate) filters: Vec<Filter>,
     places: Vec<At<'a>>,
 }
 
@@ -73,7 +77,7 @@ impl<'a> Read<'a> {
         self.places.get(place)
     }
 
-    pub(super) fn has_redirect(&self) -> bool {
+    pub(crate) fn has_redirect(&self) -> bool {
         self.first(is_redirect).is_some()
     }
 }
@@ -82,7 +86,7 @@ impl<'a> Read<'a> {
 /// other.
 ///
 /// Source: Gateway API's CEL on rules.
-pub(super) fn check_together<'a>(
+pub(crate) fn check_together<'a>(
     of_rule: &Read<'a>,
     of_backends: &[Read<'a>],
     matches: &[RouteMatch],
@@ -125,7 +129,8 @@ const KINDS: [(&str, &str); 6] = [
     ("RequestMirror", "requestMirror"),
 ];
 
-const NOT_YET: [&str; 2] = ["ExternalAuth", "ExtensionRef"];
+const NOT_YET: &[&str] = &["ExternalAuth", "ExtensionRef"];
+const NOT_YET_OF_CALLS: &[&str] = &["ExtensionRef"];
 
 const FIELDS: Fields = Fields {
     known: &[
@@ -142,7 +147,14 @@ const FIELDS: Fields = Fields {
     no_nulls: false,
 };
 
-pub(super) fn read<'a>(at: &At<'a>, of: Of, own_namespace: &str) -> Option<Read<'a>> {
+const FIELDS_OF_CALLS: Fields = Fields {
+    known: &["type", "requestHeaderModifier", "responseHeaderModifier", "requestMirror"],
+    not_yet: &["extensionRef"],
+    ignored: &[],
+    no_nulls: false,
+};
+
+pub(crate) fn read<'a>(at: &At<'a>, of: Of, own_namespace: &str) -> Option<Read<'a>> {
     let items = at.items(FILTERS_MAX)?;
     let filters = at.list(FILTERS_MAX, |at| read_one(at, of, own_namespace))?;
     let mut seen: Vec<(usize, &Path)> = Vec::new();
@@ -184,16 +196,24 @@ fn kind_of(filter: &Filter) -> usize {
 }
 
 fn read_one(at: &At<'_>, of: Of, own_namespace: &str) -> Option<Filter> {
-    let object = at.object(FIELDS)?;
-    let types: Vec<_> = KINDS.iter().enumerate().map(|(kind, (name, _))| (*name, kind)).collect();
+    let (fields, not_yet) = match of {
+        Of::Rule | Of::Backend => (FIELDS, NOT_YET),
+        Of::RuleOfCalls | Of::BackendOfCalls => (FIELDS_OF_CALLS, NOT_YET_OF_CALLS),
+    };
+    let object = at.object(fields)?;
+    let is_known = |(_, (_, field)): &(usize, &(&str, &str))| fields.known.contains(field);
+    let kinds: Vec<_> = KINDS.iter().enumerate().filter(is_known).collect();
+    let types: Vec<_> = kinds.iter().map(|(kind, (name, _))| (*name, *kind)).collect();
     let kind = object.need("type", |at| {
-        let kind = at.choice(&types, &NOT_YET)?;
+        let kind = at.choice(&types, not_yet)?;
         let why = match (of, KINDS[kind].0) {
             (Of::Backend, "RequestRedirect") => "a request that is redirected goes to no backend",
             (Of::Backend, "CORS") => {
                 "a browser's question and its request may go to different backends"
             }
-            (Of::Backend, "RequestMirror") => "a request is copied before a backend is picked",
+            (Of::Backend | Of::BackendOfCalls, "RequestMirror") => {
+                "a request is copied before a backend is picked"
+            }
             _ => return Some(kind),
         };
         at.error_help(
@@ -201,7 +221,7 @@ fn read_one(at: &At<'_>, of: Of, own_namespace: &str) -> Option<Filter> {
             "put it into the rule's `filters`",
         )
     })?;
-    for (other, (_, field)) in KINDS.iter().enumerate() {
+    for (other, (_, field)) in kinds {
         if other != kind
             && let Some(at) = object.field(field)
         {

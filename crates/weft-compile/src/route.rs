@@ -1,0 +1,219 @@
+//! Routes attached to Services: producer routes, of the Service's own namespace, which hold for all
+//! callers; and consumer routes, which hold for those of the route's namespace.
+//!
+//! Source: GAMMA, as of Gateway API v1.7. Conditions and reasons are the standard's own.
+
+mod filters;
+mod rules;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use weft_crd as crd;
+use weft_model::{ObjectName, Protocol, Route, RouteKind, RouteName, RouteParent};
+use weft_wire::{Object, ObjectKey};
+
+use crate::compiler::Output;
+use crate::findings::Findings;
+use crate::mesh;
+use crate::reader::Reader;
+use crate::service::{declared, means, to_port};
+use crate::status::{Condition, Status};
+
+pub(crate) fn compile(reader: &Reader<'_>, name: &RouteName) -> Output {
+    let Some((object, route)) = reader.route(name) else { return Output::default() };
+    let mut findings = Findings::new(object);
+    let (parents, mut conditions) = attach(reader, name.kind, route, &mut findings);
+    let (rules, resolved) = match rules::convert(reader, name.kind, route, &mut findings) {
+        Ok(converted) => converted,
+        Err(message) => {
+            findings.error("spec.rules", message);
+            let invalid = Condition::accepted(false, "UnsupportedValue");
+            let status = findings.status(vec![invalid], vec![]);
+            return Output { object: None, status: Some(status) };
+        }
+    };
+    let parent_count = route.parents.len();
+    conditions.extend((0..parent_count).map(|parent| resolved.clone().for_parent(parent)));
+    let is_attached = !parents.is_empty();
+    let objects = if is_attached { vec![ObjectKey::Route(name.clone())] } else { vec![] };
+    let status: Status = findings.status(conditions, objects);
+    let compiled = Route {
+        name: name.clone(),
+        created: mesh::created(&route.metadata),
+        parents,
+        hostnames: match name.kind {
+            RouteKind::Tls => route.hostnames.iter().cloned().collect(),
+            // They hold for Gateways only.
+            _ => BTreeSet::new(),
+        },
+        rules,
+    };
+    let object = is_attached.then(|| Object::Route(Arc::new(compiled)));
+    Output { object, status: Some(status) }
+}
+
+/// The parents that take the route, and for each whether it does.
+fn attach(
+    reader: &Reader<'_>,
+    kind: RouteKind,
+    route: &crd::Route,
+    findings: &mut Findings<'_>,
+) -> (BTreeSet<RouteParent>, Vec<Condition>) {
+    let (mut parents, mut conditions) = (BTreeSet::new(), Vec::new());
+    for (index, parent) in route.parents.iter().enumerate() {
+        let path = format!("spec.parentRefs[{index}]");
+        let condition = match attach_one(reader, kind, route, parent) {
+            Ok(Attached { taken, but }) => {
+                parents.extend(taken);
+                but.iter().for_each(|message| findings.warning(&path, message));
+                Condition::accepted(true, "Accepted")
+            }
+            Err((reason, message)) => {
+                findings.error(&path, message);
+                Condition::accepted(false, reason)
+            }
+        };
+        conditions.push(condition.for_parent(index));
+    }
+    (parents, conditions)
+}
+
+/// What of a parent takes a route.
+struct Attached {
+    /// The Service, or those of its ports that do.
+    taken: Vec<RouteParent>,
+    /// Why the others do not.
+    but: Vec<String>,
+}
+
+/// What of `parent` takes the route; or why nothing of it does.
+fn attach_one(
+    reader: &Reader<'_>,
+    kind: RouteKind,
+    route: &crd::Route,
+    parent: &crd::ParentRef,
+) -> Result<Attached, (&'static str, String)> {
+    let own = &route.metadata.namespace;
+    match &parent.kind {
+        crd::ParentKind::Service => {}
+        crd::ParentKind::Gateway => {
+            return Err(("NoMatchingParent", "no Gateway is served yet".to_owned()));
+        }
+        crd::ParentKind::Other { group, kind } => {
+            let message = format!("kind {kind} of group `{group}` is not served here");
+            return Err(("NoMatchingParent", message));
+        }
+    }
+    let crd::ParentRef { namespace, name, .. } = parent;
+    let missing = || ("NoMatchingParent", format!("Service {namespace}/{name} is not there"));
+    let name = ObjectName::new(namespace, name).map_err(|_| missing())?;
+    let (_, service) = reader.service(&name).ok_or_else(missing)?;
+    let wanted: Vec<_> = service.ports.iter().filter(|port| means(parent, &name, port)).collect();
+    if wanted.is_empty() {
+        return Err(("NoMatchingParent", format!("Service {name} has no such port")));
+    }
+    let fitting: Vec<_> = wanted.into_iter().filter(|port| fits(kind, port)).collect();
+    if fitting.is_empty() {
+        let spoken = spoken(kind);
+        let message = format!("Service {name} declares that no {spoken} is spoken there");
+        return Err(("NotAllowedByListeners", message));
+    }
+    let (mut ports, mut but) = (Vec::new(), Vec::new());
+    for port in fitting {
+        match before(reader, kind, own, &name, port) {
+            None => ports.push(port),
+            Some(other) => but.push(format!(
+                "{} {own}/{} is for port {} of Service {name}: of several kinds of routes, its \
+                 kind alone holds",
+                other.0.kind(),
+                other.1.metadata.name,
+                port.port,
+            )),
+        }
+    }
+    if ports.is_empty() {
+        return Err(("RouteReasonConflicted", but.join("; ")));
+    }
+    if kind == RouteKind::Tcp {
+        but.extend(ports.iter().filter_map(|port| older(reader, route, &name, port)));
+    }
+    let is_whole = parent.port.is_none() && parent.section_name.is_none();
+    if is_whole && ports.len() == service.ports.len() {
+        let taken = vec![RouteParent { service: name, port: None }];
+        return Ok(Attached { taken, but });
+    }
+    let of_port = |port: &crd::ServicePort| RouteParent {
+        service: name.clone(),
+        port: Some(to_port(port.port)),
+    };
+    Ok(Attached { taken: ports.into_iter().map(of_port).collect(), but })
+}
+
+/// Whether routes of `kind` can be for `port`.
+fn fits(kind: RouteKind, port: &crd::ServicePort) -> bool {
+    let protocol = declared(port.app_protocol);
+    let speaks = |protocol: Protocol| match kind {
+        RouteKind::Grpc | RouteKind::Http => protocol.is_http(),
+        RouteKind::Tls => protocol == Protocol::Tls,
+        // What is written in HTTP is for the other kinds.
+        RouteKind::Tcp => !protocol.is_http(),
+    };
+    port.protocol == crd::Protocol::Tcp && protocol.is_none_or(speaks)
+}
+
+/// What routes of `kind` are about.
+fn spoken(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Grpc => "gRPC",
+        RouteKind::Http => "HTTP",
+        RouteKind::Tls => "TLS of its own",
+        RouteKind::Tcp => "TCP other than HTTP",
+    }
+}
+
+/// That a TCPRoute has all connections to `port`, as it is older than `route`.
+fn older(
+    reader: &Reader<'_>,
+    route: &crd::Route,
+    service: &ObjectName,
+    port: &crd::ServicePort,
+) -> Option<String> {
+    let crd::Metadata { namespace, name, .. } = &route.metadata;
+    let age = |route: &crd::Route| (mesh::created(&route.metadata), route.metadata.name.clone());
+    let is_for_it =
+        |route: &&crd::Route| route.parents.iter().any(|parent| means(parent, service, port));
+    let routes = reader.routes_of(RouteKind::Tcp, namespace, service).into_iter();
+    let oldest = routes.filter(is_for_it).min_by_key(|route| age(route))?;
+    let port = port.port;
+    (oldest.metadata.name != *name).then(|| {
+        format!(
+            "TCPRoute {namespace}/{} is older, and has all connections to port {port} of Service \
+             {service}",
+            oldest.metadata.name
+        )
+    })
+}
+
+/// A route of `namespace` for `port` of `service` that goes before all of `kind`, since it is of a
+/// kind that says more.
+///
+/// Source: GEP-1294, "Route types".
+fn before<'s>(
+    reader: &Reader<'s>,
+    kind: RouteKind,
+    namespace: &str,
+    service: &ObjectName,
+    port: &crd::ServicePort,
+) -> Option<(RouteKind, &'s crd::Route)> {
+    let mut kinds = RouteKind::ALL.into_iter().take_while(|other| *other != kind);
+    kinds.find_map(|kind| {
+        if !fits(kind, port) {
+            return None;
+        }
+        let is_for_it =
+            |route: &&crd::Route| route.parents.iter().any(|parent| means(parent, service, port));
+        let routes = reader.routes_of(kind, namespace, service);
+        Some((kind, routes.into_iter().find(is_for_it)?))
+    })
+}
