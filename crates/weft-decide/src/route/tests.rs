@@ -362,7 +362,7 @@ fn routes_of_the_callers_namespace_replace_those_of_the_service() {
     grpc.rules.clear();
     let both = table(grpc);
     assert_eq!(both.spoken(Protocol::Detect), Protocol::Grpc);
-    assert_eq!(both.passed_over().of_other_kinds, [consumer.name.clone()]);
+    assert_eq!(both.passed_over().of_other_kinds, std::slice::from_ref(&consumer.name));
     assert_eq!(selected(&both, "GET /"), None);
 }
 
