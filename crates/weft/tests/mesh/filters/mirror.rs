@@ -1,12 +1,12 @@
 //! Copies of requests.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::filters::{Shop, VERSIONS};
-use crate::lab::wait_until;
+use crate::lab::{now, since, wait_until};
 
 const RULES: &str = "
   - matches: [{ path: { value: /copied } }]
@@ -84,12 +84,12 @@ fn copies_go_where_the_route_says_and_callers_see_nothing_of_them() {
     assert_eq!(shop.ask(VERSIONS[1], "/nobody", &[]).field("x-app").as_deref(), Some("web-v1"));
     wait_until("it is counted", || counted(&shop, "no-endpoint") == 1);
     shop.servers[1].0.signal(Signal::STOP);
-    let began = Instant::now();
+    let began = now();
     for version in [VERSIONS; 5].concat() {
         let answer = shop.ask(version, "/copied", &[]);
         assert_eq!(answer.field("x-app").as_deref(), Some("web-v1"), "{answer:?}");
     }
-    assert!(began.elapsed() < Duration::from_secs(20), "the callers have waited");
+    assert!(since(began) < Duration::from_secs(20), "the callers have waited");
     let before = counted(&shop, "answered");
     shop.servers[1].0.signal(Signal::CONT);
     wait_until("the copies have been answered", || counted(&shop, "answered") == before + 10);
