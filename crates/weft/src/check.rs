@@ -16,6 +16,7 @@ use weft_crd::{Finding, Key, Object, Parsed};
 use weft_wire::SourceVersion;
 
 use crate::files;
+use crate::output::Output;
 use crate::resources::title;
 
 /// The arguments of `weft check`.
@@ -36,14 +37,6 @@ pub struct Arguments {
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// The exit code where something is wrong.

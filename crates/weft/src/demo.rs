@@ -30,6 +30,7 @@ use self::summary::Summary;
 use self::table::Screen;
 use self::trust::Trust;
 use self::view::view;
+use crate::output::Output;
 
 /// The arguments of `weft demo`.
 #[derive(clap::Args)]
@@ -56,14 +57,6 @@ pub struct Arguments {
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = weft_crd::parse_duration(text)?;
     if duration.is_zero() { Err("0 is not allowed".to_owned()) } else { Ok(duration) }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// How many times in a second the shop's page is asked for where nobody says so.

@@ -31,6 +31,7 @@ use self::print::Question;
 use self::report::{By, Report};
 use crate::access::Access;
 use crate::files::sources;
+use crate::output::Output;
 use crate::resources::block_on;
 
 /// The arguments of `weft explain`.
@@ -81,14 +82,6 @@ pub struct Arguments {
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// The exit code where the request may be refused.

@@ -5,6 +5,15 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
+/// How a command prints what it has found.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// Prints `text` and a line end.
 ///
 /// Where nobody reads it any more, as behind `weft get | head`, the process ends here, as others
