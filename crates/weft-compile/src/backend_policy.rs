@@ -8,14 +8,16 @@ use std::num::NonZeroU32;
 
 use weft_crd as crd;
 use weft_model::{
-    BackendTimeouts, Ejection, Limits, LocalityPreference, ObjectName, PanicThreshold, Percent,
-    Prefer, Ratio, RetryBudget, TimeBound, TrafficPolicy,
+    AgainstPeers, BackendTimeouts, Ejection, Limits, LocalityPreference, ObjectName,
+    PanicThreshold, Percent, Prefer, Ratio, RetryBudget, TimeBound, TrafficPolicy,
 };
 use weft_wire::ObjectKey;
 
 use crate::balance::to_balance;
 use crate::compiler::Output;
+use crate::failover;
 use crate::findings::Findings;
+use crate::health_check;
 use crate::mesh;
 use crate::reader::Reader;
 use crate::status::Condition;
@@ -23,8 +25,21 @@ use crate::status::Condition;
 /// How clients treat the Service `name`.
 pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
     let mut traffic = TrafficPolicy::default();
-    layers(reader, name).into_iter().for_each(|policy| overlay(&mut traffic, policy));
+    let layers = layers(reader, name);
+    layers.iter().for_each(|policy| overlay(&mut traffic, policy));
+    let failover = layers.iter().rev().find_map(|policy| policy.failover.as_ref());
+    traffic.failover =
+        failover.and_then(|written| failover::of_service(reader, name, written).ok());
     traffic
+}
+
+/// How it is found out whether the applications of the Service `name` serve, if it is.
+pub(crate) fn health_check<'s>(
+    reader: &Reader<'s>,
+    name: &ObjectName,
+) -> Option<&'s crd::HealthCheck> {
+    let layers = layers(reader, name).into_iter().rev();
+    layers.filter_map(|policy| policy.health_check.as_ref()).next()?.as_ref()
 }
 
 /// Which policy says each of the fields that one says for the Service `name`.
@@ -74,11 +89,26 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
         panic_threshold,
         slow_start,
         locality: crd::LocalityPreference { prefer, spill_at_load_ratio },
-        limits: crd::Limits { requests, pending, connections },
-        ejection: crd::Ejection { consecutive_failures, base_time, ejected_max },
+        limits,
+        ejection:
+            crd::Ejection {
+                consecutive_failures,
+                base_time,
+                ejected_max,
+                failures_above_peers,
+                latency_times_peers,
+                interval,
+                requests_min,
+            },
+        // It is not the callers that check.
+        health_check: _,
+        // What it leads to is looked for once.
+        failover: _,
         retry_budget: crd::RetryBudget { percent, per_second_min },
         timeouts: crd::BackendTimeouts { connect, idle, stream_idle },
     } = policy;
+    let crd::Limits { requests, pending, connections, requests_per_endpoint, adaptive_tolerance } =
+        limits;
     let TrafficPolicy {
         balance,
         panic_threshold: PanicThreshold(own_threshold),
@@ -86,6 +116,7 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
         locality,
         limits,
         ejection,
+        failover: _,
         retry_budget,
         timeouts,
     } = traffic;
@@ -104,16 +135,31 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
     });
     let to_ratio = |ratio: crd::Ratio| Ratio::from_thousandths(ratio.thousandths());
     set(own_ratio, *spill_at_load_ratio, to_ratio);
-    let Limits { requests: own_requests, pending: own_pending, connections: own_connections } =
-        limits;
+    let Limits {
+        requests: own_requests,
+        pending: own_pending,
+        connections: own_connections,
+        requests_per_endpoint: own_per_endpoint,
+        adaptive_tolerance: own_tolerance,
+    } = limits;
     set(own_requests, *requests, NonZeroU32::new);
     set(own_pending, *pending, NonZeroU32::new);
     set(own_connections, *connections, NonZeroU32::new);
-    let Ejection { consecutive_failures: own_failures, base_time: own_base, ejected_max: own_max } =
-        ejection;
+    set(own_per_endpoint, *requests_per_endpoint, |most| Some(NonZeroU32::new(most)));
+    set(own_tolerance, *adaptive_tolerance, |times| Some(times.and_then(to_ratio)));
+    let Ejection {
+        consecutive_failures: own_failures,
+        base_time: own_base,
+        ejected_max: own_max,
+        peers: AgainstPeers { interval: own_interval, requests_min: own_least, failures, latency },
+    } = ejection;
     set(own_failures, *consecutive_failures, NonZeroU32::new);
     set(own_base, *base_time, to_bound);
     set(own_max, *ejected_max, to_percent);
+    set(own_interval, *interval, to_bound);
+    set(own_least, *requests_min, NonZeroU32::new);
+    set(failures, *failures_above_peers, to_percent);
+    set(latency, *latency_times_peers, |times| Some(times.and_then(to_ratio)));
     let RetryBudget { percent: own_percent, per_second_min: own_min } = retry_budget;
     set(own_percent, *percent, to_percent);
     set(own_min, *per_second_min, Some);
@@ -133,11 +179,24 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
         panic_threshold,
         slow_start,
         locality: crd::LocalityPreference { prefer, spill_at_load_ratio },
-        limits: crd::Limits { requests, pending, connections },
-        ejection: crd::Ejection { consecutive_failures, base_time, ejected_max },
+        limits,
+        ejection:
+            crd::Ejection {
+                consecutive_failures,
+                base_time,
+                ejected_max,
+                failures_above_peers,
+                latency_times_peers,
+                interval,
+                requests_min,
+            },
+        health_check,
+        failover,
         retry_budget: crd::RetryBudget { percent, per_second_min },
         timeouts: crd::BackendTimeouts { connect, idle, stream_idle },
     } = policy;
+    let crd::Limits { requests, pending, connections, requests_per_endpoint, adaptive_tolerance } =
+        limits;
     let all = [
         ("spec.loadBalancing.algorithm", load_balancing.is_some()),
         ("spec.loadBalancing.panicThresholdPercent", panic_threshold.is_some()),
@@ -147,9 +206,17 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
         ("spec.limits.requests", requests.is_some()),
         ("spec.limits.pending", pending.is_some()),
         ("spec.limits.connections", connections.is_some()),
+        ("spec.limits.requestsPerEndpoint", requests_per_endpoint.is_some()),
+        ("spec.limits.adaptiveTolerance", adaptive_tolerance.is_some()),
         ("spec.ejection.consecutiveFailures", consecutive_failures.is_some()),
         ("spec.ejection.baseTime", base_time.is_some()),
         ("spec.ejection.maxEjectedPercent", ejected_max.is_some()),
+        ("spec.ejection.failuresAbovePeersPercent", failures_above_peers.is_some()),
+        ("spec.ejection.latencyTimesPeers", latency_times_peers.is_some()),
+        ("spec.ejection.interval", interval.is_some()),
+        ("spec.ejection.minRequests", requests_min.is_some()),
+        ("spec.healthCheck", health_check.is_some()),
+        ("spec.failover", failover.is_some()),
         ("spec.retryBudget.percent", percent.is_some()),
         ("spec.retryBudget.minPerSecond", per_second_min.is_some()),
         ("spec.timeouts.connect", connect.is_some()),
@@ -169,8 +236,22 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
         let path = format!("spec.targetRefs[{index}]");
         if let crd::Target::Service(service) = target {
             let service = ObjectName::new(name.namespace(), service);
-            match service.ok().filter(|service| reader.service(service).is_some()) {
-                Some(service) => objects.push(ObjectKey::Service(service)),
+            let found = service.ok().and_then(|name| Some((reader.service(&name)?.1, name)));
+            match found {
+                Some((service, name)) => {
+                    if let Some(failover) = &policy.failover
+                        && let Err(wrong) = failover::of_service(reader, &name, failover)
+                    {
+                        let message = format!("no effect on {path}: {wrong}");
+                        findings.warning("spec.failover.backendRef", message);
+                    }
+                    let check = policy.health_check.iter().flatten();
+                    if check.clone().any(|it| health_check::checked_port(it, service).is_none()) {
+                        let message = format!("no effect on {path}: it has no such port");
+                        findings.warning("spec.healthCheck.port", message);
+                    }
+                    objects.push(ObjectKey::Service(name));
+                }
                 None => {
                     findings.warning(&path, "this Service is not there");
                     is_attached = false;

@@ -12,6 +12,7 @@ use weft_wire::{Object, ObjectKey};
 
 use crate::compiler::Output;
 use crate::findings::Findings;
+use crate::health_check;
 use crate::mesh;
 use crate::reader::Reader;
 use crate::service::{declared, protocol, to_port};
@@ -46,7 +47,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         findings.warning("spec.serviceAccount", "there is no Mesh: it has no identity");
     }
     let mut ports = Ports::new(workload);
-    let mut services = BTreeMap::new();
+    let (mut services, mut health_checks) = (BTreeMap::new(), BTreeSet::new());
     for service in reader.services_selecting(name.namespace(), &workload.metadata.labels) {
         let crd::Metadata { namespace, name, .. } = &service.metadata;
         // The reader lets no other names through.
@@ -71,6 +72,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
             ports.spoken(target, protocol(port), &mut findings);
             leads_to.insert(to_port(port.port), target);
         }
+        health_checks.extend(health_check::of_workload(reader, &service_name, &leads_to));
         services.insert(service_name, leads_to);
     }
     let ports = ports.settled();
@@ -88,6 +90,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         ports,
         mtls: MtlsMode::Strict,
         services,
+        health_checks,
     };
     let conditions = vec![Condition::accepted(true, "Accepted")];
     let status = findings.status(conditions, vec![ObjectKey::Workload(name.clone())]);

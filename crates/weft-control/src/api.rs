@@ -282,6 +282,16 @@ pub struct RegisterResponse {
     pub services: Vec<String>,
 }
 
+/// How the application of a workload that has registered itself fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthRequest {
+    /// Which workload.
+    pub instance: InstanceRequest,
+    /// Whether it serves.
+    pub healthy: bool,
+}
+
 /// A workload that is about to end, or has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -352,7 +362,8 @@ pub struct ResourceStatus {
     /// The addresses that the mesh gave to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
-    /// Of a Workload: `healthy`, `unhealthy` if nobody has heard of it for a while, or `draining`.
+    /// Of a Workload: `healthy`, `unhealthy` if a check of it fails or nobody has heard of it
+    /// for a while, or `draining`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
     /// Which of the connected proxies that are told of it have it in force. Absent if it is never

@@ -10,7 +10,9 @@ use weft_identity::{CertificateDer, PeerFacts};
 use weft_model::{NameError, ObjectName};
 use weft_store::{Batch, Document, DocumentKey, Expectation, Item, Lease, LeaseState, StoreError};
 
-use crate::api::{InstanceRequest, RegisterRequest, RegisterResponse, RegisteredPort};
+use crate::api::{
+    HealthRequest, InstanceRequest, RegisterRequest, RegisterResponse, RegisteredPort,
+};
 use crate::discovery::Discovery;
 use crate::discovery::addresses::Owner;
 use crate::discovery::documents;
@@ -197,6 +199,21 @@ impl Discovery {
         })
     }
 
+    /// Has it known how the application of a workload fares. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`RegistrationError`]; nothing was changed.
+    pub(crate) fn fares(
+        &self,
+        certificates: &[CertificateDer<'static>],
+        request: &HealthRequest,
+    ) -> Result<u64, RegistrationError> {
+        let HealthRequest { instance, healthy } = request;
+        self.change_instance(certificates, instance, |workload, _, instance| {
+            vec![Instance { unhealthy: !healthy, ..instance }.item(workload)]
+        })
+    }
+
     /// Applies what `items` says of the instance, of which there may be a document.
     fn change_instance(
         &self,
@@ -354,8 +371,8 @@ impl Discovery {
         items.push(Item::put(key, text.into_bytes()).expecting(expected));
         // The same instance stays as it is, also if it is about to end.
         let generation = request.generation;
-        let draining = held.is_some_and(|held| held.generation == generation && held.draining);
-        items.push(Instance { generation, draining }.item(workload));
+        let held = held.filter(|held| held.generation == generation);
+        items.push(held.unwrap_or(Instance::new(generation)).item(workload));
         Ok(items)
     }
 

@@ -19,7 +19,7 @@ use weft_identity::{AdminRecord, Bearer, CertificateDer};
 use weft_world::Clock;
 
 use crate::api::{
-    ApplyRequest, BackupRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal,
+    ApplyRequest, BackupRequest, HealthRequest, InstanceRequest, IssueRequest, ObjectKey, Refusal,
     RegisterRequest, RevokeRequest, RevokeResponse, RotateRequest, StoredObject, TokenRequest,
     WatchEvent,
 };
@@ -71,6 +71,7 @@ impl Api {
             .route("/api/v1/leave", post(leave))
             .route("/api/v1/ended", post(ended))
             .route("/api/v1/drain", post(drain))
+            .route("/api/v1/health", post(health))
             .layer(axum::extract::DefaultBodyLimit::max(ISSUE_BYTES_MAX))
             .with_state(self.clone());
         let guarded = Router::new()
@@ -281,6 +282,16 @@ async fn drain(
     let discovery = api.discovery.clone();
     let drained = blocking(move || discovery.drain(&certificates, &request)).await;
     changed(&api, drained).await
+}
+
+async fn health(
+    State(api): State<Api>,
+    Extension(Proof(certificates)): Extension<Proof>,
+    Json(request): Json<HealthRequest>,
+) -> Response {
+    let discovery = api.discovery.clone();
+    let told = blocking(move || discovery.fares(&certificates, &request)).await;
+    changed(&api, told).await
 }
 
 /// Answers once those who are connected are told of the change.

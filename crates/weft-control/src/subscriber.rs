@@ -3,6 +3,7 @@
 //! What the proxy holds survives every loss of the connection, and so do those who wait for an
 //! answer.
 
+mod health;
 mod link;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use weft_wire::discovery::{Answered, Client, Lookup, Outcome, Subscription, Wait
 use weft_wire::{Object, ObjectKey};
 use weft_world::World;
 
+use self::health::Fares;
 use self::link::{Event, Own, Registration};
 use crate::api::{InstanceRequest, RegisterRequest, RegisterResponse};
 use crate::grpc::frame;
@@ -51,6 +53,12 @@ pub enum Ask {
     Leave {
         /// Told when the control plane has done so, or why it has not.
         done: oneshot::Sender<Result<(), String>>,
+    },
+    /// To have it known how the own application fares. Nobody waits for that; it is said again
+    /// until the control plane has taken it, and to one that has just registered the workload.
+    Fares {
+        /// Whether it serves.
+        is_healthy: bool,
     },
     /// To have it known that the workload is about to end: nothing new is to be sent there.
     Drain {
@@ -134,6 +142,8 @@ impl Subscriber {
         let mut tasks = JoinSet::new();
         let (own, found) = watch::channel(Own::Ours);
         tasks.spawn_local(link::keep(line.clone(), registration.clone(), sender, found));
+        let (fares, told) = watch::channel(Fares::default());
+        tasks.spawn_local(health::tell(line.clone(), registration.clone(), told));
         let mut core = Core {
             world,
             client,
@@ -141,6 +151,7 @@ impl Subscriber {
             observer,
             registration: registration.clone(),
             own,
+            fares,
             requests: None,
             refused: None,
         };
@@ -167,6 +178,7 @@ impl Subscriber {
                             }
                         }
                     }
+                    Some(Ask::Fares { is_healthy }) => core.fares(is_healthy),
                     Some(Ask::Drain { done }) => {
                         let instance = registration.borrow().clone().map(instance);
                         let Some(instance) = instance else {
@@ -226,6 +238,8 @@ struct Core<'o> {
     registration: Registration,
     /// Told what the own Workload is found to be.
     own: watch::Sender<Own>,
+    /// Told what is to be known of the own application.
+    fares: watch::Sender<Fares>,
     /// Takes what is to be said, while there is a stream.
     requests: Option<mpsc::Sender<Bytes>>,
     /// Why the workload is not registered, if it was refused.
@@ -258,6 +272,7 @@ impl Core<'_> {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Registered(response) => {
+                self.fares.send_modify(|fares| fares.registrations += 1);
                 self.observer.registered(&response);
                 if self.refused.take().is_some() && self.requests.is_some() {
                     self.observer.connection(ConnectionState::Connected);
@@ -313,6 +328,13 @@ impl Core<'_> {
                 self.observer.connection(ConnectionState::Disconnected { reason });
             }
         }
+    }
+
+    fn fares(&self, is_healthy: bool) {
+        self.fares.send_if_modified(|fares| {
+            let before = fares.is_healthy.replace(is_healthy);
+            before != fares.is_healthy
+        });
     }
 
     /// Tells what became of the own Workload, if it is registered from here and `outcome` says so.

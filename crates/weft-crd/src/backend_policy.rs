@@ -3,13 +3,13 @@
 //! What is absent here is left to a less specific policy, field by field, and in the end to the
 //! defaults; so nothing is filled in.
 //!
-//! Deliberately absent: health checks, keep-alive and failover, refused by name until they are
-//! built.
+//! Deliberately absent: keep-alive, refused by name until it is built.
 
 use std::time::Duration;
 
 use crate::balance::{self, LoadBalancing};
-use crate::duration::format;
+use crate::failover::{self, Failover};
+use crate::health_check::{self, HealthCheck};
 use crate::metadata::{Header, Metadata};
 use crate::node::Value;
 use crate::reader::{At, Fields, fields};
@@ -35,6 +35,10 @@ pub struct BackendPolicy {
     pub limits: Limits,
     /// When an endpoint is left out for a while.
     pub ejection: Ejection,
+    /// How it is found out whether the applications serve; none where that is not asked for.
+    pub health_check: Option<Option<HealthCheck>>,
+    /// Which Service takes over where too few endpoints are healthy.
+    pub failover: Option<Failover>,
     /// How much of the traffic may be retries.
     pub retry_budget: RetryBudget,
     /// How long connecting and idling may take.
@@ -71,6 +75,11 @@ pub struct Limits {
     pub pending: Option<u32>,
     /// Connections.
     pub connections: Option<u32>,
+    /// Requests and streams of bytes at one endpoint.
+    pub requests_per_endpoint: Option<u32>,
+    /// How many times as long as in the long run answers of an endpoint may take before less may be
+    /// under way there; none is no such limit.
+    pub adaptive_tolerance: Option<Option<Ratio>>,
 }
 
 /// When an endpoint is left out for a while.
@@ -82,6 +91,14 @@ pub struct Ejection {
     pub base_time: Option<Duration>,
     /// How many of the endpoints at most; 0 leaves none out.
     pub ejected_max: Option<Percent>,
+    /// By how many percent of the requests more may fail than at the peers; 0 is no bound.
+    pub failures_above_peers: Option<Percent>,
+    /// How many times as long as the peers it may take to answer; none is no bound.
+    pub latency_times_peers: Option<Option<Ratio>>,
+    /// Over which time endpoints are compared.
+    pub interval: Option<Duration>,
+    /// How many requests in that time say enough about an endpoint; at least 1.
+    pub requests_min: Option<u32>,
 }
 
 /// How much of the traffic may be retries.
@@ -110,8 +127,11 @@ const LIMIT_MAX: u32 = 1_000_000;
 const FAILURES_MAX: u32 = 1_000;
 /// What takes longer than this to warm up is not started but deployed.
 const SLOW_START_MAX: Duration = Duration::from_secs(3600);
-/// The largest ratio at which to spill; beyond it, one would never spill.
-const SPILL_THOUSANDTHS_MAX: u32 = 100_000;
+/// The largest ratio of loads or latencies; beyond it, nothing would ever follow.
+const RATIO_THOUSANDTHS_MAX: u32 = 100_000;
+/// How often endpoints can be compared, and how long what was seen of them is worth something.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+const INTERVAL_MAX: Duration = Duration::from_secs(600);
 
 const FIELDS: Fields = Fields {
     known: &[
@@ -121,10 +141,12 @@ const FIELDS: Fields = Fields {
         "locality",
         "limits",
         "ejection",
+        "healthCheck",
+        "failover",
         "retryBudget",
         "timeouts",
     ],
-    not_yet: &["healthChecks", "keepAlive", "failover", "targetSelectors"],
+    not_yet: &["keepAlive", "targetSelectors"],
     ignored: &[],
     no_nulls: false,
 };
@@ -139,6 +161,8 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let locality = object.or("locality", LocalityPreference::default(), read_locality);
     let limits = object.or("limits", Limits::default(), read_limits);
     let ejection = object.or("ejection", Ejection::default(), read_ejection);
+    let health_check = object.maybe("healthCheck", health_check::read);
+    let failover = object.maybe("failover", failover::read);
     let retry_budget = object.or("retryBudget", RetryBudget::default(), read_retry_budget);
     let timeouts = object.or("timeouts", BackendTimeouts::default(), read_timeouts);
     let balance::Written { load_balancing, panic_threshold } = balancing?;
@@ -151,6 +175,8 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
         locality: locality?,
         limits: limits?,
         ejection: ejection?,
+        health_check: health_check?,
+        failover: failover?,
         retry_budget: retry_budget?,
         timeouts: timeouts?,
     })
@@ -158,14 +184,7 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
 
 fn read_slow_start(at: &At<'_>) -> Option<Option<Duration>> {
     let object = at.object(fields(&["window"]))?;
-    object.maybe("window", |at| match at.duration()? {
-        window if window > SLOW_START_MAX => at.error(format!(
-            "{} is not allowed, the most is {}",
-            format(window),
-            format(SLOW_START_MAX)
-        )),
-        window => Some(window),
-    })
+    object.maybe("window", |at| at.within(Duration::ZERO, SLOW_START_MAX))
 }
 
 fn read_locality(at: &At<'_>) -> Option<LocalityPreference> {
@@ -186,10 +205,10 @@ fn read_ratio(at: &At<'_>) -> Option<Ratio> {
     if ratio < 1.0 {
         return at.error(format!("{ratio} is not allowed, the least is 1"));
     }
-    if ratio * 1000.0 > f64::from(SPILL_THOUSANDTHS_MAX) {
+    if ratio * 1000.0 > f64::from(RATIO_THOUSANDTHS_MAX) {
         return at.error(format!(
             "{ratio} is not allowed, the most is {}",
-            SPILL_THOUSANDTHS_MAX / 1000
+            RATIO_THOUSANDTHS_MAX / 1000
         ));
     }
     #[expect(clippy::cast_possible_truncation, reason = "bounded just above")]
@@ -200,25 +219,62 @@ fn read_ratio(at: &At<'_>) -> Option<Ratio> {
     Some(Ratio::from_thousandths(thousandths))
 }
 
+/// The same, or 0 for none.
+fn read_ratio_or_none(at: &At<'_>) -> Option<Option<Ratio>> {
+    match at.node.value {
+        Value::Int(0) => Some(None),
+        _ => read_ratio(at).map(Some),
+    }
+}
+
 fn read_limits(at: &At<'_>) -> Option<Limits> {
-    let object = at.object(fields(&["requests", "pending", "connections"]))?;
+    let object = at.object(fields(&[
+        "requests",
+        "pending",
+        "connections",
+        "requestsPerEndpoint",
+        "adaptiveTolerance",
+    ]))?;
     let limit = |at: &At<'_>| at.number(1, LIMIT_MAX);
     let requests = object.maybe("requests", limit);
     let pending = object.maybe("pending", limit);
     let connections = object.maybe("connections", limit);
-    Some(Limits { requests: requests?, pending: pending?, connections: connections? })
+    let requests_per_endpoint = object.maybe("requestsPerEndpoint", limit);
+    let adaptive_tolerance = object.maybe("adaptiveTolerance", read_ratio_or_none);
+    Some(Limits {
+        requests: requests?,
+        pending: pending?,
+        connections: connections?,
+        requests_per_endpoint: requests_per_endpoint?,
+        adaptive_tolerance: adaptive_tolerance?,
+    })
 }
 
 fn read_ejection(at: &At<'_>) -> Option<Ejection> {
-    let known = &["consecutiveFailures", "baseTime", "maxEjectedPercent"];
-    let object = at.object(fields(known))?;
+    let object = at.object(fields(&[
+        "consecutiveFailures",
+        "baseTime",
+        "maxEjectedPercent",
+        "failuresAbovePeersPercent",
+        "latencyTimesPeers",
+        "interval",
+        "minRequests",
+    ]))?;
     let failures = object.maybe("consecutiveFailures", |at| at.number(1, FAILURES_MAX));
     let base_time = object.maybe("baseTime", At::positive_duration);
     let ejected_max = object.maybe("maxEjectedPercent", At::percent);
+    let failures_above_peers = object.maybe("failuresAbovePeersPercent", At::percent);
+    let latency_times_peers = object.maybe("latencyTimesPeers", read_ratio_or_none);
+    let interval = object.maybe("interval", |at| at.within(INTERVAL_MIN, INTERVAL_MAX));
+    let requests_min = object.maybe("minRequests", |at| at.number(1, LIMIT_MAX));
     Some(Ejection {
         consecutive_failures: failures?,
         base_time: base_time?,
         ejected_max: ejected_max?,
+        failures_above_peers: failures_above_peers?,
+        latency_times_peers: latency_times_peers?,
+        interval: interval?,
+        requests_min: requests_min?,
     })
 }
 

@@ -201,6 +201,18 @@ impl<'a> At<'a> {
         }
     }
 
+    /// A duration from `least` to `most`.
+    pub(crate) fn within(&self, least: Duration, most: Duration) -> Option<Duration> {
+        let duration = self.duration()?;
+        let (which, bound) = match duration {
+            _ if duration < least => ("least", least),
+            _ if duration > most => ("most", most),
+            _ => return Some(duration),
+        };
+        let (found, bound) = (duration::format(duration), duration::format(bound));
+        self.error(format!("{found} is not allowed, the {which} is {bound}"))
+    }
+
     /// One of a few words, those of `not_yet` being refused by name.
     pub(crate) fn choice<T: Copy>(
         &self,

@@ -31,7 +31,7 @@ pub enum Resource {
     /// A running instance outside Kubernetes.
     Workload(Workload),
     /// How a client treats a Service.
-    BackendPolicy(BackendPolicy),
+    BackendPolicy(Box<BackendPolicy>),
     /// Who may do what.
     AuthorizationPolicy(AuthorizationPolicy),
 }
@@ -126,7 +126,9 @@ pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
             Kind::TcpRoute => Resource::TcpRoute(stream_route::read_tcp(header, spec)?),
             Kind::Mesh => Resource::Mesh(mesh::read(header, spec)?),
             Kind::Workload => Resource::Workload(workload::read(header, spec)?),
-            Kind::BackendPolicy => Resource::BackendPolicy(backend_policy::read(header, spec)?),
+            Kind::BackendPolicy => {
+                Resource::BackendPolicy(Box::new(backend_policy::read(header, spec)?))
+            }
             Kind::AuthorizationPolicy => {
                 Resource::AuthorizationPolicy(authorization_policy::read(header, spec)?)
             }

@@ -31,8 +31,8 @@ pub struct Percent(u8);
 
 impl Percent {
     /// The share `number`, unless it is more than 100.
-    pub fn new(number: u8) -> Option<Percent> {
-        (number <= 100).then_some(Percent(number))
+    pub const fn new(number: u8) -> Option<Percent> {
+        if number <= 100 { Some(Percent(number)) } else { None }
     }
 
     /// The number.

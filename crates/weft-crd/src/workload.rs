@@ -2,8 +2,8 @@
 //!
 //! Services select it by its labels, as they do pods.
 //!
-//! Deliberately absent: health checks, refused by name until they are built; whether it is alive,
-//! which is its lease's to say.
+//! Deliberately absent: a health check of its own, refused by name, since BackendPolicies ask for
+//! checks; whether it is alive, which is its lease's to say.
 
 use std::net::IpAddr;
 

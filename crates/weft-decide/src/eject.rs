@@ -2,18 +2,22 @@
 //!
 //! Two things take an endpoint out of the choice. A failed dial does so at once and for a short
 //! time: it is *avoided*, as long as others are to be had. Several failures in a row do so for
-//! longer: it is *ejected*, but never more endpoints than the policy allows. Either way one request
-//! is let in as a probe when the time is over, and what becomes of it decides.
+//! longer: it is *ejected*, but never more endpoints than the policy allows. So is one that fails
+//! more often, or takes longer, than its peers. Either way one request is let in as a probe when
+//! the time is over, and what becomes of it decides.
 
+mod peers;
 mod roster;
 mod state;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use weft_model::Ejection;
+use weft_model::{Ejection, Percent, TimeBound};
 
+pub use self::peers::{LATENCY_ABOVE_MIN, Measured, Window, outliers};
 pub use self::roster::Roster;
 use self::state::{Phase, State};
 use crate::grpc;
@@ -60,11 +64,26 @@ impl Seen {
     }
 }
 
+/// What of the policy concerns an endpoint by itself. Each attempt has a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    consecutive_failures: NonZeroU32,
+    base_time: TimeBound,
+    ejected_max: Percent,
+}
+
+impl From<&Ejection> for Bounds {
+    fn from(policy: &Ejection) -> Bounds {
+        let Ejection { consecutive_failures, base_time, ejected_max, peers: _ } = *policy;
+        Bounds { consecutive_failures, base_time, ejected_max }
+    }
+}
+
 /// What the decision depends on besides the endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// The policy of the backend.
-    pub policy: Ejection,
+    pub policy: Bounds,
     /// How many endpoints the backend has, ejected or not.
     pub endpoints: usize,
     /// The time since a common start.
@@ -91,7 +110,7 @@ pub enum Standing {
     Probe,
     /// A dial failed lately.
     Avoided,
-    /// It failed several times in a row.
+    /// It failed several times in a row, or was worse than its peers.
     Ejected,
 }
 
@@ -114,6 +133,28 @@ pub enum Ticket {
     Probe,
     /// The endpoint is left out, and there was no better one.
     LastResort,
+}
+
+/// Why an endpoint is ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// It failed several times in a row.
+    Consecutive,
+    /// More of its requests failed than at its peers.
+    FailureRate,
+    /// It took longer to answer than its peers.
+    Latency,
+}
+
+impl Cause {
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Consecutive => "consecutive",
+            Cause::FailureRate => "failure-rate",
+            Cause::Latency => "latency",
+        }
+    }
 }
 
 /// What an observation changed.
@@ -208,6 +249,26 @@ impl Ejector {
             }
             change = found;
             (next != state).then_some(next)
+        });
+        change
+    }
+
+    /// Ejects the endpoint, which is worse than its peers, if one more may be. It stays as it is if
+    /// it is ejected already.
+    pub fn eject(&self, terms: &Terms) -> Change {
+        let mut change = Change::None;
+        self.update(|state| {
+            if state.phase.is_ejected() {
+                change = Change::None;
+                return None;
+            }
+            if !self.roster.take(terms.ejected_max()) {
+                change = Change::Spared;
+                return None;
+            }
+            let (next, found) = state.ejected(terms);
+            change = found;
+            Some(next)
         });
         change
     }

@@ -46,6 +46,8 @@ pub enum Stage {
     Filter,
     /// Which of the rule's backends it goes to.
     Destination,
+    /// Which Service takes over where too few endpoints are healthy.
+    Failover,
     /// How long it may take.
     Timeouts,
     /// Whether it is sent again.
@@ -54,6 +56,8 @@ pub enum Stage {
     Limits,
     /// How an endpoint is chosen.
     Balancing,
+    /// When an endpoint is left out for a while.
+    Ejection,
     /// How far away endpoints are used.
     Locality,
     /// Which endpoint of the backend is called.
@@ -402,10 +406,12 @@ impl fmt::Display for Stage {
             Stage::Route => "route",
             Stage::Filter => "filter",
             Stage::Destination => "destination",
+            Stage::Failover => "failover",
             Stage::Timeouts => "timeouts",
             Stage::Retry => "retry",
             Stage::Limits => "limits",
             Stage::Balancing => "balancing",
+            Stage::Ejection => "ejection",
             Stage::Locality => "locality",
             Stage::Endpoint => "endpoint",
             Stage::Authorization => "authorization",

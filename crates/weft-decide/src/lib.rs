@@ -6,14 +6,17 @@
 //! Deliberately absent: I/O, clocks, global randomness, async. Time and random numbers are given by
 //! the caller.
 
+pub mod adaptive;
 pub mod authorize;
 pub mod balance;
 pub mod budget;
 pub mod deadline;
 pub mod eject;
 pub mod explain;
+pub mod failover;
 pub mod filters;
 pub mod grpc;
+pub mod health_check;
 pub mod idle;
 pub mod limits;
 pub mod locality;

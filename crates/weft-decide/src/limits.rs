@@ -3,6 +3,8 @@
 use thiserror::Error;
 use weft_model::Limits;
 
+use crate::adaptive::AdaptiveLimit;
+
 /// A limit of a backend that is reached. Source of the numbers: [`weft_model::Limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("spec.limits.{name} is reached: {most} are under way from this client")]
@@ -22,6 +24,10 @@ pub enum LimitName {
     Pending,
     /// Connections whose bytes are not looked into. Requests wait for a connection instead.
     Connections,
+    /// Requests and streams of bytes at one endpoint: each that may be called has as many.
+    RequestsPerEndpoint,
+    /// The same, as its latency says.
+    Adaptive,
 }
 
 impl LimitName {
@@ -31,6 +37,8 @@ impl LimitName {
             LimitName::Requests => "requests",
             LimitName::Pending => "pending",
             LimitName::Connections => "connections",
+            LimitName::RequestsPerEndpoint => "requestsPerEndpoint",
+            LimitName::Adaptive => "adaptiveTolerance",
         }
     }
 }
@@ -77,6 +85,25 @@ pub fn connection(limits: &Limits, now: &UnderWay) -> Result<(), LimitReached> {
     below(LimitName::Connections, now.connections, limits.connections.get())
 }
 
+/// Whether one more request, or stream of bytes, may go to an endpoint that has so many. Its
+/// latency says that `allowed` may be there.
+///
+/// # Errors
+/// [`LimitReached`].
+pub fn endpoint(
+    limits: &Limits,
+    under_way: u32,
+    allowed: &AdaptiveLimit,
+) -> Result<(), LimitReached> {
+    if let Some(most) = limits.requests_per_endpoint {
+        below(LimitName::RequestsPerEndpoint, under_way, most.get())?;
+    }
+    if limits.adaptive_tolerance.is_some() {
+        below(LimitName::Adaptive, under_way, allowed.allowed())?;
+    }
+    Ok(())
+}
+
 fn below(name: LimitName, found: u32, most: u32) -> Result<(), LimitReached> {
     if found < most { Ok(()) } else { Err(LimitReached { name, most }) }
 }
@@ -92,7 +119,13 @@ mod tests {
     fn limits(requests: u32, pending: u32, connections: u32) -> Limits {
         let [requests, pending, connections] =
             [requests, pending, connections].map(|number| NonZeroU32::new(number).unwrap());
-        Limits { requests, pending, connections }
+        Limits {
+            requests,
+            pending,
+            connections,
+            requests_per_endpoint: None,
+            adaptive_tolerance: None,
+        }
     }
 
     #[test]
@@ -104,6 +137,22 @@ mod tests {
         assert_eq!(reached, LimitReached { name: LimitName::Pending, most: 2 });
         let expected = "spec.limits.connections is reached: 1 are under way from this client";
         assert_eq!(connection(&limits, &now).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn an_endpoint_has_a_limit_of_its_own_where_that_is_asked_for() {
+        let latency = AdaptiveLimit::default();
+        assert_eq!(endpoint(&limits(1, 1, 1), 1_000_000, &latency), Ok(()));
+        let two = Limits { requests_per_endpoint: NonZeroU32::new(2), ..limits(9, 9, 9) };
+        assert_eq!(endpoint(&two, 1, &latency), Ok(()));
+        let expected =
+            "spec.limits.requestsPerEndpoint is reached: 2 are under way from this client";
+        assert_eq!(endpoint(&two, 2, &latency).unwrap_err().to_string(), expected);
+        let tolerance = weft_model::Ratio::from_thousandths(1_500);
+        let adaptive = Limits { adaptive_tolerance: tolerance, ..limits(9, 9, 9) };
+        assert_eq!(endpoint(&adaptive, latency.allowed() - 1, &latency), Ok(()));
+        let reached = endpoint(&adaptive, latency.allowed(), &latency).unwrap_err();
+        assert_eq!(reached.name, LimitName::Adaptive);
     }
 
     proptest! {

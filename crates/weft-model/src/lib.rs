@@ -14,9 +14,11 @@ mod authorization_policy;
 mod balance;
 mod ejection;
 mod error;
+mod failover;
 mod guards;
 mod hash;
 mod hash_on;
+mod health_check;
 mod http;
 mod identity;
 mod limits;
@@ -40,11 +42,13 @@ pub use authorization_policy::{
     AuthorizationPolicy, HeaderCondition, Operation, PathPattern, Peer, Rule,
 };
 pub use balance::{Balance, PanicThreshold};
-pub use ejection::Ejection;
+pub use ejection::{AgainstPeers, Ejection};
 pub use error::ValueError;
+pub use failover::Failover;
 pub use guards::{GuardScope, Guards};
 pub use hash::ContentHash;
 pub use hash_on::{CookieName, HashOn};
+pub use health_check::{HealthCheck, Probe};
 pub use http::{HeaderName, HttpPath, Method, RegexText, is_field_value, is_token};
 pub use identity::{IdentityError, SpiffeId, TrustDomain};
 pub use limits::Limits;

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use crate::units::Ratio;
+
 /// What one client proxy has under way at most towards a Service.
 ///
 /// Each is a count per client proxy, not for the whole mesh.
@@ -15,6 +17,13 @@ pub struct Limits {
     pub pending: NonZeroU32,
     /// Connections. Default: 1,024, one for each request, since HTTP/1.1 needs that many.
     pub connections: NonZeroU32,
+    /// Requests and streams of bytes at one endpoint. Default: none, since how much one endpoint
+    /// bears differs from program to program, and those above bound all of them together.
+    pub requests_per_endpoint: Option<NonZeroU32>,
+    /// How many times as long as in the long run answers of an endpoint may take before less may be
+    /// under way there. Default: none, since latency that changes for other reasons than load, as
+    /// with other requests, would be taken for load.
+    pub adaptive_tolerance: Option<Ratio>,
 }
 
 impl Default for Limits {
@@ -24,6 +33,12 @@ impl Default for Limits {
         }
         const REQUESTS: NonZeroU32 = count(1024);
         const PENDING: NonZeroU32 = count(256);
-        Limits { requests: REQUESTS, pending: PENDING, connections: REQUESTS }
+        Limits {
+            requests: REQUESTS,
+            pending: PENDING,
+            connections: REQUESTS,
+            requests_per_endpoint: None,
+            adaptive_tolerance: None,
+        }
     }
 }

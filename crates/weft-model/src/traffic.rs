@@ -2,6 +2,7 @@
 
 use crate::balance::{Balance, PanicThreshold};
 use crate::ejection::Ejection;
+use crate::failover::Failover;
 use crate::limits::Limits;
 use crate::locality::LocalityPreference;
 use crate::retry::RetryBudget;
@@ -25,6 +26,9 @@ pub struct TrafficPolicy {
     pub limits: Limits,
     /// When an endpoint is left out for a while.
     pub ejection: Ejection,
+    /// Which Service takes over where too few endpoints are healthy. Default: none, since only the
+    /// user knows which one does the same.
+    pub failover: Option<Failover>,
     /// How much of the traffic may be retries.
     pub retry_budget: RetryBudget,
     /// How long connecting and idling may take.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::address::{Address, Network};
 use crate::guards::GuardScope;
+use crate::health_check::HealthCheck;
 use crate::identity::SpiffeId;
 use crate::locality::Locality;
 use crate::mtls::MtlsMode;
@@ -37,6 +38,8 @@ pub struct Workload {
     pub services: BTreeMap<ObjectName, BTreeMap<Port, Port>>,
     /// Where its proxy takes tunnels.
     pub tunnel: Tunnel,
+    /// How its proxy finds out whether its application serves.
+    pub health_checks: BTreeSet<HealthCheck>,
 }
 
 /// A port of a workload's application.
@@ -53,7 +56,7 @@ pub struct WorkloadPort {
 pub enum Health {
     /// Yes.
     Healthy,
-    /// It is there and does not serve, or nobody has heard of it for a while.
+    /// It is there and does not serve, as a check has found, or nobody has heard of it for a while.
     Unhealthy,
     /// It is about to end: nothing new is sent there.
     Draining,
@@ -141,6 +144,7 @@ mod tests {
             mtls: MtlsMode::Strict,
             services: services.into(),
             tunnel,
+            health_checks: BTreeSet::new(),
         }
     }
 

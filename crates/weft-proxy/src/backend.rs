@@ -12,7 +12,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use weft_decide::budget::Budget;
-use weft_decide::eject::{Roster, Terms};
+use weft_decide::eject::{self, Bounds, Roster, Terms};
+use weft_decide::failover::Tally;
 use weft_decide::limits::LimitReached;
 use weft_decide::locality;
 use weft_model::{BackendTimeouts, Health, Locality, Port};
@@ -48,12 +49,21 @@ pub(crate) struct Backend {
     places: Vec<At>,
     /// Whether any is known to be nearer than anywhere.
     has_near: bool,
+    /// When its endpoints were compared with each other for the last time.
+    compared: Cell<Moment>,
     /// How many turns its endpoints have had.
     turns: Cell<u64>,
     /// Whether it was used since it was last looked over.
     is_used: Cell<bool>,
     /// When it was found used for the last time.
     used: Cell<Moment>,
+}
+
+/// A backend that takes over for an attempt, which has its place there as long as the value lives.
+pub(crate) struct Instead {
+    pub(crate) backend: Rc<Backend>,
+    /// None for a stream of bytes that has none.
+    pub(crate) place: Option<Place>,
 }
 
 impl Backend {
@@ -98,6 +108,7 @@ impl Backend {
         let has_near = distances.iter().any(|distance| *distance != locality::Reach::All);
         let is_used = Cell::new(before.is_none_or(|before| before.is_used.get()));
         let used = Cell::new(before.map_or(now, |before| before.used.get()));
+        let compared = Cell::new(before.map_or(now, |before| before.compared.get()));
         let counts = before.map(|before| before.counts.clone()).unwrap_or_default();
         counts.limited(&destination.traffic.limits, !destination.name.is_own());
         let budget = before.map(|before| before.budget.clone()).unwrap_or_default();
@@ -113,6 +124,7 @@ impl Backend {
             distances,
             places,
             has_near,
+            compared,
             turns,
             is_used,
             used,
@@ -143,6 +155,51 @@ impl Backend {
     /// How much of its traffic was retries lately.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// How many of its endpoints can serve, as far as this worker knows, and not `tried` in vain.
+    fn tally(&self, proxy: &Proxy, tried: &Tried) -> Tally {
+        let (terms, now) = (self.terms(proxy), proxy.world.clock.now());
+        let mut tally = Tally::default();
+        for (endpoint, spec) in self.endpoints.iter().zip(&self.destination.endpoints) {
+            let health = match spec.health {
+                _ if endpoint.is_draining(now) => Health::Draining,
+                Health::Healthy if tried.has(endpoint) => Health::Unhealthy,
+                health => health,
+            };
+            tally.add(health, endpoint.standing(&terms));
+        }
+        tally
+    }
+
+    /// The backend that takes over from it for the next attempt, if one does, of a request that was
+    /// sent to `tried` already.
+    fn other(&self, proxy: &Proxy, tried: &Tried) -> Option<Rc<Backend>> {
+        let failover = self.destination.traffic.failover.as_ref()?;
+        if !self.tally(proxy, tried).is_too_low(failover) {
+            return None;
+        }
+        let snapshot = proxy.configuration.load();
+        let destination = decision::other(&snapshot, &self.destination)?;
+        let own = snapshot.own.as_ref().and_then(|own| own.locality.as_ref());
+        let other = proxy.backends.of(proxy, &destination, own);
+        // Where it cannot serve either, all is as if there was none.
+        other.tally(proxy, &Tried::default()).can_serve().then_some(other)
+    }
+
+    /// The same with a place there, which `place` takes.
+    ///
+    /// # Errors
+    /// [`ProxyError::Limit`].
+    pub(crate) fn instead(
+        &self,
+        proxy: &Proxy,
+        tried: &Tried,
+        place: impl FnOnce(&Backend) -> Result<Option<Place>, ProxyError>,
+    ) -> Result<Option<Box<Instead>>, ProxyError> {
+        let Some(backend) = self.other(proxy, tried) else { return Ok(None) };
+        let place = place(&backend)?;
+        Ok(Some(Box::new(Instead { backend, place })))
     }
 
     /// A place for one more request.
@@ -211,13 +268,29 @@ impl Backend {
 
     /// What ejection of its endpoints depends on.
     pub(crate) fn terms(&self, proxy: &Proxy) -> Terms {
-        let (policy, endpoints) = (self.destination.traffic.ejection, self.endpoints.len());
+        let policy = Bounds::from(&self.destination.traffic.ejection);
+        let endpoints = self.endpoints.len();
         Terms { policy, endpoints, now: proxy.now() }
     }
 
     /// A connection to one of its endpoints was opened.
     fn opened(&self) {
         self.counts.opened();
+    }
+
+    /// Leaves out the endpoints that are worse than the others, once in each interval.
+    fn compare(&self, proxy: &Proxy, now: Moment) {
+        let peers = &self.destination.traffic.ejection.peers;
+        if now.since(self.compared.get()) < peers.interval.duration() {
+            return;
+        }
+        self.compared.set(now);
+        let measured = self.endpoints.iter().zip(&self.distances);
+        let terms = self.terms(proxy);
+        let measured: Vec<_> = measured.map(|(one, distance)| one.measured(*distance)).collect();
+        for (index, cause) in eject::outliers(peers, &measured) {
+            self.endpoints[index].eject(proxy, &self.name, cause, &terms);
+        }
     }
 
     /// Closes connections that were idle for too long, or that the other side has closed.
@@ -261,7 +334,7 @@ impl Backends {
             return backend; // There is no end to these.
         }
         match known.insert(destination.name.clone(), backend.clone()) {
-            Some(before) => self.retire(&before, &backend.endpoints),
+            Some(before) => self.retire(proxy, &before, &backend.endpoints),
             None => {
                 let port = destination.name.port().map(Port::get);
                 let (service, used) = (&*backend.name, backend.counts.used());
@@ -272,11 +345,11 @@ impl Backends {
     }
 
     /// Closes idle connections to the endpoints of `before` that are not among `now`.
-    fn retire(&self, before: &Backend, now: &[Rc<Endpoint>]) {
+    fn retire(&self, proxy: &Proxy, before: &Backend, now: &[Rc<Endpoint>]) {
         let mut gone = self.gone.borrow_mut();
         for endpoint in &before.endpoints {
             if !now.iter().any(|kept| Rc::ptr_eq(kept, endpoint)) {
-                endpoint.close_all();
+                endpoint.retire(proxy, &before.name);
                 gone.push(Rc::downgrade(endpoint));
             }
         }
@@ -294,7 +367,7 @@ impl Backends {
                 Ok(destination) => drop(self.of(proxy, &destination, own)),
                 Err(_) => {
                     let before = self.known.borrow_mut().remove(&name);
-                    before.iter().for_each(|before| self.retire(before, &[]));
+                    before.iter().for_each(|before| self.retire(proxy, before, &[]));
                 }
             }
         }
@@ -302,8 +375,9 @@ impl Backends {
         known.values().flat_map(|backend| &backend.endpoints).for_each(|one| one.judge(proxy));
     }
 
-    /// Closes idle connections, and forgets backends that nobody uses any more.
-    pub(crate) fn sweep(&self, now: Moment) {
+    /// Closes idle connections, leaves out endpoints that are worse than others, and forgets
+    /// backends that nobody uses any more.
+    pub(crate) fn sweep(&self, proxy: &Proxy, now: Moment) {
         self.gone.borrow_mut().retain(|endpoint| {
             // What comes back from the requests that are still under way there is not kept either.
             let endpoint = endpoint.upgrade();
@@ -313,7 +387,13 @@ impl Backends {
         let mut known = self.known.borrow_mut();
         known.retain(|_, backend| {
             backend.sweep(now);
-            Rc::strong_count(backend) > 1 || now.since(backend.used.get()) < BACKEND_IDLE_TIMEOUT
+            backend.compare(proxy, now);
+            let is_kept = Rc::strong_count(backend) > 1
+                || now.since(backend.used.get()) < BACKEND_IDLE_TIMEOUT;
+            if !is_kept {
+                backend.endpoints.iter().for_each(|one| one.retire(proxy, &backend.name));
+            }
+            is_kept
         });
     }
 }

@@ -83,7 +83,8 @@ impl Inbound {
             (port, OwnPort { application, guard: guard.clone() })
         };
         let ports = ports.into_iter().map(port).collect();
-        let own = Own { name: name.clone(), generation, before: None, locality: None, ports };
+        let (name, health_checks) = (name.clone(), Default::default());
+        let own = Own { name, generation, before: None, locality: None, ports, health_checks };
         Inbound { listen: listen.into(), own: InboundOwn::Fixed(Arc::new(own)) }
     }
 }

@@ -4,11 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weft_decide::eject::Standing;
+use weft_decide::failover::Tally;
 use weft_decide::filters::{self, Facts};
 use weft_decide::route::{self, Matched, Selected};
 use weft_decide::{normalize, panic};
 use weft_http::{Known, RequestHead};
-use weft_model::{self as model, Health};
+use weft_model::{self as model, Failover, Health};
 
 use crate::connection::Codec;
 use crate::error::ProxyError;
@@ -105,6 +107,28 @@ pub(crate) fn backend(
             Err(ProxyError::NoWeight { route: route.name.to_string(), rule })
         }
     }
+}
+
+/// The Service that takes over from `destination`, if one may and is there.
+pub(crate) fn other(snapshot: &Snapshot, destination: &Destination) -> Option<Arc<Destination>> {
+    let Failover { service, port, healthy_min: _ } = destination.traffic.failover.as_ref()?;
+    of_service(snapshot, service, port.or(destination.name.port())?).ok()
+}
+
+/// The same for one of whose endpoints only their health is known, and only if it does take over.
+pub(crate) fn other_by_health(
+    snapshot: &Snapshot,
+    destination: &Destination,
+) -> Option<Arc<Destination>> {
+    let tally = |destination: &Destination| {
+        let mut tally = Tally::default();
+        let healths = destination.endpoints.iter().map(|spec| spec.health);
+        healths.for_each(|health| tally.add(health, Standing::Ready));
+        tally
+    };
+    let failover = destination.traffic.failover.as_ref()?;
+    let other = other(snapshot, destination)?;
+    (tally(destination).is_too_low(failover) && tally(&other).can_serve()).then_some(other)
 }
 
 /// How the request is written to its server: as the caller wrote it, unless it is declared

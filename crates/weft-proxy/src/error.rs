@@ -495,6 +495,8 @@ impl ProxyError {
                     LimitName::Requests => "limit-requests",
                     LimitName::Pending => "limit-pending",
                     LimitName::Connections => "limit-connections",
+                    LimitName::RequestsPerEndpoint => "limit-requests-per-endpoint",
+                    LimitName::Adaptive => "limit-adaptive",
                 };
                 (503, reason, Mesh, Unprocessed)
             }

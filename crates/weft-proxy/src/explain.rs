@@ -189,7 +189,7 @@ impl Chosen {
 }
 
 /// A backend that a request may go to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Way {
     /// Its place among the backends of the rule, counted from 0; none without a rule, or where that
     /// leads nowhere.
@@ -200,6 +200,8 @@ pub struct Way {
     pub total: u64,
     /// The backend, if it is there.
     pub backend: Option<Arc<Destination>>,
+    /// The one that it takes over from, as things stand.
+    pub instead_of: Option<Arc<Destination>>,
     /// Host and port, and path and query, with which the request is sent there.
     pub sent: Option<(String, String)>,
     /// What its endpoint is chosen by, where that is a hash and there is something to hash.
@@ -402,8 +404,16 @@ fn place(rule: &RouteRule, to: route::Destination<'_>) -> Option<usize> {
 
 impl Way {
     fn new(backend_index: Option<usize>, share: u64, total: u64) -> Way {
-        let (backend, sent, hashed, endpoints, ends, late) = Default::default();
-        Way { backend_index, share, total, backend, sent, hashed, endpoints, ends, late }
+        Way { backend_index, share, total, ..Way::default() }
+    }
+
+    /// What takes over from `backend`, as things stand, or that one itself.
+    fn taken_over(&mut self, caller: &Caller, backend: Arc<Destination>) -> Arc<Destination> {
+        let other = decision::other_by_health(&caller.snapshot, &backend);
+        let used = other.clone().unwrap_or_else(|| backend.clone());
+        self.instead_of = other.map(|_| backend);
+        self.backend = Some(used.clone());
+        used
     }
 
     fn end(&mut self, error: &ProxyError) {
@@ -420,7 +430,7 @@ impl Way {
         server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
     ) {
         let timeouts = rule.map(|rule| rule.timeouts).unwrap_or_default();
-        self.backend = Some(backend.clone());
+        let backend = self.taken_over(caller, backend);
         self.sent = Some((head.authority().to_owned(), head.target().to_owned()));
         let asked = match deadline::asked(head) {
             Ok(asked) => asked,

@@ -22,6 +22,7 @@ mod failure;
 pub mod guard;
 mod h1;
 pub mod h2;
+mod health_check;
 mod inbound;
 mod listener;
 mod live;
@@ -89,6 +90,10 @@ pub trait Discovery {
     /// Asks for `subscription`, or notes that it is still used. When the answer is that it was
     /// found, the configuration has it already.
     fn look(&self, subscription: Subscription) -> BoxFuture<'static, Lookup>;
+
+    /// Has it known how the own application fares, by the checks of it: well, or what is wrong. It
+    /// is said again and again.
+    fn fares(&self, well: Result<(), String>);
 }
 
 /// What a worker of a proxy is made of.

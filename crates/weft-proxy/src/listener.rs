@@ -15,7 +15,7 @@ use crate::config::{Inbound, Listen, Outbound};
 use crate::drain::Busy;
 use crate::overload::{self, Pressure};
 use crate::time::{CHANGES_PAUSE, SWEEP_INTERVAL, USE_INTERVAL};
-use crate::{Proxy, inbound, outbound};
+use crate::{Proxy, health_check, inbound, outbound};
 
 /// How long a listener waits after an error of its own, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -106,6 +106,7 @@ pub fn start(
         ));
     }
     running.tasks.spawn_local(sweep(proxy.clone()));
+    running.tasks.spawn_local(health_check::run(proxy.clone()));
     // From here on none is missed, whenever the task is first polled.
     running.tasks.spawn_local(follow(proxy.clone(), proxy.configuration.changes()));
     Ok(running)
@@ -183,7 +184,7 @@ async fn sweep(proxy: Rc<Proxy>) {
         proxy.world.clock.sleep(SWEEP_INTERVAL).await;
         let now = proxy.world.clock.now();
         proxy.live.tick(proxy.since_start(now));
-        proxy.backends.sweep(now);
+        proxy.backends.sweep(&proxy, now);
         if now.since(told) < USE_INTERVAL {
             continue;
         }

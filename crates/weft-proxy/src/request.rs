@@ -109,7 +109,13 @@ async fn outbound(
     let (mut before, mut tried) = (None, Tried::default());
     loop {
         recording.record.attempts += 1;
-        let ended = attempt(proxy, &backend, exchange, recording, &tries, &mut tried).await;
+        let other = backend.instead(proxy, &tried, |other| {
+            other.budget().request(proxy.now());
+            other.request_place().map(Some)
+        })?;
+        let backend = other.as_ref().map_or(&backend, |other| &other.backend);
+        backend.describe(&mut recording.record);
+        let ended = attempt(proxy, backend, exchange, recording, &tries, &mut tried).await;
         let delay = match ended {
             Ok(Ended::Complete) => return Ok(()),
             Ok(Ended::Again(delay)) => delay,
@@ -120,7 +126,7 @@ async fn outbound(
             }
             Err(error) => {
                 let outcome = error.verdict().outcome;
-                match next(proxy, &backend, &tries, exchange, recording, outcome) {
+                match next(proxy, backend, &tries, exchange, recording, outcome) {
                     Next::Stop => return Err(error),
                     Next::RetryAfter(delay) => {
                         before = Some(error);
@@ -369,7 +375,7 @@ async fn ask(
         ProxyError::StoodStill { limit } if !is_grpc => ProxyError::NeverAnswered { limit },
         error => endpoint.explain(proxy, error),
     })?;
-    attempted.answered(proxy);
+    attempted.answered(proxy, &backend.destination().traffic);
     endpoint.heed(proxy, &mut exchange.response.fields)?;
     let status = exchange.response.status;
     let mut grpc_status = grpc_status_of(&exchange.response.fields);

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use weft_decide::balance::Table;
 use weft_decide::route::RouteTable;
 use weft_model::{
-    BackendTimeouts, Health, Locality, MeshSettings, ObjectName, Port, Protocol, SpiffeId,
-    TrafficPolicy,
+    BackendTimeouts, Health, HealthCheck, Locality, MeshSettings, ObjectName, Port, Protocol,
+    SpiffeId, TrafficPolicy,
 };
 use weft_wire::tunnel::{InnerProtocol, Preface};
 
@@ -264,6 +264,8 @@ pub struct Own {
     pub locality: Option<Locality>,
     /// The ports of its application.
     pub ports: BTreeMap<Port, OwnPort>,
+    /// How it is found out whether its application serves.
+    pub health_checks: BTreeSet<HealthCheck>,
 }
 
 impl Own {

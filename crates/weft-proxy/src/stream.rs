@@ -137,6 +137,9 @@ pub(crate) async fn dial(
     let mut tried = Tried::default();
     loop {
         record.attempts += 1;
+        let other = backend.instead(proxy, &tried, Backend::stream_place)?;
+        let backend = other.as_ref().map_or(backend, |other| &*other.backend);
+        backend.describe(record);
         let key = backend.key(proxy, record.downstream, None).map(|key| key.hash);
         let endpoint = backend.pick(proxy, key, &tried)?;
         tried.add(endpoint);
@@ -146,6 +149,7 @@ pub(crate) async fn dial(
         let error = match endpoint.dial(proxy, backend, InnerProtocol::Opaque).await {
             Ok(connected) => {
                 attempted.tell(proxy, backend.name(), Seen::Success);
+                let place = other.map_or(place, |other| other.place);
                 return Ok(Connected { place, attempted: Some(Box::new(attempted)), ..connected });
             }
             Err(error) => error,

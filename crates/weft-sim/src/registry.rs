@@ -231,5 +231,6 @@ pub fn workload(
         mtls: MtlsMode::Strict,
         services: services.collect(),
         tunnel: Tunnel::One(tunnel),
+        health_checks: Default::default(),
     }
 }

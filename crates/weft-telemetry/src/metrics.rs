@@ -147,14 +147,19 @@ impl Worker {
                 open.add(1);
             }
             Event::Closed(direction) => kept.connections(registry, direction)[1].subtract_one(),
-            Event::Ejected(service) => {
-                for counted in [Counted::Ejections, Counted::EndpointsEjected] {
-                    kept.cells(registry).counter(counted, [owned(service)]).add(1);
-                }
+            Event::Ejected { service, cause } => {
+                let mut cells = kept.cells(registry);
+                cells.counter(Counted::Ejections, [owned(service), cause.into()]).add(1);
+                cells.counter(Counted::EndpointsEjected, [owned(service)]).add(1);
             }
             Event::Readmitted(service) => {
                 let mut cells = kept.cells(registry);
                 cells.counter(Counted::EndpointsEjected, [owned(service)]).subtract_one();
+            }
+            Event::Checked { port, has_passed } => {
+                let outcome = if has_passed { "passed" } else { "failed" };
+                let labels = [port.to_string().into(), outcome.into()];
+                kept.cells(registry).counter(Counted::HealthChecks, labels).add(1);
             }
             Event::Backend { service, port, used } => registry.watch_backend(service, port, used),
             Event::Mirrored { service, outcome } => {

@@ -188,9 +188,21 @@ pub enum Event<'a> {
     /// A connection of which [`Event::Opened`] was told is gone.
     Closed(Direction),
     /// An endpoint of this backend gets no requests for a while, since it failed.
-    Ejected(&'a str),
+    Ejected {
+        /// Its name, as in [`Record::backend`].
+        service: &'a str,
+        /// Why, in a word.
+        cause: &'static str,
+    },
     /// An endpoint of which [`Event::Ejected`] was told gets requests again, or is gone.
     Readmitted(&'a str),
+    /// The own application was checked.
+    Checked {
+        /// Its port that was asked.
+        port: u16,
+        /// Whether the answer was as it is to be.
+        has_passed: bool,
+    },
     /// A backend has come into use. What is under way towards it is told by `used`, for as long as
     /// that is kept.
     Backend {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use weft_model::{
-    AuthorizationPolicy, BackendTimeouts, Balance, Filter, PanicThreshold, PathMatch, Peer, Policy,
-    Route, RouteKind, RouteMatch, Rule,
+    AgainstPeers, AuthorizationPolicy, BackendTimeouts, Balance, Filter, PanicThreshold, PathMatch,
+    Peer, Policy, Route, RouteKind, RouteMatch, Rule,
 };
 
 use crate::envelope::SCHEMA;
@@ -16,17 +16,26 @@ use crate::objects::Object;
 /// An object requires it only if it holds that: so those without it are read by all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
+    /// A Service of which one endpoint gets what its latency lets. Ignored, it would get more.
+    AdaptiveLimits,
     /// A route for callers of its own namespace alone. Ignored, it would hold for all, or beside
     /// those that it replaces.
     ConsumerRoute,
     /// A route that says which pages of other origins may read answers. Ignored, none of them may,
     /// or all that the application lets.
     Cors,
+    /// A Service with its own bounds on how much worse than their peers endpoints may be. Ignored,
+    /// others are ejected than is asked for.
+    EjectionByPeers,
+    /// A Service for which another one takes over. Ignored, requests fail that it would answer.
+    Failover,
     /// A GRPCRoute, or a rule about calls. Ignored, calls would go where nobody sent them.
     GrpcRoute,
     /// A route that changes headers, of requests or of answers. Ignored, what is to be taken out is
     /// let through.
     HeaderModifiers,
+    /// A Service of which one endpoint has its own limit. Ignored, it would get more than it bears.
+    LimitsPerEndpoint,
     /// A Service whose endpoints are chosen by an algorithm beyond the first two. There is no other
     /// that would do: it would call other endpoints than is asked for.
     Algorithms,
@@ -44,25 +53,29 @@ pub enum Feature {
     RenewBelow,
     /// A route that has copies of requests go elsewhere, too. Ignored, nothing would come there.
     Mirror,
-    /// A TCPRoute or a TLSRoute. Ignored, connections would go where nobody sent them.
-    StreamRoute,
     /// A Service whose endpoints get their part slowly. Ignored, a new one would get all of it
     /// before it can bear it.
     SlowStart,
     /// A Service with its own bound on standing still. Ignored, what may be silent for long would
     /// be cut off.
     StreamIdle,
+    /// A TCPRoute or a TLSRoute. Ignored, connections would go where nobody sent them.
+    StreamRoute,
     /// A route that changes hosts or paths. Ignored, the application would be asked for others.
     UrlRewrite,
 }
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 15] = [
+    pub const ALL: [Feature; 19] = [
+        Feature::AdaptiveLimits,
         Feature::ConsumerRoute,
         Feature::Cors,
+        Feature::EjectionByPeers,
+        Feature::Failover,
         Feature::GrpcRoute,
         Feature::HeaderModifiers,
+        Feature::LimitsPerEndpoint,
         Feature::Algorithms,
         Feature::PanicThreshold,
         Feature::PeerExceptions,
@@ -79,10 +92,14 @@ impl Feature {
     /// Its name on the wire. It is never used for anything else.
     pub fn name(self) -> &'static str {
         match self {
+            Feature::AdaptiveLimits => "adaptive-limits",
             Feature::ConsumerRoute => "consumer-route",
             Feature::Cors => "cors",
+            Feature::EjectionByPeers => "ejection-by-peers",
+            Feature::Failover => "failover",
             Feature::GrpcRoute => "grpc-route",
             Feature::HeaderModifiers => "header-modifiers",
+            Feature::LimitsPerEndpoint => "limits-per-endpoint",
             Feature::Algorithms => "load-balancing-algorithms",
             Feature::PanicThreshold => "panic-threshold",
             Feature::PeerExceptions => "peer-exceptions",
@@ -109,6 +126,16 @@ impl Feature {
             }
             (Feature::PanicThreshold, Object::Service(service)) => {
                 service.traffic.panic_threshold != PanicThreshold::default()
+            }
+            (Feature::EjectionByPeers, Object::Service(service)) => {
+                service.traffic.ejection.peers != AgainstPeers::default()
+            }
+            (Feature::AdaptiveLimits, Object::Service(service)) => {
+                service.traffic.limits.adaptive_tolerance.is_some()
+            }
+            (Feature::Failover, Object::Service(service)) => service.traffic.failover.is_some(),
+            (Feature::LimitsPerEndpoint, Object::Service(service)) => {
+                service.traffic.limits.requests_per_endpoint.is_some()
             }
             (Feature::PeerExceptions, Object::Policy(policy)) => match &**policy {
                 Policy::Authorization(policy) => peers(policy).any(has_exceptions),

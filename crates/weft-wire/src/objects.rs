@@ -7,6 +7,7 @@ mod authorization_policy;
 mod balance;
 mod common;
 mod guards;
+mod health_check;
 mod mesh;
 mod route;
 mod service;

@@ -83,6 +83,7 @@ pub(crate) fn workload(name: &str, ip: &str, services: &[&str]) -> Workload {
         mtls: MtlsMode::Strict,
         services: services.collect(),
         tunnel: Tunnel::PerPort { elsewhere: BTreeMap::new() },
+        health_checks: Default::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod lock;
 mod renewal;
 mod saver;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,10 +98,17 @@ struct Link {
     asks: mpsc::Sender<Ask>,
 }
 
-impl weft_proxy::Discovery for Link {
+/// The same for the proxy's worker.
+struct OfWorker {
+    link: Link,
+    /// What was wrong with the own application when the control plane was told last.
+    wrong: RefCell<Option<String>>,
+}
+
+impl weft_proxy::Discovery for OfWorker {
     fn look(&self, subscription: Subscription) -> BoxFuture<'static, Lookup> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.asks.try_send(Ask::Look { subscription, reply });
+        let sent = self.link.asks.try_send(Ask::Look { subscription, reply });
         Box::pin(async move {
             let refused = || Lookup::Refused("too much is asked for at once".to_owned());
             if sent.is_err() {
@@ -109,12 +117,28 @@ impl weft_proxy::Discovery for Link {
             answer.await.unwrap_or_else(|_| refused())
         })
     }
+
+    fn fares(&self, well: Result<(), String>) {
+        let is_healthy = well.is_ok();
+        if self.link.asks.try_send(Ask::Fares { is_healthy }).is_err() {
+            return; // It is said again.
+        }
+        match (self.wrong.replace(well.clone().err()), well) {
+            (None, Err(wrong)) => {
+                weft_control::say!("weft: the application is not called, its check fails: {wrong}");
+            }
+            (Some(_), Ok(())) => {
+                weft_control::say!("weft: the application is called again, its check passes");
+            }
+            (None, Ok(())) | (Some(_), Err(_)) => {}
+        }
+    }
 }
 
 impl Joined {
     /// The way to ask for more of the mesh.
     pub fn discovery(&self) -> Rc<dyn weft_proxy::Discovery> {
-        Rc::new(self.link.clone())
+        Rc::new(OfWorker { link: self.link.clone(), wrong: RefCell::default() })
     }
 
     /// Waits until the control plane has said all that concerns this proxy, and says, as `command`,

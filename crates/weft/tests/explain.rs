@@ -69,12 +69,11 @@ fn block<'p>(page: &'p str, begin: &str) -> &'p str {
     rest.split_once("```").unwrap().0
 }
 
-/// What the page on balancing shows is what is said about the file that it shows.
-#[test]
-fn the_page_on_balancing_is_right() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/balancing.md");
+/// What the page called `name` shows is what is said about the file that it shows.
+fn check_page(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/{name}.md"));
     let page = fs::read_to_string(&path).unwrap();
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("balancing");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("cart.yaml"), block(&page, "```yaml\n")).unwrap();
     let (command, shown) = block(&page, "$ weft explain ").split_once('\n').unwrap();
@@ -83,9 +82,16 @@ fn the_page_on_balancing_is_right() {
     assert_eq!(String::from_utf8(stderr).unwrap(), "");
     let found = String::from_utf8(stdout).unwrap();
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, page.replace(shown, &found)).unwrap();
+        let whole = format!("{command}\n{shown}");
+        fs::write(&path, page.replace(&whole, &format!("{command}\n{found}"))).unwrap();
     }
     assert_eq!(found, shown, "UPDATE_EXPECT=1?");
+}
+
+#[test]
+fn the_pages_on_balancing_and_health_are_right() {
+    check_page("balancing");
+    check_page("health");
 }
 
 #[test]

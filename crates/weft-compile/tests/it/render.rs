@@ -3,9 +3,9 @@
 use weft_compile::{Compiler, Status};
 use weft_model::{
     AllowedNames, AuthorizationPolicy, Backend, CallMatch, Cors, Filter, Guards, HeaderCondition,
-    HeaderEdits, MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer,
-    Policy, Redirect, Retry, Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust,
-    Tunnel, UrlRewrite, ValueMatch, Workload,
+    HeaderEdits, HealthCheck, MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite,
+    Peer, Policy, Probe, Redirect, Retry, Route, RouteMatch, RouteRule, Rule, Service,
+    TrafficPolicy, Trust, Tunnel, UrlRewrite, ValueMatch, Workload,
 };
 use weft_wire::Object;
 
@@ -97,6 +97,7 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         locality,
         limits,
         ejection,
+        failover,
         retry_budget,
         timeouts,
     } = traffic;
@@ -107,6 +108,7 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         ("locality", other(format!("{locality:?}"), format!("{:?}", default.locality))),
         ("limits", other(format!("{limits:?}"), format!("{:?}", default.limits))),
         ("ejection", other(format!("{ejection:?}"), format!("{:?}", default.ejection))),
+        ("failover", Tree::maybe(failover.as_ref().map(|it| format!("{it:?}")))),
         ("budget", other(format!("{retry_budget:?}"), format!("{:?}", default.retry_budget))),
         ("timeouts", other(format!("{timeouts:?}"), format!("{:?}", default.timeouts))),
     ])
@@ -125,6 +127,7 @@ fn workload(workload: &Workload) -> Tree {
         mtls,
         services,
         tunnel,
+        health_checks,
     } = workload;
     let ports = ports.iter().map(|(port, settings)| {
         (port.to_string(), Tree::text(format!("{:?} {:?}", settings.protocol, settings.mtls)))
@@ -152,7 +155,18 @@ fn workload(workload: &Workload) -> Tree {
         ("ports", Tree::Map(ports.collect())),
         ("services", Tree::Map(services.collect())),
         ("tunnel", Tree::text(tunnel)),
+        ("healthChecks", Tree::list(health_checks.iter().map(health_check))),
     ])
+}
+
+fn health_check(check: &HealthCheck) -> String {
+    let HealthCheck { port, probe, interval, timeout, failures, successes } = check;
+    let statuses = match probe {
+        Probe::Http { statuses, .. } => format!(" {statuses:?}"),
+        Probe::Grpc { .. } | Probe::Tcp => String::new(),
+    };
+    let (interval, timeout) = (interval.duration(), timeout.duration());
+    format!("{port}: {probe}{statuses} each {interval:?} in {timeout:?}, {failures}/{successes}")
 }
 
 fn guards(guards: &Guards) -> Tree {

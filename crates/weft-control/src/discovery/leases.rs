@@ -26,12 +26,29 @@ pub(crate) struct Instance {
     pub(crate) generation: u64,
     /// Whether it is about to end.
     pub(crate) draining: bool,
+    /// Whether a check of its application fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unhealthy: bool,
 }
 
 impl Instance {
+    /// The instance `generation`, which has just begun.
+    pub(crate) fn new(generation: u64) -> Instance {
+        Instance { generation, draining: false, unhealthy: false }
+    }
+
+    /// How it fares as long as it is there.
+    fn health(self) -> Health {
+        match self {
+            Instance { draining: true, .. } => Health::Draining,
+            Instance { unhealthy: true, .. } => Health::Unhealthy,
+            Instance { .. } => Health::Healthy,
+        }
+    }
+
     /// The registration as the store takes it.
     pub(crate) fn item(self, workload: &ObjectName) -> Item {
-        let bytes = serde_json::to_vec(&self).expect("two plain fields");
+        let bytes = serde_json::to_vec(&self).expect("plain fields");
         Item::register(workload.to_string(), LEASE, bytes)
     }
 
@@ -67,8 +84,7 @@ impl Fares {
         for lease in leases {
             let Ok(name) = lease.registration.name.parse::<ObjectName>() else { continue };
             let instance = Instance::of(lease);
-            let is_draining = instance.is_some_and(|instance| instance.draining);
-            let alive = if is_draining { Health::Draining } else { Health::Healthy };
+            let alive = instance.map_or(Health::Healthy, Instance::health);
             if live.has(&name, instance.map(|instance| instance.generation)) {
                 found.insert(name, alive);
                 continue;
@@ -115,8 +131,8 @@ mod tests {
 
     const START: Moment = Moment::from_nanos(7);
 
-    fn lease(name: &str, draining: bool) -> Lease {
-        let text = serde_json::to_vec(&Instance { generation: 1, draining }).unwrap();
+    fn lease(name: &str, instance: Instance) -> Lease {
+        let text = serde_json::to_vec(&instance).unwrap();
         let registration = Registration {
             name: name.to_owned(),
             version: Version::FIRST,
@@ -137,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_workload_without_a_stream_turns_unhealthy_and_then_expires() {
-        let (mut fares, leases) = (Fares::default(), [lease("shop/cart-1", false)]);
+        let (mut fares, leases) = (Fares::default(), [lease("shop/cart-1", Instance::new(1))]);
         let live = |generation| Live([("shop/cart-1".parse().unwrap(), generation)].into());
         let name = || "shop/cart-1".to_owned();
         let at = |seconds| START + Duration::from_secs(seconds);
@@ -161,8 +177,25 @@ mod tests {
     }
 
     #[test]
+    fn one_whose_check_fails_is_unhealthy_while_it_lives() {
+        let unhealthy = Instance { unhealthy: true, ..Instance::new(1) };
+        let live = Live([("shop/cart-1".parse().unwrap(), Some(1))].into());
+        let mut fares = Fares::default();
+        let mut told = |instance| {
+            let sweep = fares.sweep(&[lease("shop/cart-1", instance)], &live, START);
+            told(&sweep.changes).pop().map(|(_, health)| health)
+        };
+        assert_eq!(told(unhealthy), Some(Some(Health::Unhealthy)));
+        assert_eq!(told(Instance::new(1)), Some(Some(Health::Healthy)));
+        // An older control plane reads what a newer one has written of those that are healthy.
+        let written = String::from_utf8(serde_json::to_vec(&Instance::new(7)).unwrap()).unwrap();
+        assert_eq!(written, r#"{"generation":7,"draining":false}"#);
+    }
+
+    #[test]
     fn a_draining_workload_is_told_as_such_until_it_is_silent() {
-        let (mut fares, leases) = (Fares::default(), [lease("shop/cart-1", true)]);
+        let draining = Instance { draining: true, unhealthy: true, ..Instance::new(1) };
+        let (mut fares, leases) = (Fares::default(), [lease("shop/cart-1", draining)]);
         let none = Live::default();
         let first = fares.sweep(&leases, &none, START);
         assert_eq!(told(&first.changes), [("shop/cart-1".to_owned(), Some(Health::Draining))]);

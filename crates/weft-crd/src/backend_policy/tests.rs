@@ -11,7 +11,7 @@ const TARGET: &str = "targetRefs: [{group: '', kind: Service, name: payments}]";
 
 fn policy(spec: &str) -> BackendPolicy {
     match valid(&format!("{HEAD}\nspec: {spec}")).resource {
-        Resource::BackendPolicy(policy) => policy,
+        Resource::BackendPolicy(policy) => *policy,
         other => panic!("not a BackendPolicy: {other:?}"),
     }
 }
@@ -33,8 +33,10 @@ fn a_whole_one() {
   loadBalancing: {{ algorithm: PeakEwma, panicThresholdPercent: 30 }}
   slowStart: {{ window: 30s }}
   locality: {{ prefer: Zone, spillAtLoadRatio: 1.3 }}
-  limits: {{ requests: 512, pending: 128, connections: 64 }}
-  ejection: {{ consecutiveFailures: 5, baseTime: 30s, maxEjectedPercent: 50 }}
+  limits: {{ requests: 512, pending: 128, connections: 64, requestsPerEndpoint: 32,
+    adaptiveTolerance: 1.5 }}
+  ejection: {{ consecutiveFailures: 5, baseTime: 30s, maxEjectedPercent: 50,
+    failuresAbovePeersPercent: 30, latencyTimesPeers: 2.5, interval: 30s, minRequests: 20 }}
   retryBudget: {{ percent: 20, minPerSecond: 10 }}
   timeouts: {{ connect: 2s, idle: 1m, streamIdle: 8h }}"
     ));
@@ -51,7 +53,13 @@ fn a_whole_one() {
     );
     assert_eq!(
         policy.limits,
-        Limits { requests: Some(512), pending: Some(128), connections: Some(64) }
+        Limits {
+            requests: Some(512),
+            pending: Some(128),
+            connections: Some(64),
+            requests_per_endpoint: Some(32),
+            adaptive_tolerance: Some(Some(Ratio::from_thousandths(1500))),
+        }
     );
     assert_eq!(
         policy.ejection,
@@ -59,6 +67,10 @@ fn a_whole_one() {
             consecutive_failures: Some(5),
             base_time: Some(Duration::from_secs(30)),
             ejected_max: Percent::new(50),
+            failures_above_peers: Percent::new(30),
+            latency_times_peers: Some(Some(Ratio::from_thousandths(2500))),
+            interval: Some(Duration::from_secs(30)),
+            requests_min: Some(20),
         }
     );
     assert_eq!(
@@ -76,6 +88,14 @@ fn a_whole_one() {
 }
 
 #[test]
+fn a_bound_can_be_taken_away() {
+    let none = "ejection: {latencyTimesPeers: 0}, limits: {adaptiveTolerance: 0}";
+    let policy = policy(&format!("{{{TARGET}, {none}}}"));
+    assert_eq!(policy.ejection.latency_times_peers, Some(None));
+    assert_eq!(policy.limits.adaptive_tolerance, Some(None));
+}
+
+#[test]
 fn what_is_wrong() {
     let spec = |rest: &str| format!("{{{TARGET}, {rest}}}");
     let specs = [
@@ -83,10 +103,12 @@ fn what_is_wrong() {
         spec("locality: {prefer: Rack, spillAtLoadRatio: 0.5}"),
         spec("locality: {spillAtLoadRatio: 1.23456}"),
         spec("ejection: {consecutiveFailures: 0, baseTime: 0s, maxEjectedPercent: 101}"),
+        spec("ejection: {latencyTimesPeers: 0.5, interval: 100ms, minRequests: 0}"),
+        spec("ejection: {failuresAbovePeersPercent: -1, latencyTimesPeers: 101, interval: 1h}"),
         spec("timeouts: {connect: 0s, request: 1s}"),
-        spec("healthChecks: {}, keepAlive: {}, slowStart: {window: 2h}"),
+        spec("targetSelectors: {}, keepAlive: {}, slowStart: {window: 2h}"),
     ];
-    let findings: [&[&str]; 6] = [
+    let findings: [&[&str]; 8] = [
         &[
             "error: spec.limits.requests: 0 is not allowed, the least is 1",
             "error: spec.limits.pending: 0 is not allowed, the least is 1",
@@ -103,11 +125,21 @@ fn what_is_wrong() {
             "error: spec.ejection.maxEjectedPercent: 101 is not allowed, the most is 100",
         ],
         &[
+            "error: spec.ejection.latencyTimesPeers: 0.5 is not allowed, the least is 1",
+            "error: spec.ejection.interval: 100ms is not allowed, the least is 1s",
+            "error: spec.ejection.minRequests: 0 is not allowed, the least is 1",
+        ],
+        &[
+            "error: spec.ejection.failuresAbovePeersPercent: -1 is not allowed, the least is 0",
+            "error: spec.ejection.latencyTimesPeers: 101 is not allowed, the most is 100",
+            "error: spec.ejection.interval: 1h is not allowed, the most is 10m",
+        ],
+        &[
             "error: spec.timeouts.connect: 0s is not allowed, the least is 1ms",
             "error: spec.timeouts.request: unknown field",
         ],
         &[
-            "error: spec.healthChecks: not supported yet by this version",
+            "error: spec.targetSelectors: not supported yet by this version",
             "error: spec.keepAlive: not supported yet by this version",
             "error: spec.slowStart.window: 2h is not allowed, the most is 1h",
         ],

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use weft_model::Ejection;
-
-use super::{AVOIDED_MIN, Change, EJECTED_MAX, PROBE_MAX, Seen, Terms, Ticket};
+use super::{AVOIDED_MIN, Bounds, Change, EJECTED_MAX, PROBE_MAX, Seen, Terms, Ticket};
 
 /// More failures in a row are not counted; a policy that asks for more is taken to ask for these.
 const FAILURES_MAX: u32 = 0xffff;
@@ -126,7 +124,7 @@ impl State {
         (healthy, Change::None)
     }
 
-    fn ejected(self, terms: &Terms) -> (State, Change) {
+    pub(super) fn ejected(self, terms: &Terms) -> (State, Change) {
         let times = (self.times + 1).min(TIMES_MAX);
         let time = ejection_time(&terms.policy, times);
         let until = tenths(terms.now + time);
@@ -186,7 +184,7 @@ impl State {
 }
 
 /// For how long an endpoint is ejected the `times`-th time.
-fn ejection_time(policy: &Ejection, times: u32) -> Duration {
+fn ejection_time(policy: &Bounds, times: u32) -> Duration {
     let base = policy.base_time.duration();
     base.saturating_mul(times).min(EJECTED_MAX.max(base))
 }

@@ -1,11 +1,9 @@
 //! Failures, times and shares.
 
-use std::num::NonZeroU32;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use weft_model::{Percent, TimeBound};
+use weft_model::AgainstPeers;
 
 use super::*;
 
@@ -18,6 +16,7 @@ fn policy(failures: u32, ejected_max: u8) -> Ejection {
         consecutive_failures: NonZeroU32::new(failures).unwrap(),
         base_time: TimeBound::from_millis(30_000).unwrap(),
         ejected_max: Percent::new(ejected_max).unwrap(),
+        peers: AgainstPeers::default(),
     }
 }
 
@@ -32,6 +31,7 @@ impl Backend {
     fn new(endpoints: usize, policy: Ejection) -> Backend {
         let roster = Arc::new(Roster::default());
         let ejector = |_| Ejector::new(Arc::clone(&roster));
+        let policy = Bounds::from(&policy);
         let terms = Terms { policy, endpoints, now: seconds(1_000) };
         Backend { endpoints: (0..endpoints).map(ejector).collect(), roster, terms }
     }
@@ -243,6 +243,20 @@ fn no_more_than_the_share_are_ejected_and_never_the_last() {
 }
 
 #[test]
+fn one_that_is_worse_than_its_peers_is_out_as_one_that_fails() {
+    let mut backend = Backend::new(3, policy(5, 50));
+    let out = |backend: &Backend, index: usize| backend.endpoints[index].eject(&backend.terms);
+    assert_eq!(out(&backend, 0), Change::Ejected { time: seconds(30), times: 1 });
+    assert_eq!(backend.standing(0), Standing::Ejected);
+    assert_eq!(out(&backend, 0), Change::None, "it is out already");
+    assert_eq!(out(&backend, 1), Change::Spared, "one of three is as many as may be");
+    backend.wait(seconds(30));
+    assert_eq!(backend.meets(0, Seen::Success), Change::Returned);
+    assert_eq!(out(&backend, 0), Change::Ejected { time: seconds(60), times: 2 });
+    assert_eq!(backend.roster.ejected(), 1);
+}
+
+#[test]
 fn where_endpoints_go_away_the_ejected_are_called_again() {
     let mut backend = Backend::new(4, policy(2, 50));
     backend.fails(0, 2);
@@ -265,6 +279,8 @@ enum Event {
     /// An attempt begins whose end is seen much later.
     Begins(usize),
     Ends(Seen),
+    /// It is found to be worse than its peers.
+    IsWorse(usize),
     Waits(u64),
 }
 
@@ -275,6 +291,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => (0..6usize).prop_map(Event::Begins),
         1 => seen().prop_map(Event::Ends),
         1 => Just(Event::Ends(Seen::Nothing)),
+        2 => (0..6usize).prop_map(Event::IsWorse),
         2 => (0..40_000u64).prop_map(Event::Waits),
     ]
 }
@@ -301,6 +318,9 @@ proptest! {
                 Event::Ends(seen) => if let Some((index, ticket)) = open.pop() {
                     backend.endpoints[index].observe(ticket, seen, &backend.terms);
                 },
+                Event::IsWorse(index) => {
+                    backend.endpoints[index % count].eject(&backend.terms);
+                }
                 Event::Waits(millis) => backend.wait(Duration::from_millis(millis)),
             }
             let is_out = |ejector: &&Ejector| ejector.state().phase.is_ejected();

@@ -38,7 +38,7 @@ impl Backend {
     /// `tried`, it is. It is counted as an attempt.
     ///
     /// # Errors
-    /// [`ProxyError::NoEndpoint`].
+    /// [`ProxyError::NoEndpoint`], [`ProxyError::Limit`].
     pub(crate) fn pick(
         &self,
         proxy: &Proxy,
@@ -50,13 +50,28 @@ impl Backend {
         let is_open = |index: usize| !self.endpoints[index].is_draining(now);
         let health = |index: usize| self.destination.endpoints[index].health;
         let is_new = |index: usize| !tried.has(&self.endpoints[index]);
+        let limits = &self.destination.traffic.limits;
+        let room = |index: usize| self.endpoints[index].room(limits);
+        let mut reached = None;
         let callable = self.callable.iter().find_map(|wanted| {
             let is_callable = |index: usize| is_open(index) && wanted.contains(&health(index));
-            self.choose(proxy, key, |index| is_callable(index) && is_new(index))
-                .or_else(|| self.choose(proxy, key, is_callable))
+            let has_room = |index: usize| is_callable(index) && room(index).is_ok();
+            self.choose(proxy, key, |index| has_room(index) && is_new(index))
+                .or_else(|| self.choose(proxy, key, has_room))
+                .map(Some)
+                .or_else(|| {
+                    // Where the healthy ones are full, others are not called instead.
+                    let full = (0..self.endpoints.len()).find(|index| is_callable(*index))?;
+                    reached = room(full).err();
+                    Some(None)
+                })
         });
+        if let Some(reached) = reached {
+            return Err(self.overflows(reached));
+        }
         // The draining ones most likely refuse, and that costs nothing.
         callable
+            .flatten()
             .or_else(|| self.choose(proxy, key, |index| !is_open(index) && is_new(index)))
             .inspect(|index| {
                 if !self.destination.name.is_own() {
@@ -214,7 +229,7 @@ impl Tried {
         }
     }
 
-    fn has(&self, endpoint: &Rc<Endpoint>) -> bool {
+    pub(super) fn has(&self, endpoint: &Rc<Endpoint>) -> bool {
         self.first.iter().chain(&self.rest).any(|tried| Rc::ptr_eq(tried, endpoint))
     }
 }

@@ -63,7 +63,7 @@ impl Counts {
 
     /// From now on, these are the limits, of which that on requests holds if `has_requests`.
     pub(crate) fn limited(&self, limits: &Limits, has_requests: bool) {
-        let Limits { requests, pending, connections } = limits;
+        let Limits { requests, pending, connections, .. } = limits;
         let requests = if has_requests { requests.get() } else { 0 };
         self.0.used.set_limit(Limited::Requests, requests);
         self.0.used.set_limit(Limited::Pending, pending.get());

@@ -13,10 +13,12 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use weft_decide::adaptive::AdaptiveLimit;
 use weft_decide::balance::{Load, slow_start};
 use weft_decide::eject::{Ejector, Roster, Standing, Terms};
+use weft_decide::limits::{self, LimitReached};
 use weft_http::{Fields, HeadLimits, Known};
-use weft_model::BackendTimeouts;
+use weft_model::{BackendTimeouts, Limits};
 use weft_world::Moment;
 
 use crate::Proxy;
@@ -61,9 +63,13 @@ pub(crate) struct Endpoint {
     pub(crate) turn: Cell<u64>,
     /// Whether it was told that it is ejected.
     is_ejected: Cell<bool>,
+    /// Whether it is no endpoint of its backend any more.
+    is_retired: Cell<bool>,
     /// Since when it may be called, where that was not always so.
     callable_since: Cell<Option<Moment>>,
     state: State,
+    /// How much may be under way there, as its latency says.
+    adaptive: Cell<AdaptiveLimit>,
     /// The workload behind it, for records.
     workload: Option<Rc<str>>,
 }
@@ -101,10 +107,10 @@ impl<S> Connected<S> {
 impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec, roster: &Arc<Roster>) -> Endpoint {
-        let (idle, draining_until, turn, is_ejected) = Default::default();
+        let (idle, draining_until, turn, is_ejected, is_retired) = Default::default();
         let (turns, tunnels, shared, blocked, callable_since) = Default::default();
-        let (latency, in_flight) = Default::default();
-        let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()) };
+        let (latency, in_flight, window) = Default::default();
+        let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()), window };
         let workload = match &spec.reach {
             Reach::Tunnel(target) => Some(target.workload.to_string().into()),
             Reach::NotInMesh(workload) => Some(workload.to_string().into()),
@@ -120,8 +126,10 @@ impl Endpoint {
             draining_until,
             turn,
             is_ejected,
+            is_retired,
             callable_since,
             state,
+            adaptive: Cell::default(),
             workload,
         }
     }
@@ -150,6 +158,22 @@ impl Endpoint {
     /// How many requests are under way.
     pub(crate) fn in_flight(&self) -> u32 {
         self.state.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more request, or stream of bytes, may go there.
+    ///
+    /// # Errors
+    /// [`LimitReached`].
+    pub(crate) fn room(&self, limits: &Limits) -> Result<(), LimitReached> {
+        limits::endpoint(limits, self.in_flight(), &self.adaptive.get())
+    }
+
+    /// Has what its latency lets be there follow from an answer that took `took`.
+    fn adapt(&self, limits: &Limits, took: Duration, now: Duration) {
+        let Some(tolerance) = limits.adaptive_tolerance else { return };
+        let mut adaptive = self.adaptive.get();
+        adaptive.observe(tolerance, limits.requests.get(), took, self.in_flight(), now);
+        self.adaptive.set(adaptive);
     }
 
     /// How much is waiting, `now` counted from the start.

@@ -60,7 +60,7 @@ impl Way {
         backend: Arc<Destination>,
         server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
     ) {
-        self.backend = Some(backend.clone());
+        let backend = self.taken_over(caller, backend);
         let judge = |spec: &EndpointSpec| {
             let mut judged = judge(caller, spec, None, server);
             judged.end.silence();

@@ -254,6 +254,7 @@ impl Builder {
             before: (workload.generation < *generation).then_some(workload.generation),
             locality: workload.locality.clone(),
             ports: workload.ports.iter().map(port).collect(),
+            health_checks: workload.health_checks.clone(),
         })
     }
 

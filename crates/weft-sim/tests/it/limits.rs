@@ -5,8 +5,11 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use weft_http::ResponseHead;
-use weft_model::{Limits, Percent, Protocol, Retry, RetryBudget, RetryStatus, TimeBound};
+use weft_model::{
+    Balance, HashOn, Limits, Percent, Protocol, Ratio, Retry, RetryBudget, RetryStatus, TimeBound,
+};
 use weft_sim::http2::{self, Answer};
+use weft_telemetry::Record;
 
 use crate::sharing;
 use crate::shop::{Plan, Shop, route, shared, together, within};
@@ -20,10 +23,20 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\
 /// An application on replica 0 that gives `answer` to everything, after `delay`. Returns the paths
 /// of the requests that it has seen.
 fn serve(shop: &Shop, answer: &'static [u8], delay: Duration) -> Rc<RefCell<Vec<String>>> {
-    let (mut listener, world) = (shop.application(0), shop.hosts[0].world());
+    serve_at(shop, 0, answer, delay)
+}
+
+/// The same on replica `number`.
+fn serve_at(
+    shop: &Shop,
+    number: usize,
+    answer: &'static [u8],
+    delay: Duration,
+) -> Rc<RefCell<Vec<String>>> {
+    let (mut listener, world) = (shop.application(number), shop.hosts[number].world());
     let seen: Rc<RefCell<Vec<String>>> = shared();
     let noted = seen.clone();
-    drop(shop.hosts[0].spawn(async move {
+    drop(shop.hosts[number].spawn(async move {
         while let Ok(accepted) = listener.accept().await {
             let (world, noted) = (world.clone(), noted.clone());
             drop(tokio::task::spawn_local(async move {
@@ -106,6 +119,135 @@ fn requests_beyond_a_limit_are_refused_with_its_name() {
     let (statuses, reasons) = ask_thrice(limits);
     assert_eq!(statuses, [200, 200, 503]);
     assert_eq!(reasons, [None, None, Some("limit-pending")]);
+}
+
+#[test]
+fn an_endpoint_that_has_as_much_as_it_may_is_not_chosen_and_where_none_is_left_it_is_refused() {
+    for balance in [
+        Balance::PeakEwma,
+        Balance::Random,
+        Balance::RoundRobin,
+        Balance::Maglev([HashOn::SourceAddress].into()),
+    ] {
+        let case = format!("{balance:?}");
+        let mut plan = Plan::http(2);
+        plan.traffic.balance = balance;
+        plan.traffic.limits.requests_per_endpoint = NonZeroU32::new(2);
+        let shop = Shop::new(1, plan);
+        let statuses = shop.sim.run(async {
+            (0..2).for_each(|number| drop(serve_at(&shop, number, OK, seconds(1))));
+            let mut lines = Vec::new();
+            for _ in 0..5 {
+                let mut line = shop.call().await;
+                line.send(GET).await.unwrap();
+                lines.push(line);
+                shop.sim.sleep(Duration::from_millis(10)).await;
+            }
+            let mut statuses = Vec::new();
+            for line in &mut lines {
+                statuses.push(line.answer().await.unwrap().0);
+            }
+            // There is room again.
+            let mut line = shop.call().await;
+            line.send(GET).await.unwrap();
+            statuses.push(line.answer().await.unwrap().0);
+            statuses
+        });
+        assert_eq!(statuses.unwrap(), [200, 200, 200, 200, 503, 200], "{case}");
+        let records = shop.records();
+        let reasons: Vec<_> = records.iter().map(|record| record.reason).collect();
+        let refused = Some("limit-requests-per-endpoint");
+        assert_eq!(reasons, [None, None, None, None, refused, None], "{case}");
+        let of = |workload: &str| {
+            let is_of = |record: &&Record| record.workload.as_deref() == Some(workload);
+            records.iter().take(4).filter(is_of).count()
+        };
+        assert_eq!([of("shop/web-0"), of("shop/web-1")], [2, 2], "{case}");
+    }
+}
+
+/// An application on replica 0 that works on five requests at a time, 50 ms on each, and lets the
+/// others wait.
+fn serve_five_at_a_time(shop: &Shop) {
+    let (mut listener, world) = (shop.application(0), shop.hosts[0].world());
+    let free = Rc::new(RefCell::new([world.clock.now(); 5]));
+    drop(shop.hosts[0].spawn(async move {
+        while let Ok(accepted) = listener.accept().await {
+            let (world, free) = (world.clone(), free.clone());
+            drop(tokio::task::spawn_local(async move {
+                let mut line = Line::new(world.clone(), accepted.stream);
+                while line.request().await.is_some() {
+                    let until = {
+                        let mut free = free.borrow_mut();
+                        let first = free.iter_mut().min().unwrap();
+                        *first = (*first).max(world.clock.now()) + Duration::from_millis(50);
+                        *first
+                    };
+                    world.clock.timer(until).await;
+                    if line.send(OK).await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+    }));
+}
+
+/// Asks for `time` with so many requests at a time: how long those took that were answered, the
+/// longest first, and how many were refused.
+async fn press(shop: &Shop, at_a_time: usize, time: Duration) -> (Vec<Duration>, usize) {
+    let clock = shop.client.world().clock;
+    let until = clock.now() + time;
+    let asking = (0..at_a_time).map(|_| async {
+        let (mut took, mut refused) = (Vec::new(), 0);
+        let mut line = shop.call().await;
+        while clock.now() < until {
+            let began = clock.now();
+            line.send(GET).await.unwrap();
+            match line.answer().await.unwrap().0 {
+                200 => took.push(clock.now().since(began)),
+                _ => {
+                    refused += 1;
+                    shop.sim.sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        (took, refused)
+    });
+    let all = together(asking).await;
+    let refused = all.iter().map(|(_, refused)| refused).sum();
+    let mut took: Vec<_> = all.into_iter().flat_map(|(took, _)| took).collect();
+    took.sort_unstable_by(|one, other| other.cmp(one));
+    (took, refused)
+}
+
+#[test]
+fn where_latency_says_how_much_may_be_under_way_answers_stay_fast_under_too_much_load() {
+    for is_adaptive in [false, true] {
+        let mut plan = Plan::http(1);
+        if is_adaptive {
+            plan.traffic.limits.adaptive_tolerance = Ratio::from_thousandths(1_500);
+        }
+        let shop = Shop::new(1, plan);
+        let done = shop.sim.run(async {
+            serve_five_at_a_time(&shop);
+            let (took, refused) = press(&shop, 4, seconds(10)).await;
+            assert_eq!(refused, 0);
+            assert!(took[took.len() / 2] < Duration::from_millis(55), "{took:?}");
+            press(&shop, 60, seconds(20)).await;
+            press(&shop, 60, seconds(10)).await
+        });
+        let (took, refused) = done.unwrap();
+        let late = took[took.len() / 10];
+        // The application is busy all the time, either way.
+        assert!(took.len() >= 900, "{}", took.len());
+        assert_eq!(refused > 0, is_adaptive, "{refused}");
+        assert_eq!(late < Duration::from_millis(300), is_adaptive, "{late:?}");
+        let records = shop.records();
+        let reasons = records.iter().filter_map(|record| record.reason);
+        assert!(reasons.clone().all(|reason| reason == "limit-adaptive"));
+        assert_eq!(reasons.count() > 0, is_adaptive);
+    }
 }
 
 /// One replica that speaks another protocol than HTTP, and so many connections to it.

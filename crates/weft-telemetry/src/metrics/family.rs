@@ -60,12 +60,13 @@ pub(crate) enum Counted {
     ConnectionsOpen,
     Ejections,
     EndpointsEjected,
+    HealthChecks,
     Mirrored,
     DnsQueries,
 }
 
 /// How many of them there are.
-pub(crate) const COUNTED_LEN: usize = 12;
+pub(crate) const COUNTED_LEN: usize = 13;
 
 /// What [`Counted`] names, in its order.
 static COUNTED: [Family; COUNTED_LEN] = [
@@ -139,8 +140,8 @@ static COUNTED: [Family; COUNTED_LEN] = [
         "weft_ejections_total",
         Kind::Counter,
         "",
-        &["service"],
-        "Times that an endpoint was ejected since it failed.",
+        &["service", "cause"],
+        "Times that an endpoint was ejected since it failed, or was worse than its peers.",
     ),
     family(
         "weft_endpoints_ejected",
@@ -148,6 +149,13 @@ static COUNTED: [Family; COUNTED_LEN] = [
         "",
         &["service"],
         "Endpoints that are ejected now.",
+    ),
+    family(
+        "weft_health_checks_total",
+        Kind::Counter,
+        "",
+        &["port", "outcome"],
+        "Checks of the own application.",
     ),
     family(
         "weft_mirrored_requests_total",
@@ -178,6 +186,7 @@ impl Counted {
         Counted::ConnectionsOpen,
         Counted::Ejections,
         Counted::EndpointsEjected,
+        Counted::HealthChecks,
         Counted::Mirrored,
         Counted::DnsQueries,
     ];

@@ -143,8 +143,8 @@ fn what_comes_and_goes_is_counted_over_all_workers() {
         one.note(Event::Opened(Direction::Outbound));
     }
     one.note(Event::Closed(Direction::Outbound));
-    one.note(Event::Ejected("shop/cart"));
-    two.note(Event::Ejected("shop/cart"));
+    one.note(Event::Ejected { service: "shop/cart", cause: "latency" });
+    two.note(Event::Ejected { service: "shop/cart", cause: "latency" });
     // That it was another worker that said so does not matter, nor that the first has ended.
     drop(one);
     for _ in 0..2 {
@@ -153,7 +153,10 @@ fn what_comes_and_goes_is_counted_over_all_workers() {
     let text = text(&registry, 0);
     assert_eq!(value(&text, "weft_connections_total{direction=\"outbound\"}", &[]), Some(3.0));
     assert_eq!(value(&text, "weft_connections_open{direction=\"outbound\"}", &[]), Some(2.0));
-    assert_eq!(value(&text, "weft_ejections_total{service=\"shop/cart\"}", &[]), Some(2.0));
+    assert_eq!(
+        value(&text, "weft_ejections_total{service=\"shop/cart\",cause=\"latency\"}", &[]),
+        Some(2.0)
+    );
     assert_eq!(value(&text, "weft_endpoints_ejected{service=\"shop/cart\"}", &[]), Some(0.0));
 }
 
@@ -177,7 +180,7 @@ fn callers_cannot_make_series_without_end() {
     for number in 0..1_000 {
         let service = format!("shop/cart-{number}");
         metrics.finish(&Record { backend: Some(service.as_str().into()), ..record() });
-        metrics.note(Event::Ejected(&service));
+        metrics.note(Event::Ejected { service: &service, cause: "latency" });
     }
     for status in 0..=u16::MAX {
         metrics.finish(&Record { status, grpc_status: Some(status), ..record() });

@@ -76,7 +76,7 @@ fn registry() -> Arc<Registry> {
     registry.control_connected(true);
     let metrics = Metrics::new(&registry);
     metrics.note(Event::Opened(Direction::Inbound));
-    metrics.note(Event::Ejected("shop/cart"));
+    metrics.note(Event::Ejected { service: "shop/cart", cause: "consecutive" });
     let mut tcp = record(Duration::from_secs(3));
     (tcp.protocol, tcp.reason, tcp.attempts) = (Protocol::Tcp, Some("client-gone"), 2);
     metrics.finish(&tcp);

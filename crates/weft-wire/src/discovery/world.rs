@@ -241,15 +241,25 @@ impl<'w> Walk<'w> {
         is_of(service.namespace()) || self.namespace.is_some_and(|own| is_of(own.as_str()))
     }
 
-    /// A Service with its workloads.
+    /// A Service with its workloads, and those of the Service that takes over from it, for which
+    /// no other does.
     fn endpoints(&mut self, name: &ObjectName) -> bool {
-        let is_there = self.object(ObjectKey::Service(name.clone())).is_some();
-        if is_there {
-            for key in self.linked(Link::WorkloadsOf(name.clone())) {
-                self.object(key.clone());
-            }
+        let Some(service) = self.workloads(name) else { return false };
+        if let Object::Service(service) = service.object()
+            && let Some(failover) = &service.traffic.failover
+        {
+            self.workloads(&failover.service);
         }
-        is_there
+        true
+    }
+
+    /// A Service with its workloads.
+    fn workloads(&mut self, name: &ObjectName) -> Option<&'w Arc<WireObject>> {
+        let service = self.object(ObjectKey::Service(name.clone()))?;
+        for key in self.linked(Link::WorkloadsOf(name.clone())) {
+            self.object(key.clone());
+        }
+        Some(service)
     }
 
     fn address(&mut self, address: &Address) -> Vec<ObjectKey> {
@@ -290,5 +300,45 @@ impl<'w> Walk<'w> {
             }
         }
         vec![key]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_model::{Failover, Percent};
+
+    use super::*;
+    use crate::testing::{read, service, workload};
+
+    #[test]
+    fn who_calls_a_service_is_told_of_the_one_that_takes_over_and_of_no_further_one() {
+        let of = |name: &str, other: &str| {
+            let mut service = service(name, "240.119.0.1");
+            let healthy_min = Percent::new(50).unwrap();
+            let failover = Failover { service: read(other), port: None, healthy_min };
+            service.traffic.failover = Some(failover);
+            Object::from(service)
+        };
+        let objects = [
+            of("shop/cart", "shop/backup"),
+            of("shop/backup", "shop/third"),
+            of("shop/third", "shop/cart"),
+            workload("shop/cart-1", "192.0.2.1", &["shop/cart"]).into(),
+            workload("shop/backup-1", "192.0.2.2", &["shop/backup"]).into(),
+            workload("shop/third-1", "192.0.2.3", &["shop/third"]).into(),
+        ];
+        let source = SourceVersion { epoch: 1, revision: 1 };
+        let wire = |object| WireObject::new(object, source).unwrap();
+        let mut world = World::new();
+        world.apply(objects.map(wire), [], source);
+        let view = world.view(None, None, [&Subscription::Service(read("shop/cart"))]);
+        let keys: Vec<_> = view.objects().map(|object| object.key().to_string()).collect();
+        let expected = [
+            "service/shop/backup",
+            "service/shop/cart",
+            "workload/shop/backup-1",
+            "workload/shop/cart-1",
+        ];
+        assert_eq!(keys, expected);
     }
 }

@@ -84,6 +84,26 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     calm.traffic.panic_threshold = PanicThreshold(weft_model::Percent::new(0).unwrap());
     assert_eq!(required(calm), ["panic-threshold"]);
 
+    let mut strict = service("shop/cart", "240.119.0.1");
+    strict.traffic.ejection.peers.latency = weft_model::Ratio::from_thousandths(2_000);
+    assert_eq!(required(strict), ["ejection-by-peers"]);
+
+    let mut replaced = service("shop/cart", "240.119.0.1");
+    replaced.traffic.failover = Some(weft_model::Failover {
+        service: read("shop/other"),
+        port: Some(crate::testing::port(81)),
+        healthy_min: weft_model::Percent::new(50).unwrap(),
+    });
+    assert_eq!(required(replaced), ["failover"]);
+
+    let mut limited = service("shop/cart", "240.119.0.1");
+    limited.traffic.limits.requests_per_endpoint = std::num::NonZeroU32::new(9);
+    assert_eq!(required(limited), ["limits-per-endpoint"]);
+
+    let mut adaptive = service("shop/cart", "240.119.0.1");
+    adaptive.traffic.limits.adaptive_tolerance = weft_model::Ratio::from_thousandths(2_000);
+    assert_eq!(required(adaptive), ["adaptive-limits"]);
+
     let mut slow = service("shop/cart", "240.119.0.1");
     slow.traffic.slow_start = TimeBound::from_millis(7);
     assert_eq!(required(slow), ["slow-start"]);
@@ -98,11 +118,22 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
 fn every_feature_has_a_name_of_its_own_and_an_object_that_requires_it() {
     let names: Vec<_> = Feature::ALL.into_iter().map(Feature::name).collect();
     assert!(names.is_sorted_by(|one, other| one < other), "{names:?}");
+    // Names are sent in the order of the features, and read in their own: these are the same.
+    assert!(Feature::ALL.is_sorted_by(|one, other| one < other), "{names:?}");
     let unusual = {
         let mut service = service("shop/unusual", "240.119.0.9");
         service.traffic.timeouts.stream_idle = TimeBound::from_millis(7).unwrap();
         service.traffic.balance = Balance::Random;
         service.traffic.slow_start = TimeBound::from_millis(7);
+        service.traffic.ejection.peers.latency = weft_model::Ratio::from_thousandths(2_000);
+        service.traffic.failover = Some(weft_model::Failover {
+            service: read("shop/other"),
+            port: None,
+            healthy_min: weft_model::Percent::new(50).unwrap(),
+        });
+        let tolerance = weft_model::Ratio::from_thousandths(2_000);
+        service.traffic.limits.adaptive_tolerance = tolerance;
+        service.traffic.limits.requests_per_endpoint = std::num::NonZeroU32::new(9);
         service.traffic.panic_threshold = PanicThreshold(weft_model::Percent::new(0).unwrap());
         service.into()
     };

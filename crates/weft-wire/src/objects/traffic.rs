@@ -4,12 +4,12 @@ use std::num::NonZeroU32;
 
 use prost::Message;
 use weft_model::{
-    BackendTimeouts, Ejection, Limits, LocalityPreference, PanicThreshold, Percent, Prefer, Ratio,
-    RetryBudget, TimeBound, TrafficPolicy,
+    AgainstPeers, BackendTimeouts, Ejection, Failover, Limits, LocalityPreference, PanicThreshold,
+    Percent, Prefer, Ratio, RetryBudget, TimeBound, TrafficPolicy,
 };
 
 use super::balance::{HashOnMessage, from_balance, to_balance};
-use super::common::{needed, numbered, to_bound};
+use super::common::{from_port, needed, numbered, to_bound, to_port};
 use crate::error::{At, FieldError};
 
 numbered!(from_prefer, to_prefer, Prefer, { Zone = 1, Region = 2, None = 3 });
@@ -35,6 +35,18 @@ pub(super) struct TrafficMessage {
     /// Absent where it is the default, as `stream_idle_ms`.
     #[prost(optional, uint32, tag = "9")]
     panic_threshold_percent: Option<u32>,
+    #[prost(message, optional, tag = "10")]
+    failover: Option<FailoverMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FailoverMessage {
+    #[prost(string, tag = "1")]
+    service: String,
+    #[prost(optional, uint32, tag = "2")]
+    port: Option<u32>,
+    #[prost(uint32, tag = "3")]
+    healthy_percent_min: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -53,6 +65,10 @@ struct LimitsMessage {
     pending: u32,
     #[prost(uint32, tag = "3")]
     connections: u32,
+    #[prost(optional, uint32, tag = "4")]
+    requests_per_endpoint: Option<u32>,
+    #[prost(optional, uint32, tag = "5")]
+    adaptive_tolerance_thousandths: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -63,6 +79,21 @@ struct EjectionMessage {
     base_time_ms: u64,
     #[prost(uint32, tag = "3")]
     ejected_percent_max: u32,
+    /// Absent where it is the default, as `stream_idle_ms`.
+    #[prost(message, optional, tag = "4")]
+    peers: Option<AgainstPeersMessage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct AgainstPeersMessage {
+    #[prost(uint64, tag = "1")]
+    interval_ms: u64,
+    #[prost(uint32, tag = "2")]
+    requests_min: u32,
+    #[prost(uint32, tag = "3")]
+    failures_percent: u32,
+    #[prost(optional, uint32, tag = "4")]
+    latency_thousandths: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -93,12 +124,14 @@ impl From<&TrafficPolicy> for TrafficMessage {
             locality,
             limits,
             ejection,
+            failover,
             retry_budget,
             timeouts,
         } = traffic;
         let LocalityPreference { prefer, spill_at_load_ratio } = locality;
-        let Limits { requests, pending, connections } = limits;
-        let Ejection { consecutive_failures, base_time, ejected_max } = ejection;
+        let Limits { requests, pending, connections, requests_per_endpoint, adaptive_tolerance } =
+            limits;
+        let Ejection { consecutive_failures, base_time, ejected_max, peers } = ejection;
         let RetryBudget { percent, per_second_min } = retry_budget;
         let BackendTimeouts { connect, idle, stream_idle } = timeouts;
         let (balance, hash_on) = from_balance(balance);
@@ -116,12 +149,16 @@ impl From<&TrafficPolicy> for TrafficMessage {
                 requests: requests.get(),
                 pending: pending.get(),
                 connections: connections.get(),
+                requests_per_endpoint: requests_per_endpoint.map(NonZeroU32::get),
+                adaptive_tolerance_thousandths: adaptive_tolerance.map(Ratio::thousandths),
             }),
             ejection: Some(EjectionMessage {
                 consecutive_failures: consecutive_failures.get(),
                 base_time_ms: base_time.millis(),
                 ejected_percent_max: ejected_max.get().into(),
+                peers: (*peers != AgainstPeers::default()).then(|| peers.into()),
             }),
+            failover: failover.as_ref().map(FailoverMessage::from),
             retry_budget: Some(RetryBudgetMessage {
                 percent: percent.get().into(),
                 per_second_min: *per_second_min,
@@ -146,6 +183,7 @@ impl TrafficMessage {
             locality,
             limits,
             ejection,
+            failover,
             retry_budget,
             timeouts,
         } = self;
@@ -158,6 +196,7 @@ impl TrafficMessage {
             locality: needed("locality", locality)?.check().at("locality")?,
             limits: needed("limits", limits)?.check().at("limits")?,
             ejection: needed("ejection", ejection)?.check().at("ejection")?,
+            failover: failover.map(FailoverMessage::check).transpose().at("failover")?,
             retry_budget: needed("retry_budget", retry_budget)?.check().at("retry_budget")?,
             timeouts: needed("timeouts", timeouts)?.check().at("timeouts")?,
         })
@@ -167,8 +206,7 @@ impl TrafficMessage {
 impl LocalityMessage {
     fn check(self) -> Result<LocalityPreference, FieldError> {
         let LocalityMessage { prefer, spill_at_load_thousandths } = self;
-        let ratio = Ratio::from_thousandths(spill_at_load_thousandths);
-        let ratio = ratio.ok_or_else(|| FieldError::new("is less than one"));
+        let ratio = to_ratio(spill_at_load_thousandths);
         Ok(LocalityPreference {
             prefer: to_prefer(prefer).at("prefer")?,
             spill_at_load_ratio: ratio.at("spill_at_load_thousandths")?,
@@ -178,22 +216,87 @@ impl LocalityMessage {
 
 impl LimitsMessage {
     fn check(self) -> Result<Limits, FieldError> {
-        let LimitsMessage { requests, pending, connections } = self;
+        let LimitsMessage {
+            requests,
+            pending,
+            connections,
+            requests_per_endpoint,
+            adaptive_tolerance_thousandths: tolerance,
+        } = self;
+        let tolerance = tolerance.map(to_ratio).transpose();
+        let per_endpoint = requests_per_endpoint.map(to_count).transpose();
         Ok(Limits {
             requests: to_count(requests).at("requests")?,
             pending: to_count(pending).at("pending")?,
             connections: to_count(connections).at("connections")?,
+            requests_per_endpoint: per_endpoint.at("requests_per_endpoint")?,
+            adaptive_tolerance: tolerance.at("adaptive_tolerance_thousandths")?,
         })
     }
 }
 
 impl EjectionMessage {
     fn check(self) -> Result<Ejection, FieldError> {
-        let EjectionMessage { consecutive_failures, base_time_ms, ejected_percent_max } = self;
+        let EjectionMessage { consecutive_failures, base_time_ms, ejected_percent_max, peers } =
+            self;
+        let peers = peers.map(AgainstPeersMessage::check).transpose().at("peers")?;
         Ok(Ejection {
             consecutive_failures: to_count(consecutive_failures).at("consecutive_failures")?,
             base_time: to_bound(base_time_ms).at("base_time_ms")?,
             ejected_max: to_percent(ejected_percent_max).at("ejected_percent_max")?,
+            peers: peers.unwrap_or_default(),
+        })
+    }
+}
+
+impl From<&AgainstPeers> for AgainstPeersMessage {
+    fn from(peers: &AgainstPeers) -> AgainstPeersMessage {
+        let AgainstPeers { interval, requests_min, failures, latency } = peers;
+        AgainstPeersMessage {
+            interval_ms: interval.millis(),
+            requests_min: requests_min.get(),
+            failures_percent: failures.get().into(),
+            latency_thousandths: latency.map(Ratio::thousandths),
+        }
+    }
+}
+
+impl AgainstPeersMessage {
+    fn check(self) -> Result<AgainstPeers, FieldError> {
+        let AgainstPeersMessage {
+            interval_ms,
+            requests_min,
+            failures_percent,
+            latency_thousandths,
+        } = self;
+        let latency = latency_thousandths.map(to_ratio).transpose();
+        Ok(AgainstPeers {
+            interval: to_bound(interval_ms).at("interval_ms")?,
+            requests_min: to_count(requests_min).at("requests_min")?,
+            failures: to_percent(failures_percent).at("failures_percent")?,
+            latency: latency.at("latency_thousandths")?,
+        })
+    }
+}
+
+impl From<&Failover> for FailoverMessage {
+    fn from(failover: &Failover) -> FailoverMessage {
+        let Failover { service, port, healthy_min } = failover;
+        FailoverMessage {
+            service: service.to_string(),
+            port: port.map(from_port),
+            healthy_percent_min: healthy_min.get().into(),
+        }
+    }
+}
+
+impl FailoverMessage {
+    fn check(self) -> Result<Failover, FieldError> {
+        let FailoverMessage { service, port, healthy_percent_min } = self;
+        Ok(Failover {
+            service: service.parse().at("service")?,
+            port: port.map(to_port).transpose().at("port")?,
+            healthy_min: to_percent(healthy_percent_min).at("healthy_percent_min")?,
         })
     }
 }
@@ -215,6 +318,10 @@ impl TimeoutsMessage {
             stream_idle: stream_idle.unwrap_or(BackendTimeouts::default().stream_idle),
         })
     }
+}
+
+fn to_ratio(thousandths: u32) -> Result<Ratio, FieldError> {
+    Ratio::from_thousandths(thousandths).ok_or_else(|| FieldError::new("is less than one"))
 }
 
 fn to_count(number: u32) -> Result<NonZeroU32, FieldError> {

@@ -10,6 +10,7 @@ use super::common::{
     PortPair, from_ip, from_mtls, from_port, from_protocol, list, needed, numbered, to_ip, to_mtls,
     to_port, to_protocol,
 };
+use super::health_check::HealthCheckMessage;
 use crate::error::{At, FieldError};
 
 numbered!(from_health, to_health, Health, { Healthy = 1, Unhealthy = 2, Draining = 3 });
@@ -36,6 +37,10 @@ pub(super) struct WorkloadBody {
     services: Vec<WorkloadServiceMessage>,
     #[prost(oneof = "TunnelMessage", tags = "10, 11, 12")]
     tunnel: Option<TunnelMessage>,
+    /// Only the workload's own proxy looks at them. Others need not know them to call it, so no
+    /// feature is required.
+    #[prost(message, repeated, tag = "13")]
+    health_checks: Vec<HealthCheckMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -105,6 +110,7 @@ impl From<&Workload> for WorkloadBody {
             mtls,
             services,
             tunnel,
+            health_checks,
         } = workload;
         WorkloadBody {
             generation: *generation,
@@ -117,6 +123,7 @@ impl From<&Workload> for WorkloadBody {
             mtls: from_mtls(*mtls),
             services: services.iter().map(WorkloadServiceMessage::new).collect(),
             tunnel: Some(TunnelMessage::new(tunnel)),
+            health_checks: health_checks.iter().map(HealthCheckMessage::from).collect(),
         }
     }
 }
@@ -134,6 +141,7 @@ impl WorkloadBody {
             mtls,
             services,
             tunnel,
+            health_checks,
         } = self;
         Ok(Workload {
             name,
@@ -147,6 +155,7 @@ impl WorkloadBody {
             mtls: to_mtls(mtls).at("mtls")?,
             services: list("services", services, WorkloadServiceMessage::check)?,
             tunnel: needed("tunnel", tunnel)?.check().at("tunnel")?,
+            health_checks: list("health_checks", health_checks, HealthCheckMessage::check)?,
         })
     }
 }

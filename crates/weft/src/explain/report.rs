@@ -10,13 +10,14 @@ use weft_decide::explain::{self as words, Cause, Stage, Step, Verdict};
 use weft_decide::locality::Reach as Distance;
 use weft_decide::route::Selected;
 use weft_http::RequestHead;
-use weft_model::{Balance, HashOn, Health, ObjectName, Retry, RouteRule};
+use weft_model::{Health, ObjectName, Retry, RouteRule};
 use weft_proxy::explain::{Called, Chosen, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way};
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
 
 use self::route::{protocol, route, stream_route};
 use super::mesh::Mesh;
 pub use super::outcome::{By, Outcome};
+use super::traffic::{failover, traffic};
 
 /// A step, and what did not make it.
 pub struct Told {
@@ -108,7 +109,7 @@ impl Report {
     }
 }
 
-fn passed(stage: Stage, text: impl Into<String>, because: Vec<Cause>) -> Told {
+pub(super) fn passed(stage: Stage, text: impl Into<String>, because: Vec<Cause>) -> Told {
     Told { step: Step { stage, verdict: Verdict::Passed(text.into()), because }, not: vec![] }
 }
 
@@ -247,7 +248,7 @@ fn port_cause(mesh: &Mesh, name: &DestinationName, part: &str) -> Vec<Cause> {
 }
 
 /// `duration` as resources have it.
-fn written(duration: Duration) -> String {
+pub(super) fn written(duration: Duration) -> String {
     weft_crd::format_duration(duration)
 }
 
@@ -309,13 +310,14 @@ fn way_report(
     sent: &RequestHead,
     way: &Way,
 ) -> WayReport {
-    let Way { share, total, backend, hashed, endpoints, ends, late, .. } = way;
+    let Way { share, total, backend, instead_of, hashed, endpoints, ends, late, .. } = way;
     let outcomes: Vec<_> = ends.iter().map(|end| Outcome::of(explanation, end)).collect();
     let mut steps = vec![going(destination, explanation.rule.as_ref(), way)];
     if let (Some(chosen), Some(index)) = (&explanation.rule, way.backend_index) {
         steps.extend(filters(explanation, chosen, Some(index), &mut sent.clone()));
     }
     if let Some(backend) = backend {
+        steps.extend(failover(mesh, backend, instead_of.as_deref()));
         steps.extend(traffic(mesh, backend, explanation.is_http(), hashed.as_ref()));
         // A hash means the same endpoint wherever it is.
         if hashed.is_none() && endpoints.iter().any(|endpoint| endpoint.is_callable) {
@@ -372,79 +374,6 @@ fn filters(
     let (selected, asked) = (selected(chosen), &explanation.head);
     let steps = words::filters(&selected, &part, found, &chosen.facts(), asked, head);
     steps.into_iter().map(|step| Told { step, not: vec![] }).collect()
-}
-
-/// How the backend is treated besides.
-fn traffic(
-    mesh: &Mesh,
-    backend: &Destination,
-    is_http: bool,
-    hashed: Option<&HashOn>,
-) -> Vec<Told> {
-    let DestinationName::Service(service, _) = &backend.name else { return vec![] };
-    let setting = |stage, text: String, fields: &[&'static str]| {
-        let because: Vec<_> =
-            fields.iter().filter_map(|field| mesh.traffic_source(service, field)).collect();
-        let text = if because.is_empty() { format!("{text} (default)") } else { text };
-        passed(stage, text, because)
-    };
-    let weft_model::TrafficPolicy { balance, slow_start, limits, retry_budget, timeouts, .. } =
-        &backend.traffic;
-    let mut how = match hashed {
-        Some(hash_on) => format!("by {balance} of {hash_on}"),
-        None if balance.hash_on().is_empty() => format!("by {balance}"),
-        None => format!("by {}, as {balance} finds nothing to hash", Balance::default()),
-    };
-    if let Some(window) = slow_start.filter(|_| hashed.is_none()) {
-        how.push_str(&format!(", to a new one over {}", written(window.duration())));
-    }
-    let fields = ["spec.loadBalancing.algorithm", "spec.slowStart.window"];
-    let balancing = setting(Stage::Balancing, how, &fields);
-    if !is_http {
-        let text = format!(
-            "{} to connect, {} without a byte in either direction",
-            written(timeouts.connect.duration()),
-            written(timeouts.stream_idle.duration())
-        );
-        let fields = ["spec.timeouts.connect", "spec.timeouts.streamIdle"];
-        let connections = format!("{} connections from one caller", limits.connections);
-        return vec![
-            setting(Stage::Timeouts, text, &fields),
-            setting(Stage::Limits, connections, &["spec.limits.connections"]),
-            balancing,
-        ];
-    }
-    vec![
-        setting(
-            Stage::Timeouts,
-            format!(
-                "{} to connect, {} without a byte in either direction, {} without use of a \
-                 connection",
-                written(timeouts.connect.duration()),
-                written(timeouts.stream_idle.duration()),
-                written(timeouts.idle.duration())
-            ),
-            &["spec.timeouts.connect", "spec.timeouts.streamIdle", "spec.timeouts.idle"],
-        ),
-        setting(
-            Stage::Retry,
-            format!(
-                "at most {} % of the requests are retries, or {} in a second",
-                retry_budget.percent.get(),
-                retry_budget.per_second_min
-            ),
-            &["spec.retryBudget.percent", "spec.retryBudget.minPerSecond"],
-        ),
-        setting(
-            Stage::Limits,
-            format!(
-                "{} requests under way from one caller, {} waiting, {} connections",
-                limits.requests, limits.pending, limits.connections
-            ),
-            &["spec.limits.requests", "spec.limits.pending", "spec.limits.connections"],
-        ),
-        balancing,
-    ]
 }
 
 fn locality(mesh: &Mesh, backend: &Destination, endpoints: &[Endpoint]) -> Told {

@@ -10,14 +10,17 @@ mod balancing;
 mod bytes;
 mod clock;
 mod consumer_route;
+mod ejection;
 mod enforced;
 mod explain;
+mod failover;
 mod features;
 mod filters;
 mod grpc;
 mod grpc_route;
 #[path = "../python/grpcio.rs"]
 mod grpcio;
+mod health_check;
 mod identity;
 mod ipv6;
 mod killed;

@@ -37,12 +37,44 @@ pub const ROWS: &[Row] = &[
         Const("weft-model/src/limits.rs", "REQUESTS"),
         Says("weft-model/src/limits.rs", "connections: REQUESTS", ""),
     ]),
+    row("`limits.requestsPerEndpoint`", &[
+        Says("weft-model/src/limits.rs", "requests_per_endpoint: None", "none"),
+    ]),
+    row("`limits.adaptiveTolerance`", &[
+        Says("weft-model/src/limits.rs", "adaptive_tolerance: None", "none"),
+    ]),
     row("`ejection.consecutiveFailures`", &[Const("weft-model/src/ejection.rs", "FAILURES")]),
     row("`ejection.baseTime`", &[
         Const("weft-model/src/ejection.rs", "BASE"),
         Const("weft-decide/src/eject.rs", "EJECTED_MAX"),
     ]),
     row("`ejection.maxEjectedPercent`", &[Const("weft-model/src/ejection.rs", "EJECTED_MAX")]),
+    row("`ejection.failuresAbovePeersPercent`", &[
+        Const("weft-model/src/ejection.rs", "FAILURES_ABOVE"),
+    ]),
+    row("`ejection.latencyTimesPeers`", &[
+        Says("weft-model/src/ejection.rs", "latency: None", "none"),
+    ]),
+    row("`ejection.interval`", &[Const("weft-model/src/ejection.rs", "INTERVAL")]),
+    row("`ejection.minRequests`", &[Const("weft-model/src/ejection.rs", "REQUESTS_MIN")]),
+    row("`failover`", &[
+        Says("weft-model/src/traffic.rs", "#[derive(Clone, Debug, Default", "none"),
+        Says("weft-model/src/traffic.rs", "pub failover: Option<Failover>", "none"),
+    ]),
+    row("`failover.minHealthyPercent`", &[Const("weft-crd/src/failover.rs", "HEALTHY_MIN")]),
+    row("`healthCheck`", &[
+        Says("weft-crd/src/backend_policy.rs", "object.maybe(\"healthCheck\"", "none"),
+    ]),
+    row("`healthCheck.expectedStatuses`", &[
+        Says("weft-decide/src/health_check.rs", "(200..300).contains(status)", "every status of success"),
+    ]),
+    row("`healthCheck.interval`", &[
+        Const("weft-crd/src/health_check.rs", "INTERVAL"),
+        Says("weft-decide/src/health_check.rs", "0.9 + jitter / 5.0", "a tenth more or less"),
+    ]),
+    row("`healthCheck.timeout`", &[Const("weft-crd/src/health_check.rs", "TIMEOUT")]),
+    row("`healthCheck.failureThreshold`", &[Const("weft-crd/src/health_check.rs", "FAILURES")]),
+    row("`healthCheck.successThreshold`", &[Const("weft-crd/src/health_check.rs", "SUCCESSES")]),
     row("`retryBudget.percent`", &[
         Const("weft-model/src/retry.rs", "PERCENT"),
         Seconds("weft-decide/src/budget.rs", "WINDOW_SECONDS"),
@@ -185,6 +217,16 @@ pub const ROWS: &[Row] = &[
     ]),
     row("first avoidance after a failed dial, doubled each time, up to `baseTime`", &[
         Const("weft-decide/src/eject.rs", "AVOIDED_MIN"),
+    ]),
+    row("`adaptiveTolerance`: what may be under way at an endpoint at first, and at least", &[
+        Const("weft-decide/src/adaptive.rs", "INITIAL"),
+        Const("weft-decide/src/adaptive.rs", "LEAST"),
+    ]),
+    row("the same: how long answers are collected before it changes", &[
+        Const("weft-decide/src/adaptive.rs", "WINDOW"),
+    ]),
+    row("difference of latencies that counts for `latencyTimesPeers`", &[
+        Const("weft-decide/src/eject/peers.rs", "LATENCY_ABOVE_MIN"),
     ]),
     row("time of one probe", &[Const("weft-decide/src/eject.rs", "PROBE_MAX")]),
     row("time that a draining endpoint is left out", &[
@@ -396,6 +438,10 @@ pub const ROWS: &[Row] = &[
     row("pause between two attempts to connect", &[
         Const("weft-control/src/subscriber/link.rs", "BACKOFF"),
         Const("weft-control/src/subscriber/link.rs", "BACKOFF_MAX"),
+    ]),
+    row("health of the own application that the control plane did not take, again after", &[
+        Const("weft-control/src/subscriber/health.rs", "AGAIN"),
+        Says("weft-control/src/subscriber/health.rs", "AGAIN.mul_f64(0.5 + jitter)", "a half more or less"),
     ]),
     row("registration that was refused, again after", &[
         Const("weft-control/src/subscriber/link.rs", "REGISTER_AGAIN"),

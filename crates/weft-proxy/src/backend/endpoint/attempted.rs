@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use weft_decide::balance::AtomicEwma;
-use weft_decide::eject::{Change, Ejector, Seen, Terms, Ticket};
+use weft_decide::eject::{Cause, Change, Ejector, Measured, Seen, Terms, Ticket, Window};
+use weft_decide::locality::Reach;
+use weft_model::TrafficPolicy;
 use weft_telemetry::Event;
 use weft_world::Moment;
 
@@ -16,6 +18,7 @@ pub(super) struct State {
     pub(super) latency: AtomicEwma,
     pub(super) in_flight: AtomicU32,
     pub(super) ejector: Ejector,
+    pub(super) window: Window,
 }
 
 /// An attempt that is under way at an endpoint as long as the value lives.
@@ -36,10 +39,14 @@ impl Attempted {
     }
 
     /// Notes that the endpoint has answered.
-    pub(crate) fn answered(&self, proxy: &Proxy) {
+    pub(crate) fn answered(&self, proxy: &Proxy, traffic: &TrafficPolicy) {
         let now = proxy.world.clock.now();
-        let latency = &self.endpoint.state.latency;
-        latency.observe(now.since(self.began), proxy.since_start(now));
+        let (State { latency, window, .. }, took) = (&self.endpoint.state, now.since(self.began));
+        latency.observe(took, proxy.since_start(now));
+        if self.ticket != Ticket::LastResort && traffic.ejection.peers.latency.is_some() {
+            window.answered(took);
+        }
+        self.endpoint.adapt(&traffic.limits, took, proxy.since_start(now));
     }
 
     /// Notes what the attempt says about the endpoint. Only the first word counts.
@@ -48,16 +55,59 @@ impl Attempted {
             return;
         }
         let terms = Terms { now: proxy.now(), ..self.terms };
-        let Endpoint { state, is_ejected, .. } = &*self.endpoint;
-        match state.ejector.observe(self.ticket, seen, &terms) {
-            Change::Ejected { .. } if !is_ejected.replace(true) => {
-                proxy.recorder.note(Event::Ejected(backend));
+        let State { ejector, window, .. } = &self.endpoint.state;
+        if self.ticket != Ticket::LastResort {
+            window.observe(seen);
+        }
+        let change = ejector.observe(self.ticket, seen, &terms);
+        self.endpoint.changed(proxy, backend, change, Cause::Consecutive);
+    }
+}
+
+impl Endpoint {
+    /// Has it ejected, since it is worse than its peers by `cause`, if one more may be.
+    pub(crate) fn eject(&self, proxy: &Proxy, backend: &str, cause: Cause, terms: &Terms) {
+        let change = self.state.ejector.eject(terms);
+        self.changed(proxy, backend, change, cause);
+    }
+
+    /// What was seen of it since this was asked last.
+    pub(crate) fn measured(&self, distance: Reach) -> Measured {
+        self.state.window.take(distance)
+    }
+
+    /// Tells others of `change`, of which `cause` is why, if it ejects the endpoint.
+    fn changed(&self, proxy: &Proxy, backend: &str, change: Change, cause: Cause) {
+        match change {
+            // Of one that is gone already nobody would say that it is back.
+            _ if self.is_retired.get() => {}
+            Change::Ejected { .. } if !self.is_ejected.replace(true) => {
+                let cause = cause.as_str();
+                proxy.recorder.note(Event::Ejected { service: backend, cause });
             }
-            Change::Returned if is_ejected.replace(false) => {
-                self.endpoint.is_callable_from(proxy.world.clock.now());
-                proxy.recorder.note(Event::Readmitted(backend));
+            Change::Returned => {
+                // What it was left out for is no reason to leave it out again.
+                self.measured(Reach::All);
+                if self.is_ejected.get() {
+                    self.is_callable_from(proxy.world.clock.now());
+                }
+                self.readmitted(proxy, backend);
             }
             _ => {}
+        }
+    }
+
+    /// Notes that it is no endpoint of the backend any more.
+    pub(crate) fn retire(&self, proxy: &Proxy, backend: &str) {
+        self.is_retired.set(true);
+        self.readmitted(proxy, backend);
+        self.close_all();
+    }
+
+    /// Notes that it is ejected no more: it is back, or gone.
+    fn readmitted(&self, proxy: &Proxy, backend: &str) {
+        if self.is_ejected.replace(false) {
+            proxy.recorder.note(Event::Readmitted(backend));
         }
     }
 }
