@@ -20,6 +20,7 @@ use crate::findings::Findings;
 use crate::health_check;
 use crate::mesh;
 use crate::reader::Reader;
+use crate::session;
 use crate::status::Condition;
 
 /// How clients treat the Service `name`.
@@ -30,6 +31,8 @@ pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
     let failover = layers.iter().rev().find_map(|policy| policy.failover.as_ref());
     traffic.failover =
         failover.and_then(|written| failover::of_service(reader, name, written).ok());
+    let session = layers.iter().rev().find_map(|policy| policy.session_persistence.as_ref());
+    traffic.session = session.and_then(|written| session::of_service(name, written));
     traffic
 }
 
@@ -104,6 +107,8 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
         health_check: _,
         // What it leads to is looked for once.
         failover: _,
+        // It is named after the Service.
+        session_persistence: _,
         retry_budget: crd::RetryBudget { percent, per_second_min },
         timeouts: crd::BackendTimeouts { connect, idle, stream_idle },
     } = policy;
@@ -117,6 +122,7 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
         limits,
         ejection,
         failover: _,
+        session: _,
         retry_budget,
         timeouts,
     } = traffic;
@@ -192,6 +198,7 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
             },
         health_check,
         failover,
+        session_persistence,
         retry_budget: crd::RetryBudget { percent, per_second_min },
         timeouts: crd::BackendTimeouts { connect, idle, stream_idle },
     } = policy;
@@ -217,6 +224,7 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
         ("spec.ejection.minRequests", requests_min.is_some()),
         ("spec.healthCheck", health_check.is_some()),
         ("spec.failover", failover.is_some()),
+        ("spec.sessionPersistence", session_persistence.is_some()),
         ("spec.retryBudget.percent", percent.is_some()),
         ("spec.retryBudget.minPerSecond", per_second_min.is_some()),
         ("spec.timeouts.connect", connect.is_some()),

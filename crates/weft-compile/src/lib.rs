@@ -24,6 +24,7 @@ mod mesh;
 mod reader;
 mod route;
 mod service;
+mod session;
 mod snapshot;
 mod status;
 mod workload;

@@ -13,6 +13,7 @@ use crate::health_check::{self, HealthCheck};
 use crate::metadata::{Header, Metadata};
 use crate::node::Value;
 use crate::reader::{At, Fields, fields};
+use crate::session_persistence::{self, SessionPersistence};
 use crate::target::{self, Allowed, Target};
 use crate::units::{Percent, Ratio};
 
@@ -39,6 +40,8 @@ pub struct BackendPolicy {
     pub health_check: Option<Option<HealthCheck>>,
     /// Which Service takes over where too few endpoints are healthy.
     pub failover: Option<Failover>,
+    /// How clients stay with the endpoint that first answered them.
+    pub session_persistence: Option<SessionPersistence>,
     /// How much of the traffic may be retries.
     pub retry_budget: RetryBudget,
     /// How long connecting and idling may take.
@@ -143,6 +146,7 @@ const FIELDS: Fields = Fields {
         "ejection",
         "healthCheck",
         "failover",
+        "sessionPersistence",
         "retryBudget",
         "timeouts",
     ],
@@ -163,6 +167,7 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let ejection = object.or("ejection", Ejection::default(), read_ejection);
     let health_check = object.maybe("healthCheck", health_check::read);
     let failover = object.maybe("failover", failover::read);
+    let session_persistence = object.maybe("sessionPersistence", session_persistence::read);
     let retry_budget = object.or("retryBudget", RetryBudget::default(), read_retry_budget);
     let timeouts = object.or("timeouts", BackendTimeouts::default(), read_timeouts);
     let balance::Written { load_balancing, panic_threshold } = balancing?;
@@ -177,6 +182,7 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
         ejection: ejection?,
         health_check: health_check?,
         failover: failover?,
+        session_persistence: session_persistence?,
         retry_budget: retry_budget?,
         timeouts: timeouts?,
     })

@@ -42,6 +42,7 @@ mod retry;
 mod route;
 mod scalar;
 mod service;
+mod session_persistence;
 mod stream_route;
 mod suggest;
 mod target;
@@ -81,6 +82,7 @@ pub use route::{
     RouteMatch, RouteRule, Scheme, Share, UrlRewrite, ValueMatch,
 };
 pub use service::{AppProtocol, ClusterIp, Protocol, Service, ServicePort, TargetPort};
+pub use session_persistence::{SessionCarrier, SessionPersistence};
 pub use target::Target;
 pub use timeouts::{Timeout, Timeouts};
 pub use timestamp::Timestamp;

@@ -12,6 +12,8 @@ pub mod slow_start;
 mod table;
 
 pub use ewma::{AtomicEwma, COST_DEFAULT, COST_MIN, Ewma, HALF_LIFE};
+pub(crate) use hash::hash;
+pub(crate) use key::cookie;
 pub use key::{Key, Source, key};
 pub use maglev::{Maglev, SLOTS};
 pub use ring::{POINTS, POINTS_MAX, Ring};

@@ -24,3 +24,4 @@ pub mod normalize;
 pub mod panic;
 pub mod retry;
 pub mod route;
+pub mod session;

@@ -31,6 +31,7 @@ mod protocol;
 mod retry;
 mod route;
 mod service;
+mod session;
 mod timeouts;
 mod traffic;
 mod trust;
@@ -66,6 +67,7 @@ pub use route::{
     Scheme, UrlRewrite, ValueMatch, WeightedBackend, is_editable,
 };
 pub use service::{Service, ServicePort};
+pub use session::{SessionCarrier, SessionPersistence};
 pub use timeouts::{BackendTimeouts, Timeouts};
 pub use traffic::TrafficPolicy;
 pub use trust::{Revocation, RootCertificate, SerialNumber, Trust};

@@ -6,6 +6,7 @@ use crate::failover::Failover;
 use crate::limits::Limits;
 use crate::locality::LocalityPreference;
 use crate::retry::RetryBudget;
+use crate::session::SessionPersistence;
 use crate::timeouts::BackendTimeouts;
 use crate::units::TimeBound;
 
@@ -29,6 +30,8 @@ pub struct TrafficPolicy {
     /// Which Service takes over where too few endpoints are healthy. Default: none, since only the
     /// user knows which one does the same.
     pub failover: Option<Failover>,
+    /// How clients stay with the endpoint that first answered them. Default: they do not.
+    pub session: Option<SessionPersistence>,
     /// How much of the traffic may be retries.
     pub retry_budget: RetryBudget,
     /// How long connecting and idling may take.

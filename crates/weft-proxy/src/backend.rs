@@ -53,6 +53,8 @@ pub(crate) struct Backend {
     compared: Cell<Moment>,
     /// How many turns its endpoints have had.
     turns: Cell<u64>,
+    /// What the endpoints are called in sessions, in their order; empty where there are none.
+    tokens: Box<[u64]>,
     /// Whether it was used since it was last looked over.
     is_used: Cell<bool>,
     /// When it was found used for the last time.
@@ -106,6 +108,7 @@ impl Backend {
         };
         let places = specs.iter().zip(&distances).map(place).collect();
         let has_near = distances.iter().any(|distance| *distance != locality::Reach::All);
+        let tokens = choice::tokens(&destination);
         let is_used = Cell::new(before.is_none_or(|before| before.is_used.get()));
         let used = Cell::new(before.map_or(now, |before| before.used.get()));
         let compared = Cell::new(before.map_or(now, |before| before.compared.get()));
@@ -126,6 +129,7 @@ impl Backend {
             has_near,
             compared,
             turns,
+            tokens,
             is_used,
             used,
         }

@@ -16,6 +16,7 @@ use weft_decide::grpc::{is_call, status as grpc_status_of};
 use weft_decide::idle;
 use weft_decide::retry::{self, Next, Outcome};
 use weft_decide::route::{self, Matched, Selected};
+use weft_decide::session::Session;
 use weft_http::ResponseHead;
 use weft_model::{Retry, Route, Timeouts};
 use weft_telemetry::{Direction, Protocol, Record};
@@ -301,7 +302,8 @@ async fn attempt(
     tries: &Tries<'_>,
     tried: &mut Tried,
 ) -> Result<Ended, ProxyError> {
-    let endpoint = backend.pick(proxy, tries.key, tried)?;
+    let session = backend.session(proxy, exchange.head);
+    let endpoint = backend.pick(proxy, tries.key, session, tried)?;
     tried.add(endpoint);
     recording.record.upstream = Some(endpoint.address());
     recording.record.workload = endpoint.workload();
@@ -320,7 +322,8 @@ async fn attempt(
         exchange.head.fields.append(HELD, b"1");
     }
     let is_unbounded = Cell::new(false);
-    let at = At { backend, endpoint, attempted: &mut attempted, is_unbounded: &is_unbounded };
+    let at =
+        At { backend, endpoint, session, attempted: &mut attempted, is_unbounded: &is_unbounded };
     let result = {
         let asking = pin!(ask(proxy, at, exchange, recording, tries));
         match bound {
@@ -341,6 +344,8 @@ async fn attempt(
 struct At<'a> {
     backend: &'a Backend,
     endpoint: &'a Rc<Endpoint>,
+    /// The session that the request is part of.
+    session: Option<Session>,
     attempted: &'a mut Attempted,
     /// Set once there is an answer that no deadline concerns any more.
     is_unbounded: &'a Cell<bool>,
@@ -354,7 +359,7 @@ async fn ask(
     recording: &mut Recording<'_>,
     tries: &Tries<'_>,
 ) -> Result<Ended, ProxyError> {
-    let At { backend, endpoint, attempted, is_unbounded } = at;
+    let At { backend, endpoint, session, attempted, is_unbounded } = at;
     let address = endpoint.address();
     let mut connected = connect(proxy, backend, endpoint, exchange, recording, tries).await?;
     attempted.connected(proxy);
@@ -398,6 +403,9 @@ async fn ask(
     recording.answered(status);
     if let Some(on_answer) = exchange.on_answer.take() {
         on_answer.apply(&mut exchange.response.fields);
+    }
+    if let Some((name, value)) = backend.tell_session(proxy, session, endpoint) {
+        exchange.response.fields.append(name, value.as_bytes());
     }
     if let Some(cookie) = &tries.set_cookie {
         exchange.response.fields.append("Set-Cookie", cookie.as_bytes());

@@ -192,7 +192,7 @@ impl EndpointSpec {
     }
 
     /// What names it for all proxies, and also once it has started again, maybe elsewhere.
-    fn stable_identity(&self) -> String {
+    pub(crate) fn stable_identity(&self) -> String {
         match &self.reach {
             Reach::Tunnel(target) => target.workload.to_string(),
             Reach::NotInMesh(workload) => workload.to_string(),

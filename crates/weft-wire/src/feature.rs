@@ -53,6 +53,8 @@ pub enum Feature {
     RenewBelow,
     /// A route that has copies of requests go elsewhere, too. Ignored, nothing would come there.
     Mirror,
+    /// A Service with whose endpoints clients stay. Ignored, their sessions would be lost.
+    SessionPersistence,
     /// A Service whose endpoints get their part slowly. Ignored, a new one would get all of it
     /// before it can bear it.
     SlowStart,
@@ -67,7 +69,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 19] = [
+    pub const ALL: [Feature; 20] = [
         Feature::AdaptiveLimits,
         Feature::ConsumerRoute,
         Feature::Cors,
@@ -83,6 +85,7 @@ impl Feature {
         Feature::Redirect,
         Feature::RenewBelow,
         Feature::Mirror,
+        Feature::SessionPersistence,
         Feature::SlowStart,
         Feature::StreamIdle,
         Feature::StreamRoute,
@@ -107,6 +110,7 @@ impl Feature {
             Feature::Redirect => "redirect",
             Feature::RenewBelow => "renew-below",
             Feature::Mirror => "request-mirror",
+            Feature::SessionPersistence => "session-persistence",
             Feature::SlowStart => "slow-start",
             Feature::StreamIdle => "stream-idle",
             Feature::StreamRoute => "stream-route",
@@ -150,6 +154,9 @@ impl Feature {
             (Feature::QueryMatch, Object::Route(route)) => looks_at_queries(route),
             (_, Object::Route(route)) => filters(route).any(|filter| feature_of(filter) == self),
             (Feature::RenewBelow, Object::Trust(trust)) => trust.renew_below.is_some(),
+            (Feature::SessionPersistence, Object::Service(service)) => {
+                service.traffic.session.is_some()
+            }
             (Feature::SlowStart, Object::Service(service)) => service.traffic.slow_start.is_some(),
             (Feature::StreamIdle, Object::Service(service)) => {
                 service.traffic.timeouts.stream_idle != BackendTimeouts::default().stream_idle

@@ -11,6 +11,7 @@ mod health_check;
 mod mesh;
 mod route;
 mod service;
+mod session;
 mod traffic;
 mod trust;
 mod workload;

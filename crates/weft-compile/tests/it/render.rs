@@ -98,6 +98,7 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         limits,
         ejection,
         failover,
+        session,
         retry_budget,
         timeouts,
     } = traffic;
@@ -109,6 +110,7 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         ("limits", other(format!("{limits:?}"), format!("{:?}", default.limits))),
         ("ejection", other(format!("{ejection:?}"), format!("{:?}", default.ejection))),
         ("failover", Tree::maybe(failover.as_ref().map(|it| format!("{it:?}")))),
+        ("session", Tree::maybe(session.as_ref().map(|it| format!("{it:?}")))),
         ("budget", other(format!("{retry_budget:?}"), format!("{:?}", default.retry_budget))),
         ("timeouts", other(format!("{timeouts:?}"), format!("{:?}", default.timeouts))),
     ])

@@ -3,6 +3,7 @@
 use super::*;
 use crate::balance::Algorithm;
 use crate::resource::Resource;
+use crate::session_persistence::SessionCarrier;
 use crate::testing::{check, valid};
 
 const HEAD: &str =
@@ -188,4 +189,59 @@ fn targets() {
             ),
         ],
     );
+}
+
+#[test]
+fn sessions() {
+    let read = |text: &str| {
+        policy(&format!("{{{TARGET}, sessionPersistence: {text}}}")).session_persistence.unwrap()
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let cookie = |name: Option<&str>, path: &str, is_permanent| SessionCarrier::Cookie {
+        name: name.map(str::to_owned),
+        path: path.to_owned(),
+        is_permanent,
+    };
+    let session = |carrier, absolute, idle| SessionPersistence { carrier, absolute, idle };
+    assert_eq!(read("{}"), session(cookie(None, "/", false), None, None));
+    assert_eq!(
+        read(
+            "{type: Cookie, cookie: {name: s, path: /a, lifetimeType: Permanent},
+              absoluteTimeout: 1h, idleTimeout: 5m}"
+        ),
+        session(cookie(Some("s"), "/a", true), seconds(3600), seconds(300))
+    );
+    assert_eq!(
+        read("{type: Header, header: {name: X-Session}}"),
+        session(SessionCarrier::Header("x-session".to_owned()), None, None)
+    );
+    let of = "spec.sessionPersistence";
+    for (text, finding) in [
+        ("{type: Header}", format!("error: {of}.header: is required")),
+        (
+            "{type: Header, header: {name: x}, cookie: {}}",
+            format!("error: {of}.cookie: does not go with the type \"Header\""),
+        ),
+        (
+            "{header: {name: x}}",
+            format!("error: {of}.header: does not go with the type \"Cookie\""),
+        ),
+        (
+            "{cookie: {lifetimeType: Permanent}}",
+            format!(
+                "error: {of}: a permanent cookie needs an absoluteTimeout, for which it is kept"
+            ),
+        ),
+        (
+            "{cookie: {path: '/a;b'}}",
+            format!("error: {of}.cookie.path: a cookie's path has no semicolon, comma or blank"),
+        ),
+        (
+            "{idleTimeout: 0s}",
+            format!("error: {of}.idleTimeout: 0s is not allowed, the least is 1ms"),
+        ),
+        ("{sessionName: x}", format!("error: {of}.sessionName: unknown field")),
+    ] {
+        check(HEAD, &[(&format!("{{{TARGET}, sessionPersistence: {text}}}"), &[&finding])]);
+    }
 }

@@ -31,7 +31,7 @@ impl Hasher {
 }
 
 /// The hash of some bytes.
-pub(super) fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = Hasher::new();
     hasher.write(bytes);
     hasher.finish()

@@ -72,7 +72,7 @@ fn header(head: &RequestHead, name: &str) -> Option<u64> {
 /// The value of the first cookie called `name`.
 ///
 /// Source: RFC 6265, section 5.4; HTTP/2 may have a field for each cookie (RFC 9113, 8.2.3).
-fn cookie<'h>(head: &'h RequestHead, name: &CookieName) -> Option<&'h [u8]> {
+pub(crate) fn cookie<'h>(head: &'h RequestHead, name: &CookieName) -> Option<&'h [u8]> {
     let pairs = head.fields.values("cookie").flat_map(|field| field.split(|byte| *byte == b';'));
     let mut values = pairs.filter_map(|pair| {
         let at = pair.iter().position(|byte| *byte == b'=')?;

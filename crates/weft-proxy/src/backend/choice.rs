@@ -7,6 +7,7 @@ use std::time::Duration;
 use weft_decide::balance::{self, Key, Load, Source, slow_start};
 use weft_decide::eject;
 use weft_decide::locality::{self, Tally};
+use weft_decide::session::{self, Session};
 use weft_http::RequestHead;
 use weft_model::{Balance, LocalityPreference};
 use weft_world::{Entropy, Moment};
@@ -14,6 +15,16 @@ use weft_world::{Entropy, Moment};
 use super::{Backend, Endpoint};
 use crate::Proxy;
 use crate::error::ProxyError;
+use crate::snapshot::{Destination, EndpointSpec};
+
+/// What the endpoints of `destination` are called in sessions, if it has some.
+pub(super) fn tokens(destination: &Destination) -> Box<[u64]> {
+    if destination.traffic.session.is_none() {
+        return Box::default();
+    }
+    let token = |spec: &EndpointSpec| session::endpoint(&spec.stable_identity());
+    destination.endpoints.iter().map(token).collect()
+}
 
 impl Backend {
     /// What the request, or the connection from `downstream`, is told apart by, where that decides
@@ -34,8 +45,28 @@ impl Backend {
         balance::key(hash_on, head, source, || proxy.world.entropy.next())
     }
 
-    /// The endpoint to try next, by `key` if there is one; if one can be one that is not among
-    /// `tried`, it is. It is counted as an attempt.
+    /// The session that the request is part of, if it is part of one.
+    pub(crate) fn session(&self, proxy: &Proxy, head: &RequestHead) -> Option<Session> {
+        let policy = self.destination.traffic.session.as_ref()?;
+        session::asked(policy, head, proxy.world.clock.wall().0)
+    }
+
+    /// The field by which the client learns that its session, which was `before` until now, is with
+    /// `endpoint`; none if it knows that already, or where there are no sessions.
+    pub(crate) fn tell_session(
+        &self,
+        proxy: &Proxy,
+        before: Option<Session>,
+        endpoint: &Rc<Endpoint>,
+    ) -> Option<(&str, String)> {
+        let policy = self.destination.traffic.session.as_ref()?;
+        let index = self.endpoints.iter().position(|one| Rc::ptr_eq(one, endpoint))?;
+        session::told(policy, before, *self.tokens.get(index)?, proxy.world.clock.wall().0)
+    }
+
+    /// The endpoint to try next: that of `session` if it may be called and has not failed, or else
+    /// one by `key` if there is one; if one can be one that is not among `tried`, it is. It is
+    /// counted as an attempt.
     ///
     /// # Errors
     /// [`ProxyError::NoEndpoint`], [`ProxyError::Limit`].
@@ -43,6 +74,7 @@ impl Backend {
         &self,
         proxy: &Proxy,
         key: Option<u64>,
+        session: Option<Session>,
         tried: &Tried,
     ) -> Result<&Rc<Endpoint>, ProxyError> {
         self.is_used.set(true);
@@ -53,10 +85,18 @@ impl Backend {
         let limits = &self.destination.traffic.limits;
         let room = |index: usize| self.endpoints[index].room(limits);
         let mut reached = None;
+        let kept = session
+            .and_then(|session| self.tokens.iter().position(|token| *token == session.endpoint));
         let callable = self.callable.iter().find_map(|wanted| {
             let is_callable = |index: usize| is_open(index) && wanted.contains(&health(index));
             let has_room = |index: usize| is_callable(index) && room(index).is_ok();
-            self.choose(proxy, key, |index| has_room(index) && is_new(index))
+            let terms = self.terms(proxy);
+            let is_kept = |index: &usize| {
+                let standing = self.endpoints[*index].standing(&terms);
+                has_room(*index) && is_new(*index) && standing <= eject::worst_chosen([])
+            };
+            kept.filter(is_kept)
+                .or_else(|| self.choose(proxy, key, |index| has_room(index) && is_new(index)))
                 .or_else(|| self.choose(proxy, key, has_room))
                 .map(Some)
                 .or_else(|| {

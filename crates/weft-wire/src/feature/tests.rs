@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use weft_model::{ExactValue, HashOn, QueryMatch, Service, TimeBound, ValueMatch};
+use weft_model::{
+    ExactValue, HashOn, HeaderName, QueryMatch, Service, SessionCarrier, SessionPersistence,
+    TimeBound, ValueMatch,
+};
 
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
@@ -10,6 +13,11 @@ use crate::testing::{filters, one_of_each, policy, read, route, service, trust};
 
 fn required(object: impl Into<Object>) -> Vec<&'static str> {
     Feature::required_by(&object.into()).into_iter().map(Feature::name).collect()
+}
+
+fn session() -> SessionPersistence {
+    let carrier = SessionCarrier::Header(HeaderName::new("x-session").unwrap());
+    SessionPersistence { carrier, absolute: None, idle: None }
 }
 
 #[test]
@@ -104,6 +112,10 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     adaptive.traffic.limits.adaptive_tolerance = weft_model::Ratio::from_thousandths(2_000);
     assert_eq!(required(adaptive), ["adaptive-limits"]);
 
+    let mut sticky = service("shop/cart", "240.119.0.1");
+    sticky.traffic.session = Some(session());
+    assert_eq!(required(sticky), ["session-persistence"]);
+
     let mut slow = service("shop/cart", "240.119.0.1");
     slow.traffic.slow_start = TimeBound::from_millis(7);
     assert_eq!(required(slow), ["slow-start"]);
@@ -125,6 +137,7 @@ fn every_feature_has_a_name_of_its_own_and_an_object_that_requires_it() {
         service.traffic.timeouts.stream_idle = TimeBound::from_millis(7).unwrap();
         service.traffic.balance = Balance::Random;
         service.traffic.slow_start = TimeBound::from_millis(7);
+        service.traffic.session = Some(session());
         service.traffic.ejection.peers.latency = weft_model::Ratio::from_thousandths(2_000);
         service.traffic.failover = Some(weft_model::Failover {
             service: read("shop/other"),

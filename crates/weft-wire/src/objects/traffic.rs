@@ -10,6 +10,7 @@ use weft_model::{
 
 use super::balance::{HashOnMessage, from_balance, to_balance};
 use super::common::{from_port, needed, numbered, to_bound, to_port};
+use super::session::SessionMessage;
 use crate::error::{At, FieldError};
 
 numbered!(from_prefer, to_prefer, Prefer, { Zone = 1, Region = 2, None = 3 });
@@ -37,6 +38,8 @@ pub(super) struct TrafficMessage {
     panic_threshold_percent: Option<u32>,
     #[prost(message, optional, tag = "10")]
     failover: Option<FailoverMessage>,
+    #[prost(message, optional, tag = "11")]
+    session: Option<SessionMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -125,6 +128,7 @@ impl From<&TrafficPolicy> for TrafficMessage {
             limits,
             ejection,
             failover,
+            session,
             retry_budget,
             timeouts,
         } = traffic;
@@ -159,6 +163,7 @@ impl From<&TrafficPolicy> for TrafficMessage {
                 peers: (*peers != AgainstPeers::default()).then(|| peers.into()),
             }),
             failover: failover.as_ref().map(FailoverMessage::from),
+            session: session.as_ref().map(SessionMessage::from),
             retry_budget: Some(RetryBudgetMessage {
                 percent: percent.get().into(),
                 per_second_min: *per_second_min,
@@ -184,6 +189,7 @@ impl TrafficMessage {
             limits,
             ejection,
             failover,
+            session,
             retry_budget,
             timeouts,
         } = self;
@@ -197,6 +203,7 @@ impl TrafficMessage {
             limits: needed("limits", limits)?.check().at("limits")?,
             ejection: needed("ejection", ejection)?.check().at("ejection")?,
             failover: failover.map(FailoverMessage::check).transpose().at("failover")?,
+            session: session.map(SessionMessage::check).transpose().at("session")?,
             retry_budget: needed("retry_budget", retry_budget)?.check().at("retry_budget")?,
             timeouts: needed("timeouts", timeouts)?.check().at("timeouts")?,
         })

@@ -49,6 +49,7 @@ pub(super) fn traffic(
     let weft_model::TrafficPolicy {
         balance,
         slow_start,
+        session,
         limits,
         ejection,
         retry_budget,
@@ -63,7 +64,14 @@ pub(super) fn traffic(
     if let Some(window) = slow_start.filter(|_| hashed.is_none()) {
         how.push_str(&format!(", to a new one over {}", written(window.duration())));
     }
-    let fields = ["spec.loadBalancing.algorithm", "spec.slowStart.window"];
+    if let Some(session) = session.as_ref().filter(|_| is_http) {
+        how.push_str(&format!(
+            "; who was answered stays with its endpoint, by {}",
+            session.carrier
+        ));
+    }
+    let fields =
+        ["spec.loadBalancing.algorithm", "spec.slowStart.window", "spec.sessionPersistence"];
     let balancing = setting(Stage::Balancing, how, &fields);
     let ejection = setting(Stage::Ejection, ejected(ejection), &EJECTION);
     if !is_http {

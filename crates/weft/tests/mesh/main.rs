@@ -33,6 +33,7 @@ mod program;
 mod redis;
 mod restore;
 mod rolling;
+mod sessions;
 mod shift;
 mod starts;
 mod stream_route;
