@@ -6,19 +6,21 @@ use std::sync::Arc;
 use weft_crd as crd;
 use weft_model::{
     AuthorizationPolicy, Cidr, ContentHash, ExactValue, HeaderCondition, HeaderName, HttpPath,
-    Method, Namespace, ObjectName, Operation, PathPattern, Peer, Policy, PolicyKind, PolicyName,
-    Rule, SpiffeId,
+    Method, Namespace, ObjectName, Operation, PathPattern, Peer, Policy, PolicyKind, PolicyMode,
+    PolicyName, Rule, SpiffeId,
 };
 use weft_wire::{Object, ObjectKey, SourceVersion, WireObject};
 
 use crate::compiler::Output;
 use crate::findings::Findings;
 use crate::mesh;
-use crate::reader::Reader;
+use crate::reader::{Reader, policy};
 use crate::status::Condition;
 
+policy!(AuthorizationPolicy);
+
 pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
-    let Some((object, policy)) = reader.authorization_policy(name) else {
+    let Some((object, policy)) = reader.policy::<crd::AuthorizationPolicy>(name) else {
         return Output::default();
     };
     let mut findings = Findings::new(object);
@@ -60,6 +62,7 @@ fn is_attached(
     for (index, target) in targets.iter().enumerate() {
         let missing = match target {
             crd::Target::Namespace => None,
+            crd::Target::Route(..) => Some("no such target is possible"),
             crd::Target::Service(service) => {
                 let service = ObjectName::new(name.namespace(), service).ok();
                 let is_there = service.is_some_and(|service| reader.service(&service).is_some());
@@ -101,7 +104,9 @@ pub(crate) fn convert(policy: &crd::AuthorizationPolicy, name: &ObjectName) -> C
     });
     sayable.unwrap_or_else(|message| {
         let deny = vec![Rule { from: None, to: None }];
-        let closed = AuthorizationPolicy { name: name.clone(), allow: None, deny, audit: vec![] };
+        let mode = to_mode(policy.mode);
+        let (name, audit) = (name.clone(), vec![]);
+        let closed = AuthorizationPolicy { name, mode, allow: None, deny, audit };
         let policy = Arc::new(Policy::Authorization(closed));
         let version = wire(&policy).expect("one rule is small").version();
         Converted { policy, version, wrong: Some(message) }
@@ -112,14 +117,22 @@ fn rules_of(
     policy: &crd::AuthorizationPolicy,
     name: &ObjectName,
 ) -> Result<AuthorizationPolicy, String> {
-    let crd::AuthorizationPolicy { metadata: _, scope: _, allow, deny, audit } = policy;
+    let crd::AuthorizationPolicy { metadata: _, scope: _, mode, allow, deny, audit } = policy;
     let rules = |rules: &[crd::Rule]| rules.iter().map(rule).collect::<Result<Vec<_>, _>>();
     Ok(AuthorizationPolicy {
         name: name.clone(),
+        mode: to_mode(*mode),
         allow: allow.as_deref().map(rules).transpose()?,
         deny: rules(deny)?,
         audit: rules(audit)?,
     })
+}
+
+fn to_mode(mode: crd::PolicyMode) -> PolicyMode {
+    match mode {
+        crd::PolicyMode::Enforce => PolicyMode::Enforce,
+        crd::PolicyMode::Audit => PolicyMode::Audit,
+    }
 }
 
 fn rule(rule: &crd::Rule) -> Result<Rule, String> {
@@ -198,7 +211,7 @@ fn path(pattern: &crd::PathPattern) -> Result<PathPattern, String> {
     })
 }
 
-fn header(header: &crd::HeaderCondition) -> Result<HeaderCondition, String> {
+pub(crate) fn header(header: &crd::HeaderCondition) -> Result<HeaderCondition, String> {
     let crd::HeaderCondition { name, value } = header;
     let to_value = |text: &String| ExactValue::new(text).map_err(|error| error.to_string());
     Ok(HeaderCondition {

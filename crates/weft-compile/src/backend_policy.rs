@@ -19,9 +19,11 @@ use crate::failover;
 use crate::findings::Findings;
 use crate::health_check;
 use crate::mesh;
-use crate::reader::Reader;
+use crate::reader::{Reader, policy};
 use crate::session;
 use crate::status::Condition;
+
+policy!(BackendPolicy);
 
 /// How clients treat the Service `name`.
 pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
@@ -59,14 +61,14 @@ pub(crate) fn sources(reader: &Reader<'_>, name: &ObjectName) -> BTreeMap<&'stat
 
 /// The policies for the Service `name`, each before those that beat it.
 fn layers<'s>(reader: &Reader<'s>, name: &ObjectName) -> Vec<&'s crd::BackendPolicy> {
-    let mut levels = Vec::new();
+    let mut levels: Vec<Vec<&crd::BackendPolicy>> = Vec::new();
     if let Some(mesh) = mesh::in_force(reader) {
         let target = crd::Target::Mesh(mesh.metadata.name.clone());
-        levels.push(reader.backend_policies_for(&reader.options.mesh_namespace, target));
+        levels.push(reader.policies_for(&reader.options.mesh_namespace, target));
     }
-    levels.push(reader.backend_policies_for(name.namespace(), crd::Target::Namespace));
+    levels.push(reader.policies_for(name.namespace(), crd::Target::Namespace));
     let own = crd::Target::Service(name.name().to_owned());
-    levels.push(reader.backend_policies_for(name.namespace(), own));
+    levels.push(reader.policies_for(name.namespace(), own));
     for level in &mut levels {
         // The oldest is laid on last, over the others.
         level.sort_by_key(|policy| std::cmp::Reverse(age(policy)));
@@ -125,6 +127,7 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
         session: _,
         retry_budget,
         timeouts,
+        faults: _,
     } = traffic;
     let to_percent = |percent: crd::Percent| Percent::new(percent.get());
     let to_bound = |duration| TimeBound::new(duration).ok();
@@ -234,59 +237,192 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
     all.into_iter().filter(|(_, is_set)| *is_set).map(|(path, _)| path).collect()
 }
 
-/// Whether the policy `name` is in force: its Services are there, and no older one says otherwise.
+/// Whether the policy `name` is in force: what it is for is there, and not all that it says is said
+/// otherwise by those that beat it.
 pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
-    let Some((object, policy)) = reader.backend_policy(name) else { return Output::default() };
+    let Some((object, policy)) = reader.policy::<crd::BackendPolicy>(name) else {
+        return Output::default();
+    };
     let mut findings = Findings::new(object);
-    let (mut is_attached, mut has_effect) = (true, false);
-    let mut objects = Vec::new();
+    let said = fields(policy);
+    if said.is_empty() {
+        findings.warning("spec", "it says nothing, and so it has no effect");
+    }
+    let (mut is_attached, mut effect) = (true, None);
+    let mut objects = BTreeSet::new();
     for (index, target) in policy.targets.iter().enumerate() {
         let path = format!("spec.targetRefs[{index}]");
-        if let crd::Target::Service(service) = target {
-            let service = ObjectName::new(name.namespace(), service);
-            let found = service.ok().and_then(|name| Some((reader.service(&name)?.1, name)));
-            match found {
-                Some((service, name)) => {
-                    if let Some(failover) = &policy.failover
-                        && let Err(wrong) = failover::of_service(reader, &name, failover)
-                    {
-                        let message = format!("no effect on {path}: {wrong}");
-                        findings.warning("spec.failover.backendRef", message);
-                    }
-                    let check = policy.health_check.iter().flatten();
-                    if check.clone().any(|it| health_check::checked_port(it, service).is_none()) {
-                        let message = format!("no effect on {path}: it has no such port");
-                        findings.warning("spec.healthCheck.port", message);
-                    }
-                    objects.push(ObjectKey::Service(name));
-                }
-                None => {
-                    findings.warning(&path, "this Service is not there");
-                    is_attached = false;
-                }
+        let services = match services(reader, name.namespace(), target) {
+            Ok(services) => services,
+            Err(missing) => {
+                findings.warning(&path, missing);
+                is_attached = false;
+                None
+            }
+        };
+        let meant = services.as_deref().unwrap_or_default();
+        if let (Some(failover), [service]) = (&policy.failover, meant)
+            && let Err(wrong) = failover::of_service(reader, service, failover)
+        {
+            findings.warning("spec.failover.backendRef", format!("no effect on {path}: {wrong}"));
+        }
+        if let Some(Some(check)) = &policy.health_check {
+            let has_none = |service: &&ObjectName| {
+                let found = reader.service(service);
+                found.is_some_and(|(_, it)| health_check::checked_port(check, it).is_none())
+            };
+            let without: BTreeSet<_> =
+                meant.iter().filter(has_none).map(ToString::to_string).collect();
+            if !without.is_empty() {
+                let message = format!("no effect on Service {}: no such port", listed(&without));
+                findings.warning("spec.healthCheck.port", message);
             }
         }
-        let mut others = reader.backend_policies_for(name.namespace(), target.clone());
-        others.retain(|other| age(other) < age(policy));
-        others.sort_by_key(|other| age(other));
-        for field in fields(policy) {
-            match others.iter().find(|other| fields(other).contains(field)) {
-                None => has_effect = true,
-                Some(older) => {
-                    let older = &older.metadata.name;
-                    let message = format!("no effect on {path}: BackendPolicy {older} is older");
-                    findings.error(field, message);
-                }
+        objects.extend(services.iter().flatten().cloned().map(ObjectKey::Service));
+        let beating = Beating { reader, policy, target, services };
+        for field in &said {
+            let found = beating.of(field);
+            match (found.effect(), found.message(&path)) {
+                (Effect::Conflicted, Some(message)) => findings.error(field, message),
+                (_, Some(message)) => findings.warning(field, message),
+                (_, None) => {}
             }
+            effect = effect.max(Some(found.effect()));
         }
     }
-    let accepted = match has_effect || fields(policy).is_empty() {
-        true => Condition::accepted(true, "Accepted"),
-        false => Condition::accepted(false, "Conflicted"),
+    let accepted = match effect {
+        None | Some(Effect::Some) => Condition::accepted(true, "Accepted"),
+        Some(Effect::Overridden) => Condition::accepted(true, "Overridden"),
+        Some(Effect::Conflicted) => Condition::accepted(false, "Conflicted"),
     };
     let attached = match is_attached {
         true => Condition::attached(true, "Attached"),
         false => Condition::attached(false, "TargetNotFound"),
     };
+    let objects = objects.into_iter().collect();
     Output { object: None, status: Some(findings.status(vec![accepted, attached], objects)) }
+}
+
+/// The Services that `target` of a policy in `namespace` means; none of them is named where it
+/// means those of the whole mesh.
+///
+/// # Errors
+/// In words, if there is no such target.
+fn services(
+    reader: &Reader<'_>,
+    namespace: &str,
+    target: &crd::Target,
+) -> Result<Option<Vec<ObjectName>>, &'static str> {
+    match target {
+        crd::Target::Service(service) => {
+            let service = ObjectName::new(namespace, service).ok();
+            let service = service.filter(|service| reader.service(service).is_some());
+            service.map(|service| Some(vec![service])).ok_or("this Service is not there")
+        }
+        crd::Target::Namespace => {
+            let services = reader.services_of(namespace);
+            let missing = "no Service is in this namespace: it has no effect yet";
+            if services.is_empty() { Err(missing) } else { Ok(Some(services)) }
+        }
+        crd::Target::Route(..) => Err("no such target is possible"),
+        crd::Target::Mesh(wanted) => {
+            let mesh = mesh::in_force(reader).map(|mesh| &mesh.metadata.name);
+            let missing = "no such Mesh is in force: it has no effect";
+            if mesh == Some(wanted) { Ok(None) } else { Err(missing) }
+        }
+    }
+}
+
+/// What comes of a field of a policy, the greatest saying what comes of all of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    /// An older policy for the same says it otherwise.
+    Conflicted,
+    /// Whatever it is for has a more specific policy that says it.
+    Overridden,
+    /// It holds for something, or would if that was there.
+    Some,
+}
+
+/// What beats a policy with regard to one of its targets.
+struct Beating<'r, 's> {
+    reader: &'r Reader<'s>,
+    policy: &'s crd::BackendPolicy,
+    target: &'r crd::Target,
+    /// The Services that the target means, where they are known.
+    services: Option<Vec<ObjectName>>,
+}
+
+/// Who says a field in the place of a policy.
+enum Found {
+    /// Nobody, at least for one Service.
+    Nobody,
+    /// An older policy for the same.
+    Older(String),
+    /// For each Service a more specific one.
+    MoreSpecific(BTreeSet<String>),
+}
+
+impl Beating<'_, '_> {
+    fn of(&self, field: &str) -> Found {
+        let Beating { reader, policy, target, services } = self;
+        let crd::Metadata { namespace, .. } = &policy.metadata;
+        let mut others: Vec<&crd::BackendPolicy> =
+            reader.policies_for(namespace, (*target).clone());
+        others.retain(|other| age(other) < age(policy) && fields(other).contains(field));
+        if let Some(oldest) = others.iter().min_by_key(|other| age(other)) {
+            return Found::Older(oldest.metadata.name.clone());
+        }
+        if **target != crd::Target::Namespace {
+            return Found::Nobody;
+        }
+        let own = |service: &ObjectName| {
+            let target = crd::Target::Service(service.name().to_owned());
+            let mut own: Vec<&crd::BackendPolicy> = reader.policies_for(namespace, target);
+            own.retain(|other| fields(other).contains(field));
+            let oldest = own.into_iter().min_by_key(|other| age(other));
+            oldest.map(|policy| policy.metadata.name.clone())
+        };
+        match services.iter().flatten().map(own).collect::<Option<BTreeSet<_>>>() {
+            Some(own) if !own.is_empty() => Found::MoreSpecific(own),
+            _ => Found::Nobody,
+        }
+    }
+}
+
+/// How many policies a message names.
+const NAMED_MAX: usize = 3;
+
+/// The first of `names`, and how many more there are.
+fn listed(names: &BTreeSet<String>) -> String {
+    let first: Vec<_> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{more}", first.join(", "))
+}
+
+impl Found {
+    fn effect(&self) -> Effect {
+        match self {
+            Found::Nobody => Effect::Some,
+            Found::Older(_) => Effect::Conflicted,
+            Found::MoreSpecific(_) => Effect::Overridden,
+        }
+    }
+
+    fn message(&self, target: &str) -> Option<String> {
+        match self {
+            Found::Nobody => None,
+            Found::Older(older) => {
+                Some(format!("no effect on {target}: BackendPolicy {older} is older"))
+            }
+            Found::MoreSpecific(own) => {
+                let own = listed(own);
+                Some(format!(
+                    "no effect on {target}: each Service there has it from a policy of its own, \
+                     BackendPolicy {own}"
+                ))
+            }
+        }
+    }
 }

@@ -11,7 +11,9 @@ use crate::memo::{Memo, Unit};
 use crate::reader::{Read, Reader};
 use crate::snapshot::{Change, Options, Snapshot};
 use crate::status::Status;
-use crate::{authorization_policy, backend_policy, guards, mesh, route, service, workload};
+use crate::{
+    authorization_policy, backend_policy, fault_policy, guards, mesh, route, service, workload,
+};
 
 /// What one unit comes to.
 #[derive(Default)]
@@ -224,6 +226,7 @@ fn own_units(key: &Key) -> Vec<Unit> {
         Kind::TcpRoute => vec![route(RouteKind::Tcp, object)],
         Kind::BackendPolicy => vec![Unit::BackendPolicy(object)],
         Kind::AuthorizationPolicy => vec![Unit::AuthorizationPolicy(object)],
+        Kind::FaultPolicy => vec![Unit::FaultPolicy(object)],
     }
 }
 
@@ -236,6 +239,7 @@ fn compile(unit: &Unit, reader: &Reader<'_>) -> Output {
         Unit::Route(name) => route::compile(reader, name),
         Unit::BackendPolicy(name) => backend_policy::status(reader, name),
         Unit::AuthorizationPolicy(name) => authorization_policy::compile(reader, name),
+        Unit::FaultPolicy(name) => fault_policy::status(reader, name),
         Unit::Guards(scope) => guards::compile(reader, scope),
     }
 }

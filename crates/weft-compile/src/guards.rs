@@ -37,13 +37,13 @@ fn policies<'s>(
         }
         GuardScope::Namespace(namespace) => {
             let namespace = namespace.as_str();
-            let policies = reader.authorization_policies_for(namespace, crd::Target::Namespace);
+            let policies = reader.policies_for(namespace, crd::Target::Namespace);
             reader.has_workloads(namespace).then_some(policies)
         }
         GuardScope::Service(name) => {
             reader.service(name)?;
             let target = crd::Target::Service(name.name().to_owned());
-            Some(reader.authorization_policies_for(name.namespace(), target))
+            Some(reader.policies_for(name.namespace(), target))
         }
         GuardScope::Workload(name) => {
             let (_, workload) = reader.workload(name)?;

@@ -16,6 +16,7 @@ mod backend_policy;
 mod balance;
 mod compiler;
 mod failover;
+mod fault_policy;
 mod findings;
 mod guards;
 mod health_check;

@@ -24,6 +24,8 @@ pub(crate) enum Unit {
     BackendPolicy(ObjectName),
     /// An authorization policy.
     AuthorizationPolicy(ObjectName),
+    /// Whether a fault policy is in force; it has no wire object of its own.
+    FaultPolicy(ObjectName),
     /// The policies of a scope.
     Guards(GuardScope),
 }

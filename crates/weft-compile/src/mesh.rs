@@ -49,6 +49,7 @@ fn settings(mesh: &crd::Mesh) -> Result<MeshSettings, String> {
         },
         unguarded: match unguarded {
             crd::UnguardedPolicy::AllowMesh => UnguardedPolicy::AllowMesh,
+            crd::UnguardedPolicy::Audit => UnguardedPolicy::Audit,
             crd::UnguardedPolicy::Deny => UnguardedPolicy::Deny,
         },
     })

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crd::{
-    AuthorizationPolicy, BackendPolicy, Key, Kind, Mesh, Object, Resource, Route, Scope, Service,
+    AuthorizationPolicy, Key, Kind, Mesh, Metadata, Object, Resource, Route, Scope, Service,
     Target, Workload,
 };
 use weft_model::{Health, ObjectName, RouteKind, RouteName};
@@ -23,6 +23,8 @@ pub(crate) enum Read {
     Meshes,
     /// Whether a namespace has any workload.
     AnyWorkload(String),
+    /// At all Services of a namespace.
+    Services(String),
     /// At the Services of a namespace that select these labels.
     ServicesSelecting(String, Labels),
     /// Whether any workload of a namespace has these labels.
@@ -56,7 +58,9 @@ impl Read {
             Read::AnyWorkload(namespace) | Read::AnySelected(namespace, _) => {
                 Some((Kind::Workload, namespace))
             }
-            Read::ServicesSelecting(namespace, _) => Some((Kind::Service, namespace)),
+            Read::Services(namespace) | Read::ServicesSelecting(namespace, _) => {
+                Some((Kind::Service, namespace))
+            }
             Read::RoutesOf(kind, namespace, _) | Read::PoliciesFor(kind, namespace, _) => {
                 Some((*kind, namespace))
             }
@@ -69,7 +73,7 @@ impl Read {
     /// Whether a search for this finds `resource`, which is among those searched.
     pub(crate) fn finds(&self, resource: &Resource) -> bool {
         match (self, resource) {
-            (Read::Meshes | Read::AnyWorkload(_), _) => true,
+            (Read::Meshes | Read::AnyWorkload(_) | Read::Services(_), _) => true,
             (Read::ServicesSelecting(_, labels), Resource::Service(service)) => {
                 !service.selector.is_empty() && is_subset(&service.selector, labels)
             }
@@ -79,15 +83,9 @@ impl Read {
             (Read::RoutesOf(_, _, service), resource) => resource
                 .as_route()
                 .is_some_and(|route| route.parents.iter().any(|parent| names(parent, service))),
-            (Read::PoliciesFor(.., target), Resource::BackendPolicy(policy)) => {
-                policy.targets.contains(target)
-            }
-            (Read::PoliciesFor(.., target), Resource::AuthorizationPolicy(policy)) => {
-                matches!(&policy.scope, Scope::Targets(targets) if targets.contains(target))
-            }
+            (Read::PoliciesFor(.., target), policy) => policy.targets().contains(target),
             (Read::PoliciesForMesh(_), Resource::AuthorizationPolicy(policy)) => {
-                let is_mesh = |target: &Target| matches!(target, Target::Mesh(_));
-                matches!(&policy.scope, Scope::Targets(targets) if targets.iter().any(is_mesh))
+                policy.scope.targets().iter().any(|target| matches!(target, Target::Mesh(_)))
             }
             (Read::PoliciesSelecting(_, labels), Resource::AuthorizationPolicy(policy)) => {
                 matches!(&policy.scope, Scope::Workloads(selector)
@@ -108,6 +106,32 @@ pub(crate) fn names(parent: &weft_crd::ParentRef, service: &ObjectName) -> bool 
 fn is_subset(selector: &Labels, labels: &Labels) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
+
+/// A kind of policy.
+pub(crate) trait Policy {
+    /// Which.
+    const KIND: Kind;
+
+    /// The policy that `resource` is, if it is of this kind.
+    fn of(resource: &Resource) -> Option<&Self>;
+}
+
+/// Makes `$policy` of `weft_crd` one of these.
+macro_rules! policy {
+    ($policy:ident) => {
+        impl crate::reader::Policy for weft_crd::$policy {
+            const KIND: weft_crd::Kind = weft_crd::Kind::$policy;
+
+            fn of(resource: &weft_crd::Resource) -> Option<&Self> {
+                match resource {
+                    weft_crd::Resource::$policy(policy) => Some(policy),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(crate) use policy;
 
 /// The resources, seen by one that makes something of them.
 pub(crate) struct Reader<'s> {
@@ -161,20 +185,9 @@ impl<'s> Reader<'s> {
         as_route(object).map(|route| (object, route))
     }
 
-    pub(crate) fn backend_policy(
-        &self,
-        name: &ObjectName,
-    ) -> Option<(&'s Object, &'s BackendPolicy)> {
-        let object = self.object(Kind::BackendPolicy, name.namespace(), name.name())?;
-        as_backend_policy(object).map(|policy| (object, policy))
-    }
-
-    pub(crate) fn authorization_policy(
-        &self,
-        name: &ObjectName,
-    ) -> Option<(&'s Object, &'s AuthorizationPolicy)> {
-        let object = self.object(Kind::AuthorizationPolicy, name.namespace(), name.name())?;
-        as_authorization_policy(object).map(|policy| (object, policy))
+    pub(crate) fn policy<P: Policy>(&self, name: &ObjectName) -> Option<(&'s Object, &'s P)> {
+        let object = self.object(P::KIND, name.namespace(), name.name())?;
+        P::of(&object.resource).map(|policy| (object, policy))
     }
 
     pub(crate) fn meshes(&self) -> Vec<(&'s Object, &'s Mesh)> {
@@ -193,6 +206,16 @@ impl<'s> Reader<'s> {
         !self.search(Read::AnySelected(namespace.to_owned(), selector.clone())).is_empty()
     }
 
+    /// The Services of a namespace.
+    pub(crate) fn services_of(&self, namespace: &str) -> Vec<ObjectName> {
+        let found = self.search(Read::Services(namespace.to_owned()));
+        let name = |object: &Object| {
+            let Metadata { namespace, name, .. } = object.resource.metadata();
+            ObjectName::new(namespace, name).ok()
+        };
+        found.into_iter().filter_map(name).collect()
+    }
+
     pub(crate) fn services_selecting(&self, namespace: &str, labels: &Labels) -> Vec<&'s Service> {
         let read = Read::ServicesSelecting(namespace.to_owned(), labels.clone());
         self.search(read).into_iter().filter_map(as_service).collect()
@@ -209,22 +232,10 @@ impl<'s> Reader<'s> {
         self.search(read).into_iter().filter_map(as_route).collect()
     }
 
-    pub(crate) fn backend_policies_for(
-        &self,
-        namespace: &str,
-        target: Target,
-    ) -> Vec<&'s BackendPolicy> {
-        let read = Read::PoliciesFor(Kind::BackendPolicy, namespace.to_owned(), target);
-        self.search(read).into_iter().filter_map(as_backend_policy).collect()
-    }
-
-    pub(crate) fn authorization_policies_for(
-        &self,
-        namespace: &str,
-        target: Target,
-    ) -> Vec<&'s AuthorizationPolicy> {
-        let read = Read::PoliciesFor(Kind::AuthorizationPolicy, namespace.to_owned(), target);
-        self.search(read).into_iter().filter_map(as_authorization_policy).collect()
+    /// The policies of `namespace` that are for `target`.
+    pub(crate) fn policies_for<P: Policy>(&self, namespace: &str, target: Target) -> Vec<&'s P> {
+        let read = Read::PoliciesFor(P::KIND, namespace.to_owned(), target);
+        self.search(read).into_iter().filter_map(|object| P::of(&object.resource)).collect()
     }
 
     /// The authorization policies of `namespace` that are for a whole mesh.
@@ -233,7 +244,7 @@ impl<'s> Reader<'s> {
         namespace: &str,
     ) -> Vec<&'s AuthorizationPolicy> {
         let found = self.search(Read::PoliciesForMesh(namespace.to_owned()));
-        found.into_iter().filter_map(as_authorization_policy).collect()
+        found.into_iter().filter_map(|object| AuthorizationPolicy::of(&object.resource)).collect()
     }
 
     pub(crate) fn authorization_policies_selecting(
@@ -242,7 +253,10 @@ impl<'s> Reader<'s> {
         labels: &Labels,
     ) -> Vec<&'s AuthorizationPolicy> {
         let read = Read::PoliciesSelecting(namespace.to_owned(), labels.clone());
-        self.search(read).into_iter().filter_map(as_authorization_policy).collect()
+        self.search(read)
+            .into_iter()
+            .filter_map(|object| AuthorizationPolicy::of(&object.resource))
+            .collect()
     }
 
     pub(crate) fn health(&self, workload: &ObjectName) -> Health {
@@ -279,18 +293,4 @@ fn kind_of(route: RouteKind) -> Kind {
 
 fn as_route(object: &Object) -> Option<&Route> {
     object.resource.as_route()
-}
-
-fn as_backend_policy(object: &Object) -> Option<&BackendPolicy> {
-    match &object.resource {
-        Resource::BackendPolicy(policy) => Some(policy),
-        _ => None,
-    }
-}
-
-fn as_authorization_policy(object: &Object) -> Option<&AuthorizationPolicy> {
-    match &object.resource {
-        Resource::AuthorizationPolicy(policy) => Some(policy),
-        _ => None,
-    }
 }

@@ -9,6 +9,7 @@ use weft_wire::{Object, ObjectKey};
 
 use crate::backend_policy;
 use crate::compiler::Output;
+use crate::fault_policy;
 use crate::findings::Findings;
 use crate::reader::{Reader, names};
 use crate::snapshot::Assignment;
@@ -29,7 +30,8 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         let (name, mtls) = (port.name.clone(), MtlsMode::Strict);
         ports.insert(to_port(port.port), ServicePort { name, protocol, mtls });
     }
-    let traffic = backend_policy::merged(reader, name);
+    let mut traffic = backend_policy::merged(reader, name);
+    traffic.faults = fault_policy::of_service(reader, name);
     let compiled = Service { name: name.clone(), vips, ports, traffic };
     let conditions = vec![Condition::accepted(true, "Accepted")];
     let status = findings.status(conditions, vec![ObjectKey::Service(name.clone())]);

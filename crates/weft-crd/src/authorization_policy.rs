@@ -1,13 +1,15 @@
 //! `weft.dev/v1alpha1` AuthorizationPolicy: who may do what.
 //!
 //! A request that any `deny` rule matches is refused. Where any `allow` list holds, even an empty
-//! one, a request that none of them matches is refused too. `audit` rules only record.
+//! one, a request that none of them matches is refused too. `audit` rules only record, and so does
+//! the whole of a policy whose `mode` is Audit.
 //!
 //! Deliberately absent: `when`, conditions in CEL, refused by name until they are built; and
 //! evaluation, which is `weft-decide`'s.
 
 mod rule;
 
+pub(crate) use rule::read_header;
 pub use rule::{HeaderCondition, Operation, PathPattern, Peer, Rule};
 
 use std::collections::BTreeMap;
@@ -25,12 +27,23 @@ pub struct AuthorizationPolicy {
     pub metadata: Metadata,
     /// Whose inbound traffic it judges.
     pub scope: Scope,
+    /// Whether it has effect.
+    pub mode: PolicyMode,
     /// Who may. Absent: this policy allows nothing and closes nothing. Empty: it closes.
     pub allow: Option<Vec<Rule>>,
     /// Who may not.
     pub deny: Vec<Rule>,
     /// What is recorded as it would be denied, and let through.
     pub audit: Vec<Rule>,
+}
+
+/// Whether what a policy restricts is restricted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyMode {
+    /// It is. The default.
+    Enforce,
+    /// It is only recorded what would be refused.
+    Audit,
 }
 
 /// Whose inbound traffic a policy judges.
@@ -40,6 +53,16 @@ pub enum Scope {
     Targets(Vec<Target>),
     /// That of the workloads of its own namespace which this selects.
     Workloads(Selector),
+}
+
+impl Scope {
+    /// What it names, unless it selects workloads.
+    pub fn targets(&self) -> &[Target] {
+        match self {
+            Scope::Targets(targets) => targets,
+            Scope::Workloads(_) => &[],
+        }
+    }
 }
 
 /// Labels that a workload must have, all of them; at least one.
@@ -53,7 +76,7 @@ pub struct Selector {
 const RULES_MAX: usize = 256;
 
 const FIELDS: Fields = Fields {
-    known: &["targetRefs", "selector", "allow", "deny", "audit"],
+    known: &["targetRefs", "selector", "mode", "allow", "deny", "audit"],
     not_yet: &["targetSelectors"],
     ignored: &[],
     no_nulls: true,
@@ -68,6 +91,7 @@ const SELECTOR_FIELDS: Fields = Fields {
 
 const ALLOWED: Allowed = Allowed {
     wide: true,
+    routes: false,
     not_yet: &[
         (GATEWAY_GROUP, "Gateway"),
         (GATEWAY_GROUP, "HTTPRoute"),
@@ -79,16 +103,18 @@ const ALLOWED: Allowed = Allowed {
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<AuthorizationPolicy> {
     let object = at.object(FIELDS)?;
     let scope = read_scope(&object, &header.namespace);
+    let modes = [("Enforce", PolicyMode::Enforce), ("Audit", PolicyMode::Audit)];
+    let mode = object.or("mode", PolicyMode::Enforce, |at| at.choice(&modes, &[]));
     let rules = |at: &At<'_>| at.list(RULES_MAX, rule::read);
     let allow = object.maybe("allow", rules);
     let filled = |at: &At<'_>| at.filled_list(RULES_MAX, "it would have no effect", rule::read);
     let deny = object.or("deny", Vec::new(), filled);
     let audit = object.or("audit", Vec::new(), filled);
-    let (scope, allow, deny, audit) = (scope?, allow?, deny?, audit?);
+    let (scope, mode, allow, deny, audit) = (scope?, mode?, allow?, deny?, audit?);
     if allow.is_none() && deny.is_empty() && audit.is_empty() {
         return at.error("at least one of allow, deny, audit is required");
     }
-    Some(AuthorizationPolicy { metadata: header.metadata?, scope, allow, deny, audit })
+    Some(AuthorizationPolicy { metadata: header.metadata?, scope, mode, allow, deny, audit })
 }
 
 fn read_scope(object: &Object<'_>, namespace: &str) -> Option<Scope> {

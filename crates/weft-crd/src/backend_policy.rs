@@ -22,7 +22,7 @@ use crate::units::{Percent, Ratio};
 pub struct BackendPolicy {
     /// What every object has.
     pub metadata: Metadata,
-    /// What it is for: Services of its own namespace.
+    /// What it is for: Services of its own namespace, all of them, or those of the whole mesh.
     pub targets: Vec<Target>,
     /// How an endpoint is chosen.
     pub load_balancing: Option<LoadBalancing>,
@@ -155,7 +155,8 @@ const FIELDS: Fields = Fields {
     no_nulls: false,
 };
 
-const ALLOWED: Allowed = Allowed { wide: false, not_yet: &[("weft.dev", "ExternalService")] };
+const ALLOWED: Allowed =
+    Allowed { wide: true, routes: false, not_yet: &[("weft.dev", "ExternalService")] };
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let object = at.object(FIELDS)?;
@@ -166,7 +167,13 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let limits = object.or("limits", Limits::default(), read_limits);
     let ejection = object.or("ejection", Ejection::default(), read_ejection);
     let health_check = object.maybe("healthCheck", health_check::read);
-    let failover = object.maybe("failover", failover::read);
+    let failover = object.maybe("failover", |at| {
+        let is_for_service = |target: &Target| matches!(target, Target::Service(_));
+        match targets.iter().flatten().all(is_for_service) {
+            true => failover::read(at),
+            false => at.error("only a policy for Services alone may say what takes over"),
+        }
+    });
     let session_persistence = object.maybe("sessionPersistence", session_persistence::read);
     let retry_budget = object.or("retryBudget", RetryBudget::default(), read_retry_budget);
     let timeouts = object.or("timeouts", BackendTimeouts::default(), read_timeouts);

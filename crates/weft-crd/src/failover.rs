@@ -100,5 +100,8 @@ mod tests {
         let findings = cases.map(|(_, findings)| findings);
         let cases: Vec<(&str, &[&str])> = specs.iter().map(String::as_str).zip(findings).collect();
         check(HEAD, &cases);
+        let of_all = "{targetRefs: [{group: '', kind: Namespace, name: shop}], failover: {backendRef: {name: b}}}";
+        let only = "error: spec.failover: only a policy for Services alone may say what takes over";
+        check(HEAD, &[(of_all, &[only])]);
     }
 }

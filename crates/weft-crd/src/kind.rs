@@ -23,6 +23,8 @@ pub enum Kind {
     BackendPolicy,
     /// `weft.dev/v1alpha1` AuthorizationPolicy.
     AuthorizationPolicy,
+    /// `weft.dev/v1alpha1` FaultPolicy.
+    FaultPolicy,
 }
 
 /// The group of the Gateway API.
@@ -32,7 +34,7 @@ pub(crate) const WEFT_GROUP: &str = "weft.dev";
 
 impl Kind {
     /// All of them, in the order in which they are best listed.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Mesh,
         Kind::Service,
         Kind::Workload,
@@ -42,6 +44,7 @@ impl Kind {
         Kind::TcpRoute,
         Kind::BackendPolicy,
         Kind::AuthorizationPolicy,
+        Kind::FaultPolicy,
     ];
 
     /// As it is written under `apiVersion`.
@@ -51,9 +54,11 @@ impl Kind {
             Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
                 "gateway.networking.k8s.io/v1"
             }
-            Kind::Mesh | Kind::Workload | Kind::BackendPolicy | Kind::AuthorizationPolicy => {
-                "weft.dev/v1alpha1"
-            }
+            Kind::Mesh
+            | Kind::Workload
+            | Kind::BackendPolicy
+            | Kind::AuthorizationPolicy
+            | Kind::FaultPolicy => "weft.dev/v1alpha1",
         }
     }
 
@@ -87,6 +92,7 @@ impl Kind {
             Kind::AuthorizationPolicy => {
                 &["AuthorizationPolicy", "authorizationpolicies", "authz", "ap"]
             }
+            Kind::FaultPolicy => &["FaultPolicy", "faultpolicies", "fp"],
         }
     }
 }
@@ -119,7 +125,6 @@ pub(crate) const NOT_YET: &[(&str, &[&str])] = &[
             "ExternalService",
             "AuthenticationPolicy",
             "RateLimitPolicy",
-            "FaultPolicy",
             "ExtensionPolicy",
             "TelemetryPolicy",
             "ClusterLink",

@@ -21,6 +21,7 @@ mod cidr;
 mod duration;
 mod emit;
 mod failover;
+mod fault_policy;
 mod finding;
 mod grpc_route;
 mod health_check;
@@ -55,7 +56,8 @@ mod workload;
 mod yaml;
 
 pub use authorization_policy::{
-    AuthorizationPolicy, HeaderCondition, Operation, PathPattern, Peer, Rule, Scope, Selector,
+    AuthorizationPolicy, HeaderCondition, Operation, PathPattern, Peer, PolicyMode, Rule, Scope,
+    Selector,
 };
 pub use backend_policy::{
     BackendPolicy, BackendTimeouts, Ejection, Limits, LocalityPreference, Prefer, RetryBudget,
@@ -64,6 +66,7 @@ pub use balance::{Algorithm, HashOn, LoadBalancing};
 pub use cidr::Cidr;
 pub use duration::{format as format_duration, parse as parse_duration};
 pub use failover::Failover;
+pub use fault_policy::{Abort, AbortWith, Delay, FaultPolicy};
 pub use finding::{Finding, ObjectName, Position, Severity};
 pub use health_check::{HealthCheck, Probe};
 pub use identity::{ServiceAccount, SpiffeId};

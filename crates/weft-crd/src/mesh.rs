@@ -66,6 +66,8 @@ pub enum OutboundPolicy {
 pub enum UnguardedPolicy {
     /// Any identity of the mesh.
     AllowMesh,
+    /// The same, and it is recorded what `Deny` would refuse.
+    Audit,
     /// Nobody.
     Deny,
 }
@@ -114,7 +116,11 @@ fn read_defaults(at: &At<'_>, defaults: Defaults) -> Option<Defaults> {
     });
     let unguarded = object.or("authorization", defaults.unguarded, |at| {
         at.choice(
-            &[("AllowMesh", UnguardedPolicy::AllowMesh), ("Deny", UnguardedPolicy::Deny)],
+            &[
+                ("AllowMesh", UnguardedPolicy::AllowMesh),
+                ("Audit", UnguardedPolicy::Audit),
+                ("Deny", UnguardedPolicy::Deny),
+            ],
             &[],
         )
     });

@@ -2,6 +2,7 @@
 
 use crate::authorization_policy::{self, AuthorizationPolicy};
 use crate::backend_policy::{self, BackendPolicy};
+use crate::fault_policy::{self, FaultPolicy};
 use crate::finding::quoted;
 use crate::kind::{Key, Kind, NOT_YET};
 use crate::mesh::{self, Mesh};
@@ -10,6 +11,7 @@ use crate::reader::{At, Fields};
 use crate::route::Route;
 use crate::service::{self, Service};
 use crate::suggest;
+use crate::target::Target;
 use crate::workload::{self, Workload};
 use crate::{grpc_route, http_route, stream_route};
 
@@ -34,6 +36,8 @@ pub enum Resource {
     BackendPolicy(Box<BackendPolicy>),
     /// Who may do what.
     AuthorizationPolicy(AuthorizationPolicy),
+    /// Faults that are put in on purpose.
+    FaultPolicy(FaultPolicy),
 }
 
 impl Resource {
@@ -49,6 +53,7 @@ impl Resource {
             Resource::Workload(_) => Kind::Workload,
             Resource::BackendPolicy(_) => Kind::BackendPolicy,
             Resource::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Resource::FaultPolicy(_) => Kind::FaultPolicy,
         }
     }
 
@@ -64,6 +69,7 @@ impl Resource {
             Resource::Workload(workload) => &workload.metadata,
             Resource::BackendPolicy(policy) => &policy.metadata,
             Resource::AuthorizationPolicy(policy) => &policy.metadata,
+            Resource::FaultPolicy(policy) => &policy.metadata,
         }
     }
 
@@ -78,6 +84,23 @@ impl Resource {
             Resource::Workload(workload) => &mut workload.metadata,
             Resource::BackendPolicy(policy) => &mut policy.metadata,
             Resource::AuthorizationPolicy(policy) => &mut policy.metadata,
+            Resource::FaultPolicy(policy) => &mut policy.metadata,
+        }
+    }
+
+    /// What it is for, if it is a policy that names that.
+    pub fn targets(&self) -> &[Target] {
+        match self {
+            Resource::BackendPolicy(policy) => &policy.targets,
+            Resource::AuthorizationPolicy(policy) => policy.scope.targets(),
+            Resource::FaultPolicy(policy) => &policy.targets,
+            Resource::Service(_)
+            | Resource::HttpRoute(_)
+            | Resource::GrpcRoute(_)
+            | Resource::TlsRoute(_)
+            | Resource::TcpRoute(_)
+            | Resource::Mesh(_)
+            | Resource::Workload(_) => &[],
         }
     }
 
@@ -132,6 +155,7 @@ pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
             Kind::AuthorizationPolicy => {
                 Resource::AuthorizationPolicy(authorization_policy::read(header, spec)?)
             }
+            Kind::FaultPolicy => Resource::FaultPolicy(fault_policy::read(header, spec)?),
         })
     })
 }

@@ -2,10 +2,11 @@
 //!
 //! Source: GEP-713. A policy lives in the namespace of its target, so a reference has no namespace.
 //!
-//! Deliberately absent: `sectionName`, refused by name until policies can be for one port.
+//! Deliberately absent: `sectionName` of anything but routes, refused by name until policies can be
+//! for one port.
 
 use crate::finding::quoted;
-use crate::kind::WEFT_GROUP;
+use crate::kind::{GATEWAY_GROUP, Kind, WEFT_GROUP};
 use crate::names;
 use crate::reader::{At, Fields, check_unique};
 
@@ -18,6 +19,9 @@ pub enum Target {
     Namespace,
     /// A Service of the policy's own namespace, by name.
     Service(String),
+    /// A route of the policy's own namespace, an HTTPRoute or GRPCRoute, or the rule of it that has
+    /// this name.
+    Route(Kind, String, Option<String>),
 }
 
 /// The kinds that a policy may be for.
@@ -25,6 +29,8 @@ pub enum Target {
 pub(crate) struct Allowed {
     /// Whether a Mesh and a Namespace are among them, besides a Service.
     pub(crate) wide: bool,
+    /// Whether routes are among them.
+    pub(crate) routes: bool,
     /// Group and kind of those that come later.
     pub(crate) not_yet: &'static [(&'static str, &'static str)],
 }
@@ -32,8 +38,8 @@ pub(crate) struct Allowed {
 const TARGETS_MAX: usize = 16;
 
 const FIELDS: Fields = Fields {
-    known: &["group", "kind", "name"],
-    not_yet: &["sectionName"],
+    known: &["group", "kind", "name", "sectionName"],
+    not_yet: &[],
     ignored: &[],
     no_nulls: false,
 };
@@ -60,8 +66,18 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
     let kind = object.need("kind", At::kind);
     let name = object
         .need("name", |at| at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned())));
-    let (group, kind, name) = (group?, kind?, name?);
+    let section = object.maybe("sectionName", |at| {
+        at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned()))
+    });
+    let (group, kind, name, section) = (group?, kind?, name?, section?);
     let group = if group == "core" { "" } else { group };
+    let route = [Kind::HttpRoute, Kind::GrpcRoute].into_iter().find(|route| route.name() == kind);
+    if let (true, GATEWAY_GROUP, Some(route)) = (allowed.routes, group, route) {
+        return Some(Target::Route(route, name, section));
+    }
+    if section.is_some() {
+        return object.field("sectionName")?.error("not supported yet by this version");
+    }
     match (group, kind) {
         ("", "Service") => Some(Target::Service(name)),
         ("", "Namespace") if allowed.wide => {
@@ -89,7 +105,11 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
             object.field("kind")?.not_yet(format!("{} as a target", quoted(kind)))
         }
         _ => {
-            let all = if allowed.wide { "Mesh, Namespace, Service" } else { "Service" };
+            let all = match allowed {
+                Allowed { wide: true, .. } => "Mesh, Namespace, Service",
+                Allowed { routes: true, .. } => "Service, HTTPRoute, GRPCRoute",
+                _ => "Service",
+            };
             object.field("kind")?.error_help(
                 format!("{} of group {} cannot be a target", quoted(kind), quoted(group)),
                 format!("one of: {all}"),

@@ -2,6 +2,8 @@
 //!
 //! Any deny rule that matches refuses. Allow rules unite; where any policy has an allow list, even
 //! an empty one, what no rule allows is refused. What cannot be evaluated is refused as well.
+//!
+//! A policy in audit refuses nothing: what it would refuse beside those in force is told.
 
 mod rule;
 
@@ -10,7 +12,8 @@ use std::sync::Arc;
 
 use weft_http::RequestHead;
 use weft_model::{
-    AuthorizationPolicy, Policy, PolicyName, Port, Rule, SpiffeId, TrustDomain, UnguardedPolicy,
+    AuthorizationPolicy, Policy, PolicyMode, PolicyName, Port, Rule, SpiffeId, TrustDomain,
+    UnguardedPolicy,
 };
 
 use self::rule::{Guard, Holds};
@@ -48,8 +51,9 @@ pub struct RuleRef {
     pub policy: Arc<Policy>,
     /// The list that the rule is in.
     pub list: RuleList,
-    /// Its place there, counted from 0.
-    pub index: usize,
+    /// Its place there, counted from 0. None for the whole list, where it is that no rule in it
+    /// allows something.
+    pub index: Option<usize>,
 }
 
 impl RuleRef {
@@ -58,14 +62,44 @@ impl RuleRef {
         self.policy.name()
     }
 
-    /// The rule's place in its resource, as in `spec.deny[1]`.
+    /// The rule's place in its resource, as in `spec.deny[1]`, or the list's.
     pub fn field(&self) -> String {
         let list = match self.list {
             RuleList::Allow => "allow",
             RuleList::Deny => "deny",
             RuleList::Audit => "audit",
         };
-        format!("spec.{list}[{}]", self.index)
+        match self.index {
+            Some(index) => format!("spec.{list}[{index}]"),
+            None => format!("spec.{list}"),
+        }
+    }
+}
+
+/// What in audit would refuse an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audited {
+    /// A rule, or a list of them.
+    Rule(RuleRef),
+    /// What the Mesh says of what no allow rule guards.
+    Mesh,
+}
+
+impl Audited {
+    /// The name of the policy, as records have it.
+    pub fn policy(&self) -> String {
+        match self {
+            Audited::Rule(rule) => rule.policy_name().to_string(),
+            Audited::Mesh => "mesh".to_owned(),
+        }
+    }
+
+    /// The place in it.
+    pub fn field(&self) -> String {
+        match self {
+            Audited::Rule(rule) => rule.field(),
+            Audited::Mesh => "spec.defaults.authorization".to_owned(),
+        }
     }
 }
 
@@ -131,6 +165,9 @@ pub struct Authorizer {
     allow: Vec<Guard>,
     deny: Vec<Guard>,
     audit: Vec<Guard>,
+    /// What policies in audit allow, and their lists, which would refuse the rest.
+    audited_allow: Vec<Guard>,
+    audited_lists: Vec<RuleRef>,
     /// Whether any policy has an allow list: an empty one leaves no guard behind.
     has_allow_list: bool,
     unguarded: UnguardedPolicy,
@@ -151,26 +188,48 @@ impl Authorizer {
         // So that of several rules that match the same one is named whatever the order.
         policies.sort_by_cached_key(|policy| policy.name());
         let (mut allow, mut deny, mut audit) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut audited_allow, mut audited_lists) = (Vec::new(), Vec::new());
         let mut has_allow_list = false;
         for policy in &policies {
             let Policy::Authorization(AuthorizationPolicy {
                 name: _,
+                mode,
                 allow: own_allow,
                 deny: own_deny,
                 audit: own_audit,
             }) = &**policy;
-            has_allow_list |= own_allow.is_some();
+            let reference = |list, index| RuleRef { policy: Arc::clone(policy), list, index };
             let guards = |list, rules: &[Rule]| -> Vec<Guard> {
-                let guard = |(index, rule)| {
-                    Guard::new(RuleRef { policy: Arc::clone(policy), list, index }, rule)
-                };
+                let guard = |(index, rule)| Guard::new(reference(list, Some(index)), rule);
                 rules.iter().enumerate().map(guard).collect()
             };
-            allow.extend(guards(RuleList::Allow, own_allow.as_deref().unwrap_or_default()));
-            deny.extend(guards(RuleList::Deny, own_deny));
+            let allowing = guards(RuleList::Allow, own_allow.as_deref().unwrap_or_default());
+            let denying = guards(RuleList::Deny, own_deny);
+            match mode {
+                PolicyMode::Enforce => {
+                    has_allow_list |= own_allow.is_some();
+                    allow.extend(allowing);
+                    deny.extend(denying);
+                }
+                PolicyMode::Audit => {
+                    let list = own_allow.as_ref().map(|_| reference(RuleList::Allow, None));
+                    audited_lists.extend(list);
+                    audited_allow.extend(allowing);
+                    audit.extend(denying);
+                }
+            }
             audit.extend(guards(RuleList::Audit, own_audit));
         }
-        Authorizer { allow, deny, audit, has_allow_list, unguarded, trust_domain }
+        Authorizer {
+            allow,
+            deny,
+            audit,
+            audited_allow,
+            audited_lists,
+            has_allow_list,
+            unguarded,
+            trust_domain,
+        }
     }
 
     /// Whether the attempt is let through, and by what. It does not allocate.
@@ -217,28 +276,38 @@ impl Authorizer {
         }
         let is_own = attempt.peer.is_some_and(|peer| *peer.trust_domain() == self.trust_domain);
         match self.unguarded {
-            UnguardedPolicy::AllowMesh if is_own => Decision::Allowed { by: None },
-            UnguardedPolicy::AllowMesh => denied(None, Why::NoIdentity),
             UnguardedPolicy::Deny => denied(None, Why::UnguardedDeny),
+            _ if is_own => Decision::Allowed { by: None },
+            UnguardedPolicy::AllowMesh | UnguardedPolicy::Audit => denied(None, Why::NoIdentity),
         }
     }
 
-    /// The audit rules that would refuse the attempt if they were deny rules.
-    pub fn audits<'a>(&'a self, attempt: &Attempt<'a>) -> impl Iterator<Item = &'a RuleRef> {
+    /// The audit rules that would refuse the attempt if they were deny rules, and what would refuse
+    /// it of the policies in audit if all of these were in force: deny rules, and the allow lists
+    /// if neither they nor those in force allow it. Where there are none, that may be the Mesh.
+    pub fn audits<'a>(&'a self, attempt: &Attempt<'a>) -> impl Iterator<Item = Audited> {
         let attempt = *attempt;
+        let is_ambiguous = attempt.http.is_some_and(|head| has_two_readings(head.path()));
+        let is_unreadable = move |guard: &Guard| is_ambiguous && guard.asks_for_path(attempt.port);
         let would_deny = move |guard: &&Guard| match self.holds(guard, &attempt) {
             Holds::Yes | Holds::Unknown => true,
-            Holds::No => {
-                let is_ambiguous = attempt.http.is_some_and(|head| has_two_readings(head.path()));
-                is_ambiguous && guard.asks_for_path(attempt.port)
-            }
+            Holds::No => is_unreadable(guard),
         };
-        self.audit.iter().filter(would_deny).map(|guard| &guard.source)
+        let would_miss = !self.audited_lists.is_empty() && {
+            let mut allow = self.allow.iter().chain(&self.audited_allow);
+            self.audited_allow.iter().any(is_unreadable)
+                || !allow.any(|guard| self.holds(guard, &attempt) == Holds::Yes)
+        };
+        let lists = self.audited_lists.iter().filter(move |_| would_miss);
+        let rules = self.audit.iter().filter(would_deny).map(|guard| &guard.source).chain(lists);
+        let is_unguarded = !self.has_allow_list && self.audited_lists.is_empty();
+        let by_mesh = self.unguarded == UnguardedPolicy::Audit && is_unguarded;
+        rules.cloned().map(Audited::Rule).chain(by_mesh.then_some(Audited::Mesh))
     }
 
     /// Whether a rule about what is let through at `port` can only be judged by reading HTTP.
     ///
-    /// Audit rules do not count: they must not change what is let through.
+    /// Audit rules and policies in audit do not count: they must not change what is let through.
     pub fn is_http_needed(&self, port: Port) -> bool {
         self.deny.iter().chain(&self.allow).any(|guard| guard.asks_for_http(port))
     }

@@ -5,17 +5,19 @@
 mod filters;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use filters::{filters, own_answer};
 
 use weft_http::RequestHead;
 use weft_model::{
-    Backend, CallMatch, ObjectName, PathMatch, PolicyKind, Port, Route, RouteName, ValueMatch,
-    WeightedBackend,
+    Abort, AbortWith, Backend, CallMatch, Delay, Fault, ObjectName, PathMatch, PolicyKind, Port,
+    Route, RouteName, ValueMatch, WeightedBackend,
 };
 
-use crate::authorize::{Decision, RuleRef, Why};
+use crate::authorize::{Audited, Decision, RuleRef, Why};
 use crate::balance::{Load, Picked};
+use crate::fault::is_for;
 use crate::locality::Reach;
 use crate::route::test::{call, field, parameter};
 use crate::route::{Condition, Considered, Destination, Matched, PassedOver, RouteTable, Selected};
@@ -46,6 +48,8 @@ pub enum Stage {
     Filter,
     /// Which of the rule's backends it goes to.
     Destination,
+    /// Which faults are put in on purpose.
+    Fault,
     /// Which Service takes over where too few endpoints are healthy.
     Failover,
     /// How long it may take.
@@ -54,10 +58,10 @@ pub enum Stage {
     Retry,
     /// How much may be under way.
     Limits,
+    /// When endpoints are left out for a while, and when all are called all the same.
+    Ejection,
     /// How an endpoint is chosen.
     Balancing,
-    /// When an endpoint is left out for a while.
-    Ejection,
     /// How far away endpoints are used.
     Locality,
     /// Which endpoint of the backend is called.
@@ -293,10 +297,10 @@ pub fn destination(selected: &Selected<'_>, destination: &Destination<'_>) -> St
     Step { stage: Stage::Destination, verdict, because }
 }
 
-/// Tells whether an attempt is let through; `audits` are the audit rules that would refuse it.
+/// Tells whether an attempt is let through; `audits` are what in audit would refuse it.
 pub fn authorization<'a>(
     decision: &Decision,
-    audits: impl IntoIterator<Item = &'a RuleRef>,
+    audits: impl IntoIterator<Item = &'a Audited>,
 ) -> Step {
     let refused =
         |why: Why, text: &str| Verdict::Refused { reason: why.code(), text: text.to_owned() };
@@ -323,8 +327,42 @@ pub fn authorization<'a>(
         }
     };
     let mut because: Vec<_> = by.iter().map(|rule| of_rule(rule, "")).collect();
-    because.extend(audits.into_iter().map(|rule| of_rule(rule, "would deny it, and only records")));
+    let would = "would refuse it, and only records";
+    because.extend(audits.into_iter().map(|told| match told {
+        Audited::Rule(rule) => of_rule(rule, would),
+        Audited::Mesh => {
+            Cause { kind: "Mesh", object: None, field: told.field(), note: would.to_owned() }
+        }
+    }));
     Step { stage: Stage::Authorization, verdict, because }
+}
+
+/// Tells what `fault` does to requests like that with `head`.
+pub fn fault(fault: &Fault, head: &RequestHead, duration: impl Fn(Duration) -> String) -> Step {
+    let mut because = Vec::new();
+    let mut cause = |field: &str, note: String| {
+        let object = Some(fault.policy.clone());
+        because.push(Cause { kind: "FaultPolicy", object, field: field.to_owned(), note });
+    };
+    let mut parts = Vec::new();
+    if let Some(Delay { percent, time }) = fault.delay {
+        let (percent, time) = (percent.get(), duration(time.duration()));
+        parts.push(format!("{percent} % wait {time}"));
+        cause("spec.delay", format!("at most {} of one caller at a time", fault.active_max));
+    }
+    if let Some(Abort { percent, with }) = fault.abort.filter(|abort| is_for(abort.with, head)) {
+        let status = match with {
+            AbortWith::Http(status) => format!("status {}", status.get()),
+            AbortWith::Grpc(code) => format!("status {} of gRPC", code.get()),
+        };
+        parts.push(format!("{} % are answered with {status}", percent.get()));
+        cause("spec.abort", String::new());
+    }
+    let text = match parts.is_empty() {
+        true => "none, since this is no call of gRPC".to_owned(),
+        false => format!("on purpose, {}", parts.join(", and ")),
+    };
+    Step { stage: Stage::Fault, verdict: Verdict::Passed(text), because }
 }
 
 /// Tells how far away endpoints of `backend` are used.
@@ -409,9 +447,10 @@ impl fmt::Display for Stage {
             Stage::Failover => "failover",
             Stage::Timeouts => "timeouts",
             Stage::Retry => "retry",
+            Stage::Fault => "fault",
             Stage::Limits => "limits",
-            Stage::Balancing => "balancing",
             Stage::Ejection => "ejection",
+            Stage::Balancing => "balancing",
             Stage::Locality => "locality",
             Stage::Endpoint => "endpoint",
             Stage::Authorization => "authorization",

@@ -14,6 +14,7 @@ pub mod deadline;
 pub mod eject;
 pub mod explain;
 pub mod failover;
+pub mod fault;
 pub mod filters;
 pub mod grpc;
 pub mod health_check;

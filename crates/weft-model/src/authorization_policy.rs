@@ -6,6 +6,7 @@ use crate::address::Cidr;
 use crate::http::{HeaderName, HttpPath, Method};
 use crate::identity::SpiffeId;
 use crate::name::{Namespace, ObjectName};
+use crate::policy::PolicyMode;
 use crate::route::ExactValue;
 use crate::units::Port;
 
@@ -17,6 +18,8 @@ use crate::units::Port;
 pub struct AuthorizationPolicy {
     /// Namespace and name.
     pub name: ObjectName,
+    /// Whether it has effect. In audit, what it would refuse is let through and recorded.
+    pub mode: PolicyMode,
     /// Who may. Absent: this policy allows nothing and closes nothing. Empty: it closes.
     pub allow: Option<Vec<Rule>>,
     /// Who may not.

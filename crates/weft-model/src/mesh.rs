@@ -74,6 +74,8 @@ pub enum OutboundPolicy {
 pub enum UnguardedPolicy {
     /// Any identity of the mesh.
     AllowMesh,
+    /// The same, and it is recorded what `Deny` would refuse.
+    Audit,
     /// Nobody.
     Deny,
 }

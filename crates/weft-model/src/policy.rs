@@ -7,6 +7,16 @@ use crate::authorization_policy::AuthorizationPolicy;
 use crate::error::ValueError;
 use crate::name::ObjectName;
 
+/// Whether what a policy restricts is restricted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyMode {
+    /// It is. Default, since a policy without effect protects nothing.
+    #[default]
+    Enforce,
+    /// It is only recorded what would be refused.
+    Audit,
+}
+
 /// A kind of policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyKind {

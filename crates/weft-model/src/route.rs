@@ -16,6 +16,7 @@ pub use matches::{
 };
 
 use crate::error::ValueError;
+use crate::fault::Fault;
 use crate::name::ObjectName;
 use crate::retry::Retry;
 use crate::timeouts::Timeouts;
@@ -149,6 +150,8 @@ pub struct RouteRule {
     pub timeouts: Timeouts,
     /// What may be sent again. Absent: only what provably was not processed.
     pub retry: Option<Retry>,
+    /// The faults that are put into its requests, of which the first that is for a request decides.
+    pub faults: Vec<Fault>,
 }
 
 impl RouteRule {

@@ -3,6 +3,7 @@
 use crate::balance::{Balance, PanicThreshold};
 use crate::ejection::Ejection;
 use crate::failover::Failover;
+use crate::fault::Fault;
 use crate::limits::Limits;
 use crate::locality::LocalityPreference;
 use crate::retry::RetryBudget;
@@ -10,7 +11,8 @@ use crate::session::SessionPersistence;
 use crate::timeouts::BackendTimeouts;
 use crate::units::TimeBound;
 
-/// How clients treat a Service: what its BackendPolicies say, and the defaults for the rest.
+/// How clients treat a Service: what its BackendPolicies and FaultPolicies say, and the defaults
+/// for the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrafficPolicy {
     /// How an endpoint is chosen.
@@ -36,4 +38,7 @@ pub struct TrafficPolicy {
     pub retry_budget: RetryBudget,
     /// How long connecting and idling may take.
     pub timeouts: BackendTimeouts,
+    /// The faults that are put into requests for it, of which the first that is for a request
+    /// decides.
+    pub faults: Vec<Fault>,
 }

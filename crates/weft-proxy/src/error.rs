@@ -1,5 +1,7 @@
 //! What can go wrong with a request or a connection, and all that follows from it.
 
+mod words;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,16 +10,19 @@ use thiserror::Error;
 use weft_decide::authorize::Why;
 use weft_decide::deadline::{Limit, TimeoutError};
 use weft_decide::eject::Seen;
+use weft_decide::fault;
 use weft_decide::limits::{LimitName, LimitReached};
 use weft_decide::normalize::PathError;
 use weft_decide::retry::Outcome;
 use weft_http::GrammarError;
 use weft_identity::HandshakeError;
-use weft_model::{Port, SpiffeId};
+use weft_model::{AbortWith, Port, SpiffeId};
 use weft_wire::mux::MuxError;
 use weft_wire::tunnel::FrameError;
 
+use self::words::{denied_by, limit_name};
 use crate::detect::HelloError;
+use crate::h2::grpc::status_of_http;
 
 /// Why a byte stream could not be read or written as a message.
 #[derive(Debug, Error)]
@@ -151,6 +156,14 @@ pub enum ProxyError {
         route: String,
         /// Which of its rules, from 0.
         rule: usize,
+    },
+    /// A FaultPolicy has it fail, on purpose.
+    #[error("FaultPolicy {policy} has it fail, on purpose")]
+    FaultInjected {
+        /// The policy.
+        policy: String,
+        /// The answer.
+        with: AbortWith,
     },
     /// The endpoint proves no identity, and plaintext is not let through.
     #[error("{workload} has no identity, and mutual TLS is required")]
@@ -399,6 +412,8 @@ pub enum Fault {
 pub struct Verdict {
     /// The HTTP status that is answered.
     pub status: u16,
+    /// The status of gRPC that a call is answered.
+    pub grpc_status: u32,
     /// The stable code of the reason, in header, log and metric.
     pub reason: &'static str,
     /// Whose doing it is.
@@ -485,6 +500,9 @@ impl ProxyError {
             E::NoRoute { .. } => (404, "no-route", Client, Unprocessed),
             E::NoBackend { .. } => (500, "no-backend", Mesh, Unprocessed),
             E::NoWeight { .. } => (503, "no-weight", Mesh, Unprocessed),
+            E::FaultInjected { with, .. } => {
+                (fault::status(*with), "fault-injected", Mesh, Unprocessed)
+            }
             E::PeerNotInMesh { .. } => (503, "peer-not-in-mesh", Upstream, Unprocessed),
             E::Denied { why, .. } => (403, why.code(), Client, Unprocessed),
             E::PolicyPending { .. } => (503, "policy-pending", Mesh, Unprocessed),
@@ -546,7 +564,11 @@ impl ProxyError {
             E::UnknownPort { .. } => (503, "unknown-port", Mesh, Unprocessed),
             E::WrongProtocol { .. } => (0, "wrong-protocol", Client, Unprocessed),
         };
-        Verdict { status, reason, fault, outcome }
+        let grpc_status = match self {
+            E::FaultInjected { with: AbortWith::Grpc(code), .. } => code.get().into(),
+            _ => status_of_http(status),
+        };
+        Verdict { status, grpc_status, reason, fault, outcome }
     }
 }
 
@@ -558,28 +580,4 @@ fn is_of_caller(reason: &str) -> bool {
     let whys =
         [Why::DenyRule, Why::NoAllowRule, Why::NoIdentity, Why::UnguardedDeny, Why::CannotEvaluate];
     reason == WRONG_PROTOCOL || whys.iter().any(|why| why.code() == reason)
-}
-
-/// What has refused a caller, in words.
-fn denied_by(why: Why, rule: Option<&str>) -> String {
-    match (why, rule) {
-        (Why::DenyRule, Some(rule)) => format!(": denied by {rule}"),
-        (Why::CannotEvaluate, Some(rule)) => format!(": {rule} cannot be evaluated for it"),
-        (Why::NoIdentity, _) => ": it proved no identity of the mesh".to_owned(),
-        (Why::UnguardedDeny, _) => {
-            ": no policy allows it, and the Mesh's `spec.defaults.authorization` is Deny".to_owned()
-        }
-        (Why::NoAllowRule | Why::DenyRule | Why::CannotEvaluate, _) => {
-            ": no allow rule of the policies that guard it matches".to_owned()
-        }
-    }
-}
-
-/// What sets a limit, in words.
-fn limit_name(limit: Limit) -> &'static str {
-    match limit {
-        Limit::Request => "the rule's timeouts.request",
-        Limit::Attempt => "the rule's timeouts.backendRequest",
-        Limit::Caller => "the caller",
-    }
 }

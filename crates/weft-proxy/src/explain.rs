@@ -11,8 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_decide::authorize::{Attempt, Decision, RuleRef};
+use weft_decide::authorize::{Attempt, Audited, Decision};
 use weft_decide::deadline::{self, Bound, Deadline};
+use weft_decide::fault::is_for;
 use weft_decide::filters::{self, Facts, OwnAnswer};
 use weft_decide::grpc::is_call;
 use weft_decide::locality;
@@ -21,7 +22,7 @@ use weft_decide::route;
 use weft_http::http2::{self, Pseudo};
 use weft_http::{GrammarError, RequestHead, request};
 use weft_model::{
-    BackendTimeouts, HashOn, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId,
+    BackendTimeouts, Fault, HashOn, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId,
 };
 use weft_telemetry::Protocol as Spoke;
 use weft_wire::discovery::Lookup;
@@ -31,8 +32,8 @@ use crate::connection::{Codec, To};
 use crate::decision::{self, upstream_codec};
 use crate::detect::{self, Spoken};
 use crate::error::{ProxyError, Verdict};
+use crate::fault;
 use crate::guard::{Guard, enforce};
-use crate::h2::grpc::status_of_http;
 use crate::inbound::admit;
 use crate::outbound::{at_address, known, of_called, said};
 use crate::snapshot::{Destination, EndpointSpec, Own, OwnPort, Reach, Snapshot, TunnelTarget};
@@ -154,7 +155,7 @@ impl Explanation {
             (None, None)
         } else if is_call(&self.head) {
             // As gRPC has it, the call is answered, and the answer says that it failed.
-            (Some(200), Some(status_of_http(status)))
+            (Some(200), Some(refused.verdict.grpc_status))
         } else {
             (Some(status), None)
         }
@@ -206,6 +207,8 @@ pub struct Way {
     pub sent: Option<(String, String)>,
     /// What its endpoint is chosen by, where that is a hash and there is something to hash.
     pub hashed: Option<HashOn>,
+    /// The fault that is put into some requests like this one on purpose.
+    pub fault: Option<Fault>,
     /// Its endpoints, in the order of the backend's own.
     pub endpoints: Vec<Endpoint>,
     /// What the caller may get, each once.
@@ -228,8 +231,8 @@ pub struct Endpoint {
     pub is_preferred: bool,
     /// What its proxy decides about the caller, if it has one that comes to decide.
     pub decision: Option<Decision>,
-    /// The audit rules of its proxy that would refuse the caller.
-    pub audits: Vec<RuleRef>,
+    /// What in audit at its proxy would refuse the caller.
+    pub audits: Vec<Audited>,
     /// What the caller gets if it is called.
     pub end: End,
 }
@@ -361,7 +364,7 @@ fn request(
     decision::prepare(head, address, false)?;
     let Some(matched) = decision::rule(destination, head)? else {
         let mut way = Way::new(None, 1, 1);
-        way.go(caller, destination.clone(), (head, codec), None, server);
+        way.go(caller, (destination, destination), (head, codec), None, server);
         return Ok(vec![way]);
     };
     let selected = matched.selected;
@@ -383,7 +386,8 @@ fn request(
                 let mut head = head.clone();
                 filters::on_request(&selected.rule.filters, &facts, &mut head);
                 decision::on_way(to, &facts, &mut head);
-                way.go(caller, backend, (&head, codec), Some(selected.rule), server);
+                let (rule, backend) = (Some(selected.rule), &backend);
+                way.go(caller, (destination, backend), (&head, codec), rule, server);
             }
             Err(error) => way.end(&error),
         }
@@ -420,17 +424,18 @@ impl Way {
         self.ends.push(End::Caller { refused: Refused::new(error), server: None });
     }
 
-    /// The request goes to `backend`.
+    /// The request for `called` goes to `backend`.
     fn go(
         &mut self,
         caller: &Caller,
-        backend: Arc<Destination>,
+        (called, backend): (&Arc<Destination>, &Arc<Destination>),
         (head, codec): (&RequestHead, Codec),
         rule: Option<&RouteRule>,
         server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
     ) {
         let timeouts = rule.map(|rule| rule.timeouts).unwrap_or_default();
-        let backend = self.taken_over(caller, backend);
+        let fault = fault::of(rule, called, backend, head);
+        let backend = &self.taken_over(caller, Arc::clone(backend));
         self.sent = Some((head.authority().to_owned(), head.target().to_owned()));
         let asked = match deadline::asked(head) {
             Ok(asked) => asked,
@@ -446,18 +451,34 @@ impl Way {
             deadline::carry(&mut head, bound.map(|bound| bound.left), is_secured);
             judge(caller, spec, Some((&mut head, codec)), server)
         };
-        let key = key(caller, &backend, Some(head));
+        let key = key(caller, backend, Some(head));
         self.hashed = key.as_ref().map(|key| key.by.clone());
-        self.endpoints = endpoints(caller, &backend, key.as_ref(), judge);
+        self.endpoints = endpoints(caller, backend, key.as_ref(), judge);
         let retry = rule.and_then(|rule| rule.retry.as_ref());
-        self.ends = ends(&self.endpoints, &backend, retry, head.is_idempotent());
+        self.ends = ends(&self.endpoints, backend, retry, head.is_idempotent());
+        if let Some(fault) = fault {
+            self.put_in(fault, head);
+        }
+    }
+}
+
+impl Way {
+    /// `fault` is put into requests like that with `head`.
+    fn put_in(&mut self, fault: &Fault, head: &RequestHead) {
+        self.fault = Some(fault.clone());
+        let Some(abort) = fault.abort.filter(|abort| is_for(abort.with, head)) else { return };
+        if abort.percent.get() == 100 && fault.delay.is_none() {
+            self.ends.clear();
+        }
+        let policy = fault.policy.to_string();
+        self.end(&ProxyError::FaultInjected { policy, with: abort.with });
     }
 }
 
 /// What an endpoint's proxy says.
 struct Judged {
     decision: Option<Decision>,
-    audits: Vec<RuleRef>,
+    audits: Vec<Audited>,
     end: End,
 }
 
@@ -572,7 +593,7 @@ fn guarded(
     let (peer, address) = (Some(&caller.identity), caller.address);
     let attempt = Attempt { peer, address, port, http: head.as_deref() };
     if let Guard::Ready { authorizer, .. } = guard {
-        judged.audits = authorizer.audits(&attempt).cloned().collect();
+        judged.audits = authorizer.audits(&attempt).collect();
     }
     let decision = guard.decide(&attempt)?;
     judged.decision = Some(decision.clone());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weft_decide::authorize::{Attempt, Authorizer, Decision};
 use weft_model::{GuardScope, Policy, TrustDomain, UnguardedPolicy};
+use weft_telemetry::{Event, Recorder};
 
 use crate::error::ProxyError;
 
@@ -75,12 +76,18 @@ impl Guard {
         enforce(self.decide(attempt)?, attempt)
     }
 
-    /// The audit rules that would refuse `attempt`, for records.
-    pub(crate) fn audited(&self, attempt: &Attempt<'_>) -> Option<String> {
+    /// What in audit would refuse `attempt`, for its record; `recorder` is told of each policy.
+    pub(crate) fn audited(&self, attempt: &Attempt<'_>, recorder: &dyn Recorder) -> Option<String> {
         let Guard::Ready { authorizer, .. } = self else { return None };
-        let rules = authorizer.audits(attempt);
-        let named: Vec<_> =
-            rules.map(|rule| format!("{} {}", rule.policy_name(), rule.field())).collect();
+        let mut policies = BTreeSet::new();
+        let named = authorizer.audits(attempt).map(|told| {
+            let policy = told.policy();
+            let named = format!("{policy} {}", told.field());
+            policies.insert(policy);
+            named
+        });
+        let named: Vec<_> = named.collect();
+        policies.iter().for_each(|policy| recorder.note(Event::Audited(policy)));
         (!named.is_empty()).then(|| named.join(", "))
     }
 }

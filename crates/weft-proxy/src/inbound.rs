@@ -260,7 +260,7 @@ async fn opaque(proxy: &Proxy, connection: &Connection, mut tunnel: ServerTunnel
     let dialled = async {
         let (port, OwnPort { application, guard }) = connection.own_port(proxy)?;
         let judged = connection.attempt(port, None);
-        record.audited = guard.audited(&judged);
+        record.audited = guard.audited(&judged, &*proxy.recorder);
         guard.judge(&judged)?;
         let application = connection.backend_of(proxy, &application);
         application.describe(&mut record);

@@ -19,6 +19,7 @@ pub mod error;
 pub mod exchange;
 pub mod explain;
 mod failure;
+mod fault;
 pub mod guard;
 mod h1;
 pub mod h2;
@@ -76,6 +77,7 @@ pub struct Proxy {
     called: Called,
     live: Live,
     drain: Drain,
+    held: fault::Held,
     /// How many connections were taken and are not gone.
     connections: Cell<usize>,
     /// How many of them were taken while memory was critically short.
@@ -119,7 +121,7 @@ impl Proxy {
     pub fn new(parts: Parts) -> Proxy {
         let Parts { world, inside, tls, recorder, configuration, discovery, overload } = parts;
         let (backends, called, live, drain, drivers) = Default::default();
-        let (connections, refused) = Default::default();
+        let (connections, refused, held) = Default::default();
         let start = world.clock.now();
         Proxy {
             start,
@@ -135,6 +137,7 @@ impl Proxy {
             called,
             live,
             drain,
+            held,
             connections,
             refused,
             drivers,

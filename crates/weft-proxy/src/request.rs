@@ -28,10 +28,11 @@ use crate::connection::{Codec, Connection};
 use crate::decision::{self, upstream_codec};
 use crate::error::{Fault, ProxyError};
 use crate::exchange::{Exchange, Reply, Upstream};
+use crate::fault::{self, Patience};
 use crate::h2::grpc;
 use crate::live::judge_peer;
 use crate::overload::Pressure;
-use crate::snapshot::OwnPort;
+use crate::snapshot::{Destination, OwnPort};
 use crate::time::{ANSWER_TIMEOUT, LINGER_TIMEOUT, within, within_unless};
 
 /// Drives `exchange` to its end: a failure becomes an answer, and either is recorded once.
@@ -83,7 +84,7 @@ async fn outbound(
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
     decision::prepare(exchange.head, connection.destination, connection.peer.is_some())?;
-    let Decided { backend, rule } = match decide(proxy, connection, exchange, recording)? {
+    let Decided { called, backend, rule } = match decide(proxy, connection, exchange, recording)? {
         Decision::Goes(decided) => decided,
         Decision::Answered(answer) => {
             give(proxy, exchange, &answer, &mut recording.record).await;
@@ -93,7 +94,6 @@ async fn outbound(
     backend.describe(&mut recording.record);
     exchange.keep_body();
     let _place = backend.request_place()?;
-    backend.budget().request(proxy.now());
     let rule = rule.as_ref().map(|(route, index)| &route.rules[*index]);
     let timeouts = rule.map(|rule| rule.timeouts).unwrap_or_default();
     let key = backend.key(proxy, connection.downstream, Some(exchange.head));
@@ -105,6 +105,13 @@ async fn outbound(
         idle: backend.timeouts().stream_idle.duration(),
         is_final: false,
     };
+
+    if let Some(fault) = fault::of(rule, &called, backend.destination(), exchange.head) {
+        let patience = Patience { deadline: &tries.deadline, idle: tries.idle };
+        let record = &mut recording.record;
+        Box::pin(fault::put_in(proxy, exchange, record, fault, &patience)).await?;
+    }
+    backend.budget().request(proxy.now());
 
     // Try endpoints until one answers, or the request cannot be sent again.
     let (mut before, mut tried) = (None, Tried::default());
@@ -173,6 +180,7 @@ enum Decision {
 
 /// Where a request goes, and how.
 struct Decided {
+    called: Arc<Destination>,
     backend: Rc<Backend>,
     /// The rule that it falls under, if it does.
     rule: Option<(Arc<Route>, usize)>,
@@ -189,7 +197,7 @@ fn decide(
     let called = connection.destination(proxy)?;
     let Some(Matched { selected, facts, .. }) = decision::rule(&called, exchange.head)? else {
         let backend = connection.backend_of(proxy, &called);
-        return Ok(Decision::Goes(Decided { backend, rule: None }));
+        return Ok(Decision::Goes(Decided { called, backend, rule: None }));
     };
     let Selected { route, rule_index, rule } = selected;
     connection.describe(route, rule_index, &mut recording.record);
@@ -206,7 +214,8 @@ fn decide(
         on_answer.goes_to(picked);
     }
     let backend = connection.backend_of(proxy, &found);
-    Ok(Decision::Goes(Decided { backend, rule: Some((route.clone(), rule_index)) }))
+    let rule = Some((route.clone(), rule_index));
+    Ok(Decision::Goes(Decided { called, backend, rule }))
 }
 
 /// What others ask of the workload. Never retried here: the caller's proxy decides. But that the
@@ -228,7 +237,7 @@ async fn inbound(
     }
     let (port, OwnPort { application, guard }) = connection.own_port(proxy)?;
     let judged = connection.attempt(port, Some(exchange.head));
-    recording.record.audited = guard.audited(&judged);
+    recording.record.audited = guard.audited(&judged, &*proxy.recorder);
     guard.judge(&judged)?;
     // It is judged again when policies change. A copy stays, whatever today's policies read: those
     // of tomorrow may read more, and what they could not evaluate they would have to forbid.

@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use weft_model::{
     Address, AuthorizationPolicy, DnsZone, GuardScope, Guards, Health, MeshSettings, MtlsMode,
-    Network, ObjectName, OutboundPolicy, Policy, PolicyKind, PolicyName, Port, Protocol, Rule,
-    Service, ServicePort, SpiffeId, TrafficPolicy, TrustDomain, Tunnel, UnguardedPolicy, Workload,
-    WorkloadPort,
+    Network, ObjectName, OutboundPolicy, Policy, PolicyKind, PolicyMode, PolicyName, Port,
+    Protocol, Rule, Service, ServicePort, SpiffeId, TrafficPolicy, TrustDomain, Tunnel,
+    UnguardedPolicy, Workload, WorkloadPort,
 };
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload, Snapshot, check};
 use weft_wire::discovery::{Client, ServerStream, Subscription, World};
@@ -152,7 +152,13 @@ impl Registry {
     /// Has a policy of its own guard the Service `name`.
     pub fn guard_service(&self, name: &str, allow: Option<Vec<Rule>>, deny: Vec<Rule>) {
         let name: ObjectName = name.parse().expect("it is a name");
-        let policy = AuthorizationPolicy { name: name.clone(), allow, deny, audit: Vec::new() };
+        let policy = AuthorizationPolicy {
+            name: name.clone(),
+            mode: PolicyMode::Enforce,
+            allow,
+            deny,
+            audit: Vec::new(),
+        };
         let policy = Object::Policy(Arc::new(Policy::Authorization(policy)));
         // What is meant is known by its content alone, so any source will do.
         let source = SourceVersion { epoch: 1, revision: 1 };

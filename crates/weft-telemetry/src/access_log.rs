@@ -22,7 +22,8 @@ pub enum Format {
 pub enum Select {
     /// None.
     Off,
-    /// Those that failed: status 400 and above, or a reason.
+    /// Those that failed: status 400 and above, or a reason; and those that something in audit
+    /// would have refused, or into which a fault was put.
     Failures,
     /// All.
     All,
@@ -54,7 +55,9 @@ impl Recorder for AccessLog {
     fn finish(&self, record: &Record) {
         let is_selected = match self.select {
             Select::Off => false,
-            Select::Failures => record.is_failure(),
+            Select::Failures => {
+                record.is_failure() || record.audited.is_some() || record.fault.is_some()
+            }
             Select::All => true,
         };
         if is_selected {
@@ -120,6 +123,7 @@ fn fields(record: &Record, put: &mut dyn FnMut(&str, Value<'_>)) {
         is_meant: _,
         detail,
         audited,
+        fault,
         bytes_received,
         bytes_sent,
         trace,
@@ -183,6 +187,9 @@ fn fields(record: &Record, put: &mut dyn FnMut(&str, Value<'_>)) {
     if let Some(TraceContext { trace_id, span_id, is_sampled: _ }) = trace {
         put("trace_id", Value::Shown(trace_id));
         put("span_id", Value::Shown(span_id));
+    }
+    if let Some(fault) = fault {
+        put("fault", Value::Text(fault));
     }
 }
 
@@ -302,6 +309,7 @@ mod tests {
         record.attempts = 3;
         record.retry_denied = Some("budget");
         record.audited = Some("authorization/shop/a spec.audit[0]".to_owned());
+        record.fault = Some("fault/shop/b spec.delay".to_owned());
         record.grpc_status = Some(14);
         record.trace = TraceContext::from_fields(&fields);
         record
@@ -316,7 +324,8 @@ mod tests {
             "spiffe://example.org/ns/shop/sa/web destination=10.0.0.9:80 backend=shop/cart \
             upstream=10.0.0.7:15008 attempts=3 route=http/shop/cart rule=0 \
             source_workload=shop/web-1 workload=shop/cart-1 retry_denied=budget backend_port=80 \
-            grpc_status=14 trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=00f067aa0ba902b7\n"
+            grpc_status=14 trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=00f067aa0ba902b7 \
+            fault=\"fault/shop/b spec.delay\"\n"
         );
         let json: serde_json::Value =
             serde_json::from_str(&line(&full_record(), Format::Json)).unwrap();

@@ -161,6 +161,13 @@ impl Worker {
                 let labels = [port.to_string().into(), outcome.into()];
                 kept.cells(registry).counter(Counted::HealthChecks, labels).add(1);
             }
+            Event::Audited(policy) => {
+                kept.cells(registry).counter(Counted::Audited, [owned(policy)]).add(1);
+            }
+            Event::Faulted { policy, fault } => {
+                let labels = [owned(policy), fault.into()];
+                kept.cells(registry).counter(Counted::Faults, labels).add(1);
+            }
             Event::Backend { service, port, used } => registry.watch_backend(service, port, used),
             Event::Mirrored { service, outcome } => {
                 let labels = [owned(service), outcome.into()];

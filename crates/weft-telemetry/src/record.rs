@@ -120,8 +120,11 @@ pub struct Record {
     pub is_meant: bool,
     /// The reason in words.
     pub detail: String,
-    /// The audit rules that would have refused it, as `POLICY FIELD`, joined by commas.
+    /// The audit rules, and what of policies in audit, would have refused it, as `POLICY FIELD`,
+    /// joined by commas.
     pub audited: Option<String>,
+    /// The faults that were put into it on purpose, as `POLICY FIELD`, joined by commas.
+    pub fault: Option<String>,
     /// Bytes of the body that the caller sent.
     pub bytes_received: u64,
     /// Bytes of the body that it was answered.
@@ -166,6 +169,7 @@ impl Record {
             is_meant: false,
             detail: String::new(),
             audited: None,
+            fault: None,
             bytes_received: 0,
             bytes_sent: 0,
             trace: None,
@@ -219,6 +223,15 @@ pub enum Event<'a> {
         service: &'a str,
         /// `answered`, or the stable code of the reason.
         outcome: &'static str,
+    },
+    /// Of a request or a connection, this policy would have refused it if it was not in audit.
+    Audited(&'a str),
+    /// A fault was put into a request on purpose, or was not, since so many are held.
+    Faulted {
+        /// The policy that asks for it.
+        policy: &'a str,
+        /// What it was: one of few words.
+        fault: &'static str,
     },
     /// The command asked for a name, and this is who answered, or how: one of few words.
     Named(&'static str),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_model::{
     AgainstPeers, AuthorizationPolicy, BackendTimeouts, Balance, Filter, PanicThreshold, PathMatch,
-    Peer, Policy, Route, RouteKind, RouteMatch, Rule,
+    Peer, Policy, PolicyMode, Route, RouteKind, RouteMatch, Rule, UnguardedPolicy,
 };
 
 use crate::envelope::SCHEMA;
@@ -18,6 +18,9 @@ use crate::objects::Object;
 pub enum Feature {
     /// A Service of which one endpoint gets what its latency lets. Ignored, it would get more.
     AdaptiveLimits,
+    /// A policy in audit, or a Mesh with one by default. Ignored, it would refuse what it is only
+    /// to record.
+    AuditMode,
     /// A route for callers of its own namespace alone. Ignored, it would hold for all, or beside
     /// those that it replaces.
     ConsumerRoute,
@@ -29,6 +32,8 @@ pub enum Feature {
     EjectionByPeers,
     /// A Service for which another one takes over. Ignored, requests fail that it would answer.
     Failover,
+    /// A Service or a route with faults that are put in. Ignored, a drill would find nothing.
+    Faults,
     /// A GRPCRoute, or a rule about calls. Ignored, calls would go where nobody sent them.
     GrpcRoute,
     /// A route that changes headers, of requests or of answers. Ignored, what is to be taken out is
@@ -69,12 +74,14 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 20] = [
+    pub const ALL: [Feature; 22] = [
         Feature::AdaptiveLimits,
+        Feature::AuditMode,
         Feature::ConsumerRoute,
         Feature::Cors,
         Feature::EjectionByPeers,
         Feature::Failover,
+        Feature::Faults,
         Feature::GrpcRoute,
         Feature::HeaderModifiers,
         Feature::LimitsPerEndpoint,
@@ -96,10 +103,12 @@ impl Feature {
     pub fn name(self) -> &'static str {
         match self {
             Feature::AdaptiveLimits => "adaptive-limits",
+            Feature::AuditMode => "audit-mode",
             Feature::ConsumerRoute => "consumer-route",
             Feature::Cors => "cors",
             Feature::EjectionByPeers => "ejection-by-peers",
             Feature::Failover => "failover",
+            Feature::Faults => "faults",
             Feature::GrpcRoute => "grpc-route",
             Feature::HeaderModifiers => "header-modifiers",
             Feature::LimitsPerEndpoint => "limits-per-endpoint",
@@ -125,8 +134,16 @@ impl Feature {
 
     fn is_required_by(self, object: &Object) -> bool {
         match (self, object) {
+            (Feature::AuditMode, Object::Policy(policy)) => match &**policy {
+                Policy::Authorization(policy) => policy.mode == PolicyMode::Audit,
+            },
+            (Feature::AuditMode, Object::Mesh(mesh)) => mesh.unguarded == UnguardedPolicy::Audit,
             (Feature::Algorithms, Object::Service(service)) => {
                 !matches!(service.traffic.balance, Balance::PeakEwma | Balance::RoundRobin)
+            }
+            (Feature::Faults, Object::Service(service)) => !service.traffic.faults.is_empty(),
+            (Feature::Faults, Object::Route(route)) => {
+                route.rules.iter().any(|rule| !rule.faults.is_empty())
             }
             (Feature::PanicThreshold, Object::Service(service)) => {
                 service.traffic.panic_threshold != PanicThreshold::default()
@@ -167,7 +184,7 @@ impl Feature {
 }
 
 fn peers(policy: &AuthorizationPolicy) -> impl Iterator<Item = &Peer> {
-    let AuthorizationPolicy { name: _, allow, deny, audit } = policy;
+    let AuthorizationPolicy { name: _, mode: _, allow, deny, audit } = policy;
     let rules = allow.iter().flatten().chain(deny).chain(audit);
     rules.flat_map(|Rule { from, to: _ }| from.iter().flatten())
 }

@@ -6,6 +6,7 @@
 mod authorization_policy;
 mod balance;
 mod common;
+mod fault;
 mod guards;
 mod health_check;
 mod mesh;

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use weft_model::{
-    Address, AllowedNames, AllowedOrigin, AuthorizationPolicy, Backend, CallMatch, Cidr,
-    ContentHash, Cors, DnsZone, ExactValue, Filter, Fraction, GuardScope, Guards, HeaderCondition,
-    HeaderEdits, HeaderMatch, HeaderName, Health, HttpPath, Locality, MeshSettings, Method, Mirror,
-    MtlsMode, Namespace, Network, ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern,
-    PathRewrite, Peer, Policy, Port, PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus,
+    Abort, AbortCode, AbortStatus, AbortWith, Address, AllowedNames, AllowedOrigin,
+    AuthorizationPolicy, Backend, CallMatch, Cidr, ContentHash, Cors, Delay, DnsZone, ExactValue,
+    Fault, Filter, Fraction, GuardScope, Guards, HeaderCondition, HeaderEdits, HeaderMatch,
+    HeaderName, Health, HttpPath, Locality, MeshSettings, Method, Mirror, MtlsMode, Namespace,
+    Network, ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern, PathRewrite, Peer,
+    Percent, Policy, PolicyMode, Port, PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus,
     RegexText, Retry, RetryStatus, Revocation, RootCertificate, Route, RouteMatch, RouteParent,
     RouteRule, Rule, Scheme, SerialNumber, Service, ServicePort, TimeBound, Timeouts,
     TrafficPolicy, Trust, Tunnel, UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend,
@@ -107,6 +108,7 @@ pub(crate) fn route(name: &str, parent: &str, backends: &[&str]) -> Route {
         backends: backends.iter().map(backend).collect(),
         timeouts: Timeouts::default(),
         retry: None,
+        faults: vec![],
     };
     Route {
         name: read(name),
@@ -122,6 +124,7 @@ pub(crate) fn policy(name: &str, denied: &str) -> Policy {
     let peer = Peer { namespace: Some(Namespace::new(denied).unwrap()), ..Peer::default() };
     Policy::Authorization(AuthorizationPolicy {
         name: read(name),
+        mode: PolicyMode::Enforce,
         allow: None,
         deny: vec![Rule { from: Some(vec![peer]), to: None }],
         audit: vec![],
@@ -206,6 +209,8 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         Object::Route(Arc::new(call_route())),
         Object::Route(Arc::new(stream_route())),
         Object::Route(Arc::new(route("http/other/mine", "shop/cart", &["shop/cart-v1"]))),
+        Object::Policy(Arc::new(auditing_policy())),
+        Object::Route(Arc::new(faulty_route())),
     ]
 }
 
@@ -233,6 +238,7 @@ fn full_policy(name: ObjectName) -> AuthorizationPolicy {
     };
     AuthorizationPolicy {
         name,
+        mode: PolicyMode::Enforce,
         allow: Some(vec![Rule { from: Some(vec![peer]), to: Some(vec![operation]) }]),
         deny: vec![Rule { from: None, to: Some(vec![]) }],
         audit: vec![Rule { from: None, to: None }],
@@ -278,6 +284,36 @@ pub(crate) fn filters() -> Vec<Filter> {
         Filter::Cors(cors),
         Filter::Mirror(mirror),
     ]
+}
+
+/// Faults of all sorts.
+pub(crate) fn faults() -> Vec<Fault> {
+    let percent = Percent::new(5).unwrap();
+    let header = |name, value: Option<&str>| HeaderCondition {
+        name: HeaderName::new(name).unwrap(),
+        value: value.map(|value| ExactValue::new(value).unwrap()),
+    };
+    let drill = Fault {
+        policy: read("shop/drill"),
+        headers: vec![header("x-drill", Some("1")), header("x-user", None)],
+        delay: TimeBound::from_millis(2000).map(|time| Delay { percent, time }),
+        abort: Some(Abort { percent, with: AbortWith::Grpc(AbortCode::new(14).unwrap()) }),
+        active_max: Fault::ACTIVE_MAX,
+    };
+    let with = AbortWith::Http(AbortStatus::new(503).unwrap());
+    let other = Fault { headers: vec![], delay: None, ..drill.clone() };
+    vec![drill, Fault { abort: Some(Abort { percent, with }), ..other }]
+}
+
+fn auditing_policy() -> Policy {
+    let full = full_policy(read("shop/auditing"));
+    Policy::Authorization(AuthorizationPolicy { mode: PolicyMode::Audit, ..full })
+}
+
+fn faulty_route() -> Route {
+    let mut route = route("http/shop/faulty", "shop/cart", &["shop/cart-v1"]);
+    route.rules[0].faults = faults();
+    route
 }
 
 fn filtered_route() -> Route {

@@ -9,7 +9,6 @@ mod mesh;
 mod outcome;
 mod print;
 mod report;
-mod traffic;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -76,22 +76,24 @@ fn check_page(name: &str) {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("cart.yaml"), block(&page, "```yaml\n")).unwrap();
-    let (command, shown) = block(&page, "$ weft explain ").split_once('\n').unwrap();
+    let asked = block(&page, "$ weft explain ");
+    let (command, shown) = asked.split_once('\n').unwrap();
     let Output { stdout, stderr, .. } =
         explain(&directory, &command.split(' ').collect::<Vec<_>>());
-    assert_eq!(String::from_utf8(stderr).unwrap(), "");
+    assert_eq!(String::from_utf8(stderr).unwrap(), "", "{name}");
     let found = String::from_utf8(stdout).unwrap();
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         let whole = format!("{command}\n{shown}");
         fs::write(&path, page.replace(&whole, &format!("{command}\n{found}"))).unwrap();
     }
-    assert_eq!(found, shown, "UPDATE_EXPECT=1?");
+    assert_eq!(found, shown, "docs/{name}.md: UPDATE_EXPECT=1?");
 }
 
 #[test]
-fn the_pages_on_balancing_and_health_are_right() {
-    check_page("balancing");
-    check_page("health");
+fn the_pages_are_right() {
+    for page in ["balancing", "faults", "health", "policies"] {
+        check_page(page);
+    }
 }
 
 #[test]

@@ -13,6 +13,9 @@ const ERRORS: &str = "crates/weft-proxy/src/error.rs";
 /// Where it is said which status of gRPC goes with which of HTTP.
 const GRPC: &str = "crates/weft-proxy/src/h2/grpc.rs";
 
+/// What stands for a status that a resource says.
+const AS_ASKED: &str = "as asked";
+
 /// Where the enums are by which an arm tells codes apart.
 const DETAILS: &[&str] = &[
     "crates/weft-decide/src/authorize.rs",
@@ -91,6 +94,9 @@ impl GrpcStatuses {
         // Without an answer, or with nobody there to read it, there is none of gRPC's either.
         if matches!(status, "–" | "499") {
             return "–";
+        }
+        if status == AS_ASKED {
+            return AS_ASKED;
         }
         self.by_status.get(status).unwrap_or(&self.other)
     }
@@ -225,7 +231,12 @@ fn of_tuple(
         "Unknown" => "may be",
         other => bail!("the outcome {other} has no word"),
     };
-    let status = if status == "0" { "–" } else { status };
+    let status = match status.as_str() {
+        "0" => "–",
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => number,
+        // It is worked out from what the variant holds.
+        _ => AS_ASKED,
+    };
     let row = |code: &str, more: &str| Row {
         code: code.to_owned(),
         status: status.to_owned(),

@@ -8,6 +8,7 @@ use weft_model::{
 };
 
 use super::filters;
+use crate::fault_policy;
 use crate::findings::Findings;
 use crate::reader::Reader;
 use crate::service::{declared, to_port};
@@ -25,6 +26,7 @@ pub(super) fn convert(
 ) -> Result<(Vec<RouteRule>, Condition), String> {
     let mut rules = Vec::new();
     let mut unresolved: Option<&'static str> = None;
+    let crd::Metadata { namespace: own, name: own_name, .. } = &route.metadata;
     for (index, rule) in route.rules.iter().enumerate() {
         let crd::RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
         let mut or_missing = |resolved: Result<_, (&'static str, String)>, part: String, so| {
@@ -61,6 +63,7 @@ pub(super) fn convert(
             backends: compiled,
             timeouts: to_timeouts(timeouts)?,
             retry: retry.as_ref().map(to_retry).transpose()?,
+            faults: fault_policy::of_rule(reader, kind, (own, own_name), name.as_deref()),
         });
     }
     let condition = match unresolved {

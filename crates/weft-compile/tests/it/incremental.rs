@@ -49,7 +49,8 @@ fn resource(which: u8, name: u8, content: u8) -> String {
         3 => {
             let spec = format!(
                 "spec: {{ parentRefs: [{{ group: '', kind: Service, name: s{a}, port: {port} }}], \
-                 rules: [{{ backendRefs: [{{ name: s{b}, port: 80 }}] }}] }}\n"
+                 rules: [{{ name: {}, backendRefs: [{{ name: s{b}, port: 80 }}] }}] }}\n",
+                ["all", "some"][usize::from(content % 2)]
             );
             head("gateway.networking.k8s.io/v1", "HTTPRoute", &format!("r{name}"), &created) + &spec
         }
@@ -67,11 +68,32 @@ fn resource(which: u8, name: u8, content: u8) -> String {
             route.replacen("namespace: shop", &format!("namespace: {namespace}"), 1)
         }
         5 => {
+            let target = match (name, b) {
+                (2, _) => format!("{{ group: weft.dev, kind: Mesh, name: m{a} }}"),
+                (_, 0) => "{ group: '', kind: Namespace, name: shop }".to_owned(),
+                _ => service_target,
+            };
             let spec = format!(
-                "spec: {{ targetRefs: [{service_target}], limits: {{ requests: {} }} }}\n",
+                "spec: {{ targetRefs: [{target}], limits: {{ {}: {} }} }}\n",
+                ["requests", "pending", "requests"][usize::from(a)],
                 b + 1
             );
-            head(weft, "BackendPolicy", &format!("b{name}"), &created) + &spec
+            let policy = head(weft, "BackendPolicy", &format!("b{name}"), &created) + &spec;
+            of_mesh(policy, name)
+        }
+        6 => {
+            let target = match b {
+                0 => service_target,
+                1 => format!("{{ group: gateway.networking.k8s.io, kind: GRPCRoute, name: r{a} }}"),
+                _ => format!(
+                    "{{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: r{a}, \
+                     sectionName: all }}"
+                ),
+            };
+            let header = ["", "match: { headers: [{ name: x-a }] }, "][usize::from(content % 2)];
+            let spec =
+                format!("spec: {{ targetRefs: [{target}], {header}abort: {{ status: 50{a} }} }}\n");
+            head(weft, "FaultPolicy", &format!("f{name}"), &created) + &spec
         }
         _ => {
             let target = match (name, b) {
@@ -82,13 +104,16 @@ fn resource(which: u8, name: u8, content: u8) -> String {
             };
             let spec =
                 format!("spec: {{ {target}, deny: [{{ from: [{{ namespace: n{a} }}] }}] }}\n");
-            let policy = head(weft, "AuthorizationPolicy", &format!("p{name}"), "") + &spec;
-            if name == 2 {
-                policy.replace("namespace: shop", "namespace: weft-system")
-            } else {
-                policy
-            }
+            of_mesh(head(weft, "AuthorizationPolicy", &format!("p{name}"), "") + &spec, name)
         }
+    }
+}
+
+/// The policies called 2 are for the whole mesh, and live in its namespace.
+fn of_mesh(policy: String, name: u8) -> String {
+    match name {
+        2 => policy.replace("namespace: shop", "namespace: weft-system"),
+        _ => policy,
     }
 }
 
@@ -110,10 +135,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0..7u8, 0..3u8, 0..9u8).prop_map(|(which, name, content)| {
+        5 => (0..8u8, 0..3u8, 0..9u8).prop_map(|(which, name, content)| {
             Step::Put(which, name, content)
         }),
-        2 => (0..7u8, 0..3u8).prop_map(|(which, name)| Step::Delete(which, name)),
+        2 => (0..8u8, 0..3u8).prop_map(|(which, name)| Step::Delete(which, name)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::Assign(name, content)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::AssignWorkload(name, content)),
         1 => (0..3u8, 0..3u8).prop_map(|(name, content)| Step::Health(name, content)),

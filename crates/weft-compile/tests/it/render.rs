@@ -2,10 +2,11 @@
 
 use weft_compile::{Compiler, Status};
 use weft_model::{
-    AllowedNames, AuthorizationPolicy, Backend, CallMatch, Cors, Filter, Guards, HeaderCondition,
-    HeaderEdits, HealthCheck, MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite,
-    Peer, Policy, Probe, Redirect, Retry, Route, RouteMatch, RouteRule, Rule, Service,
-    TrafficPolicy, Trust, Tunnel, UrlRewrite, ValueMatch, Workload,
+    Abort, AbortWith, AllowedNames, AuthorizationPolicy, Backend, CallMatch, Cors, Delay, Fault,
+    Filter, Guards, HeaderCondition, HeaderEdits, HealthCheck, MeshSettings, Mirror, Operation,
+    PathMatch, PathPattern, PathRewrite, Peer, Policy, PolicyMode, Probe, Redirect, Retry, Route,
+    RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust, Tunnel, UrlRewrite, ValueMatch,
+    Workload,
 };
 use weft_wire::Object;
 
@@ -101,6 +102,7 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         session,
         retry_budget,
         timeouts,
+        faults,
     } = traffic;
     Tree::map([
         ("balance", other(format!("{balance:?}"), format!("{:?}", default.balance))),
@@ -113,7 +115,24 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         ("session", Tree::maybe(session.as_ref().map(|it| format!("{it:?}")))),
         ("budget", other(format!("{retry_budget:?}"), format!("{:?}", default.retry_budget))),
         ("timeouts", other(format!("{timeouts:?}"), format!("{:?}", default.timeouts))),
+        ("faults", Tree::list(faults.iter().map(fault))),
     ])
+}
+
+fn fault(fault: &Fault) -> String {
+    let Fault { policy, headers, delay, abort, active_max } = fault;
+    let delay = delay
+        .map(|Delay { percent, time }| format!(", {} % wait {} ms", percent.get(), time.millis()));
+    let abort = abort.map(|Abort { percent, with }| {
+        let status = match with {
+            AbortWith::Http(status) => status.get().to_string(),
+            AbortWith::Grpc(code) => format!("{} of gRPC", code.get()),
+        };
+        format!(", {} % get {status}", percent.get())
+    });
+    let headers = headers.iter().map(|header| format!(", if {}", header_text(header)));
+    let (delay, abort) = (delay.unwrap_or_default(), abort.unwrap_or_default());
+    format!("{policy}{}{delay}{abort}, at most {active_max}", headers.collect::<String>())
 }
 
 fn workload(workload: &Workload) -> Tree {
@@ -194,7 +213,7 @@ fn route(route: &Route) -> Tree {
 }
 
 fn route_rule(rule: &RouteRule) -> Tree {
-    let RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
+    let RouteRule { name, matches, filters, backends, timeouts, retry, faults } = rule;
     let backend = |backend: &weft_model::WeightedBackend| {
         let weight = backend.weight.get();
         let mut text = format!("{weight} of {}", target(&backend.backend));
@@ -212,6 +231,7 @@ fn route_rule(rule: &RouteRule) -> Tree {
         ("request", bound(timeouts.request())),
         ("attempt", bound(timeouts.attempt())),
         ("retry", Tree::maybe(retry.as_ref().map(retries))),
+        ("faults", Tree::list(faults.iter().map(fault))),
     ])
 }
 
@@ -315,13 +335,19 @@ fn route_match(one: &RouteMatch) -> String {
 }
 
 fn authorization_policy(policy: &AuthorizationPolicy) -> Tree {
-    let AuthorizationPolicy { name: _, allow, deny, audit } = policy;
+    let AuthorizationPolicy { name: _, mode, allow, deny, audit } = policy;
     let rules = |rules: &[Rule]| Tree::List(rules.iter().map(rule).collect());
     let allow = allow.as_deref().map_or(Tree::List(vec![]), |allow| match allow {
         [] => Tree::text("nobody"),
         allow => rules(allow),
     });
-    Tree::map([("allow", allow), ("deny", rules(deny)), ("audit", rules(audit))])
+    let mode = (*mode != PolicyMode::default()).then(|| format!("{mode:?}"));
+    Tree::map([
+        ("mode", Tree::maybe(mode)),
+        ("allow", allow),
+        ("deny", rules(deny)),
+        ("audit", rules(audit)),
+    ])
 }
 
 fn rule(rule: &Rule) -> Tree {
@@ -363,9 +389,14 @@ fn operation(operation: &Operation) -> String {
         PathPattern::Exact(path) => path.to_string(),
         PathPattern::Below(path) => format!("{path}*"),
     }));
-    all.extend(headers.iter().map(|HeaderCondition { name, value }| match value {
+    all.extend(headers.iter().map(header_text));
+    all.join(" ")
+}
+
+fn header_text(header: &HeaderCondition) -> String {
+    let HeaderCondition { name, value } = header;
+    match value {
         Some(value) => format!("{name}: {}", value.as_str()),
         None => format!("{name}: any"),
-    }));
-    all.join(" ")
+    }
 }

@@ -208,7 +208,7 @@ fn read_path(at: &At<'_>) -> Option<PathPattern> {
     Some(if below { PathPattern::Below(plain) } else { PathPattern::Exact(plain) })
 }
 
-fn read_header(at: &At<'_>) -> Option<HeaderCondition> {
+pub(crate) fn read_header(at: &At<'_>) -> Option<HeaderCondition> {
     let object = at.object(fields(&["name", "value"]).without_nulls())?;
     let name = object.need("name", |at| {
         at.parsed(|text| names::matched_header(text).map(|()| text.to_ascii_lowercase()))

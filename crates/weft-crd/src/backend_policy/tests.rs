@@ -97,6 +97,16 @@ fn a_bound_can_be_taken_away() {
 }
 
 #[test]
+fn it_may_be_for_a_namespace_or_the_mesh() {
+    let of_namespace = "targetRefs: [{group: '', kind: Namespace, name: shop}]";
+    assert_eq!(policy(&format!("{{{of_namespace}}}")).targets, [Target::Namespace]);
+    let text = format!("{HEAD}\nspec: {{targetRefs: [{{group: weft.dev, kind: Mesh, name: m}}]}}");
+    let text = text.replace("namespace: shop", "namespace: weft-system");
+    let Resource::BackendPolicy(policy) = valid(&text).resource else { panic!("{text}") };
+    assert_eq!(policy.targets, [Target::Mesh("m".to_owned())]);
+}
+
+#[test]
 fn what_is_wrong() {
     let spec = |rest: &str| format!("{{{TARGET}, {rest}}}");
     let specs = [
@@ -184,8 +194,8 @@ fn targets() {
                      supported yet by this version"],
             ),
             (
-                "{targetRefs: [{group: '', kind: Namespace, name: shop}]}",
-                &["error: spec.targetRefs[0].kind: \"Namespace\" of group \"\" cannot be a target"],
+                "{targetRefs: [{group: '', kind: Pod, name: a}]}",
+                &["error: spec.targetRefs[0].kind: \"Pod\" of group \"\" cannot be a target"],
             ),
         ],
     );

@@ -130,7 +130,7 @@ error: kind: \"Deployment\" of \"apps/v1\" is not known here
    |       ^^^^^^^^^^
    = in Deployment shop/d
    = help: known here: Mesh, Service, Workload, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, \
-    BackendPolicy, AuthorizationPolicy
+    BackendPolicy, AuthorizationPolicy, FaultPolicy
 
 error: apiVersion: is required
   --> shop.yaml:16:1

@@ -22,7 +22,8 @@ fn one_file_of_all_kinds() {
             Kind::Mesh,
             Kind::Workload,
             Kind::BackendPolicy,
-            Kind::AuthorizationPolicy
+            Kind::AuthorizationPolicy,
+            Kind::FaultPolicy
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! One valid document of each kind, with most of what it can hold.
 
-pub const ALL: [&str; 6] = [SERVICE, ROUTE, MESH, WORKLOAD, BACKEND_POLICY, AUTHORIZATION_POLICY];
+pub const ALL: [&str; 7] =
+    [SERVICE, ROUTE, MESH, WORKLOAD, BACKEND_POLICY, AUTHORIZATION_POLICY, FAULT_POLICY];
 
 pub const SERVICE: &str = "\
 apiVersion: v1
@@ -90,4 +91,16 @@ spec:
   deny:
   - from: [{ namespace: dev, notCidrs: [10.0.0.0/8] }]
     to: [{ ports: [8080], headers: [{ name: x-debug }] }]
+";
+
+pub const FAULT_POLICY: &str = "\
+apiVersion: weft.dev/v1alpha1
+kind: FaultPolicy
+metadata: { name: drill, namespace: shop }
+spec:
+  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: cart, sectionName: a }]
+  match: { headers: [{ name: x-drill, value: '1' }] }
+  delay: { duration: 2s, percent: 10 }
+  abort: { grpcStatus: 14, percent: 5 }
+  maxActive: 20
 ";

@@ -121,7 +121,7 @@ fn policies() -> impl Strategy<Value = Vec<Arc<Policy>>> {
 }
 
 fn unguarded() -> impl Strategy<Value = UnguardedPolicy> {
-    select(vec![UnguardedPolicy::AllowMesh, UnguardedPolicy::Deny])
+    select(vec![UnguardedPolicy::AllowMesh, UnguardedPolicy::Audit, UnguardedPolicy::Deny])
 }
 
 fn attempts() -> impl Strategy<Value = Drawn> {
@@ -194,8 +194,8 @@ mod naive {
                 }
             }
             (false, UnguardedPolicy::Deny) => Err(Why::UnguardedDeny),
-            (false, UnguardedPolicy::AllowMesh) if is_own => Ok(()),
-            (false, UnguardedPolicy::AllowMesh) => Err(Why::NoIdentity),
+            (false, _) if is_own => Ok(()),
+            (false, _) => Err(Why::NoIdentity),
         }
     }
 
@@ -373,6 +373,53 @@ proptest! {
     }
 
     #[test]
+    fn what_is_in_audit_changes_nothing_and_tells_what_it_would_change(
+        in_force in policies(),
+        in_audit in policies(),
+        unguarded in unguarded(),
+        drawn in vec(attempts(), 4),
+    ) {
+        // Rules that are for audit in any case are another matter.
+        let named = |mode, (at, policy): (usize, &Arc<Policy>)| {
+            let Policy::Authorization(policy) = &**policy;
+            let name = format!("{mode:?}-{at}").to_lowercase();
+            let name = weft_model::ObjectName::new("shop", &name).unwrap();
+            let policy = AuthorizationPolicy { name, mode, audit: vec![], ..policy.clone() };
+            Arc::new(Policy::Authorization(policy))
+        };
+        let of = |mode, policies: &[Arc<Policy>]| -> Vec<Arc<Policy>> {
+            policies.iter().enumerate().map(|one| named(mode, one)).collect()
+        };
+        let by_mesh = |policies: &[Arc<Policy>], unguarded| {
+            Authorizer::new(policies.iter().cloned(), unguarded, own())
+        };
+        let made = |policies: &[Arc<Policy>]| by_mesh(policies, unguarded);
+        let enforced = of(PolicyMode::Enforce, &in_force);
+        let with_audit = [enforced.clone(), of(PolicyMode::Audit, &in_audit)].concat();
+        // Names differ, so that none takes the place of another.
+        let in_earnest: Vec<_> = in_audit.iter().enumerate().map(|(at, policy)| {
+            named(PolicyMode::Enforce, (at + in_force.len(), policy))
+        }).collect();
+        let unless_in_audit = match unguarded {
+            UnguardedPolicy::Audit => UnguardedPolicy::Deny,
+            other => other,
+        };
+        let in_earnest = by_mesh(&[enforced.clone(), in_earnest].concat(), unless_in_audit);
+        let (enforced, with_audit) = (made(&enforced), made(&with_audit));
+        for drawn in &drawn {
+            let attempt = drawn.attempt();
+            let now = with_audit.judge(&attempt);
+            prop_assert_eq!(&now, &enforced.judge(&attempt));
+            let only_mesh = enforced.audits(&attempt).all(|told| told == Audited::Mesh);
+            prop_assert!(only_mesh);
+            if now.is_allowed() {
+                let is_told = with_audit.audits(&attempt).next().is_some();
+                prop_assert_eq!(is_told, !in_earnest.judge(&attempt).is_allowed(), "{:?}", drawn);
+            }
+        }
+    }
+
+    #[test]
     fn audit_rules_are_the_denials_that_they_would_be(
         rules in vec(rules(), 1..4),
         drawn in vec(attempts(), 4),
@@ -381,7 +428,10 @@ proptest! {
         let audit = Authorizer::new([audit], UnguardedPolicy::AllowMesh, own());
         for drawn in &drawn {
             let attempt = drawn.attempt();
-            let found: Vec<_> = audit.audits(&attempt).map(|rule| rule.index).collect();
+            let found: Vec<_> = audit.audits(&attempt).filter_map(|told| match told {
+                Audited::Rule(rule) => rule.index,
+                Audited::Mesh => None,
+            }).collect();
             for (at, rule) in rules.iter().enumerate() {
                 let deny = policy("p", None, vec![rule.clone()], vec![]);
                 let deny = Authorizer::new([deny], UnguardedPolicy::AllowMesh, own());

@@ -37,7 +37,8 @@ pub(super) fn policy(
     audit: Vec<Rule>,
 ) -> Arc<Policy> {
     let name = format!("shop/{name}").parse().unwrap();
-    Arc::new(Policy::Authorization(AuthorizationPolicy { name, allow, deny, audit }))
+    let mode = PolicyMode::Enforce;
+    Arc::new(Policy::Authorization(AuthorizationPolicy { name, mode, allow, deny, audit }))
 }
 
 fn allowing(name: &str, rules: Vec<Rule>) -> Arc<Policy> {
@@ -383,7 +384,7 @@ fn audit_rules_change_nothing_and_are_named() {
     let rules = vec![to(exact("/x")), from(Peer::default()), Rule { from: Some(vec![]), to: None }];
     let authorizer = authorizer(&[policy("a", None, vec![], rules)]);
     let audits = |attempt: &Attempt<'_>| -> Vec<String> {
-        authorizer.audits(attempt).map(RuleRef::field).collect()
+        authorizer.audits(attempt).map(|told| told.field()).collect()
     };
     let peer = identity("mesh.test/ns/shop/sa/cart");
     let root = head("GET", "/", "");

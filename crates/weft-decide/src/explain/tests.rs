@@ -48,7 +48,7 @@ fn rule(name: Option<&str>, paths: &[&str], backends: Vec<WeightedBackend>) -> R
     };
     let (name, timeouts) = (name.map(str::to_owned), Timeouts::default());
     let (matches, filters) = (paths.iter().map(wanted).collect(), vec![]);
-    RouteRule { name, matches, filters, backends, timeouts, retry: None }
+    RouteRule { name, matches, filters, backends, timeouts, retry: None, faults: vec![] }
 }
 
 fn table(rules: Vec<RouteRule>) -> RouteTable {
@@ -197,14 +197,16 @@ fn without_a_route_a_request_goes_to_the_service() {
 fn judged(allow: Option<Vec<Rule>>, deny: Vec<Rule>, peer: Option<&str>) -> String {
     let anyone = Rule { from: None, to: None };
     let name = "shop/guard".parse().unwrap();
-    let policy = AuthorizationPolicy { name, allow, deny, audit: vec![anyone] };
+    let mode = weft_model::PolicyMode::Enforce;
+    let policy = AuthorizationPolicy { name, mode, allow, deny, audit: vec![anyone] };
     let policy = Arc::new(Policy::Authorization(policy));
     let own = "mesh.test".parse().unwrap();
     let authorizer = Authorizer::new([policy], UnguardedPolicy::AllowMesh, own);
     let peer: Option<SpiffeId> = peer.map(|peer| peer.parse().unwrap());
     let address = "10.0.0.1".parse().unwrap();
     let attempt = Attempt { peer: peer.as_ref(), address, port: port(80), http: None };
-    authorization(&authorizer.judge(&attempt), authorizer.audits(&attempt)).to_string()
+    let audits: Vec<_> = authorizer.audits(&attempt).collect();
+    authorization(&authorizer.judge(&attempt), &audits).to_string()
 }
 
 #[test]
@@ -212,7 +214,7 @@ fn authorization_is_told_by_the_rule_that_decided() {
     let anyone = || Rule { from: None, to: None };
     let nobody = || Rule { from: Some(vec![]), to: None };
     let audit =
-        "\n  AuthorizationPolicy shop/guard, spec.audit[0]: would deny it, and only records";
+        "\n  AuthorizationPolicy shop/guard, spec.audit[0]: would refuse it, and only records";
     assert_eq!(
         judged(Some(vec![nobody(), anyone()]), vec![], None),
         format!(

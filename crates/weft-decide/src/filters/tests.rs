@@ -267,7 +267,8 @@ fn route(filters: Vec<Filter>, of_backend: Vec<Filter>) -> Arc<Route> {
     let weight = Weight::new(1).unwrap();
     let backends = vec![WeightedBackend { backend, weight, filters: of_backend }];
     let timeouts = Timeouts::default();
-    let rule = RouteRule { name: None, matches, filters, backends, timeouts, retry: None };
+    let rule =
+        RouteRule { name: None, matches, filters, backends, timeouts, retry: None, faults: vec![] };
     Arc::new(Route {
         name: "http/shop/web".parse().unwrap(),
         created: 0,

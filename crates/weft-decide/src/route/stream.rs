@@ -81,6 +81,7 @@ mod tests {
             backends: vec![backend],
             timeouts: Timeouts::default(),
             retry: None,
+            faults: vec![],
         };
         Arc::new(Route {
             name: name.parse().unwrap(),

@@ -47,7 +47,7 @@ fn query(name: &str, value: &str) -> QueryMatch {
 fn rule(matches: Vec<RouteMatch>) -> RouteRule {
     let (filters, backends) = (vec![], vec![]);
     let timeouts = Timeouts::default();
-    RouteRule { name: None, matches, filters, backends, timeouts, retry: None }
+    RouteRule { name: None, matches, filters, backends, timeouts, retry: None, faults: vec![] }
 }
 
 fn route(name: &str, created: i64, rules: Vec<RouteRule>) -> Arc<Route> {

@@ -31,7 +31,7 @@ pub fn status_of_http(status: u16) -> u32 {
 pub fn failure(verdict: &Verdict, message: &str) -> ResponseHead {
     let mut head = ResponseHead::with_status(200);
     head.fields.append("content-type", b"application/grpc");
-    head.fields.append("grpc-status", status_of_http(verdict.status).to_string().as_bytes());
+    head.fields.append("grpc-status", verdict.grpc_status.to_string().as_bytes());
     head.fields.append("grpc-message", percent_encoded(message).as_bytes());
     head.fields.append("weft-reason", verdict.reason.as_bytes());
     head

@@ -242,6 +242,7 @@ fn rules(random: &mut Random, retried: &[u16]) -> Object {
         backends: vec![WeightedBackend { backend, weight, filters: vec![] }],
         timeouts: if random.chance(0.5) { timeouts } else { Timeouts::default() },
         retry: random.chance(0.5).then_some(retry),
+        faults: vec![],
     };
     Object::Route(Arc::new(Route {
         name: "http/shop/web".parse().expect("it is a name"),

@@ -13,6 +13,7 @@ mod draining;
 mod ejection;
 mod exchanges;
 mod failover;
+mod faults;
 mod features;
 mod handshakes;
 mod heads;

@@ -289,7 +289,8 @@ pub(crate) fn route(change: impl FnOnce(&mut weft_model::RouteRule)) -> weft_wir
     let backends = vec![WeightedBackend { backend, weight, filters }];
     let timeouts = Timeouts::default();
     let filters = vec![];
-    let mut rule = RouteRule { name: None, matches, filters, backends, timeouts, retry: None };
+    let mut rule =
+        RouteRule { name: None, matches, filters, backends, timeouts, retry: None, faults: vec![] };
     change(&mut rule);
     weft_wire::Object::Route(Arc::new(weft_model::Route {
         name: "http/shop/web".parse().unwrap(),

@@ -63,10 +63,12 @@ pub(crate) enum Counted {
     HealthChecks,
     Mirrored,
     DnsQueries,
+    Audited,
+    Faults,
 }
 
 /// How many of them there are.
-pub(crate) const COUNTED_LEN: usize = 13;
+pub(crate) const COUNTED_LEN: usize = 15;
 
 /// What [`Counted`] names, in its order.
 static COUNTED: [Family; COUNTED_LEN] = [
@@ -171,6 +173,20 @@ static COUNTED: [Family; COUNTED_LEN] = [
         &["answer"],
         "Queries of the own command for names, by who answered them, and how.",
     ),
+    family(
+        "weft_audited_total",
+        Kind::Counter,
+        "",
+        &["policy"],
+        "Requests and connections that a policy would have refused if it was not in audit.",
+    ),
+    family(
+        "weft_faults_total",
+        Kind::Counter,
+        "",
+        &["policy", "fault"],
+        "Faults that were put into requests on purpose, and those that were not for want of a place.",
+    ),
 ];
 
 impl Counted {
@@ -189,6 +205,8 @@ impl Counted {
         Counted::HealthChecks,
         Counted::Mirrored,
         Counted::DnsQueries,
+        Counted::Audited,
+        Counted::Faults,
     ];
 
     /// Its row in the table.

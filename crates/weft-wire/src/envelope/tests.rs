@@ -186,7 +186,7 @@ proptest! {
     }
 }
 
-const GOLDEN: [(&str, &str); 13] = [
+const GOLDEN: [(&str, &str); 15] = [
     ("mesh", "cc31f0d5fd84c927f64d35a666a8809e586b803d5292ea407f228544a7b6c657"),
     ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
     (
@@ -209,4 +209,9 @@ const GOLDEN: [(&str, &str); 13] = [
     ("route/grpc/shop/calls", "1a0c54ea6bf7cf9441b842a7774ef2b02b5ef398b2612183a1105936c93bef79"),
     ("route/tls/shop/streams", "9369da95b655d6d39ca9b597cbbdc565dfcc303b61233690495ddd62aae06e02"),
     ("route/http/other/mine", "c0e3da3e19cfdcc079de38edf8f19c9840a06b4e83a5577168bcfb5b5ed0232a"),
+    (
+        "policy/authorization/shop/auditing",
+        "8c3d2422ffa19f716641ac970ca8e12bc3575dfc0516dc2dc830fe67c72ab721",
+    ),
+    ("route/http/shop/faulty", "ee04d2543780d0479fa48603b8db1e222bb33ffe0c97d5a1331e3b3d4c97f004"),
 ];

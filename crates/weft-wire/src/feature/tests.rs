@@ -9,7 +9,7 @@ use weft_model::{
 
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
-use crate::testing::{filters, one_of_each, policy, read, route, service, trust};
+use crate::testing::{faults, filters, one_of_each, policy, read, route, service, trust};
 
 fn required(object: impl Into<Object>) -> Vec<&'static str> {
     Feature::required_by(&object.into()).into_iter().map(Feature::name).collect()
@@ -40,6 +40,13 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
             assert_eq!(required(Policy::Authorization(policy)), ["peer-exceptions"]);
         }
     }
+
+    let auditing = AuthorizationPolicy { mode: PolicyMode::Audit, ..plain };
+    assert_eq!(required(Policy::Authorization(auditing)), ["audit-mode"]);
+
+    let mesh = crate::testing::mesh();
+    let auditing = weft_model::MeshSettings { unguarded: UnguardedPolicy::Audit, ..mesh };
+    assert_eq!(required(Object::Mesh(Arc::new(auditing))), ["audit-mode"]);
 
     let mut by_query = route("http/shop/cart", "shop/cart", &["shop/cart-v1"]);
     assert_eq!(required(by_query.clone()), [""; 0]);
@@ -74,6 +81,13 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     assert_eq!(required(Object::Trust(Arc::new(trust(1)))), [""; 0]);
     let renewing = weft_model::Trust { renew_below: Some([9; 32]), ..trust(1) };
     assert_eq!(required(Object::Trust(Arc::new(renewing))), ["renew-below"]);
+
+    let mut faulty = service("shop/cart", "240.119.0.1");
+    faulty.traffic.faults = faults();
+    assert_eq!(required(faulty), ["faults"]);
+    let mut faulty = plain.clone();
+    faulty.rules[0].faults = faults();
+    assert_eq!(required(faulty), ["faults"]);
 
     let mut balanced = service("shop/cart", "240.119.0.1");
     for (balance, expected) in [

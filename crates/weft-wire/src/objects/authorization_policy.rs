@@ -3,7 +3,7 @@
 use prost::{Message, Oneof};
 use weft_model::{
     AuthorizationPolicy, ExactValue, HeaderCondition, HeaderName, HttpPath, Method, Namespace,
-    ObjectName, Operation, PathPattern, Peer, Rule,
+    ObjectName, Operation, PathPattern, Peer, PolicyMode, Rule,
 };
 
 use super::common::{CidrMessage, from_port, list, needed, to_port};
@@ -18,6 +18,8 @@ pub(super) struct AuthorizationBody {
     deny: Vec<RuleMessage>,
     #[prost(message, repeated, tag = "3")]
     audit: Vec<RuleMessage>,
+    #[prost(bool, tag = "4")]
+    audit_only: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -93,7 +95,7 @@ enum PathKind {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct HeaderMessage {
+pub(super) struct HeaderMessage {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(string, optional, tag = "2")]
@@ -102,22 +104,24 @@ struct HeaderMessage {
 
 impl From<&AuthorizationPolicy> for AuthorizationBody {
     fn from(policy: &AuthorizationPolicy) -> AuthorizationBody {
-        let AuthorizationPolicy { name: _, allow, deny, audit } = policy;
+        let AuthorizationPolicy { name: _, mode, allow, deny, audit } = policy;
         let rules = |rules: &[Rule]| rules.iter().map(RuleMessage::new).collect();
         AuthorizationBody {
             allow: allow.as_deref().map(|allow| RuleList { rules: rules(allow) }),
             deny: rules(deny),
             audit: rules(audit),
+            audit_only: *mode == PolicyMode::Audit,
         }
     }
 }
 
 impl AuthorizationBody {
     pub(super) fn check(self, name: ObjectName) -> Result<AuthorizationPolicy, FieldError> {
-        let AuthorizationBody { allow, deny, audit } = self;
+        let AuthorizationBody { allow, deny, audit, audit_only } = self;
         let allow = allow.map(|RuleList { rules }| list("allow", rules, RuleMessage::check));
         Ok(AuthorizationPolicy {
             name,
+            mode: if audit_only { PolicyMode::Audit } else { PolicyMode::Enforce },
             allow: allow.transpose()?,
             deny: list("deny", deny, RuleMessage::check)?,
             audit: list("audit", audit, RuleMessage::check)?,
@@ -240,7 +244,7 @@ impl PathMessage {
 }
 
 impl HeaderMessage {
-    fn new(header: &HeaderCondition) -> HeaderMessage {
+    pub(super) fn new(header: &HeaderCondition) -> HeaderMessage {
         let HeaderCondition { name, value } = header;
         HeaderMessage {
             name: name.to_string(),
@@ -248,7 +252,7 @@ impl HeaderMessage {
         }
     }
 
-    fn check(self) -> Result<HeaderCondition, FieldError> {
+    pub(super) fn check(self) -> Result<HeaderCondition, FieldError> {
         let HeaderMessage { name, value } = self;
         Ok(HeaderCondition {
             name: HeaderName::new(&name).at("name")?,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use prost::Message;
-use weft_model::{Address, Cidr, MtlsMode, Network, Port, Protocol, TimeBound};
+use weft_model::{Address, Cidr, MtlsMode, Network, Percent, Port, Protocol, TimeBound};
 
 use crate::error::{At, FieldError};
 
@@ -78,6 +78,11 @@ pub(super) fn from_port(port: Port) -> u32 {
 
 pub(super) fn to_bound(millis: u64) -> Result<TimeBound, FieldError> {
     TimeBound::from_millis(millis).ok_or_else(|| FieldError::new("0 ms bounds nothing"))
+}
+
+pub(super) fn to_percent(number: u32) -> Result<Percent, FieldError> {
+    let narrow = u8::try_from(number).ok().and_then(Percent::new);
+    narrow.ok_or_else(|| FieldError::new(format!("{number} is not a percentage")))
 }
 
 pub(super) fn from_ip(ip: IpAddr) -> Vec<u8> {

@@ -14,6 +14,7 @@ use weft_model::{
 use self::filters::FilterMessage;
 use self::matches::MatchMessage;
 use super::common::{from_port, list, needed, to_bound, to_port};
+use super::fault::FaultMessage;
 use crate::error::{At, FieldError};
 
 #[derive(Clone, PartialEq, Message)]
@@ -52,6 +53,8 @@ struct RuleMessage {
     retry: Option<RetryMessage>,
     #[prost(message, repeated, tag = "7")]
     filters: Vec<FilterMessage>,
+    #[prost(message, repeated, tag = "8")]
+    faults: Vec<FaultMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -148,7 +151,7 @@ impl ParentMessage {
 
 impl RuleMessage {
     fn new(rule: &RouteRule) -> RuleMessage {
-        let RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
+        let RouteRule { name, matches, filters, backends, timeouts, retry, faults } = rule;
         RuleMessage {
             name: name.clone(),
             matches: matches.iter().map(MatchMessage::new).collect(),
@@ -157,12 +160,13 @@ impl RuleMessage {
             attempt_ms_max: timeouts.attempt().map(TimeBound::millis),
             retry: retry.as_ref().map(RetryMessage::new),
             filters: filters.iter().map(FilterMessage::new).collect(),
+            faults: faults.iter().map(FaultMessage::new).collect(),
         }
     }
 
     fn check(self) -> Result<RouteRule, FieldError> {
         let timeouts = self.timeouts()?;
-        let RuleMessage { name, matches, backends, retry, filters, .. } = self;
+        let RuleMessage { name, matches, backends, retry, filters, faults, .. } = self;
         Ok(RouteRule {
             name,
             matches: list("matches", matches, MatchMessage::check)?,
@@ -170,6 +174,7 @@ impl RuleMessage {
             backends: list("backends", backends, BackendMessage::check)?,
             timeouts,
             retry: retry.map(RetryMessage::check).transpose().at("retry")?,
+            faults: list("faults", faults, FaultMessage::check)?,
         })
     }
 

@@ -5,11 +5,12 @@ use std::num::NonZeroU32;
 use prost::Message;
 use weft_model::{
     AgainstPeers, BackendTimeouts, Ejection, Failover, Limits, LocalityPreference, PanicThreshold,
-    Percent, Prefer, Ratio, RetryBudget, TimeBound, TrafficPolicy,
+    Prefer, Ratio, RetryBudget, TimeBound, TrafficPolicy,
 };
 
 use super::balance::{HashOnMessage, from_balance, to_balance};
-use super::common::{from_port, needed, numbered, to_bound, to_port};
+use super::common::{from_port, list, needed, numbered, to_bound, to_percent, to_port};
+use super::fault::FaultMessage;
 use super::session::SessionMessage;
 use crate::error::{At, FieldError};
 
@@ -40,6 +41,8 @@ pub(super) struct TrafficMessage {
     failover: Option<FailoverMessage>,
     #[prost(message, optional, tag = "11")]
     session: Option<SessionMessage>,
+    #[prost(message, repeated, tag = "12")]
+    faults: Vec<FaultMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -131,6 +134,7 @@ impl From<&TrafficPolicy> for TrafficMessage {
             session,
             retry_budget,
             timeouts,
+            faults,
         } = traffic;
         let LocalityPreference { prefer, spill_at_load_ratio } = locality;
         let Limits { requests, pending, connections, requests_per_endpoint, adaptive_tolerance } =
@@ -174,6 +178,7 @@ impl From<&TrafficPolicy> for TrafficMessage {
                 stream_idle_ms: (*stream_idle != BackendTimeouts::default().stream_idle)
                     .then(|| stream_idle.millis()),
             }),
+            faults: faults.iter().map(FaultMessage::new).collect(),
         }
     }
 }
@@ -192,6 +197,7 @@ impl TrafficMessage {
             session,
             retry_budget,
             timeouts,
+            faults,
         } = self;
         let panic_threshold = panic_threshold_percent.map(to_percent).transpose();
         let panic_threshold = panic_threshold.at("panic_threshold_percent")?;
@@ -206,6 +212,7 @@ impl TrafficMessage {
             session: session.map(SessionMessage::check).transpose().at("session")?,
             retry_budget: needed("retry_budget", retry_budget)?.check().at("retry_budget")?,
             timeouts: needed("timeouts", timeouts)?.check().at("timeouts")?,
+            faults: list("faults", faults, FaultMessage::check)?,
         })
     }
 }
@@ -333,9 +340,4 @@ fn to_ratio(thousandths: u32) -> Result<Ratio, FieldError> {
 
 fn to_count(number: u32) -> Result<NonZeroU32, FieldError> {
     NonZeroU32::new(number).ok_or_else(|| FieldError::new("0 is not allowed"))
-}
-
-fn to_percent(number: u32) -> Result<Percent, FieldError> {
-    let narrow = u8::try_from(number).ok().and_then(Percent::new);
-    narrow.ok_or_else(|| FieldError::new(format!("{number} is not a percentage")))
 }

@@ -1,6 +1,7 @@
 //! What is said about a request: the proxies' decisions as steps, each with what made it so.
 
 mod route;
+mod traffic;
 
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use weft_proxy::explain::{Called, Chosen, Endpoint, Explanation, HANDSHAKE_TIMEO
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
 
 use self::route::{protocol, route, stream_route};
+use self::traffic::{failover, locality, traffic};
 use super::mesh::Mesh;
 pub use super::outcome::{By, Outcome};
-use super::traffic::{failover, traffic};
 
 /// A step, and what did not make it.
 pub struct Told {
@@ -84,7 +85,7 @@ pub struct EndpointReport {
     pub is_preferred: bool,
     /// The policy and the field in it that decided about the caller.
     pub policy: Option<(String, String)>,
-    /// The audit rules that would refuse the caller, as records have them.
+    /// What in audit would refuse the caller, as records have it.
     pub audited: Vec<String>,
     /// How it is reached, and what it decides.
     pub steps: Vec<Told>,
@@ -310,11 +311,15 @@ fn way_report(
     sent: &RequestHead,
     way: &Way,
 ) -> WayReport {
-    let Way { share, total, backend, instead_of, hashed, endpoints, ends, late, .. } = way;
+    let Way { share, total, backend, instead_of, hashed, fault, endpoints, ends, late, .. } = way;
     let outcomes: Vec<_> = ends.iter().map(|end| Outcome::of(explanation, end)).collect();
     let mut steps = vec![going(destination, explanation.rule.as_ref(), way)];
     if let (Some(chosen), Some(index)) = (&explanation.rule, way.backend_index) {
         steps.extend(filters(explanation, chosen, Some(index), &mut sent.clone()));
+    }
+    if let Some(fault) = fault {
+        let step = words::fault(fault, sent, written);
+        steps.push(Told { step, not: vec![] });
     }
     if let Some(backend) = backend {
         steps.extend(failover(mesh, backend, instead_of.as_deref()));
@@ -376,23 +381,6 @@ fn filters(
     steps.into_iter().map(|step| Told { step, not: vec![] }).collect()
 }
 
-fn locality(mesh: &Mesh, backend: &Destination, endpoints: &[Endpoint]) -> Told {
-    let preferred = endpoints.iter().filter(|endpoint| endpoint.is_preferred);
-    let farthest = preferred.map(|endpoint| endpoint.distance).max();
-    let text = match farthest {
-        Some(Distance::Zone) => "endpoints of the same zone, unless they are overloaded",
-        Some(Distance::Region) => "endpoints of the same region, unless they are overloaded",
-        Some(Distance::All) | None => "endpoints wherever they are",
-    };
-    let because = match &backend.name {
-        DestinationName::Service(service, _) => {
-            mesh.traffic_source(service, "spec.locality.prefer").into_iter().collect()
-        }
-        _ => vec![],
-    };
-    passed(Stage::Locality, text, because)
-}
-
 fn endpoint_report(explanation: &Explanation, endpoint: &Endpoint) -> EndpointReport {
     let Endpoint { spec, distance, is_callable, is_preferred, decision, audits, end } = endpoint;
     let (workload, identity, how) = match &spec.reach {
@@ -447,10 +435,7 @@ fn endpoint_report(explanation: &Explanation, endpoint: &Endpoint) -> EndpointRe
         is_callable: *is_callable,
         is_preferred: *is_preferred,
         policy: by.map(|rule| (rule.policy_name().to_string(), rule.field())),
-        audited: audits
-            .iter()
-            .map(|rule| format!("{} {}", rule.policy_name(), rule.field()))
-            .collect(),
+        audited: audits.iter().map(|told| format!("{} {}", told.policy(), told.field())).collect(),
         steps,
         outcome: Outcome::of(explanation, end),
     }

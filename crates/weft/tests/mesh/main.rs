@@ -5,6 +5,7 @@
 
 mod age;
 mod app;
+mod audit;
 mod authorization;
 mod balancing;
 mod bytes;
@@ -14,6 +15,7 @@ mod ejection;
 mod enforced;
 mod explain;
 mod failover;
+mod faults;
 mod features;
 mod filters;
 mod grpc;

@@ -124,6 +124,11 @@ pub const ROWS: &[Row] = &[
     row("`rules.retry.codes`", &[
         Says("weft-crd/src/retry.rs", "object.or(\"codes\", Vec::new()", "none"),
     ]),
+    row("`mode`", &[
+        Says("weft-crd/src/authorization_policy.rs", "object.or(\"mode\", PolicyMode::Enforce", "`Enforce`"),
+    ]),
+    row("`delay.percent`, `abort.percent`", &[Const("weft-crd/src/fault_policy.rs", "ALL")]),
+    row("`maxActive`", &[Const("weft-model/src/fault.rs", "ACTIVE_MAX")]),
     row("`addressRange.v4`, `.v6`", &[
         Says("weft-crd/src/mesh.rs", "Ipv4Addr::new(240, 119, 0, 0)), 16", "`240.119.0.0/16`"),
         Says("weft-crd/src/mesh.rs", "(0xfd77, 0x6566, 0x7400, 0, 0, 0, 0, 0)), 64", "`fd77:6566:7400::/64`"),

@@ -3,6 +3,7 @@
 use ::h2::Reason;
 use weft_decide::retry::Outcome;
 use weft_http::RequestHead;
+use weft_model::{AbortCode, AbortWith};
 use weft_wire::tunnel::{Answer, InnerProtocol, Preface, Verdict, encode};
 
 use super::super::grpc;
@@ -323,7 +324,7 @@ fn odd_requests_of_http1_are_spelled_as_http2_allows() {
 
 #[test]
 fn a_grpc_call_is_told_its_failure() {
-    let mut verdict = ProxyError::NoEndpoint { backend: "cart".to_owned() }.verdict();
+    let verdict = ProxyError::NoEndpoint { backend: "cart".to_owned() }.verdict();
     let head = grpc::failure(&verdict, "100 % \"ü\"\nend");
     assert_eq!((head.status, weft_decide::grpc::status(&head.fields)), (200, Some(14)));
     let field = |name| std::str::from_utf8(head.fields.get(name).unwrap()).unwrap();
@@ -332,9 +333,12 @@ fn a_grpc_call_is_told_its_failure() {
     assert_eq!(field("weft-reason"), "no-endpoint");
     for (status, code) in [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (504, 4), (418, 2)]
     {
-        verdict.status = status;
-        assert_eq!(weft_decide::grpc::status(&grpc::failure(&verdict, "").fields), Some(code));
+        assert_eq!(grpc::status_of_http(status), code);
     }
+    let with = AbortWith::Grpc(AbortCode::new(8).unwrap());
+    let injected = ProxyError::FaultInjected { policy: "shop/drill".to_owned(), with }.verdict();
+    let head = grpc::failure(&injected, "");
+    assert_eq!((injected.status, weft_decide::grpc::status(&head.fields)), (429, Some(8)));
     let long = grpc::failure(&verdict, &"ü".repeat(10_000));
     assert!(long.fields.get("grpc-message").unwrap().len() < 1100);
 }

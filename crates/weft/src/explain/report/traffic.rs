@@ -1,11 +1,13 @@
-//! How a backend is treated, by the policies for it and by default.
+//! How a backend is treated: each value with the policy and the field that it comes from.
 
 use weft_decide::explain::Stage;
-use weft_model::{AgainstPeers, Balance, Ejection, Failover, HashOn, Limits};
+use weft_decide::locality::Reach as Distance;
+use weft_model::{AgainstPeers, Balance, Ejection, Failover, HashOn, Limits, TrafficPolicy};
+use weft_proxy::explain::Endpoint;
 use weft_proxy::snapshot::{Destination, DestinationName};
 
-use super::mesh::Mesh;
-use super::report::{Told, passed, written};
+use super::{Told, passed, written};
+use crate::explain::mesh::Mesh;
 
 /// What takes over from `backend`, or why it has taken over from `instead_of`.
 pub(super) fn failover(
@@ -46,16 +48,8 @@ pub(super) fn traffic(
         let text = if because.is_empty() { format!("{text} (default)") } else { text };
         passed(stage, text, because)
     };
-    let weft_model::TrafficPolicy {
-        balance,
-        slow_start,
-        session,
-        limits,
-        ejection,
-        retry_budget,
-        timeouts,
-        ..
-    } = &backend.traffic;
+    let TrafficPolicy { balance, slow_start, session, limits, retry_budget, timeouts, .. } =
+        &backend.traffic;
     let mut how = match hashed {
         Some(hash_on) => format!("by {balance} of {hash_on}"),
         None if balance.hash_on().is_empty() => format!("by {balance}"),
@@ -73,7 +67,7 @@ pub(super) fn traffic(
     let fields =
         ["spec.loadBalancing.algorithm", "spec.slowStart.window", "spec.sessionPersistence"];
     let balancing = setting(Stage::Balancing, how, &fields);
-    let ejection = setting(Stage::Ejection, ejected(ejection), &EJECTION);
+    let ejection = setting(Stage::Ejection, ejected(&backend.traffic), &EJECTION);
     if !is_http {
         let text = format!(
             "{} to connect, {} without a byte in either direction",
@@ -95,8 +89,8 @@ pub(super) fn traffic(
                     "spec.limits.adaptiveTolerance",
                 ],
             ),
-            balancing,
             ejection,
+            balancing,
         ];
     }
     vec![
@@ -137,8 +131,8 @@ pub(super) fn traffic(
                 "spec.limits.adaptiveTolerance",
             ],
         ),
-        balancing,
         ejection,
+        balancing,
     ]
 }
 
@@ -155,7 +149,7 @@ fn per_endpoint(limits: &Limits) -> String {
 }
 
 /// The fields that say when an endpoint is ejected.
-const EJECTION: [&str; 7] = [
+const EJECTION: [&str; 8] = [
     "spec.ejection.consecutiveFailures",
     "spec.ejection.failuresAbovePeersPercent",
     "spec.ejection.latencyTimesPeers",
@@ -163,13 +157,18 @@ const EJECTION: [&str; 7] = [
     "spec.ejection.minRequests",
     "spec.ejection.baseTime",
     "spec.ejection.maxEjectedPercent",
+    "spec.loadBalancing.panicThresholdPercent",
 ];
 
 /// When an endpoint is ejected.
-fn ejected(ejection: &Ejection) -> String {
-    let Ejection { consecutive_failures, base_time, ejected_max, peers } = ejection;
+fn ejected(traffic: &TrafficPolicy) -> String {
+    let panic = match traffic.panic_threshold.0.get() {
+        0 => "the unhealthy are never called".to_owned(),
+        least => format!("all are called if less than {least} % are healthy"),
+    };
+    let Ejection { consecutive_failures, base_time, ejected_max, peers } = &traffic.ejection;
     if ejected_max.get() == 0 {
-        return "never".to_owned();
+        return format!("never; {panic}");
     }
     let AgainstPeers { interval, requests_min, failures, latency } = peers;
     let mut text = format!("after {consecutive_failures} failures in a row");
@@ -186,6 +185,34 @@ fn ejected(ejection: &Ejection) -> String {
         text.push_str(&format!(", or where {worse}, in {interval} and {requests_min} requests"));
     }
     let base_time = written(base_time.duration());
-    text.push_str(&format!("; for {base_time} and longer, at most {} %", ejected_max.get()));
+    text.push_str(&format!(
+        "; for {base_time} and longer, at most {} % of the endpoints; {panic}",
+        ejected_max.get()
+    ));
     text
+}
+
+/// How far away its endpoints are used.
+pub(super) fn locality(mesh: &Mesh, backend: &Destination, endpoints: &[Endpoint]) -> Told {
+    let preferred = endpoints.iter().filter(|endpoint| endpoint.is_preferred);
+    let farthest = preferred.map(|endpoint| endpoint.distance).max();
+    let near = |place: &str| {
+        let ratio = backend.traffic.locality.spill_at_load_ratio.as_f64();
+        format!(
+            "endpoints of the same {place}, unless they have more than {ratio} times the average load"
+        )
+    };
+    let text = match farthest {
+        Some(Distance::Zone) => near("zone"),
+        Some(Distance::Region) => near("region"),
+        Some(Distance::All) | None => "endpoints wherever they are".to_owned(),
+    };
+    let fields = ["spec.locality.prefer", "spec.locality.spillAtLoadRatio"];
+    let because = match &backend.name {
+        DestinationName::Service(service, _) => {
+            fields.iter().filter_map(|field| mesh.traffic_source(service, field)).collect()
+        }
+        _ => vec![],
+    };
+    passed(Stage::Locality, text, because)
 }
