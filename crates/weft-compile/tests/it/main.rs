@@ -1,5 +1,7 @@
-//! Resources to wire objects: golden cases, and the law that incremental equals cold.
+//! Resources to wire objects: golden cases, and the laws that incremental equals cold and that one
+//! more deny rule lets nothing more through.
 
+mod deny;
 mod golden;
 mod incremental;
 mod render;
