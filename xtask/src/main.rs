@@ -1,4 +1,5 @@
-//! The contributor's commands: `cargo xtask check`, `test`, `generate`, `notices`, `sim`, `bench`.
+//! The contributor's commands: `cargo xtask check`, `test`, `generate`, `new-policy`, `notices`,
+//! `sim`, `bench`.
 //!
 //! The rules about the workspace itself (layers, licences, tidiness) are tests, in
 //! `xtask/tests/workspace/`, so that a plain `cargo test` finds them too.
@@ -9,6 +10,7 @@ mod check;
 mod generate;
 mod groups;
 mod kubernetes;
+mod new_policy;
 mod notices;
 mod packages;
 mod python;
@@ -16,7 +18,7 @@ mod run;
 mod test;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -37,6 +39,11 @@ enum Task {
     Check,
     /// Writes the files that are made from code.
     Generate,
+    /// Writes the skeleton of a new kind of policy.
+    NewPolicy {
+        /// Its kind, as in RateLimitPolicy.
+        name: String,
+    },
     /// Writes the licence notices that go with a binary.
     Notices {
         /// Where they are written.
@@ -81,6 +88,11 @@ fn main() -> Result<ExitCode> {
         Task::Generate => {
             enter_workspace()?;
             generate::write_all()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::NewPolicy { name } => {
+            enter_workspace()?;
+            print!("{}", new_policy::write(Path::new("."), &name)?);
             Ok(ExitCode::SUCCESS)
         }
         Task::Notices { file } => {
