@@ -3,8 +3,8 @@
 //! The rules that the standard states in its schema and in CEL are kept here as far as they concern
 //! what is supported. Source: Gateway API v1.7, standard channel, and GAMMA for Service parents.
 //!
-//! Deliberately absent: some filters, refused by name until they are built, and session persistence,
-//! which a BackendPolicy says.
+//! Deliberately absent: some filters, refused by name until they are built, and session
+//! persistence, which a BackendPolicy says.
 
 use crate::metadata::Header;
 use crate::reader::{At, Fields};

@@ -83,8 +83,7 @@ fn check_page(name: &str) {
     assert_eq!(String::from_utf8(stderr).unwrap(), "", "{name}");
     let found = String::from_utf8(stdout).unwrap();
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        let whole = format!("{command}\n{shown}");
-        fs::write(&path, page.replace(&whole, &format!("{command}\n{found}"))).unwrap();
+        return fs::write(&path, page.replace(asked, &format!("{command}\n{found}"))).unwrap();
     }
     assert_eq!(found, shown, "docs/{name}.md: UPDATE_EXPECT=1?");
 }

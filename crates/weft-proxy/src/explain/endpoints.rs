@@ -5,7 +5,8 @@ use weft_decide::locality::{self, Tally};
 use weft_http::RequestHead;
 use weft_model::HashOn;
 
-use super::{Caller, Endpoint, Judged};
+use super::judge::Judged;
+use super::{Caller, Endpoint};
 use crate::decision;
 use crate::snapshot::{Destination, EndpointSpec};
 

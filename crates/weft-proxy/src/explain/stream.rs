@@ -5,7 +5,8 @@ use std::sync::Arc;
 use weft_decide::route;
 
 use super::endpoints::{endpoints, key};
-use super::{Caller, Chosen, End, Explanation, Sent, Way, ends, judge, place};
+use super::judge::judge;
+use super::{Caller, Chosen, End, Explanation, Sent, Way, ends, place};
 use crate::decision;
 use crate::detect::HelloError;
 use crate::error::ProxyError;
