@@ -12,6 +12,7 @@ use weft_wire::discovery::{Lookup, Subscription};
 use weft_world::{Accepted, Stream, StreamExt as _, UnixTime};
 
 use crate::backend::Connected;
+use crate::called::Calling;
 use crate::config::OutboundTo;
 use crate::connection::{Connection, To, http1, http2};
 use crate::detect::{self, Detected, Spoken, Waits};
@@ -46,8 +47,42 @@ impl Excluded {
 pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accepted) {
     let Accepted { stream, peer: downstream, destination } = accepted;
     let mut stream = Prefixed::new(stream);
+    // What it takes to find out is not kept for as long as the connection lives.
+    let opened = open(&proxy, &to, &mut stream, downstream, destination).await;
+    let Some(Opened { connection, _calling, record, detected }) = opened else { return };
+    let Detected { spoken, upstream, unneeded } = detected;
+    if spoken == Spoken::Opaque {
+        return stream::serve(&proxy, &connection, stream, upstream, record.take()).await;
+    }
+    // It has shown that the server is silent, and would occupy it for nothing.
+    if upstream.is_some() || unneeded.is_some() {
+        proxy.spawn(take_back(proxy.clone(), upstream, unneeded));
+    }
+    match spoken {
+        Spoken::Http2 => http2(&proxy, &connection, stream).await,
+        _ => http1(&proxy, &connection, stream).await,
+    }
+}
+
+/// A connection of which it is known where it leads and what is spoken on it.
+struct Opened {
+    connection: Rc<Connection>,
+    _calling: Calling,
+    /// What there is to record of a connection to the server that was opened to find that out.
+    record: Rc<Cell<Option<Record>>>,
+    detected: Detected,
+}
+
+/// Finds out where `stream` leads and what is spoken on it; nothing if it ended with that.
+async fn open(
+    proxy: &Rc<Proxy>,
+    to: &OutboundTo,
+    stream: &mut Prefixed,
+    downstream: SocketAddr,
+    destination: SocketAddr,
+) -> Option<Opened> {
     let (began, started) = (proxy.world.clock.now(), proxy.world.clock.wall());
-    let (to, refused) = match lead(&proxy, &to, destination).await {
+    let (to, refused) = match lead(proxy, to, destination).await {
         Ok(to) => (to, None),
         Err(error) => (To::Nowhere, Some(error)),
     };
@@ -56,26 +91,11 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accept
     let connection = Rc::new(connection);
     let record = Rc::default();
     let detected = match refused {
-        None => detect(&proxy, &connection, &mut stream, started, &record).await,
+        None => detect(proxy, &connection, stream, started, &record).await,
         Some(error) => Err(error),
     };
     match detected {
-        Ok(Some(Detected { spoken, upstream, unneeded })) => match spoken {
-            Spoken::Opaque => {
-                stream::serve(&proxy, &connection, stream, upstream, record.take()).await;
-            }
-            Spoken::Http1 | Spoken::Http2 => {
-                // It has shown that the server is silent, and would occupy it for nothing.
-                if upstream.is_some() || unneeded.is_some() {
-                    proxy.spawn(take_back(proxy.clone(), upstream, unneeded));
-                }
-                match spoken {
-                    Spoken::Http2 => http2(&proxy, &connection, stream).await,
-                    _ => http1(&proxy, &connection, stream).await,
-                }
-            }
-        },
-        Ok(None) => {}
+        Ok(detected) => Some(Opened { connection, _calling, record, detected: detected? }),
         Err(error) => {
             let fresh = || connection.record(Protocol::Unknown, started);
             let mut record = record.take().unwrap_or_else(fresh);
@@ -83,6 +103,7 @@ pub(crate) async fn serve(proxy: Rc<Proxy>, to: Rc<OutboundTo>, accepted: Accept
             record.detail = error.to_string();
             record.duration = proxy.world.clock.now().since(began);
             proxy.recorder.finish(&record);
+            None
         }
     }
 }
