@@ -60,7 +60,8 @@ pub fn told(
             if policy.idle.is_none() || used >= now {
                 return None;
             }
-            began
+            // Whoever wrote it: no session ends later than one that begins now.
+            began.min(now)
         }
         None => now,
     };
@@ -70,7 +71,7 @@ pub fn told(
         SessionCarrier::Cookie { name, path, is_permanent } => {
             let mut cookie = format!("{name}={}; Path={path}", session.written());
             if let Some(absolute) = policy.absolute.filter(|_| *is_permanent) {
-                let left = (began + seconds(absolute)).saturating_sub(now);
+                let left = seconds(absolute).saturating_sub(now - began);
                 cookie.push_str(&format!("; Max-Age={left}"));
             }
             cookie.push_str("; HttpOnly; SameSite=Lax");
@@ -170,6 +171,21 @@ mod tests {
         assert!(back(&policy, &last, at(99)).is_some());
         assert!(back(&policy, &last, at(100)).is_none(), "it has lasted for long enough");
         assert!(back(&policy, &last, at(0)).is_some(), "a clock that is behind ends nothing");
+    }
+
+    #[test]
+    fn a_token_from_the_future_lasts_no_longer() {
+        let policy = cookies(Some(100), Some(10), true);
+        for began in [u64::MAX, at(50).as_secs()] {
+            let token = format!("s={:016x}-{began:x}-0", 7);
+            let mut head = RequestHead::default();
+            head.fields.append("cookie", token.as_bytes());
+            let asked = asked(&policy, &head, at(0));
+            assert_eq!(asked, None, "it was not used for long");
+            let session = Session { endpoint: 7, began, used: at(0).as_secs() };
+            let (_, told) = told(&policy, Some(session), 7, at(5)).unwrap();
+            assert!(told.contains("; Max-Age=100;"), "{told}");
+        }
     }
 
     #[test]
