@@ -142,8 +142,14 @@ impl Load {
         Ok(())
     }
 
-    /// Sends one request to `entry` again and again until it is answered, at most for `patience`.
-    pub fn probe(&mut self, entry: SocketAddr, patience: Duration) -> Result<()> {
+    /// Sends one request to `entry` again and again until it is answered, at most for `patience`,
+    /// with `mark` in the head of the answer.
+    pub fn probe(
+        &mut self,
+        entry: SocketAddr,
+        mark: Option<&str>,
+        patience: Duration,
+    ) -> Result<()> {
         clock::retry(patience, Duration::from_millis(1), || {
             self.connect(entry, 1)?;
             let mut tally = Tally::new();
@@ -157,9 +163,20 @@ impl Load {
             }
             match tally.first_failure {
                 Some(reason) => bail!("{entry}: {reason}"),
+                None if mark.is_some_and(|mark| !self.has_received(mark)) => {
+                    bail!("{entry}: the rules are not in force")
+                }
                 None => Ok(()),
             }
         })
+    }
+
+    /// Whether the last answer on the first connection has the header field `mark`.
+    fn has_received(&self, mark: &str) -> bool {
+        let Some(Some(client)) = self.clients.first() else { return false };
+        let head = &client.received[..backend::head_bytes(&client.received[..]).unwrap_or(0)];
+        let head = String::from_utf8_lossy(head);
+        head.lines().any(|line| line.eq_ignore_ascii_case(mark))
     }
 
     /// Drives the connections for `warm_up` and then for the measuring `window`; `at_edge` is

@@ -168,7 +168,7 @@ fn measure(
     std::fs::create_dir_all(&folder)?;
     certificates::write(&folder)?;
     let mut peers = arguments.peers();
-    peers.retain(|peer| peer.supports(scenario.protocol()));
+    peers.retain(|peer| peer.supports(scenario));
     let profile = arguments.profile.then(|| places.target.join("bench-profile"));
     let bench = Bench { places, cores, settings, scenario, folder, profile };
     let direct = std::iter::once(Subject::Direct);

@@ -118,6 +118,8 @@ pub fn targets() -> Vec<Target> {
         ratio(Http1TwoHopsMtls, M::SaturationCpuUs, Haproxy, 0.60),
         ratio(Http1TwoHopsMtls, M::AddedP50Us, Envoy, 0.40),
         ratio(Http1TwoHopsMtls, M::AddedP99Us, Envoy, 0.40),
+        ratio(Http1RulesMtls, M::SaturationCpuUs, Envoy, 0.20),
+        ratio(Http1RulesMtls, M::SaturationCpuUs, Haproxy, 0.60),
         ratio(TcpTwoHopsMtls, M::BulkCpuSPerGib, Envoy, 0.90),
         ratio(TcpOneHop, M::BulkCpuSPerGib, Envoy, 0.60),
         amount(Http1OneHop, M::StartMs, 20.0),

@@ -5,6 +5,7 @@
 //! without this machine's paths.
 
 use crate::install::{self, Places};
+use crate::scenario::Scenario;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -51,6 +52,26 @@ pub enum Hops {
     TwoWithMtls,
 }
 
+/// What is decided about each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// Nothing.
+    None,
+    /// At the caller's proxy, [`CANARIES`] rules of a prefix and a header that no request has, then
+    /// one of the prefix alone, which sets a header, takes one out, and adds one to the answer; at
+    /// the called one's, [`GRANTS`] rules of who may do what, of which the last allows it.
+    Mesh,
+}
+
+/// How many rules with a header there are before the one that matches.
+pub const CANARIES: usize = 20;
+/// How many rules there are of who may do what.
+pub const GRANTS: usize = 10;
+/// What the rules add to an answer.
+pub const MARK: &str = "x-served-by: web";
+/// Where requests go, by the rules.
+pub const PREFIX: &str = "/items";
+
 /// What a peer has to know to write its configuration.
 pub struct Site<'a> {
     /// The peer's program.
@@ -63,18 +84,35 @@ pub struct Site<'a> {
     pub protocol: Protocol,
     /// How many proxies.
     pub hops: Hops,
+    /// What is decided.
+    pub rules: Rules,
 }
 
-/// One proxy to be started.
+/// One process to be started.
 pub struct Launch {
-    /// `outbound` or `inbound`.
+    /// `outbound` or `inbound`, or what it does beside the proxies.
     pub role: &'static str,
+    /// Whether it is one of the proxies, which are measured.
+    pub is_proxy: bool,
+    /// What is run to its end before.
+    pub before: Vec<Command>,
     /// Where it will listen.
     pub listen: SocketAddr,
     /// How it is started.
     pub command: Command,
     /// The text of its configuration.
     pub configuration: String,
+}
+
+impl Launch {
+    fn proxy(
+        role: &'static str,
+        listen: SocketAddr,
+        command: Command,
+        configuration: String,
+    ) -> Self {
+        Self { role, is_proxy: true, before: Vec::new(), listen, command, configuration }
+    }
 }
 
 impl Peer {
@@ -89,9 +127,10 @@ impl Peer {
     }
 
     /// Whether the peer can do it at all.
-    pub fn supports(self, protocol: Protocol) -> bool {
-        // Debian's nginx-light has no stream module.
-        self != Self::Nginx || protocol == Protocol::Http
+    pub fn supports(self, scenario: Scenario) -> bool {
+        // Debian's nginx-light has no stream module, and no nginx has rules of a mesh's kind.
+        self != Self::Nginx
+            || (scenario.protocol() == Protocol::Http && scenario.rules() == Rules::None)
     }
 
     /// The version of `program`, as it says itself, or for Weft the commit it was built from.

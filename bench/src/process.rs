@@ -27,6 +27,16 @@ pub fn pin_to(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("pinning to core {core}"))
 }
 
+/// Runs `command` to its end.
+pub fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output();
+    let output = output.with_context(|| format!("starting {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
 /// A running proxy. Dropping it ends the process, and with it its workers.
 pub struct Process {
     name: String,

@@ -1,7 +1,7 @@
 //! The scenarios: what is measured, for how long, and the shape of what comes out.
 
 use crate::metric::Metric;
-use crate::peers::{Hops, Peer, Protocol};
+use crate::peers::{Hops, Peer, Protocol, Rules};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -19,6 +19,9 @@ pub enum Scenario {
     /// HTTP/1.1 through two proxies with mTLS between them.
     #[value(name = "http1-two-hops-mtls")]
     Http1TwoHopsMtls,
+    /// The same, with routes, filters and authorization as in a mesh.
+    #[value(name = "http1-rules-mtls")]
+    Http1RulesMtls,
     /// One TCP stream through one proxy, plain text.
     #[value(name = "tcp-one-hop")]
     TcpOneHop,
@@ -29,14 +32,20 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order they run.
-    pub const ALL: [Self; 4] =
-        [Self::Http1OneHop, Self::Http1TwoHopsMtls, Self::TcpOneHop, Self::TcpTwoHopsMtls];
+    pub const ALL: [Self; 5] = [
+        Self::Http1OneHop,
+        Self::Http1TwoHopsMtls,
+        Self::Http1RulesMtls,
+        Self::TcpOneHop,
+        Self::TcpTwoHopsMtls,
+    ];
 
     /// The name on the command line and of its files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http1OneHop => "http1-one-hop",
             Self::Http1TwoHopsMtls => "http1-two-hops-mtls",
+            Self::Http1RulesMtls => "http1-rules-mtls",
             Self::TcpOneHop => "tcp-one-hop",
             Self::TcpTwoHopsMtls => "tcp-two-hops-mtls",
         }
@@ -47,6 +56,9 @@ impl Scenario {
         match self {
             Self::Http1OneHop => "HTTP/1.1, one proxy, plain text",
             Self::Http1TwoHopsMtls => "HTTP/1.1, two proxies, mTLS between them",
+            Self::Http1RulesMtls => {
+                "HTTP/1.1, two proxies, mTLS, routes, filters and authorization"
+            }
             Self::TcpOneHop => "TCP, one connection, one proxy, plain text",
             Self::TcpTwoHopsMtls => "TCP, one connection, two proxies, mTLS between them",
         }
@@ -55,7 +67,7 @@ impl Scenario {
     /// What the proxies are told the bytes are.
     pub fn protocol(self) -> Protocol {
         match self {
-            Self::Http1OneHop | Self::Http1TwoHopsMtls => Protocol::Http,
+            Self::Http1OneHop | Self::Http1TwoHopsMtls | Self::Http1RulesMtls => Protocol::Http,
             Self::TcpOneHop | Self::TcpTwoHopsMtls => Protocol::Tcp,
         }
     }
@@ -64,8 +76,15 @@ impl Scenario {
     pub fn hops(self) -> Hops {
         match self {
             Self::Http1OneHop | Self::TcpOneHop => Hops::One,
-            Self::Http1TwoHopsMtls | Self::TcpTwoHopsMtls => Hops::TwoWithMtls,
+            Self::Http1TwoHopsMtls | Self::Http1RulesMtls | Self::TcpTwoHopsMtls => {
+                Hops::TwoWithMtls
+            }
         }
+    }
+
+    /// What is decided about each request.
+    pub fn rules(self) -> Rules {
+        if self == Self::Http1RulesMtls { Rules::Mesh } else { Rules::None }
     }
 }
 

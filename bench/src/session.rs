@@ -6,7 +6,7 @@ use crate::install::Places;
 use crate::load::{CONNECTIONS, Edge, Load, Pace};
 use crate::machine::{Busy, Cores};
 use crate::metric::Metric;
-use crate::peers::{Hops, Launch, Peer, Protocol, Site};
+use crate::peers::{Hops, Launch, MARK, Peer, Protocol, Rules, Site};
 use crate::process::{self, Memory, Process};
 use crate::profile::Recording;
 use crate::scenario::{FIXED_PER_S, Run, Scenario, Settings, Subject};
@@ -90,6 +90,8 @@ enum Traffic {
 struct Proxies {
     /// Dropped, and so stopped, in this order: the one that faces the client first.
     processes: Vec<Process>,
+    /// What they need to work, which is not measured, and is stopped after them.
+    beside: Vec<Process>,
     entry: SocketAddr,
     started_ns: u64,
     pids: Vec<u32>,
@@ -160,9 +162,12 @@ impl<'a> Session<'a> {
             Traffic::Tcp(bulk) => bulk.backend()?,
         };
         let mut proxies = self.start(backend)?;
+        let rules = self.bench.scenario.rules();
         match &mut traffic {
             Traffic::Http(load) => {
-                let probed = load.probe(proxies.entry, START_PATIENCE);
+                let is_marked = rules == Rules::Mesh && !proxies.pids.is_empty();
+                let mark = is_marked.then_some(MARK);
+                let probed = load.probe(proxies.entry, mark, START_PATIENCE);
                 probed.with_context(|| proxies.log_tail())?;
                 if self.bench.scenario.hops() == Hops::One && !proxies.pids.is_empty() {
                     let started_ms = (clock::now_ns() - proxies.started_ns) as f64 / 1e6;
@@ -186,6 +191,7 @@ impl<'a> Session<'a> {
     fn start(&mut self, backend: SocketAddr) -> Result<Proxies> {
         let mut proxies = Proxies {
             processes: Vec::new(),
+            beside: Vec::new(),
             entry: backend,
             started_ns: clock::now_ns(),
             pids: Vec::new(),
@@ -194,8 +200,10 @@ impl<'a> Session<'a> {
         let bench = self.bench;
         let program = bench.places.program(peer, bench.profile.is_some());
         let program = program.with_context(|| format!("{} is not installed", peer.name()))?;
-        let (protocol, hops) = (bench.scenario.protocol(), bench.scenario.hops());
-        let site = Site { program: &program, folder: &bench.folder, backend, protocol, hops };
+        let scenario = bench.scenario;
+        let (protocol, hops, rules) = (scenario.protocol(), scenario.hops(), scenario.rules());
+        let folder = &bench.folder;
+        let site = Site { program: &program, folder, backend, protocol, hops, rules };
         for launch in peer.launches(&site)? {
             self.run.configurations.insert(launch.role, launch.configuration.clone());
             proxies.start_one(launch, peer, bench)?;
@@ -336,14 +344,22 @@ impl Proxies {
     fn start_one(&mut self, mut launch: Launch, peer: Peer, bench: &Bench<'_>) -> Result<()> {
         let name = format!("{} ({})", peer.name(), launch.role);
         let log = bench.folder.join(format!("{}-{}.log", peer.name(), launch.role));
+        for command in &mut launch.before {
+            // What was started before listens a moment before it has written its credential.
+            clock::retry(START_PATIENCE, Duration::from_millis(50), || process::run(command))?;
+        }
         self.started_ns = clock::now_ns();
-        process::pin_to(bench.cores.proxies)?;
+        process::pin_to(if launch.is_proxy { bench.cores.proxies } else { bench.cores.load })?;
         let process = Process::start(&name, &mut launch.command, log);
         process::pin_to(bench.cores.load)?;
         let mut process = process?;
         process.wait_until_accepting(launch.listen, START_PATIENCE)?;
-        self.processes.insert(0, process);
-        self.entry = launch.listen;
+        if launch.is_proxy {
+            self.processes.insert(0, process);
+            self.entry = launch.listen;
+        } else {
+            self.beside.push(process);
+        }
         Ok(())
     }
 
@@ -355,7 +371,8 @@ impl Proxies {
     }
 
     fn log_tail(&self) -> String {
-        self.processes.iter().map(Process::log_tail).collect::<Vec<_>>().join("\n")
+        let all = self.processes.iter().chain(&self.beside);
+        all.map(Process::log_tail).collect::<Vec<_>>().join("\n")
     }
 
     /// Waits for start-up work to end and reads the memory, as the mean over the proxies.

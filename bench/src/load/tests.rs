@@ -41,7 +41,7 @@ fn an_open_loop_does_not_forget_what_it_missed() {
 fn the_backend_answers_itself() {
     let mut load = Load::new().unwrap();
     let entry = load.backend();
-    load.probe(entry, Duration::from_secs(5)).unwrap();
+    load.probe(entry, None, Duration::from_secs(5)).unwrap();
     load.connect(entry, 4).unwrap();
     let mut edges = Vec::new();
     let tally = load
@@ -59,5 +59,5 @@ fn the_backend_answers_itself() {
 fn a_proxy_that_is_not_there_is_an_error() {
     let mut load = Load::new().unwrap();
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    load.probe(gone, Duration::from_millis(20)).unwrap_err();
+    load.probe(gone, None, Duration::from_millis(20)).unwrap_err();
 }

@@ -4,7 +4,7 @@
 //! Statistics and ids stay on, though Envoy's benchmarking guide turns them off, since a mesh needs
 //! both and Weft is measured with both.
 
-use super::{Hops, Launch, Protocol, Site, free_address};
+use super::{CANARIES, GRANTS, Hops, Launch, PREFIX, Protocol, Rules, Site, free_address};
 use crate::certificates::{CLIENT_ID, WEB_ID};
 use anyhow::Result;
 use std::net::SocketAddr;
@@ -54,7 +54,10 @@ fn transport_socket(side: &str, own: &str, other_id: &str, also: &str) -> String
     )
 }
 
-const HTTP_FILTER: &str = "- name: http
+/// The connection manager with `routes` and, before the router, `filters`.
+fn http_filter(routes: &str, filters: &str) -> String {
+    format!(
+        "- name: http
   typed_config:
     \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
     stat_prefix: web
@@ -63,13 +66,71 @@ const HTTP_FILTER: &str = "- name: http
       - name: web
         domains: [\"*\"]
         routes:
-        - match: { prefix: / }
-          route: { cluster: web }
-    http_filters:
-    - name: router
+{routes}    http_filters:
+{filters}    - name: router
       typed_config:
         \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+"
+    )
+}
+
+const EVERYTHING: &str = "        - match: { prefix: / }
+          route: { cluster: web }
 ";
+
+fn routes() -> String {
+    let canary = |index| {
+        format!(
+            "        - match:
+            path_separated_prefix: {PREFIX}
+            headers: [{{ name: x-canary, string_match: {{ exact: v{index} }} }}]
+          route: {{ cluster: web }}
+"
+        )
+    };
+    let canaries: String = (0..CANARIES).map(canary).collect();
+    format!(
+        "{canaries}        - match: {{ path_separated_prefix: {PREFIX} }}
+          route: {{ cluster: web }}
+          request_headers_to_add:
+          - header: {{ key: x-env, value: prod }}
+            append_action: OVERWRITE_IF_EXISTS_OR_ADD
+          request_headers_to_remove: [x-debug]
+          response_headers_to_add:
+          - header: {{ key: x-served-by, value: web }}
+"
+    )
+}
+
+fn grants() -> String {
+    let grant = |name: String, prefix: &str| {
+        format!(
+            "          {name}:
+            permissions:
+            - and_rules:
+                rules:
+                - header: {{ name: \":method\", string_match: {{ exact: GET }} }}
+                - url_path: {{ path: {{ prefix: {prefix}/ }} }}
+            principals:
+            - authenticated: {{ principal_name: {{ exact: \"{CLIENT_ID}\" }} }}
+"
+        )
+    };
+    let areas = 1..GRANTS;
+    let granted: String =
+        areas.map(|index| grant(format!("area-{index}"), &format!("/area-{index}"))).collect();
+    let last = grant("items".to_owned(), PREFIX);
+    format!(
+        "    - name: rbac
+      typed_config:
+        \"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+        rules:
+          action: ALLOW
+          policies:
+{}",
+        indent(&format!("{granted}{last}"), 2)
+    )
+}
 
 const TCP_FILTER: &str = "- name: tcp
   typed_config:
@@ -87,7 +148,14 @@ fn launch(
     connect_tls: &str,
 ) -> Result<Launch> {
     let filter = match site.protocol {
-        Protocol::Http => indent(HTTP_FILTER, 6),
+        Protocol::Http => {
+            let (routes, filters) = match (site.rules, role) {
+                (Rules::None, _) => (EVERYTHING.to_owned(), String::new()),
+                (Rules::Mesh, "outbound") => (routes(), String::new()),
+                (Rules::Mesh, _) => (EVERYTHING.to_owned(), grants()),
+            };
+            indent(&http_filter(&routes, &filters), 6)
+        }
         Protocol::Tcp => indent(TCP_FILTER, 6),
     };
     let configuration = format!(
@@ -118,7 +186,7 @@ fn launch(
     let mut command = site.command();
     command.arg("-c").arg(file).args(["--concurrency", "1", "--log-level", "warning"]);
     command.args(["--disable-hot-restart"]);
-    Ok(Launch { role, listen, command, configuration })
+    Ok(Launch::proxy(role, listen, command, configuration))
 }
 
 fn indent(text: &str, by: usize) -> String {

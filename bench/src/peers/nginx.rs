@@ -89,5 +89,5 @@ http {{
     let file = site.write(&format!("nginx-{role}.conf"), &configuration)?;
     let mut command = site.command();
     command.args(["-e", "stderr", "-p"]).arg(site.folder).arg("-c").arg(site.folder.join(file));
-    Ok(Launch { role, listen, command, configuration })
+    Ok(Launch::proxy(role, listen, command, configuration))
 }

@@ -3,10 +3,11 @@
 //! The calling side asks for the exact identity of the called one. The called side takes every
 //! identity that the root vouches for: the file has no way yet to name those that are allowed.
 
-use super::{Hops, Launch, Protocol, Site, free_address};
+use super::{CANARIES, GRANTS, Hops, Launch, PREFIX, Protocol, Rules, Site, free_address};
 use crate::certificates::WEB_ID;
 use crate::install::Places;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::fs::{self, File};
 use std::process::Command;
 
 /// The workspace's version and the commit, marked when there were changes on top of it or when the
@@ -31,6 +32,9 @@ pub fn version(places: &Places) -> String {
 }
 
 pub fn launches(site: &Site<'_>) -> Result<Vec<Launch>> {
+    if site.rules == Rules::Mesh {
+        return in_a_mesh(site);
+    }
     let outbound = free_address()?;
     let backend = site.backend;
     let protocol = match site.protocol {
@@ -91,5 +95,132 @@ fn launch(
     let file = site.write(&format!("weft-{role}.yaml"), &configuration)?;
     let mut command = site.command();
     command.args(["proxy", "--config"]).arg(file);
-    Ok(Launch { role, listen, command, configuration })
+    Ok(Launch::proxy(role, listen, command, configuration))
+}
+
+const DATA: &str = "weft-data";
+const CREDENTIAL: &str = "weft-data/admin";
+
+/// A pair that follows a control plane, which has the rules.
+fn in_a_mesh(site: &Site<'_>) -> Result<Vec<Launch>> {
+    for directory in [DATA, "weft-called", "weft-calling"] {
+        let directory = site.folder.join(directory);
+        if directory.exists() {
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("removing {}", directory.display()))?;
+        }
+    }
+    let (control, inbound, outbound) = (free_address()?, free_address()?, free_address()?);
+    let backend = site.backend;
+    let resources = resources();
+    let rules = site.write("weft-rules.yaml", &resources)?;
+    let mut command = site.command();
+    command.args(["control", "--data", DATA, "--listen", &control.to_string()]);
+    let is_proxy = false;
+    let control = Launch {
+        role: "control",
+        is_proxy,
+        before: vec![],
+        listen: control,
+        command,
+        configuration: resources,
+    };
+    let mut apply = site.command();
+    apply.args(["apply", "--credential", CREDENTIAL, "-f"]).arg(rules);
+    let called = format!(
+        "identity: {{ joinToken: web.token, serviceAccount: shop/web, services: [shop/web] }}
+data: weft-called
+workload:
+  name: shop/web-1
+  services: [shop/web]
+  listen: {inbound}
+  ports:
+  - {{ port: 80, protocol: http, application: {backend} }}
+"
+    );
+    let calling = format!(
+        "identity: {{ joinToken: client.token, serviceAccount: shop/client }}
+data: weft-calling
+outbound:
+- {{ listen: {outbound}, service: shop/web, port: 80 }}
+"
+    );
+    let mut called = launch(site, "inbound", inbound, called)?;
+    called.before = vec![apply, token(site, "web", &["--service", "shop/web"])?];
+    let mut calling = launch(site, "outbound", outbound, calling)?;
+    calling.before = vec![token(site, "client", &[])?];
+    Ok(vec![control, called, calling])
+}
+
+/// Has a join token for the service account `name` written into a file.
+fn token(site: &Site<'_>, name: &str, more: &[&str]) -> Result<Command> {
+    let file = site.folder.join(format!("{name}.token"));
+    let file = File::create(&file).with_context(|| format!("creating {}", file.display()))?;
+    let mut command = site.command();
+    let account = format!("shop/{name}");
+    command.args(["token", "--credential", CREDENTIAL, "--service-account", &account]);
+    command.args(more).stdout(file);
+    Ok(command)
+}
+
+/// The rules. A route may have 16 of them.
+fn resources() -> String {
+    let route = |name: &str, rules: &str| {
+        format!(
+            "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{ name: {name}, namespace: shop }}
+spec:
+  parentRefs: [{{ group: \"\", kind: Service, name: web, port: 80 }}]
+  rules:
+{rules}"
+        )
+    };
+    let canary = |index: usize| {
+        let rules = format!(
+            "  - matches:
+    - path: {{ type: PathPrefix, value: {PREFIX} }}
+      headers: [{{ name: x-canary, value: v{index} }}]
+    backendRefs: [{{ name: web, port: 80 }}]
+"
+        );
+        route(&format!("canary-{index}"), &rules)
+    };
+    let canaries: String = (0..CANARIES).map(canary).collect();
+    let items = route(
+        "items",
+        &format!(
+            "  - matches: [{{ path: {{ type: PathPrefix, value: {PREFIX} }} }}]
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier: {{ set: [{{ name: x-env, value: prod }}], remove: [x-debug] }}
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {{ add: [{{ name: x-served-by, value: web }}] }}
+    backendRefs: [{{ name: web, port: 80 }}]
+"
+        ),
+    );
+    let grant = |prefix: &str| {
+        format!(
+            "  - {{ from: [{{ serviceAccount: shop/client }}], to: [{{ methods: [GET], paths: [\"{prefix}/*\"] }}] }}
+"
+        )
+    };
+    let areas: String = (1..GRANTS).map(|index| grant(&format!("/area-{index}"))).collect();
+    let last = grant(PREFIX);
+    format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{ name: web, namespace: shop }}
+spec: {{ selector: {{ app: web }}, ports: [{{ port: 80, appProtocol: http }}] }}
+{canaries}{items}---
+apiVersion: weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{ name: web, namespace: shop }}
+spec:
+  targetRefs: [{{ group: \"\", kind: Service, name: web }}]
+  allow:
+{areas}{last}"
+    )
 }
