@@ -22,6 +22,7 @@ use crate::mesh;
 use crate::reader::{Reader, policy};
 use crate::session;
 use crate::status::Condition;
+use crate::subset::to_subset;
 
 policy!(BackendPolicy);
 
@@ -33,6 +34,7 @@ pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
     let failover = layers.iter().rev().find_map(|policy| policy.failover.as_ref());
     traffic.failover =
         failover.and_then(|written| failover::of_service(reader, name, written).ok());
+    traffic.subset = subset(reader, name).and_then(to_subset);
     let session = layers.iter().rev().find_map(|policy| policy.session_persistence.as_ref());
     traffic.session = session.and_then(|written| session::of_service(name, written));
     traffic
@@ -45,6 +47,11 @@ pub(crate) fn health_check<'s>(
 ) -> Option<&'s crd::HealthCheck> {
     let layers = layers(reader, name).into_iter().rev();
     layers.filter_map(|policy| policy.health_check.as_ref()).next()?.as_ref()
+}
+
+/// By which labels of their workloads requests choose among the endpoints of the Service `name`.
+pub(crate) fn subset<'s>(reader: &Reader<'s>, name: &ObjectName) -> Option<&'s crd::Subset> {
+    layers(reader, name).into_iter().rev().find_map(|policy| policy.subset.as_ref())
 }
 
 /// Which policy says each of the fields that one says for the Service `name`.
@@ -92,6 +99,8 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
         targets: _,
         load_balancing,
         panic_threshold,
+        // It is looked for once.
+        subset: _,
         slow_start,
         locality: crd::LocalityPreference { prefer, spill_at_load_ratio },
         limits,
@@ -124,6 +133,7 @@ fn overlay(traffic: &mut TrafficPolicy, policy: &crd::BackendPolicy) {
         limits,
         ejection,
         failover: _,
+        subset: _,
         session: _,
         retry_budget,
         timeouts,
@@ -186,6 +196,7 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
         targets: _,
         load_balancing,
         panic_threshold,
+        subset,
         slow_start,
         locality: crd::LocalityPreference { prefer, spill_at_load_ratio },
         limits,
@@ -210,6 +221,7 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
     let all = [
         ("spec.loadBalancing.algorithm", load_balancing.is_some()),
         ("spec.loadBalancing.panicThresholdPercent", panic_threshold.is_some()),
+        ("spec.loadBalancing.subset", subset.is_some()),
         ("spec.slowStart.window", slow_start.is_some()),
         ("spec.locality.prefer", prefer.is_some()),
         ("spec.locality.spillAtLoadRatio", spill_at_load_ratio.is_some()),

@@ -28,6 +28,7 @@ mod service;
 mod session;
 mod snapshot;
 mod status;
+mod subset;
 mod workload;
 
 pub use compiler::{Compiler, Update};

@@ -18,6 +18,7 @@ use crate::reader::Reader;
 use crate::service::{declared, protocol, to_port};
 use crate::snapshot::Assignment;
 use crate::status::Condition;
+use crate::subset;
 
 /// The annotation of a workload that has registered itself: by which identity.
 pub const REGISTERED_BY: &str = "weft.dev/registered-by";
@@ -48,6 +49,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     }
     let mut ports = Ports::new(workload);
     let (mut services, mut health_checks) = (BTreeMap::new(), BTreeSet::new());
+    let mut labels = BTreeMap::new();
     for service in reader.services_selecting(name.namespace(), &workload.metadata.labels) {
         let crd::Metadata { namespace, name, .. } = &service.metadata;
         // The reader lets no other names through.
@@ -73,6 +75,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
             leads_to.insert(to_port(port.port), target);
         }
         health_checks.extend(health_check::of_workload(reader, &service_name, &leads_to));
+        labels.extend(subset::labels(reader, &service_name, workload));
         services.insert(service_name, leads_to);
     }
     let ports = ports.settled();
@@ -90,6 +93,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         ports,
         mtls: MtlsMode::Strict,
         services,
+        labels,
         health_checks,
     };
     let conditions = vec![Condition::accepted(true, "Accepted")];

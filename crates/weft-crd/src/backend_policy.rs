@@ -14,6 +14,7 @@ use crate::metadata::{Header, Metadata};
 use crate::node::Value;
 use crate::reader::{At, Fields, fields};
 use crate::session_persistence::{self, SessionPersistence};
+use crate::subset::Subset;
 use crate::target::{self, Allowed, Target};
 use crate::units::{Percent, Ratio};
 
@@ -28,6 +29,8 @@ pub struct BackendPolicy {
     pub load_balancing: Option<LoadBalancing>,
     /// Below which share of healthy endpoints the unhealthy ones are called too; 0 is never.
     pub panic_threshold: Option<Percent>,
+    /// Which of the endpoints a request is for.
+    pub subset: Option<Subset>,
     /// Over which time the part of an endpoint grows that is new, or back; 0 is none.
     pub slow_start: Option<Duration>,
     /// Whether near endpoints are preferred.
@@ -177,12 +180,13 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let session_persistence = object.maybe("sessionPersistence", session_persistence::read);
     let retry_budget = object.or("retryBudget", RetryBudget::default(), read_retry_budget);
     let timeouts = object.or("timeouts", BackendTimeouts::default(), read_timeouts);
-    let balance::Written { load_balancing, panic_threshold } = balancing?;
+    let balance::Written { load_balancing, panic_threshold, subset } = balancing?;
     Some(BackendPolicy {
         metadata: header.metadata?,
         targets: targets?,
         load_balancing,
         panic_threshold,
+        subset,
         slow_start: slow_start?.flatten(),
         locality: locality?,
         limits: limits?,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::names;
 use crate::reader::{At, fields};
+use crate::subset::{self, Subset};
 use crate::units::Percent;
 
 /// What is written of how an endpoint is chosen.
@@ -11,6 +12,7 @@ use crate::units::Percent;
 pub(crate) struct Written {
     pub(crate) load_balancing: Option<LoadBalancing>,
     pub(crate) panic_threshold: Option<Percent>,
+    pub(crate) subset: Option<Subset>,
 }
 
 /// How an endpoint is chosen.
@@ -61,8 +63,9 @@ pub enum HashOn {
 const HASH_ON_MAX: usize = 8;
 
 pub(crate) fn read(at: &At<'_>) -> Option<Written> {
-    let object = at.object(fields(&["algorithm", "hashOn", "panicThresholdPercent"]))?;
+    let object = at.object(fields(&["algorithm", "hashOn", "panicThresholdPercent", "subset"]))?;
     let panic_threshold = object.maybe("panicThresholdPercent", At::percent);
+    let subset = object.maybe("subset", subset::read);
     let known = [
         ("PeakEwma", Algorithm::PeakEwma),
         ("RoundRobin", Algorithm::RoundRobin),
@@ -85,7 +88,7 @@ pub(crate) fn read(at: &At<'_>) -> Option<Written> {
         None => vec![],
     };
     let load_balancing = algorithm.map(|algorithm| LoadBalancing { algorithm, hash_on });
-    Some(Written { load_balancing, panic_threshold: panic_threshold? })
+    Some(Written { load_balancing, panic_threshold: panic_threshold?, subset: subset? })
 }
 
 fn read_hash_on(at: &At<'_>) -> Option<HashOn> {

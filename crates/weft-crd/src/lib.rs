@@ -45,6 +45,7 @@ mod scalar;
 mod service;
 mod session_persistence;
 mod stream_route;
+mod subset;
 mod suggest;
 mod target;
 #[cfg(test)]
@@ -86,6 +87,7 @@ pub use route::{
 };
 pub use service::{AppProtocol, ClusterIp, Protocol, Service, ServicePort, TargetPort};
 pub use session_persistence::{SessionCarrier, SessionPersistence};
+pub use subset::{Subset, SubsetFallback, SubsetLabel};
 pub use target::Target;
 pub use timeouts::{Timeout, Timeouts};
 pub use timestamp::Timestamp;

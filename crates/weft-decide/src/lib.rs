@@ -26,3 +26,4 @@ pub mod panic;
 pub mod retry;
 pub mod route;
 pub mod session;
+pub mod subset;

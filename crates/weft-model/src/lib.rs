@@ -33,6 +33,7 @@ mod retry;
 mod route;
 mod service;
 mod session;
+mod subset;
 mod timeouts;
 mod traffic;
 mod trust;
@@ -70,6 +71,7 @@ pub use route::{
 };
 pub use service::{Service, ServicePort};
 pub use session::{SessionCarrier, SessionPersistence};
+pub use subset::{Label, Subset, SubsetFallback, SubsetLabel};
 pub use timeouts::{BackendTimeouts, Timeouts};
 pub use traffic::TrafficPolicy;
 pub use trust::{Revocation, RootCertificate, SerialNumber, Trust};

@@ -8,6 +8,7 @@ use crate::limits::Limits;
 use crate::locality::LocalityPreference;
 use crate::retry::RetryBudget;
 use crate::session::SessionPersistence;
+use crate::subset::Subset;
 use crate::timeouts::BackendTimeouts;
 use crate::units::TimeBound;
 
@@ -32,6 +33,8 @@ pub struct TrafficPolicy {
     /// Which Service takes over where too few endpoints are healthy. Default: none, since only the
     /// user knows which one does the same.
     pub failover: Option<Failover>,
+    /// Which of the endpoints a request is for. Default: all.
+    pub subset: Option<Subset>,
     /// How clients stay with the endpoint that first answered them. Default: they do not.
     pub session: Option<SessionPersistence>,
     /// How much of the traffic may be retries.

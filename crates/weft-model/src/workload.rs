@@ -11,6 +11,7 @@ use crate::locality::Locality;
 use crate::mtls::MtlsMode;
 use crate::name::ObjectName;
 use crate::protocol::Protocol;
+use crate::subset::Label;
 use crate::units::Port;
 
 /// A running thing that Services select.
@@ -36,6 +37,8 @@ pub struct Workload {
     pub mtls: MtlsMode,
     /// The Services that select it, each with its ports and the ports here that they lead to.
     pub services: BTreeMap<ObjectName, BTreeMap<Port, Port>>,
+    /// The labels by which requests for its Services choose among their workloads.
+    pub labels: BTreeMap<Label, Label>,
     /// Where its proxy takes tunnels.
     pub tunnel: Tunnel,
     /// How its proxy finds out whether its application serves.
@@ -143,6 +146,7 @@ mod tests {
             ports: BTreeMap::new(),
             mtls: MtlsMode::Strict,
             services: services.into(),
+            labels: BTreeMap::new(),
             tunnel,
             health_checks: BTreeSet::new(),
         }

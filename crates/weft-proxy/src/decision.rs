@@ -1,6 +1,7 @@
 //! What is decided about a request before any connection is used: the proxy acts on it, and an
 //! explanation shows it.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use weft_decide::eject::Standing;
 use weft_decide::failover::Tally;
 use weft_decide::filters::{self, Facts};
 use weft_decide::route::{self, Matched, Selected};
+use weft_decide::subset::Wanted;
 use weft_decide::{normalize, panic};
 use weft_http::{Known, RequestHead};
 use weft_model::{self as model, Failover, Health};
@@ -22,6 +24,25 @@ use crate::snapshot::{Destination, Snapshot};
 pub(crate) fn callable(destination: &Destination) -> &'static [&'static [Health]] {
     let healths = destination.endpoints.iter().map(|spec| spec.health);
     panic::callable(healths, destination.traffic.panic_threshold.0)
+}
+
+/// The endpoints of `destination` that the request `head` is for, or a connection without one;
+/// none where it is for all.
+pub(crate) fn wanted<'d>(
+    destination: &'d Destination,
+    head: Option<&'d RequestHead>,
+) -> Option<Wanted<'d>> {
+    destination.traffic.subset.as_ref().map(|policy| Wanted::new(policy, head))
+}
+
+/// That the backend called `name` has no endpoint for a request that is for those `wanted`.
+pub(crate) fn no_endpoint(name: &impl Display, wanted: Option<Wanted<'_>>) -> ProxyError {
+    let wanted = wanted.map(|wanted| wanted.to_string()).filter(|wanted| !wanted.is_empty());
+    let backend = match wanted {
+        Some(wanted) => format!("{name} with {wanted}"),
+        None => name.to_string(),
+    };
+    ProxyError::NoEndpoint { backend }
 }
 
 /// Gives the request its one spelling, and takes out what only the mesh may say, unless it comes

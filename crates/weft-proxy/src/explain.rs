@@ -204,6 +204,8 @@ pub struct Way {
     pub sent: Option<(String, String)>,
     /// What its endpoint is chosen by, where that is a hash and there is something to hash.
     pub hashed: Option<HashOn>,
+    /// The labels by which its endpoints are chosen among, as `version=v2`; empty where any do.
+    pub wanted: String,
     /// The fault that is put into some requests like this one on purpose.
     pub fault: Option<Fault>,
     /// Its endpoints, in the order of the backend's own.
@@ -448,11 +450,13 @@ impl Way {
             deadline::carry(&mut head, bound.map(|bound| bound.left), is_secured);
             judge(caller, spec, Some((&mut head, codec)), server)
         };
+        let wanted = decision::wanted(backend, Some(head));
+        self.wanted = wanted.map(|wanted| wanted.to_string()).unwrap_or_default();
         let key = key(caller, backend, Some(head));
         self.hashed = key.as_ref().map(|key| key.by.clone());
-        self.endpoints = endpoints(caller, backend, key.as_ref(), judge);
+        self.endpoints = endpoints(caller, backend, Some(head), key.as_ref(), judge);
         let retry = rule.and_then(|rule| rule.retry.as_ref());
-        self.ends = ends(&self.endpoints, backend, retry, head.is_idempotent());
+        self.ends = ends(&self.endpoints, backend, retry, Some(head));
         if let Some(fault) = fault {
             self.put_in(fault, head);
         }
@@ -478,11 +482,12 @@ fn ends(
     endpoints: &[Endpoint],
     destination: &Destination,
     policy: Option<&Retry>,
-    is_idempotent: bool,
+    head: Option<&RequestHead>,
 ) -> Vec<End> {
     let callable: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.is_callable).collect();
     if callable.is_empty() {
-        let error = ProxyError::NoEndpoint { backend: destination.name.without_port() };
+        let wanted = decision::wanted(destination, head);
+        let error = decision::no_endpoint(&destination.name.without_port(), wanted);
         return vec![End::Caller { refused: Refused::new(&error), server: None }];
     }
     let is_tried_again = |end: &End| match end {
@@ -494,7 +499,7 @@ fn ends(
         retries: u32::try_from(retries).unwrap_or(u32::MAX),
         outcome: Outcome::Unprocessed,
         is_replayable: true,
-        is_idempotent,
+        is_idempotent: head.is_some_and(RequestHead::is_idempotent),
         is_marked: false,
         has_budget: true,
         left: None,

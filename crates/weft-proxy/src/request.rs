@@ -312,7 +312,7 @@ async fn attempt(
     tried: &mut Tried,
 ) -> Result<Ended, ProxyError> {
     let session = backend.session(proxy, exchange.head);
-    let endpoint = backend.pick(proxy, tries.key, session, tried)?;
+    let endpoint = backend.pick(proxy, Some(exchange.head), tries.key, session, tried)?;
     tried.add(endpoint);
     recording.record.upstream = Some(endpoint.address());
     recording.record.workload = endpoint.workload();

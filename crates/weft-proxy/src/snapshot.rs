@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use weft_decide::balance::Table;
 use weft_decide::route::RouteTable;
 use weft_model::{
-    BackendTimeouts, Health, HealthCheck, Locality, MeshSettings, ObjectName, Port, Protocol,
-    SpiffeId, TrafficPolicy,
+    BackendTimeouts, Health, HealthCheck, Label, Locality, MeshSettings, ObjectName, Port,
+    Protocol, SpiffeId, TrafficPolicy,
 };
 use weft_wire::tunnel::{InnerProtocol, Preface};
 
@@ -183,12 +183,15 @@ pub struct EndpointSpec {
     pub locality: Option<Locality>,
     /// Whether it may be called.
     pub health: Health,
+    /// What its workload has of the labels by which requests choose, in the order of the policy's.
+    pub labels: Box<[Option<Label>]>,
 }
 
 impl EndpointSpec {
     /// The healthy endpoint at `address`.
     pub fn new(address: SocketAddr, reach: Reach) -> EndpointSpec {
-        EndpointSpec { address, reach, locality: None, health: Health::Healthy }
+        let (locality, health, labels) = (None, Health::Healthy, Box::default());
+        EndpointSpec { address, reach, locality, health, labels }
     }
 
     /// What names it for all proxies, and also once it has started again, maybe elsewhere.

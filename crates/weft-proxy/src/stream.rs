@@ -141,7 +141,7 @@ pub(crate) async fn dial(
         let backend = other.as_ref().map_or(backend, |other| &*other.backend);
         backend.describe(record);
         let key = backend.key(proxy, record.downstream, None).map(|key| key.hash);
-        let endpoint = backend.pick(proxy, key, None, &tried)?;
+        let endpoint = backend.pick(proxy, None, key, None, &tried)?;
         tried.add(endpoint);
         record.upstream = Some(endpoint.address());
         record.workload = endpoint.workload();

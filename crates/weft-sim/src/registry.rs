@@ -237,6 +237,7 @@ pub fn workload(
         mtls: MtlsMode::Strict,
         services: services.collect(),
         tunnel: Tunnel::One(tunnel),
+        labels: Default::default(),
         health_checks: Default::default(),
     }
 }

@@ -68,13 +68,15 @@ pub enum Feature {
     StreamIdle,
     /// A TCPRoute or a TLSRoute. Ignored, connections would go where nobody sent them.
     StreamRoute,
+    /// A Service of which requests choose instances by labels. Ignored, others would be called.
+    Subset,
     /// A route that changes hosts or paths. Ignored, the application would be asked for others.
     UrlRewrite,
 }
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 22] = [
+    pub const ALL: [Feature; 23] = [
         Feature::AdaptiveLimits,
         Feature::AuditMode,
         Feature::ConsumerRoute,
@@ -96,6 +98,7 @@ impl Feature {
         Feature::SlowStart,
         Feature::StreamIdle,
         Feature::StreamRoute,
+        Feature::Subset,
         Feature::UrlRewrite,
     ];
 
@@ -123,6 +126,7 @@ impl Feature {
             Feature::SlowStart => "slow-start",
             Feature::StreamIdle => "stream-idle",
             Feature::StreamRoute => "stream-route",
+            Feature::Subset => "subset",
             Feature::UrlRewrite => "url-rewrite",
         }
     }
@@ -174,6 +178,7 @@ impl Feature {
             (Feature::SessionPersistence, Object::Service(service)) => {
                 service.traffic.session.is_some()
             }
+            (Feature::Subset, Object::Service(service)) => service.traffic.subset.is_some(),
             (Feature::SlowStart, Object::Service(service)) => service.traffic.slow_start.is_some(),
             (Feature::StreamIdle, Object::Service(service)) => {
                 service.traffic.timeouts.stream_idle != BackendTimeouts::default().stream_idle

@@ -13,6 +13,7 @@ mod mesh;
 mod route;
 mod service;
 mod session;
+mod subset;
 mod traffic;
 mod trust;
 mod workload;

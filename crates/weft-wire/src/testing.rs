@@ -84,6 +84,7 @@ pub(crate) fn workload(name: &str, ip: &str, services: &[&str]) -> Workload {
         mtls: MtlsMode::Strict,
         services: services.collect(),
         tunnel: Tunnel::PerPort { elsewhere: BTreeMap::new() },
+        labels: Default::default(),
         health_checks: Default::default(),
     }
 }

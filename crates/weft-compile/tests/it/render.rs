@@ -99,6 +99,7 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         limits,
         ejection,
         failover,
+        subset,
         session,
         retry_budget,
         timeouts,
@@ -112,6 +113,7 @@ fn traffic_policy(traffic: &TrafficPolicy) -> Tree {
         ("limits", other(format!("{limits:?}"), format!("{:?}", default.limits))),
         ("ejection", other(format!("{ejection:?}"), format!("{:?}", default.ejection))),
         ("failover", Tree::maybe(failover.as_ref().map(|it| format!("{it:?}")))),
+        ("subset", Tree::maybe(subset.as_ref().map(|it| format!("{it:?}")))),
         ("session", Tree::maybe(session.as_ref().map(|it| format!("{it:?}")))),
         ("budget", other(format!("{retry_budget:?}"), format!("{:?}", default.retry_budget))),
         ("timeouts", other(format!("{timeouts:?}"), format!("{:?}", default.timeouts))),
@@ -147,6 +149,7 @@ fn workload(workload: &Workload) -> Tree {
         ports,
         mtls,
         services,
+        labels,
         tunnel,
         health_checks,
     } = workload;
@@ -175,6 +178,7 @@ fn workload(workload: &Workload) -> Tree {
         ("mtls", Tree::text(format!("{mtls:?}"))),
         ("ports", Tree::Map(ports.collect())),
         ("services", Tree::Map(services.collect())),
+        ("labels", Tree::list(labels.iter().map(|(name, value)| format!("{name}: {value}")))),
         ("tunnel", Tree::text(tunnel)),
         ("healthChecks", Tree::list(health_checks.iter().map(health_check))),
     ])

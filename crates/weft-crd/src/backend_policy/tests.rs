@@ -4,6 +4,7 @@ use super::*;
 use crate::balance::Algorithm;
 use crate::resource::Resource;
 use crate::session_persistence::SessionCarrier;
+use crate::subset::{SubsetFallback, SubsetLabel};
 use crate::testing::{check, valid};
 
 const HEAD: &str =
@@ -253,5 +254,61 @@ fn sessions() {
         ("{sessionName: x}", format!("error: {of}.sessionName: unknown field")),
     ] {
         check(HEAD, &[(&format!("{{{TARGET}, sessionPersistence: {text}}}"), &[&finding])]);
+    }
+}
+
+#[test]
+fn subsets() {
+    let whole = "labels: [{name: version, header: X-Version, default: v1},
+                          {name: shop.dev/track, header: x-track}], fallback: Default";
+    let read = |text: &str| {
+        policy(&format!("{{{TARGET}, loadBalancing: {{subset: {{{text}}}}}}}")).subset.unwrap()
+    };
+    let label = |name: &str, header: &str, default: Option<&str>| SubsetLabel {
+        name: name.to_owned(),
+        header: header.to_owned(),
+        default: default.map(str::to_owned),
+    };
+    assert_eq!(
+        read(whole),
+        Subset {
+            labels: vec![
+                label("version", "x-version", Some("v1")),
+                label("shop.dev/track", "x-track", None)
+            ],
+            fallback: SubsetFallback::Default,
+        }
+    );
+    let least = "labels: [{name: version, header: x-version}]";
+    assert_eq!(read(least).fallback, SubsetFallback::None);
+    let of = "spec.loadBalancing.subset";
+    for (text, finding) in [
+        ("", format!("error: {of}.labels: is required")),
+        (
+            "labels: []",
+            format!(
+                "error: {of}.labels: an empty list is not allowed: a label tells instances apart"
+            ),
+        ),
+        ("labels: [{name: version}]", format!("error: {of}.labels[0].header: is required")),
+        (
+            "labels: [{name: v, header: a}, {name: v, header: b}]",
+            format!("error: {of}.labels[1]: the label v is wanted by {of}.labels[0]"),
+        ),
+        (
+            "labels: [{name: v, header: a}], fallback: Default",
+            format!(
+                "error: {of}.fallback: none of the labels has a default: `Any` means all instances"
+            ),
+        ),
+        (
+            "labels: [{name: v, header: a}], fallback: Some",
+            format!("error: {of}.fallback: \"Some\" is not known here"),
+        ),
+    ] {
+        check(
+            HEAD,
+            &[(&format!("{{{TARGET}, loadBalancing: {{subset: {{{text}}}}}}}"), &[&finding])],
+        );
     }
 }

@@ -8,12 +8,14 @@ use weft_decide::balance::{self, Key, Load, Source, slow_start};
 use weft_decide::eject;
 use weft_decide::locality::{self, Tally};
 use weft_decide::session::{self, Session};
+use weft_decide::subset::Wanted;
 use weft_http::RequestHead;
 use weft_model::{Balance, LocalityPreference};
 use weft_world::{Entropy, Moment};
 
 use super::{Backend, Endpoint};
 use crate::Proxy;
+use crate::decision;
 use crate::error::ProxyError;
 use crate::snapshot::{Destination, EndpointSpec};
 
@@ -64,31 +66,60 @@ impl Backend {
         session::told(policy, before, *self.tokens.get(index)?, proxy.world.clock.wall().0)
     }
 
-    /// The endpoint to try next: that of `session` if it may be called and has not failed, or else
-    /// one by `key` if there is one; if one can be one that is not among `tried`, it is. It is
-    /// counted as an attempt.
+    /// The endpoint to try next of those that the request, or a connection without `head`, is for:
+    /// that of `session` if it may be called and has not failed, or else one by `key` if there is
+    /// one; if one can be one that is not among `tried`, it is. It is counted as an attempt.
     ///
     /// # Errors
     /// [`ProxyError::NoEndpoint`], [`ProxyError::Limit`].
     pub(crate) fn pick(
         &self,
         proxy: &Proxy,
+        head: Option<&RequestHead>,
         key: Option<u64>,
         session: Option<Session>,
         tried: &Tried,
     ) -> Result<&Rc<Endpoint>, ProxyError> {
         self.is_used.set(true);
+        let mut wanted = decision::wanted(&self.destination, head);
+        loop {
+            let picked = self.pick_of(proxy, wanted, key, session, tried)?;
+            match (picked, wanted.map(Wanted::fallback)) {
+                (Some(endpoint), _) => return Ok(endpoint),
+                (None, Some(Some(next))) => wanted = next,
+                (None, None | Some(None)) => {
+                    let first = decision::wanted(&self.destination, head);
+                    return Err(decision::no_endpoint(&self.name, first));
+                }
+            }
+        }
+    }
+
+    /// The same of those that are `wanted`, if there is one.
+    ///
+    /// # Errors
+    /// [`ProxyError::Limit`].
+    fn pick_of(
+        &self,
+        proxy: &Proxy,
+        wanted: Option<Wanted<'_>>,
+        key: Option<u64>,
+        session: Option<Session>,
+        tried: &Tried,
+    ) -> Result<Option<&Rc<Endpoint>>, ProxyError> {
         let now = proxy.world.clock.now();
-        let is_open = |index: usize| !self.endpoints[index].is_draining(now);
-        let health = |index: usize| self.destination.endpoints[index].health;
+        let specs = &self.destination.endpoints;
+        let is_wanted = |index: usize| wanted.is_none_or(|it| it.has(&specs[index].labels));
+        let is_open = |index: usize| is_wanted(index) && !self.endpoints[index].is_draining(now);
+        let health = |index: usize| specs[index].health;
         let is_new = |index: usize| !tried.has(&self.endpoints[index]);
         let limits = &self.destination.traffic.limits;
         let room = |index: usize| self.endpoints[index].room(limits);
         let mut reached = None;
         let kept = session
             .and_then(|session| self.tokens.iter().position(|token| *token == session.endpoint));
-        let callable = self.callable.iter().find_map(|wanted| {
-            let is_callable = |index: usize| is_open(index) && wanted.contains(&health(index));
+        let callable = self.callable.iter().find_map(|healths| {
+            let is_callable = |index: usize| is_open(index) && healths.contains(&health(index));
             let has_room = |index: usize| is_callable(index) && room(index).is_ok();
             let terms = self.terms(proxy);
             let is_kept = |index: &usize| {
@@ -110,16 +141,15 @@ impl Backend {
             return Err(self.overflows(reached));
         }
         // The draining ones most likely refuse, and that costs nothing.
-        callable
-            .flatten()
-            .or_else(|| self.choose(proxy, key, |index| !is_open(index) && is_new(index)))
+        let is_last = |index: usize| is_wanted(index) && !is_open(index) && is_new(index);
+        let index = callable.flatten().or_else(|| self.choose(proxy, key, is_last));
+        Ok(index
             .inspect(|index| {
                 if !self.destination.name.is_own() {
                     self.counts.attempted(self.places[*index]);
                 }
             })
-            .map(|index| &self.endpoints[index])
-            .ok_or_else(|| ProxyError::NoEndpoint { backend: self.name.to_string() })
+            .map(|index| &self.endpoints[index]))
     }
 
     /// One of the endpoints that are usable, as the traffic policy says.

@@ -32,19 +32,40 @@ fn by_key(
     table.find(key.hash, |index| is_callable(&destination.endpoints[index]))
 }
 
-/// The endpoints of `destination`, each with what `judge` says of it.
+/// Which endpoints of `destination` may be called: of those that are wanted, or that come instead,
+/// those that fare best. None where there are none.
+fn callable<'d>(
+    destination: &'d Destination,
+    head: Option<&'d RequestHead>,
+) -> Option<impl Fn(&EndpointSpec) -> bool + 'd> {
+    let mut wanted = decision::wanted(destination, head);
+    loop {
+        let is_wanted = move |spec: &EndpointSpec| wanted.is_none_or(|it| it.has(&spec.labels));
+        let best = decision::callable(destination).iter().find(|healths| {
+            let mut specs = destination.endpoints.iter();
+            specs.any(|spec| is_wanted(spec) && healths.contains(&spec.health))
+        });
+        if let Some(best) = best {
+            return Some(move |spec: &EndpointSpec| is_wanted(spec) && best.contains(&spec.health));
+        }
+        wanted = wanted?.fallback()?;
+    }
+}
+
+/// The endpoints of `destination`, each with what `judge` says of it and whether a request with
+/// `head` may go there, or a connection without one.
 pub(super) fn endpoints(
     caller: &Caller,
     destination: &Destination,
+    head: Option<&RequestHead>,
     key: Option<&Key<'_>>,
     judge: impl Fn(&EndpointSpec) -> Judged,
 ) -> Vec<Endpoint> {
     let own = caller.snapshot.own.as_ref().and_then(|own| own.locality.as_ref());
     let specs = &destination.endpoints;
     let distance = |spec: &EndpointSpec| locality::distance(own, spec.locality.as_ref());
-    let mut healths = decision::callable(destination).iter();
-    let best = healths.find(|wanted| specs.iter().any(|spec| wanted.contains(&spec.health)));
-    let is_callable = |spec: &EndpointSpec| best.is_some_and(|best| best.contains(&spec.health));
+    let is_callable = callable(destination, head);
+    let is_callable = |spec: &EndpointSpec| is_callable.as_ref().is_some_and(|it| it(spec));
     let mut tally = Tally::default();
     specs.iter().filter(|spec| is_callable(spec)).for_each(|spec| tally.add(distance(spec), 0));
     let reach = match key {

@@ -67,10 +67,12 @@ impl Way {
             judged.end.silence();
             judged
         };
+        let wanted = decision::wanted(&backend, None);
+        self.wanted = wanted.map(|wanted| wanted.to_string()).unwrap_or_default();
         let key = key(caller, &backend, None);
         self.hashed = key.as_ref().map(|key| key.by.clone());
-        self.endpoints = endpoints(caller, &backend, key.as_ref(), judge);
-        self.ends = ends(&self.endpoints, &backend, None, false);
+        self.endpoints = endpoints(caller, &backend, None, key.as_ref(), judge);
+        self.ends = ends(&self.endpoints, &backend, None, None);
         self.ends.iter_mut().for_each(End::silence);
     }
 }

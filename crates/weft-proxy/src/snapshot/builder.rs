@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use weft_decide::route::RouteTable;
 use weft_model::{
-    Address, MtlsMode, Namespace, Network, ObjectName, Port, Route, Service, TrustDomain,
-    UnguardedPolicy, Workload,
+    Address, Label, MtlsMode, Namespace, Network, ObjectName, Port, Route, Service, TrafficPolicy,
+    TrustDomain, UnguardedPolicy, Workload,
 };
 use weft_wire::discovery::{Client, Guarding, Outcome};
 use weft_wire::{Object, ObjectKey};
@@ -158,7 +158,8 @@ impl Builder {
         let port = |(port, spoken): (&Port, &weft_model::ServicePort)| {
             let endpoints = workloads.iter().filter_map(|workload| {
                 let target = *workload.services.get(&service.name)?.get(port)?;
-                self.endpoint(workload, target, Some(&service.name), spoken.mtls)
+                let spec = self.endpoint(workload, target, Some(&service.name), spoken.mtls)?;
+                Some(EndpointSpec { labels: labels(workload, &service.traffic), ..spec })
             });
             let routes = held.routes.iter().copied();
             let destination = Destination {
@@ -225,7 +226,7 @@ impl Builder {
             _ => (direct()?, Reach::NotInMesh(workload.name.clone())),
         };
         let (locality, health) = (workload.locality.clone(), workload.health);
-        Some(EndpointSpec { address, reach, locality, health })
+        Some(EndpointSpec { address, reach, locality, health, labels: Box::default() })
     }
 
     fn own(&self, client: &Client, held: &Held<'_>) -> Option<Own> {
@@ -306,4 +307,10 @@ impl<'c> Held<'c> {
         }
         held
     }
+}
+
+/// What `workload` has of the labels by which requests choose, in the order of the policy's.
+fn labels(workload: &Workload, traffic: &TrafficPolicy) -> Box<[Option<Label>]> {
+    let wanted = traffic.subset.iter().flat_map(|subset| &subset.labels);
+    wanted.map(|wanted| workload.labels.get(&wanted.name).cloned()).collect()
 }

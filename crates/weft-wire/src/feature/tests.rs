@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use weft_model::{
-    ExactValue, HashOn, HeaderName, QueryMatch, Service, SessionCarrier, SessionPersistence,
-    TimeBound, ValueMatch,
+    ExactValue, HashOn, HeaderName, Label, QueryMatch, Service, SessionCarrier, SessionPersistence,
+    Subset, SubsetFallback, SubsetLabel, TimeBound, ValueMatch,
 };
 
 use super::*;
@@ -13,6 +13,12 @@ use crate::testing::{faults, filters, one_of_each, policy, read, route, service,
 
 fn required(object: impl Into<Object>) -> Vec<&'static str> {
     Feature::required_by(&object.into()).into_iter().map(Feature::name).collect()
+}
+
+fn subset() -> Subset {
+    let header = HeaderName::new("x-version").unwrap();
+    let label = SubsetLabel { name: Label::new("version").unwrap(), header, default: None };
+    Subset { labels: vec![label], fallback: SubsetFallback::Any }
 }
 
 fn session() -> SessionPersistence {
@@ -130,6 +136,10 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     sticky.traffic.session = Some(session());
     assert_eq!(required(sticky), ["session-persistence"]);
 
+    let mut by_version = service("shop/cart", "240.119.0.1");
+    by_version.traffic.subset = Some(subset());
+    assert_eq!(required(by_version), ["subset"]);
+
     let mut slow = service("shop/cart", "240.119.0.1");
     slow.traffic.slow_start = TimeBound::from_millis(7);
     assert_eq!(required(slow), ["slow-start"]);
@@ -152,6 +162,7 @@ fn every_feature_has_a_name_of_its_own_and_an_object_that_requires_it() {
         service.traffic.balance = Balance::Random;
         service.traffic.slow_start = TimeBound::from_millis(7);
         service.traffic.session = Some(session());
+        service.traffic.subset = Some(subset());
         service.traffic.ejection.peers.latency = weft_model::Ratio::from_thousandths(2_000);
         service.traffic.failover = Some(weft_model::Failover {
             service: read("shop/other"),

@@ -12,6 +12,7 @@ use super::balance::{HashOnMessage, from_balance, to_balance};
 use super::common::{from_port, list, needed, numbered, to_bound, to_percent, to_port};
 use super::fault::FaultMessage;
 use super::session::SessionMessage;
+use super::subset::SubsetMessage;
 use crate::error::{At, FieldError};
 
 numbered!(from_prefer, to_prefer, Prefer, { Zone = 1, Region = 2, None = 3 });
@@ -43,6 +44,8 @@ pub(super) struct TrafficMessage {
     session: Option<SessionMessage>,
     #[prost(message, repeated, tag = "12")]
     faults: Vec<FaultMessage>,
+    #[prost(message, optional, tag = "13")]
+    subset: Option<SubsetMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -131,6 +134,7 @@ impl From<&TrafficPolicy> for TrafficMessage {
             limits,
             ejection,
             failover,
+            subset,
             session,
             retry_budget,
             timeouts,
@@ -167,6 +171,7 @@ impl From<&TrafficPolicy> for TrafficMessage {
                 peers: (*peers != AgainstPeers::default()).then(|| peers.into()),
             }),
             failover: failover.as_ref().map(FailoverMessage::from),
+            subset: subset.as_ref().map(SubsetMessage::from),
             session: session.as_ref().map(SessionMessage::from),
             retry_budget: Some(RetryBudgetMessage {
                 percent: percent.get().into(),
@@ -194,6 +199,7 @@ impl TrafficMessage {
             limits,
             ejection,
             failover,
+            subset,
             session,
             retry_budget,
             timeouts,
@@ -209,6 +215,7 @@ impl TrafficMessage {
             limits: needed("limits", limits)?.check().at("limits")?,
             ejection: needed("ejection", ejection)?.check().at("ejection")?,
             failover: failover.map(FailoverMessage::check).transpose().at("failover")?,
+            subset: subset.map(SubsetMessage::check).transpose().at("subset")?,
             session: session.map(SessionMessage::check).transpose().at("session")?,
             retry_budget: needed("retry_budget", retry_budget)?.check().at("retry_budget")?,
             timeouts: needed("timeouts", timeouts)?.check().at("timeouts")?,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use prost::{Message, Oneof};
-use weft_model::{Health, Locality, Network, ObjectName, Port, Tunnel, Workload, WorkloadPort};
+use weft_model::{
+    Health, Label, Locality, Network, ObjectName, Port, Tunnel, Workload, WorkloadPort,
+};
 
 use super::common::{
     PortPair, from_ip, from_mtls, from_port, from_protocol, list, needed, numbered, to_ip, to_mtls,
@@ -41,6 +43,9 @@ pub(super) struct WorkloadBody {
     /// feature is required.
     #[prost(message, repeated, tag = "13")]
     health_checks: Vec<HealthCheckMessage>,
+    /// What the Services choose by; these require the feature.
+    #[prost(btree_map = "string, string", tag = "14")]
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -109,9 +114,11 @@ impl From<&Workload> for WorkloadBody {
             ports,
             mtls,
             services,
+            labels,
             tunnel,
             health_checks,
         } = workload;
+        let written = |(name, value): (&Label, &Label)| (name.to_string(), value.to_string());
         WorkloadBody {
             generation: *generation,
             identity: identity.as_ref().map(ToString::to_string),
@@ -124,6 +131,7 @@ impl From<&Workload> for WorkloadBody {
             services: services.iter().map(WorkloadServiceMessage::new).collect(),
             tunnel: Some(TunnelMessage::new(tunnel)),
             health_checks: health_checks.iter().map(HealthCheckMessage::from).collect(),
+            labels: labels.iter().map(written).collect(),
         }
     }
 }
@@ -142,7 +150,11 @@ impl WorkloadBody {
             services,
             tunnel,
             health_checks,
+            labels,
         } = self;
+        let label = |(name, value): (String, String)| {
+            Ok((Label::new(&name).at("name")?, Label::new(&value).at("value")?))
+        };
         Ok(Workload {
             name,
             generation,
@@ -154,6 +166,7 @@ impl WorkloadBody {
             ports: list("ports", ports, WorkloadPortMessage::check)?,
             mtls: to_mtls(mtls).at("mtls")?,
             services: list("services", services, WorkloadServiceMessage::check)?,
+            labels: list("labels", labels.into_iter().collect(), label)?,
             tunnel: needed("tunnel", tunnel)?.check().at("tunnel")?,
             health_checks: list("health_checks", health_checks, HealthCheckMessage::check)?,
         })

@@ -323,7 +323,7 @@ fn way_report(
     }
     if let Some(backend) = backend {
         steps.extend(failover(mesh, backend, instead_of.as_deref()));
-        steps.extend(traffic(mesh, backend, explanation.is_http(), hashed.as_ref()));
+        steps.extend(traffic(mesh, backend, explanation.is_http(), way));
         // A hash means the same endpoint wherever it is.
         if hashed.is_none() && endpoints.iter().any(|endpoint| endpoint.is_callable) {
             steps.push(locality(mesh, backend, endpoints));

@@ -40,3 +40,4 @@ mod shift;
 mod starts;
 mod stream_route;
 mod stuck;
+mod subsets;

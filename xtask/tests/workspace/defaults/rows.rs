@@ -23,6 +23,13 @@ pub const ROWS: &[Row] = &[
     row("`loadBalancing.panicThresholdPercent`", &[
         Const("weft-model/src/balance.rs", "HEALTHY"),
     ]),
+    row("`loadBalancing.subset`", &[
+        Says("weft-model/src/traffic.rs", "#[derive(Clone, Debug, Default", "none"),
+        Says("weft-model/src/traffic.rs", "pub subset: Option<Subset>", "none"),
+    ]),
+    row("`loadBalancing.subset.fallback`", &[
+        Says("weft-crd/src/subset.rs", "object.or(\"fallback\", SubsetFallback::None,", "None"),
+    ]),
     row("`slowStart.window`", &[
         Says("weft-model/src/traffic.rs", "#[derive(Clone, Debug, Default", "none"),
         Says("weft-model/src/traffic.rs", "pub slow_start: Option<TimeBound>", "none"),

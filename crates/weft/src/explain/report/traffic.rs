@@ -2,8 +2,10 @@
 
 use weft_decide::explain::Stage;
 use weft_decide::locality::Reach as Distance;
-use weft_model::{AgainstPeers, Balance, Ejection, Failover, HashOn, Limits, TrafficPolicy};
-use weft_proxy::explain::Endpoint;
+use weft_model::{
+    AgainstPeers, Balance, Ejection, Failover, Limits, SubsetFallback, TrafficPolicy,
+};
+use weft_proxy::explain::{Endpoint, Way};
 use weft_proxy::snapshot::{Destination, DestinationName};
 
 use super::{Told, passed, written};
@@ -35,12 +37,7 @@ pub(super) fn failover(
 }
 
 /// How the backend is treated besides.
-pub(super) fn traffic(
-    mesh: &Mesh,
-    backend: &Destination,
-    is_http: bool,
-    hashed: Option<&HashOn>,
-) -> Vec<Told> {
+pub(super) fn traffic(mesh: &Mesh, backend: &Destination, is_http: bool, way: &Way) -> Vec<Told> {
     let DestinationName::Service(service, _) = &backend.name else { return vec![] };
     let setting = |stage, text: String, fields: &[&'static str]| {
         let because: Vec<_> =
@@ -48,8 +45,10 @@ pub(super) fn traffic(
         let text = if because.is_empty() { format!("{text} (default)") } else { text };
         passed(stage, text, because)
     };
-    let TrafficPolicy { balance, slow_start, session, limits, retry_budget, timeouts, .. } =
-        &backend.traffic;
+    let TrafficPolicy {
+        balance, subset, slow_start, session, limits, retry_budget, timeouts, ..
+    } = &backend.traffic;
+    let hashed = way.hashed.as_ref();
     let mut how = match hashed {
         Some(hash_on) => format!("by {balance} of {hash_on}"),
         None if balance.hash_on().is_empty() => format!("by {balance}"),
@@ -64,8 +63,20 @@ pub(super) fn traffic(
             session.carrier
         ));
     }
-    let fields =
-        ["spec.loadBalancing.algorithm", "spec.slowStart.window", "spec.sessionPersistence"];
+    if !way.wanted.is_empty() {
+        let or_else = match subset.as_ref().map(|subset| subset.fallback) {
+            None | Some(SubsetFallback::None) => "",
+            Some(SubsetFallback::Default) => ", or else what is the default",
+            Some(SubsetFallback::Any) => ", or else any",
+        };
+        how.push_str(&format!("; one with {}{or_else}", way.wanted));
+    }
+    let fields = [
+        "spec.loadBalancing.algorithm",
+        "spec.loadBalancing.subset",
+        "spec.slowStart.window",
+        "spec.sessionPersistence",
+    ];
     let balancing = setting(Stage::Balancing, how, &fields);
     let ejection = setting(Stage::Ejection, ejected(&backend.traffic), &EJECTION);
     if !is_http {
