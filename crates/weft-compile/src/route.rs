@@ -109,6 +109,13 @@ fn attach_one(
     let missing = || ("NoMatchingParent", format!("Service {namespace}/{name} is not there"));
     let name = ObjectName::new(namespace, name).map_err(|_| missing())?;
     let (_, service) = reader.service(&name).ok_or_else(missing)?;
+    if service.cluster_ip == crd::ClusterIp::Headless {
+        let message = format!(
+            "Service {name} is headless: who calls it calls its workloads, by their addresses, \
+             which no route is for"
+        );
+        return Err(("NoMatchingParent", message));
+    }
     let wanted: Vec<_> = service.ports.iter().filter(|port| means(parent, &name, port)).collect();
     if wanted.is_empty() {
         return Err(("NoMatchingParent", format!("Service {name} has no such port")));

@@ -1,7 +1,8 @@
 //! Cases: resources in `in.yaml`, what they compile to in `out.yaml`.
 //!
 //! `UPDATE_EXPECT=1` writes the latter. A comment `# assign: NAME ADDRESS` (or `exhausted`) in the
-//! former stands for what the store assigned to a Service.
+//! former stands for what the store assigned to a Service, and `# platform: kubernetes` for objects
+//! that come from there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +32,11 @@ fn assignments(text: &str) -> impl Iterator<Item = Change> {
 }
 
 fn compile(text: &str) -> String {
-    let parsed = weft_crd::parse("in.yaml", text.as_bytes(), &weft_crd::Options::default());
+    let mut options = weft_crd::Options::default();
+    if text.lines().any(|line| line == "# platform: kubernetes") {
+        options.platform = weft_crd::Platform::Kubernetes;
+    }
+    let parsed = weft_crd::parse("in.yaml", text.as_bytes(), &options);
     assert!(!parsed.has_errors(), "{}", parsed.render());
     let objects = parsed.objects.into_iter().map(|object| Change::Put(Arc::new(object)));
     let mut compiler = Compiler::new(Options::default());
