@@ -146,6 +146,7 @@ pub const GROUPS: &[Group] = &[
             "chromium",
             "curl",
             "faketime",
+            "nghttp2-client",
             "openssl",
             "python3",
             "python3-venv",

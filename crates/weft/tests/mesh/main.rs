@@ -12,6 +12,7 @@ mod bytes;
 mod clock;
 mod consumer_route;
 mod ejection;
+mod endpoint_limits;
 mod enforced;
 mod explain;
 mod failover;
