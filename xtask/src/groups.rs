@@ -147,6 +147,7 @@ pub const GROUPS: &[Group] = &[
             "curl",
             "faketime",
             "nghttp2-client",
+            "nginx-light",
             "openssl",
             "python3",
             "python3-venv",

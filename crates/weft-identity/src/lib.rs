@@ -5,9 +5,10 @@
 //!   [`JoinToken`]s attest it outside Kubernetes.
 //! - [`TrustBundle`]s say whom to trust, [`Rotation`] how one root follows another.
 //! - [`MutualTls`] secures connections between proxies, [`ControlKey`] those to the control plane.
+//! - [`TlsClient`] opens ordinary TLS to servers outside of the mesh.
 //!
-//! Only TLS 1.3, and no session is ever resumed, since a resumed session skips the verifier: a
-//! revoked peer would stay in.
+//! Within the mesh there is only TLS 1.3, and no session is ever resumed, since a resumed session
+//! skips the verifier: a revoked peer would stay in.
 //!
 //! Deliberately absent: HTTP, Kubernetes, timers, where records and bundles are kept and how they
 //! travel, and what a peer may do.
@@ -16,6 +17,7 @@ mod address;
 mod admin;
 mod authority;
 mod certificate;
+mod certificates;
 mod control;
 mod control_stream;
 mod credentials;
@@ -31,6 +33,7 @@ mod session;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod tls_origination;
 mod token;
 mod trust;
 mod verify;
@@ -41,6 +44,7 @@ pub use authority::{
     Authority, AuthorityError, AuthorityFiles, CsrError, Issued, LEAF_LIFETIME, Root, SignError,
 };
 pub use certificate::Validity;
+pub use certificates::read_authorities;
 pub use control::{ControlKey, ControlKeyError, control_client_config};
 pub use control_stream::{ControlStream, accept_control, connect_control};
 pub use credentials::{Credentials, CredentialsError, SavedCredentialsError, Svid, SvidSlot};
@@ -51,6 +55,7 @@ pub use rotation::{Acknowledged, Fleet, Missing, Rotation, RotationError, Waitin
 pub use secret::{Bearer, RandomnessError, Secret, SecretHash, SecretId, TextError};
 pub use serial::{Serial, SerialError};
 pub use tls::{ALPN, HandshakeError, MutualTls, ReplaceError, Secured, Tls};
+pub use tls_origination::{OriginationError, Spoken, SystemRoots, TlsClient, refused_later};
 pub use token::{Grant, JoinRecord, JoinRequest, JoinToken, Refusal};
 pub use trust::{
     IssuerFacts, PeerFacts, Reason, Revocations, Trust, TrustBundle, TrustError, TrustSlot,

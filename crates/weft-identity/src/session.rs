@@ -20,8 +20,9 @@ use crate::tls::HandshakeError;
 /// The most plaintext that one record carries, in bytes. Source: RFC 8446, section 5.1.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 
-/// What encryption adds to a record, at most, in bytes.
-const RECORD_OVERHEAD_MAX: usize = 5 + 1 + 16;
+/// What encryption adds to a record, at most, in bytes: header, nonce of TLS 1.2 (of TLS 1.3 it is
+/// one byte for the type), and tag.
+const RECORD_OVERHEAD_MAX: usize = 5 + 8 + 16;
 
 /// Encrypted bytes that may wait to be written before more is taken.
 const OUTGOING_BYTES_MAX: usize = 64 * 1024;
@@ -36,11 +37,18 @@ pub(crate) enum Session {
 trait Side {
     type Data;
 
+    /// Whether there is something to say before anything more is read.
+    fn has_to_say(&self) -> bool;
+
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
 impl Side for UnbufferedConnectionCommon<ClientConnectionData> {
     type Data = ClientConnectionData;
+
+    fn has_to_say(&self) -> bool {
+        self.wants_write()
+    }
 
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(input)
@@ -49,6 +57,10 @@ impl Side for UnbufferedConnectionCommon<ClientConnectionData> {
 
 impl Side for UnbufferedConnectionCommon<ServerConnectionData> {
     type Data = ServerConnectionData;
+
+    fn has_to_say(&self) -> bool {
+        self.wants_write()
+    }
 
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(input)
@@ -119,6 +131,8 @@ impl TlsStream {
                 let _ = std::future::poll_fn(|cx| stream.poll_outgoing(cx)).await;
             }
             match progress.map_err(HandshakeError::Tls)? {
+                // Of TLS 1.2, the last word of a handshake is the server's.
+                Progress::Waiting if !either!(&stream.session, side => side.is_handshaking()) => {}
                 Progress::Waiting => {
                     let flushed = std::future::poll_fn(|cx| stream.poll_outgoing(cx)).await;
                     flushed.map_err(HandshakeError::Io)?;
@@ -137,6 +151,27 @@ impl TlsStream {
             }
         }
         Ok(stream)
+    }
+
+    /// Has the peer see the end of the handshake, which else leaves with the first bytes: those may
+    /// be the peer's to say.
+    pub(crate) async fn settle(&mut self) -> Result<(), HandshakeError> {
+        loop {
+            match self.step(&mut []).map_err(HandshakeError::Tls)? {
+                Progress::Waiting => break,
+                Progress::Transmit | Progress::Plaintext(_) => {}
+                Progress::PeerClosed => {
+                    self.has_ended = true;
+                    break;
+                }
+            }
+        }
+        std::future::poll_fn(|cx| self.poll_outgoing(cx)).await.map_err(HandshakeError::Io)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
     }
 
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
@@ -199,10 +234,10 @@ fn step<S: Side>(
     let progress = match state {
         Err(error) => {
             incoming.consume(discard);
-            // What rustls still wants to say is the alert.
-            if let Ok(ConnectionState::EncodeTlsData(mut data)) =
-                side.process(incoming.filled_mut()).state
-            {
+            // The alert, behind what was begun to be said.
+            while side.has_to_say() {
+                let state = side.process(incoming.filled_mut()).state;
+                let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { break };
                 encode(|room| data.encode(room), outgoing);
             }
             return Err(error);

@@ -77,6 +77,11 @@ pub trait Tls {
     /// The own identity.
     fn identity(&self) -> &SpiffeId;
 
+    /// The place of the own certificate, where there is one that others can see.
+    fn certificate(&self) -> Option<&SvidSlot> {
+        None
+    }
+
     /// Whether a peer that was let in may stay, by what is trusted now.
     ///
     /// # Errors
@@ -102,6 +107,10 @@ impl<T: Tls + ?Sized> Tls for Arc<T> {
 
     fn identity(&self) -> &SpiffeId {
         (**self).identity()
+    }
+
+    fn certificate(&self) -> Option<&SvidSlot> {
+        (**self).certificate()
     }
 
     fn judge(&self, peer: &PeerFacts, now: UnixTime) -> Result<(), Reason> {
@@ -262,6 +271,10 @@ impl Tls for MutualTls {
 
     fn identity(&self) -> &SpiffeId {
         &self.identity
+    }
+
+    fn certificate(&self) -> Option<&SvidSlot> {
+        Some(&self.svid)
     }
 
     fn judge(&self, peer: &PeerFacts, now: UnixTime) -> Result<(), Reason> {

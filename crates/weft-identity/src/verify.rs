@@ -259,7 +259,7 @@ impl PeerVerifier {
 }
 
 /// The reason in rustls' words, so that the peer gets the alert that fits.
-fn reason(error: webpki::Error) -> rustls::Error {
+pub(crate) fn reason(error: webpki::Error) -> rustls::Error {
     use webpki::Error as E;
     let certificate_error = match error {
         E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,

@@ -35,6 +35,7 @@ mod service;
 mod session;
 mod subset;
 mod timeouts;
+mod tls_origination;
 mod traffic;
 mod trust;
 mod units;
@@ -73,6 +74,9 @@ pub use service::{Service, ServicePort};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use subset::{Label, Subset, SubsetFallback, SubsetLabel};
 pub use timeouts::{BackendTimeouts, Timeouts};
+pub use tls_origination::{
+    CertificateUri, ClientCertificate, SubjectAltName, TlsOrigination, TlsRoots,
+};
 pub use traffic::TrafficPolicy;
 pub use trust::{Revocation, RootCertificate, SerialNumber, Trust};
 pub use units::{Fraction, Percent, Port, Ratio, TimeBound, Weight};

@@ -15,7 +15,7 @@ use weft_decide::limits::{LimitName, LimitReached};
 use weft_decide::normalize::PathError;
 use weft_decide::retry::Outcome;
 use weft_http::GrammarError;
-use weft_identity::HandshakeError;
+use weft_identity::{HandshakeError, OriginationError};
 use weft_model::{AbortWith, Port, SpiffeId};
 use weft_wire::mux::MuxError;
 use weft_wire::tunnel::FrameError;
@@ -238,10 +238,21 @@ pub enum ProxyError {
         /// The endpoint's proxy.
         address: SocketAddr,
     },
-    /// So many tunnels to the endpoint's proxy are being opened that it was not this one's turn.
-    #[error("it was not its turn to open a tunnel to {address} within 30 s, as so many are opened")]
+    /// No TLS with an endpoint outside of the mesh.
+    #[error("no TLS to {address} as {hostname}: {source}")]
+    TlsOrigination {
+        /// The endpoint.
+        address: SocketAddr,
+        /// The name that it is asked for.
+        hostname: Box<str>,
+        /// Why not.
+        source: OriginationError,
+    },
+    /// So many tunnels or TLS sessions to the endpoint are being opened that it was not this one's
+    /// turn.
+    #[error("it was not its turn to connect to {address} within 30 s, as so many do")]
     TurnTimeout {
-        /// The endpoint's proxy.
+        /// The endpoint, or its proxy.
         address: SocketAddr,
     },
     /// An endpoint that only a tunnel reaches, and no identity to open one with.
@@ -433,6 +444,8 @@ impl ProxyError {
             | E::HandshakeTimeout { .. }
             | E::WrongPeer { .. }
             | E::NotProcessed { .. } => Seen::DialFailed,
+            E::TlsOrigination { source, .. } if source.is_own() => Seen::Nothing,
+            E::TlsOrigination { .. } => Seen::DialFailed,
             // What stands still is a stream, most often, with nothing more to say.
             E::StoodStill { .. } => Seen::Nothing,
             // It works, and does not take this from this caller.
@@ -523,6 +536,10 @@ impl ProxyError {
             E::Handshake { .. } => (503, "handshake-failed", Upstream, Unprocessed),
             E::HandshakeTimeout { .. } => (503, "handshake-timeout", Upstream, Unprocessed),
             E::TurnTimeout { .. } => (503, "turn-timeout", Mesh, Unprocessed),
+            E::TlsOrigination { source, .. } if source.is_own() => {
+                (502, "tls-origination-failed", Mesh, Unprocessed)
+            }
+            E::TlsOrigination { .. } => (502, "tls-origination-failed", Upstream, Unprocessed),
             E::NoIdentity { .. } => (503, "no-identity", Mesh, Unprocessed),
             E::WrongPeer { .. } => (503, "wrong-peer", Upstream, Unprocessed),
             E::TunnelRefused { reason, .. } if is_of_caller(reason) => {

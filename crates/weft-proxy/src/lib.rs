@@ -47,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use weft_identity::Tls;
+use weft_identity::{SystemRoots, Tls};
 use weft_telemetry::Recorder;
 use weft_wire::discovery::{Lookup, Subscription};
 use weft_world::{BoxFuture, Moment, Network, World};
@@ -68,6 +68,7 @@ pub struct Proxy {
     world: World,
     inside: Rc<dyn Network>,
     tls: Option<Rc<dyn Tls>>,
+    system_roots: SystemRoots,
     recorder: Rc<dyn Recorder>,
     configuration: Arc<Configuration>,
     discovery: Option<Rc<dyn Discovery>>,
@@ -106,6 +107,8 @@ pub struct Parts {
     pub inside: Rc<dyn Network>,
     /// The own identity, where there is one: without it there are no tunnels.
     pub tls: Option<Rc<dyn Tls>>,
+    /// Whom the system trusts, for TLS to those that are no part of the mesh.
+    pub system_roots: SystemRoots,
     /// Takes the records.
     pub recorder: Rc<dyn Recorder>,
     /// What is known of the mesh.
@@ -119,7 +122,16 @@ pub struct Parts {
 impl Proxy {
     /// A worker made of `parts`.
     pub fn new(parts: Parts) -> Proxy {
-        let Parts { world, inside, tls, recorder, configuration, discovery, overload } = parts;
+        let Parts {
+            world,
+            inside,
+            tls,
+            system_roots,
+            recorder,
+            configuration,
+            discovery,
+            overload,
+        } = parts;
         let (backends, called, live, drain, drivers) = Default::default();
         let (connections, refused, held) = Default::default();
         let start = world.clock.now();
@@ -128,6 +140,7 @@ impl Proxy {
             world,
             inside,
             tls,
+            system_roots,
             recorder,
             configuration,
             discovery,

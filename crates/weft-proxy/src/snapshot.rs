@@ -16,7 +16,7 @@ use weft_decide::balance::Table;
 use weft_decide::route::RouteTable;
 use weft_model::{
     BackendTimeouts, Health, HealthCheck, Label, Locality, MeshSettings, ObjectName, Port,
-    Protocol, SpiffeId, TrafficPolicy,
+    Protocol, SpiffeId, TlsOrigination, TrafficPolicy,
 };
 use weft_wire::tunnel::{InnerProtocol, Preface};
 
@@ -199,7 +199,7 @@ impl EndpointSpec {
         match &self.reach {
             Reach::Tunnel(target) => target.workload.to_string(),
             Reach::NotInMesh(workload) => workload.to_string(),
-            Reach::Application | Reach::Plain => self.address.to_string(),
+            Reach::Application | Reach::Plain | Reach::Tls(_) => self.address.to_string(),
         }
     }
 }
@@ -211,6 +211,8 @@ pub enum Reach {
     Application,
     /// In plaintext: a destination outside the mesh, or one that takes it.
     Plain,
+    /// By ordinary TLS: a destination outside the mesh.
+    Tls(Arc<TlsOrigination>),
     /// By a tunnel to the proxy of a workload.
     Tunnel(TunnelTarget),
     /// Not at all, since it proves no identity and plaintext is not let through.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_identity::{
-    HandshakeError, IssuerFacts, KeyHash, PeerFacts, Reason, Secured, Serial, Tls,
+    HandshakeError, IssuerFacts, KeyHash, PeerFacts, Reason, Secured, Serial, SystemRoots, Tls,
 };
 use weft_model::SpiffeId;
 use weft_proxy::config::{Inbound, Outbound};
@@ -163,6 +163,7 @@ impl SimProxy {
             inside: world.network.clone(),
             world,
             tls: Some(Rc::new(tls)),
+            system_roots: SystemRoots::default(),
             recorder: Rc::new(Tracer { host: host.clone(), records: records.clone() }),
             configuration,
             discovery: None,

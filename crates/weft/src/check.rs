@@ -161,6 +161,6 @@ fn compiled(objects: &[Object]) -> BTreeMap<Key, Status> {
     update.statuses.into_iter().map(|status| (status.key.clone(), status)).collect()
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -23,9 +23,11 @@ mod run;
 mod status;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use weft_identity::SystemRoots;
 use weft_wire::Release;
 
 /// A service mesh: encrypted, observable, controllable traffic between services.
@@ -79,6 +81,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, release: Release) -> 
     // The last lines are still on their way.
     weft_telemetry::lines::finish();
     code
+}
+
+/// Whom this system trusts.
+fn system_roots() -> SystemRoots {
+    SystemRoots::new(std::env::var_os("SSL_CERT_FILE").map(PathBuf::from))
 }
 
 fn run(command: Command, release: Release) -> ExitCode {

@@ -188,6 +188,7 @@ async fn serve(
         inside: world.network.clone(),
         world: world.clone(),
         tls: None,
+        system_roots: crate::system_roots(),
         recorder,
         configuration: Arc::default(),
         discovery: None,

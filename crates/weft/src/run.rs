@@ -95,6 +95,7 @@ async fn serve(
         inside: Rc::new(Inside::new(Rc::new(inside))),
         world: world.clone(),
         tls: Some(Rc::new(joined.tls.clone())),
+        system_roots: crate::system_roots(),
         recorder: recorder.clone(),
         configuration: joined.configuration.clone(),
         discovery: Some(joined.discovery()),

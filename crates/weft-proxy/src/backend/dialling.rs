@@ -38,6 +38,10 @@ pub(super) fn again(error: &ProxyError, address: SocketAddr) -> ProxyError {
         }
         E::PeerDraining { workload } => E::PeerDraining { workload: workload.clone() },
         E::TunnelEnded { address } => E::TunnelEnded { address: *address },
+        E::TlsOrigination { address, hostname, source } => {
+            let (hostname, source) = (hostname.clone(), source.clone());
+            E::TlsOrigination { address: *address, hostname, source }
+        }
         E::Connect { address, source } => {
             let source = io::Error::new(source.kind(), source.to_string());
             E::Connect { address: *address, source }
@@ -82,7 +86,7 @@ impl Drop for Dialling<'_> {
     }
 }
 
-/// Whose turn it is to open a tunnel to an endpoint.
+/// Whose turn it is to open a tunnel, or TLS, to an endpoint.
 ///
 /// Those who wait get theirs in the order in which they came.
 pub(super) struct Turns {
@@ -102,15 +106,15 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// A turn to open a tunnel, if it need not be waited for.
+    /// A turn to open one, if it need not be waited for.
     pub(super) fn at_once(&self) -> Option<SemaphorePermit<'_>> {
         self.free.try_acquire().ok()
     }
 
-    /// Waits for a turn to open a tunnel to `address`. It is the next one's once this is gone.
+    /// Waits for a turn to open one to `address`. It is the next one's once this is gone.
     ///
     /// # Errors
-    /// Why tunnels could not be opened, if so many have failed meanwhile as can be opened at a
+    /// Why they could not be opened, if so many have failed meanwhile as can be opened at a
     /// time: were each who waits to find that out in its turn, the last one would wait for as many
     /// timeouts.
     pub(super) async fn next(
@@ -126,7 +130,7 @@ impl Turns {
                 permit = &mut permit => {
                     let closed = |_: AcquireError| E::Connect {
                         address,
-                        source: io::Error::other("no tunnel is opened any more"),
+                        source: io::Error::other("no connection is opened any more"),
                     };
                     return permit.map_err(closed);
                 }
@@ -139,7 +143,7 @@ impl Turns {
         }
     }
 
-    /// Notes that a tunnel to `address` could not be opened because of `error`, if it is that.
+    /// Notes that one to `address` could not be opened because of `error`, if it is that.
     pub(super) fn failed(&self, error: &ProxyError, address: SocketAddr) {
         let is_failure = match error {
             E::Connect { .. }
@@ -147,6 +151,7 @@ impl Turns {
             | E::Handshake { .. }
             | E::HandshakeTimeout { .. }
             | E::WrongPeer { .. }
+            | E::TlsOrigination { .. }
             | E::NoIdentity { .. } => true,
             // One handshake more is what that proxy can bear least, and would be in vain.
             E::TunnelRefused { reason, .. } => reason == "overload",

@@ -5,7 +5,7 @@ mod dial;
 mod http1;
 mod http2;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use weft_decide::balance::{Load, slow_start};
 use weft_decide::eject::{Ejector, Roster, Standing, Terms};
 use weft_decide::limits::{self, LimitReached};
 use weft_http::{Fields, HeadLimits, Known};
-use weft_model::{BackendTimeouts, Limits};
+use weft_identity::{OriginationError, TlsClient, refused_later};
+use weft_model::{BackendTimeouts, Limits, TlsOrigination};
 use weft_world::Moment;
 
 use crate::Proxy;
@@ -55,8 +56,10 @@ pub(crate) struct Endpoint {
     shared: Sharing<Http2>,
     /// How many of those who would open one wait until there may be one more.
     blocked: Cell<usize>,
-    /// Who may open a tunnel, whatever is spoken in it.
+    /// Who may open a tunnel or TLS, whatever is spoken in it.
     turns: Turns,
+    /// What opens TLS to it, where it is reached by that.
+    tls: OnceCell<Box<TlsClient>>,
     /// Until when it is taken at its word that it is about to end.
     draining_until: Cell<Option<Moment>>,
     /// The number of its last turn; 0 before the first.
@@ -92,6 +95,11 @@ pub(crate) struct Connected<S> {
 }
 
 impl<S> Connected<S> {
+    /// A connection whose peer has proved nothing that it could be judged by again.
+    fn unproved(stream: S) -> Connected<S> {
+        Connected { stream, peer: None, place: None, until: None, attempted: None }
+    }
+
     /// The same connection, of which `change` makes something else.
     pub(crate) fn map<T>(self, change: impl FnOnce(S) -> T) -> Connected<T> {
         let Connected { stream, peer, place, until, attempted } = self;
@@ -108,13 +116,13 @@ impl Endpoint {
     /// The endpoint that `spec` describes.
     pub(crate) fn new(spec: EndpointSpec, roster: &Arc<Roster>) -> Endpoint {
         let (idle, draining_until, turn, is_ejected, is_retired) = Default::default();
-        let (turns, tunnels, shared, blocked, callable_since) = Default::default();
+        let (turns, tls, tunnels, shared, blocked, callable_since) = Default::default();
         let (latency, in_flight, window) = Default::default();
         let state = State { latency, in_flight, ejector: Ejector::new(roster.clone()), window };
         let workload = match &spec.reach {
             Reach::Tunnel(target) => Some(target.workload.to_string().into()),
             Reach::NotInMesh(workload) => Some(workload.to_string().into()),
-            Reach::Application | Reach::Plain => None,
+            Reach::Application | Reach::Plain | Reach::Tls(_) => None,
         };
         Endpoint {
             spec,
@@ -123,6 +131,7 @@ impl Endpoint {
             shared,
             blocked,
             turns,
+            tls,
             draining_until,
             turn,
             is_ejected,
@@ -214,6 +223,14 @@ impl Endpoint {
 
     /// What `error`, which ended an attempt here, means for this endpoint.
     pub(crate) fn explain(&self, proxy: &Proxy, error: ProxyError) -> ProxyError {
+        if let ProxyError::UpstreamClosed { source: StreamError::Io(source), .. } = &error
+            && let Reach::Tls(settings) = &self.spec.reach
+            && let Some(refused) = refused_later(source, settings)
+        {
+            let error = self.no_tls(settings, refused);
+            self.turns.failed(&error, self.spec.address);
+            return error;
+        }
         match error {
             ProxyError::UpstreamClosed { address, source: StreamError::Closed, .. }
                 if self.is_secured() =>
@@ -275,6 +292,17 @@ impl Endpoint {
         self.is_secured() && fields.values(REASON).any(is_of_application)
     }
 
+    /// That there is no TLS to it by `settings`, because of `source`.
+    fn no_tls(&self, settings: &TlsOrigination, source: OriginationError) -> ProxyError {
+        let hostname = settings.hostname.as_str().into();
+        ProxyError::TlsOrigination { address: self.spec.address, hostname, source }
+    }
+
+    /// Whether opening a connection to it takes a handshake, which costs.
+    fn takes_handshake(&self) -> bool {
+        matches!(self.spec.reach, Reach::Tunnel(_) | Reach::Tls(_))
+    }
+
     /// Whether the one at the other end proved to be of the mesh.
     pub(crate) fn is_secured(&self) -> bool {
         matches!(self.spec.reach, Reach::Tunnel(_))
@@ -331,7 +359,9 @@ impl Endpoint {
     fn idle_limit(&self, timeouts: &BackendTimeouts) -> Duration {
         match self.spec.reach {
             Reach::Application => APPLICATION_IDLE_TIMEOUT,
-            Reach::Plain | Reach::Tunnel(_) | Reach::NotInMesh(_) => timeouts.idle.duration(),
+            Reach::Plain | Reach::Tls(_) | Reach::Tunnel(_) | Reach::NotInMesh(_) => {
+                timeouts.idle.duration()
+            }
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) fn judge(
 ) -> Judged {
     let mut judged = Judged { decision: None, audits: Vec::new(), end: End::Application };
     let target = match &spec.reach {
-        Reach::Application | Reach::Plain => return judged,
+        Reach::Application | Reach::Plain | Reach::Tls(_) => return judged,
         Reach::NotInMesh(workload) => {
             let error = ProxyError::PeerNotInMesh { workload: workload.to_string() };
             judged.end = End::Caller { refused: Refused::new(&error), server: None };

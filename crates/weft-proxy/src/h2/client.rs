@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use ::h2::client::{Builder, ResponseFuture, SendRequest};
 use ::http::Request;
+use ::http::uri::Scheme;
 use weft_http::http2::read_response_within;
 use weft_http::{BodySize, GrammarError, HeadLimits, RequestHead, ResponseHead};
 use weft_world::{Clock, Stream};
@@ -48,6 +49,8 @@ pub struct Connection {
     shared: Rc<Shared>,
     /// How large the heads of answers may be.
     limits: HeadLimits,
+    /// That of requests.
+    scheme: Scheme,
 }
 
 /// Moves the bytes of a connection, until it ends. Nothing happens while it is not polled.
@@ -115,7 +118,8 @@ pub async fn connect_with_room(
     let keepalive = Keepalive::new(pings);
     let connection = Some(Box::new(connection));
     let driver = Driver { connection, shared: Rc::clone(&shared), keepalive, clock };
-    Ok((Connection { send, shared, limits: HeadLimits::OUTSIDE }, driver))
+    let (limits, scheme) = (HeadLimits::OUTSIDE, Scheme::HTTP);
+    Ok((Connection { send, shared, limits, scheme }, driver))
 }
 
 fn builder(room: Room, clock: &dyn Clock) -> Builder {
@@ -143,6 +147,11 @@ impl Connection {
     /// The same for heads within `limits`.
     pub fn within(self, limits: HeadLimits) -> Connection {
         Connection { limits, ..self }
+    }
+
+    /// The same to a server that is reached by TLS, so that it expects to be asked for `https`.
+    pub fn by_tls(self) -> Connection {
+        Connection { scheme: Scheme::HTTPS, ..self }
     }
 
     /// How many exchanges are open.
@@ -200,6 +209,7 @@ impl Connection {
             bodies: Bodies::new(side, Rc::clone(&shared.link)),
             shared,
             limits: self.limits,
+            scheme: self.scheme.clone(),
             is_to_head: false,
             informational: 0,
             is_broken: false,
@@ -221,8 +231,9 @@ impl Connection {
 
 impl Clone for Connection {
     fn clone(&self) -> Connection {
-        let Connection { send, shared, limits } = self;
-        Connection { send: send.clone(), shared: Rc::clone(shared), limits: *limits }
+        let Connection { send, shared, limits, scheme } = self;
+        let (send, shared) = (send.clone(), Rc::clone(shared));
+        Connection { send, shared, limits: *limits, scheme: scheme.clone() }
     }
 }
 
@@ -271,6 +282,7 @@ pub struct ClientStream {
     shared: Rc<Shared>,
     was_reused: bool,
     limits: HeadLimits,
+    scheme: Scheme,
     is_to_head: bool,
     informational: u32,
     is_broken: bool,
@@ -332,7 +344,7 @@ impl Upstream for ClientStream {
         self.is_to_head = head.method() == "HEAD";
         let Bodies { side, sending, .. } = &mut self.bodies;
         sending.expect(size);
-        side.head = Some(heads::request(head, size));
+        side.head = Some(heads::request(head, size, self.scheme.clone()));
     }
 
     fn poll_head(

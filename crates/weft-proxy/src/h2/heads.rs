@@ -37,12 +37,16 @@ pub(super) fn map(fields: &Fields) -> Result<HeaderMap, GrammarError> {
 
 /// The request in `head`, whose body will be of `size`.
 ///
-/// The scheme is always `http`: it is what the application speaks, and whatever secures the way
-/// between proxies is none of its business.
+/// The scheme is `http` for applications, since that is what they speak: whatever secures the way
+/// between proxies is none of their business.
 ///
 /// # Errors
 /// As [`map`].
-pub(super) fn request(head: &RequestHead, size: BodySize) -> Result<Request<()>, GrammarError> {
+pub(super) fn request(
+    head: &RequestHead,
+    size: BodySize,
+    scheme: Scheme,
+) -> Result<Request<()>, GrammarError> {
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(head.method().as_bytes())
         .map_err(|_| GrammarError::Head("a method that HTTP/2 does not have"))?;
@@ -52,7 +56,7 @@ pub(super) fn request(head: &RequestHead, size: BodySize) -> Result<Request<()>,
     match Authority::try_from(head.authority()) {
         Ok(authority) => {
             let mut parts = ::http::uri::Parts::default();
-            parts.scheme = Some(Scheme::HTTP);
+            parts.scheme = Some(scheme);
             parts.authority = Some(authority);
             parts.path_and_query = Some(target);
             *request.uri_mut() = Uri::from_parts(parts)

@@ -11,7 +11,9 @@ use weft_decide::explain::{self as words, Cause, Stage, Step, Verdict};
 use weft_decide::locality::Reach as Distance;
 use weft_decide::route::Selected;
 use weft_http::RequestHead;
-use weft_model::{Health, ObjectName, Retry, RouteRule};
+use weft_model::{
+    ClientCertificate, Health, ObjectName, Retry, RouteRule, TlsOrigination, TlsRoots,
+};
 use weft_proxy::explain::{Called, Chosen, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way};
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
 
@@ -19,6 +21,7 @@ use self::route::{protocol, route, stream_route};
 use self::traffic::{failover, locality, traffic};
 use super::mesh::Mesh;
 pub use super::outcome::{By, Outcome};
+use crate::check::counted;
 
 /// A step, and what did not make it.
 pub struct Told {
@@ -381,6 +384,25 @@ fn filters(
     steps.into_iter().map(|step| Told { step, not: vec![] }).collect()
 }
 
+/// How an endpoint outside of the mesh is reached, and what it must prove.
+fn by_tls(settings: &TlsOrigination) -> String {
+    let TlsOrigination { hostname, subject_alt_names, roots, client_certificate } = settings;
+    let names: Vec<_> = subject_alt_names.iter().map(ToString::to_string).collect();
+    let names = match names.is_empty() {
+        true => String::new(),
+        false => format!(" to be {}", names.join(" or ")),
+    };
+    let roots = match roots {
+        TlsRoots::System => "the system's roots".to_owned(),
+        TlsRoots::Certificates(given) => format!("{} given for it", counted(given.len(), "root")),
+    };
+    let shown = match client_certificate {
+        ClientCertificate::None => "",
+        ClientCertificate::Workload => ", which may ask for the workload's certificate",
+    };
+    format!("by TLS, as {hostname}, checked{names} against {roots}{shown}")
+}
+
 fn endpoint_report(explanation: &Explanation, endpoint: &Endpoint) -> EndpointReport {
     let Endpoint { spec, distance, is_callable, is_preferred, decision, audits, end } = endpoint;
     let (workload, identity, how) = match &spec.reach {
@@ -392,6 +414,7 @@ fn endpoint_report(explanation: &Explanation, endpoint: &Endpoint) -> EndpointRe
         Reach::NotInMesh(workload) => {
             (Some(workload.clone()), None, "not at all: it proves no identity".to_owned())
         }
+        Reach::Tls(settings) => (None, None, by_tls(settings)),
         Reach::Plain | Reach::Application => (None, None, "in plaintext".to_owned()),
     };
     let health = match spec.health {

@@ -2,15 +2,17 @@
 
 mod fields;
 mod raw;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use weft_control::api::{self, RegisterRequest, RegisteredProtocol};
 use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
-use weft_model::{ObjectName, Port, Protocol, SpiffeId, TrustDomain};
+use weft_model::{ObjectName, Port, Protocol, SpiffeId, TlsOrigination, TrustDomain};
 use weft_proxy::StartError;
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach, TunnelTarget};
@@ -146,7 +148,8 @@ fn check(files: &dyn Files, directory: &Path, raw: RawFile) -> anyhow::Result<Ch
     let identity = identity.map(|raw| check_identity(files, directory, raw)).transpose()?;
     let own = identity.as_ref();
     let mut wrong = Vec::new();
-    let outbound = all("outbound", outbound, &mut wrong, |raw| check_outbound(raw, own));
+    let outbound =
+        all("outbound", outbound, &mut wrong, |raw| check_outbound(files, directory, raw, own));
     let inbound = all("inbound", inbound, &mut wrong, |raw| check_inbound(raw, own));
     let workload = workload.map(|raw| check_workload(raw, own)).transpose();
     let workload = workload.context("workload").unwrap_or_else(|error| {
@@ -245,8 +248,13 @@ fn protocol(raw: RawProtocol) -> Protocol {
     }
 }
 
-fn check_outbound(raw: RawOutbound, identity: Option<&Identity>) -> anyhow::Result<Outbound> {
-    let RawOutbound { listen, protocol: raw_protocol, service, port, endpoints } = raw;
+fn check_outbound(
+    files: &dyn Files,
+    directory: &Path,
+    raw: RawOutbound,
+    identity: Option<&Identity>,
+) -> anyhow::Result<Outbound> {
+    let RawOutbound { listen, protocol: raw_protocol, service, port, endpoints, tls } = raw;
     let service = service.map(|text| text.parse::<ObjectName>()).transpose().context("service")?;
     let Some(endpoints) = endpoints else {
         let is_joined = matches!(identity, Some(Identity::Joined(_)));
@@ -255,6 +263,7 @@ fn check_outbound(raw: RawOutbound, identity: Option<&Identity>) -> anyhow::Resu
             "endpoints: needed, since no control plane could say them (`joinToken`)"
         );
         ensure!(raw_protocol.is_none(), "protocol: the Service says what is spoken on its ports");
+        ensure!(tls.is_none(), "tls: it goes with `endpoints` only");
         let service = service.context("service: needed where no `endpoints` are given")?;
         let port = port.context("port: needed where no `endpoints` are given")?;
         let port = Port::new(port).context("port")?;
@@ -265,8 +274,11 @@ fn check_outbound(raw: RawOutbound, identity: Option<&Identity>) -> anyhow::Resu
     let protocol = protocol(raw_protocol.context("protocol: needed with `endpoints`")?);
     let name = service.as_ref().map_or_else(|| listen.to_string(), ToString::to_string);
     let has_identity = identity.is_some();
-    let endpoints =
-        each("endpoints", endpoints, |raw| endpoint(raw, service.as_ref(), has_identity))?;
+    let tls = tls.map(|raw| tls::check(files, directory, raw, has_identity)).transpose();
+    let tls = tls.context("tls")?.map(Arc::new);
+    let endpoints = each("endpoints", endpoints, |raw| {
+        endpoint(raw, service.as_ref(), has_identity, tls.as_ref())
+    })?;
     Ok(Outbound::fixed(listen, &name, protocol, endpoints))
 }
 
@@ -274,6 +286,7 @@ fn endpoint(
     raw: RawEndpoint,
     service: Option<&ObjectName>,
     has_identity: bool,
+    tls: Option<&Arc<TlsOrigination>>,
 ) -> anyhow::Result<EndpointSpec> {
     let RawEndpoint { address, tunnel, identity, workload, generation, port } = raw;
     match (address, tunnel) {
@@ -281,9 +294,11 @@ fn endpoint(
             let is_plain =
                 identity.is_none() && workload.is_none() && generation.is_none() && port.is_none();
             ensure!(is_plain, "identity, workload, generation and port go with `tunnel` only");
-            Ok(EndpointSpec::new(address, Reach::Plain))
+            let reach = tls.map_or(Reach::Plain, |tls| Reach::Tls(tls.clone()));
+            Ok(EndpointSpec::new(address, reach))
         }
         (None, Some(tunnel)) => {
+            ensure!(tls.is_none(), "tunnel: it has mutual TLS of its own, `tls` is for `address`");
             ensure!(has_identity, "tunnel: this file gives no `identity` to open one with");
             let identity: SpiffeId = identity.context("identity: needed with `tunnel`")?.parse()?;
             let workload = workload.context("workload: needed with `tunnel`")?;
@@ -295,7 +310,9 @@ fn endpoint(
             let target = TunnelTarget { identity, workload, generation, service, port };
             Ok(EndpointSpec::new(tunnel, Reach::Tunnel(target)))
         }
-        _ => bail!("either `address` (plaintext) or `tunnel` (mutual TLS) is needed"),
+        _ => bail!(
+            "either `address` (plaintext, or TLS by `tls`) or `tunnel` (mutual TLS) is needed"
+        ),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::app::{App, Executed};
+use crate::authority::Certificate;
 use crate::grpcio;
 use crate::lab::{Lab, PortSpec, Proxy, Spec, output, succeeded, wait_until};
 
@@ -17,11 +18,21 @@ pub struct Server {
 
 impl Server {
     pub fn start(lab: &Lab, python: &Path) -> Server {
+        Server::start_with(lab, python, &[])
+    }
+
+    /// The same by TLS, where it shows a certificate.
+    pub fn secured(lab: &Lab, python: &Path, shown: &Certificate) -> Server {
+        Server::start_with(lab, python, &[&shown.key, &shown.certificate])
+    }
+
+    fn start_with(lab: &Lab, python: &Path, files: &[&str]) -> Server {
         let script = lab.file("server.py", include_str!("python/server.py"));
         let log = lab.directory.join("server.log");
         let output = fs::File::create(&log).unwrap();
         let child = Command::new(python)
             .arg(script)
+            .args(files)
             .stdin(Stdio::piped()) // It ends when this does.
             .stdout(output.try_clone().unwrap())
             .stderr(output)

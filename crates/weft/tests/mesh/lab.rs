@@ -288,8 +288,13 @@ pub struct Proxy {
 impl Proxy {
     /// Starts the proxy that `text` describes, and waits until it is ready.
     pub fn start(lab: &Lab, name: &str, text: &str) -> Proxy {
+        Proxy::start_by(lab, name, text, command)
+    }
+
+    /// The same by another `program`.
+    pub fn start_by(lab: &Lab, name: &str, text: &str, program: Program) -> Proxy {
         let config = lab.file(&format!("{name}.yaml"), text);
-        Proxy::run(&lab.directory, name, config, command)
+        Proxy::run(&lab.directory, name, config, program)
     }
 
     fn run(directory: &Path, name: &str, config: PathBuf, program: Program) -> Proxy {

@@ -6,6 +6,7 @@
 mod age;
 mod app;
 mod audit;
+mod authority;
 mod authorization;
 mod balancing;
 mod bytes;
@@ -42,3 +43,4 @@ mod starts;
 mod stream_route;
 mod stuck;
 mod subsets;
+mod tls_origination;

@@ -328,7 +328,7 @@ pub const ROWS: &[Row] = &[
     row("idle connections kept to an endpoint", &[
         Const("weft-proxy/src/backend/endpoint.rs", "IDLE_MAX"),
     ]),
-    row("connections of HTTP/2, and tunnels of any kind, that a worker opens to one \
+    row("connections of HTTP/2, and tunnels and TLS of any kind, that a worker opens to one \
         endpoint at a time; how long others wait for their turn", &[
         Const("weft-proxy/src/backend/dialling.rs", "DIALLING_MAX"),
         Const("weft-proxy/src/time.rs", "TURN_TIMEOUT"),

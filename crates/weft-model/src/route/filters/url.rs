@@ -71,7 +71,7 @@ impl Scheme {
 }
 
 /// The name of a host: no address, no wildcard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PreciseHost(Arc<str>);
 
 impl PreciseHost {

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
+use weft_identity::{OriginationError, Spoken, TlsClient};
+use weft_model::TlsOrigination;
 use weft_wire::tunnel::{InnerProtocol, Preface};
 use weft_world::{BoxFuture, Stream};
 
@@ -33,13 +36,13 @@ impl Endpoint {
         self.open(proxy, backend, protocol, permit).await
     }
 
-    /// Waits until a connection may be opened. Only a tunnel's waits for its turn: a handshake is
-    /// what costs.
+    /// Waits until a connection may be opened. Only those with a handshake wait for their turn: it
+    /// is what costs.
     ///
     /// # Errors
     /// [`ProxyError`] where none is to be had.
     async fn turn(&self, proxy: &Proxy) -> Result<Option<SemaphorePermit<'_>>, ProxyError> {
-        if !self.is_secured() {
+        if !self.takes_handshake() {
             return Ok(None);
         }
         if let Some(permit) = self.turns.at_once() {
@@ -77,7 +80,7 @@ impl Endpoint {
                 return Err(ProxyError::PeerNotInMesh { workload: workload.to_string() });
             }
             Reach::Application => &proxy.inside,
-            Reach::Plain | Reach::Tunnel(_) => &proxy.world.network,
+            Reach::Plain | Reach::Tls(_) | Reach::Tunnel(_) => &proxy.world.network,
         };
         let timeouts = backend.timeouts();
         let limit = timeouts.connect.duration();
@@ -87,22 +90,57 @@ impl Endpoint {
                 .ok_or(ProxyError::ConnectTimeout { address, limit })?
                 .map_err(|source| ProxyError::Connect { address, source })
         };
-        let Reach::Tunnel(target) = &self.spec.reach else {
-            let stream = connecting.await?;
-            backend.opened();
-            return Ok(Connected { stream, peer: None, place: None, until: None, attempted: None });
-        };
         let opening = async {
             let socket = connecting.await?;
-            let preface = target.preface(protocol, timeouts);
-            let opening = self.open_tunnel(proxy, socket, target, &preface, permit);
-            within(clock, HANDSHAKE_TIMEOUT, opening)
-                .await
-                .ok_or(ProxyError::HandshakeTimeout { address })?
+            match &self.spec.reach {
+                Reach::Tunnel(target) => {
+                    let preface = target.preface(protocol, timeouts);
+                    let opening = self.open_tunnel(proxy, socket, target, &preface, permit);
+                    within(clock, HANDSHAKE_TIMEOUT, opening)
+                        .await
+                        .ok_or(ProxyError::HandshakeTimeout { address })?
+                }
+                Reach::Tls(settings) => {
+                    let opening = self.open_tls(proxy, socket, settings, protocol);
+                    let opened = within(clock, HANDSHAKE_TIMEOUT, opening)
+                        .await
+                        .unwrap_or(Err(OriginationError::TimedOut));
+                    let stream = opened.map_err(|source| self.no_tls(settings, source))?;
+                    Ok(Connected::unproved(stream))
+                }
+                Reach::Application | Reach::Plain | Reach::NotInMesh(_) => {
+                    Ok(Connected::unproved(socket))
+                }
+            }
         };
         let opened = opening.await.inspect_err(|error| self.turns.failed(error, address))?;
         backend.opened();
         Ok(opened)
+    }
+
+    /// TLS to an endpoint outside of the mesh, for `protocol`.
+    async fn open_tls(
+        &self,
+        proxy: &Proxy,
+        socket: Box<dyn Stream>,
+        settings: &Arc<TlsOrigination>,
+        protocol: InnerProtocol,
+    ) -> Result<Box<dyn Stream>, OriginationError> {
+        let client = match self.tls.get() {
+            Some(client) => client,
+            None => {
+                let own = proxy.tls.as_ref().and_then(|tls| tls.certificate());
+                let (roots, files) = (&proxy.system_roots, &*proxy.world.files);
+                let client = TlsClient::new(settings, roots, files, own)?;
+                self.tls.get_or_init(|| Box::new(client))
+            }
+        };
+        let spoken = match protocol {
+            InnerProtocol::Http1 => Spoken::Http1,
+            InnerProtocol::Http2 => Spoken::Http2,
+            InnerProtocol::Opaque | InnerProtocol::Unspecified => Spoken::Opaque,
+        };
+        client.connect(socket, spoken).await
     }
 
     async fn open_tunnel(

@@ -15,6 +15,7 @@ use crate::error::ProxyError;
 use crate::exchange::Upstream;
 use crate::h2::STREAMS_MAX;
 use crate::h2::client::{Connection, Pings, connect_with_room};
+use crate::snapshot::Reach;
 
 /// A connection of HTTP/2.
 pub(super) struct Http2 {
@@ -78,7 +79,12 @@ impl Endpoint {
             driver.await;
             held.take();
         });
-        let connection = Http2 { connection: connection.within(self.head_limits()), place };
+        let connection = connection.within(self.head_limits());
+        let connection = match self.spec.reach {
+            Reach::Tls(_) => connection.by_tls(),
+            _ => connection,
+        };
+        let connection = Http2 { connection, place };
         Ok(Some(Shared::new(connection, peer, until, proxy.world.clock.now())))
     }
 }

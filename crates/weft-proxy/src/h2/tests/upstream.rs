@@ -315,7 +315,9 @@ fn odd_requests_of_http1_are_spelled_as_http2_allows() {
             stream.send_head(&head, BodySize::Length(0));
             stream.end(&weft_http::Fields::default()).unwrap();
             let frame = peer.next_of(&[HEADERS]).await;
-            let sent = super::super::heads::request(&head, BodySize::Length(0)).unwrap();
+            let sent =
+                super::super::heads::request(&head, BodySize::Length(0), ::http::uri::Scheme::HTTP)
+                    .unwrap();
             assert_eq!(sent.uri().path_and_query().unwrap(), wanted);
             assert_eq!(frame.flags, END_HEADERS | END_STREAM, "{request}");
         }

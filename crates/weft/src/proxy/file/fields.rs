@@ -45,6 +45,14 @@ const OUTBOUND: Fields = &[
     ("port", None),
     ("protocol", None),
     ("service", None),
+    ("tls", Some(Shape::Object(TLS))),
+];
+
+const TLS: Fields = &[
+    ("clientCertificate", None),
+    ("hostname", None),
+    ("roots", None),
+    ("subjectAltNames", Some(Shape::List(&[("hostname", None), ("type", None), ("uri", None)]))),
 ];
 
 const ENDPOINT: Fields = &[

@@ -71,6 +71,39 @@ pub(super) struct RawOutbound {
     pub(super) service: Option<String>,
     pub(super) port: Option<u16>,
     pub(super) endpoints: Option<Vec<RawEndpoint>>,
+    pub(super) tls: Option<RawTls>,
+}
+
+/// How TLS is opened to the endpoints. The path is relative to the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RawTls {
+    pub(super) hostname: String,
+    #[serde(default)]
+    pub(super) subject_alt_names: Vec<RawSubjectAltName>,
+    pub(super) roots: Option<PathBuf>,
+    pub(super) client_certificate: Option<RawClientCertificate>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSubjectAltName {
+    #[serde(rename = "type")]
+    pub(super) of: RawNameType,
+    pub(super) hostname: Option<String>,
+    pub(super) uri: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+pub(super) enum RawNameType {
+    Hostname,
+    #[serde(rename = "URI")]
+    Uri,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+pub(super) enum RawClientCertificate {
+    Workload,
 }
 
 #[derive(Deserialize, Clone, Copy)]

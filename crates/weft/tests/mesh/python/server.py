@@ -64,7 +64,12 @@ server = grpc.server(
     options=[("grpc.max_receive_message_length", 8 << 20)],
 )
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("lab.Calls", handlers),))
-port = server.add_insecure_port("127.0.0.1:0")
+if len(sys.argv) > 1:
+    # By TLS: the files with its key and certificate.
+    secrets = [tuple(open(path, "rb").read() for path in sys.argv[1:3])]
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(secrets))
+else:
+    port = server.add_insecure_port("127.0.0.1:0")
 server.start()
 say(f"listening at 127.0.0.1:{port}")
 sys.stdin.read()
