@@ -34,4 +34,4 @@ mod workload;
 pub use compiler::{Compiler, Update};
 pub use snapshot::{Assignment, Change, Options};
 pub use status::{Condition, ConditionKind, Status};
-pub use workload::{REGISTERED_BY, REGISTERED_FOR};
+pub use weft_crd::{REGISTERED_BY, REGISTERED_FOR};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use weft_crd as crd;
+use weft_crd::{self as crd, REGISTERED_BY, REGISTERED_FOR};
 use weft_model::{
     Locality, MtlsMode, ObjectName, Port, Protocol, SpiffeId, Tunnel, Workload, WorkloadPort,
 };
@@ -19,13 +19,6 @@ use crate::service::{declared, protocol, to_port};
 use crate::snapshot::Assignment;
 use crate::status::Condition;
 use crate::subset;
-
-/// The annotation of a workload that has registered itself: by which identity.
-pub const REGISTERED_BY: &str = "weft.dev/registered-by";
-
-/// The annotation with the names of the Services that it has registered itself for, which it was
-/// granted; a comma between them.
-pub const REGISTERED_FOR: &str = "weft.dev/registered-for";
 
 /// The only Services that may select `workload`; none if somebody wrote it, and so vouches for its
 /// labels.

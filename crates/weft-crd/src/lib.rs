@@ -73,7 +73,7 @@ pub use health_check::{HealthCheck, Probe};
 pub use identity::{ServiceAccount, SpiffeId};
 pub use kind::{Key, Kind};
 pub use mesh::{AddressRange, Mesh, OutboundPolicy, UnguardedPolicy};
-pub use metadata::Metadata;
+pub use metadata::{Metadata, REGISTERED_BY, REGISTERED_FOR};
 pub use node::{Entry, Key as NodeKey, Node, Span, Value};
 pub use object::{Object, Options, Platform};
 pub use parse::{Parsed, parse, parse_all};

@@ -5,10 +5,21 @@ use std::collections::BTreeMap;
 use crate::kind::Kind;
 use crate::names;
 use crate::reader::{At, Fields};
+use crate::suggest;
 use crate::timestamp::Timestamp;
 
 /// How many bytes all annotations of an object may have, as in Kubernetes.
 const ANNOTATION_BYTES_MAX: usize = 256 << 10;
+
+/// The annotation of a workload that has registered itself: by which identity.
+pub const REGISTERED_BY: &str = "weft.dev/registered-by";
+
+/// The annotation with the names of the Services that it has registered itself for, which it was
+/// granted; a comma between them.
+pub const REGISTERED_FOR: &str = "weft.dev/registered-for";
+
+/// What annotations of ours begin with.
+const OWN_PREFIX: &str = "weft.dev/";
 
 /// What every object has besides its `spec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +96,7 @@ pub(crate) fn read(at: &At<'_>, kind: Kind) -> Option<Metadata> {
     let labels = object
         .or("labels", BTreeMap::new(), |at| at.text_map(names::label_key, names::label_value));
     let annotations = object.or("annotations", BTreeMap::new(), |at| {
-        let annotations = at.text_map(names::label_key, names::anything)?;
+        let annotations = at.text_map(annotation_key, names::anything)?;
         let bytes: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
         if bytes > ANNOTATION_BYTES_MAX {
             return at.error(format!(
@@ -109,6 +120,17 @@ pub(crate) fn read(at: &At<'_>, kind: Kind) -> Option<Metadata> {
         generation: generation?,
         creation_timestamp: creation_timestamp?,
     })
+}
+
+/// Whether `text` is the key of an annotation, and none that looks like one of ours.
+fn annotation_key(text: &str) -> Result<(), String> {
+    names::label_key(text)?;
+    if !text.starts_with(OWN_PREFIX) || [REGISTERED_BY, REGISTERED_FOR].contains(&text) {
+        return Ok(());
+    }
+    let meant = suggest::nearest(text, [REGISTERED_BY, REGISTERED_FOR]);
+    let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+    Err(format!("Weft has no annotation of this name: it would have no effect{meant}"))
 }
 
 #[cfg(test)]

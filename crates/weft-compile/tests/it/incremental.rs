@@ -10,6 +10,27 @@ use weft_model::{Address, ContentHash, Health, Network};
 use weft_wire::discovery::World;
 use weft_wire::{ObjectKey, SourceVersion};
 
+/// What policies say of backends: each field by one of them, and by some policies several.
+const TRAFFIC: [&str; 9] = [
+    "limits: { requests: 1, pending: 1, connections: 1, requestsPerEndpoint: 1 }",
+    "limits: { requests: 2, adaptiveTolerance: 2 }, loadBalancing: { panicThresholdPercent: 0 }",
+    "loadBalancing: { algorithm: Maglev, hashOn: [{ type: Header, name: a }] }",
+    "loadBalancing: { subset: { labels: [{ name: a, header: b }] } }, slowStart: { window: 1s }",
+    "locality: { prefer: Region, spillAtLoadRatio: 2 }, timeouts: { connect: 1s, idle: 2s }",
+    "ejection: { consecutiveFailures: 2, baseTime: 1s, maxEjectedPercent: 9 }",
+    "ejection: { failuresAbovePeersPercent: 9, latencyTimesPeers: 2, interval: 9s, minRequests: 9 }",
+    "healthCheck: { type: TCP }, retryBudget: { percent: 1, minPerSecond: 2 }",
+    "sessionPersistence: {}, healthCheck: { type: HTTP, path: /a }, timeouts: { streamIdle: 3s }",
+];
+
+/// What rules say besides. `SERVICE` stands for one.
+const RULES: [&str; 4] = [
+    "matches: [{ method: GET }], retry: { attempts: 1 },",
+    "filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: SERVICE, port: 80 } } }],",
+    "timeouts: { request: 1s },",
+    "filters: [{ type: CORS, cors: { allowOrigins: ['*'] } }],",
+];
+
 /// A few resources of few names, so that they meet.
 fn resource(which: u8, name: u8, content: u8) -> String {
     let (a, b) = (content % 3, content / 3 % 3);
@@ -49,15 +70,19 @@ fn resource(which: u8, name: u8, content: u8) -> String {
         3 => {
             let spec = format!(
                 "spec: {{ parentRefs: [{{ group: '', kind: Service, name: s{a}, port: {port} }}], \
-                 rules: [{{ name: {}, backendRefs: [{{ name: s{b}, port: 80 }}] }}] }}\n",
-                ["all", "some"][usize::from(content % 2)]
+                 rules: [{{ name: {}, {} backendRefs: [{{ name: s{b}, port: 80 }}] }}] }}\n",
+                ["all", "some"][usize::from(content % 2)],
+                RULES[usize::from(content) % RULES.len()].replace("SERVICE", &format!("s{b}"))
             );
             head("gateway.networking.k8s.io/v1", "HTTPRoute", &format!("r{name}"), &created) + &spec
         }
         4 => {
-            let (kind, namespace) =
-                [("GRPCRoute", "shop"), ("TCPRoute", "shop"), ("HTTPRoute", "other")]
-                    [usize::from(name)];
+            let (kind, namespace) = [
+                ("GRPCRoute", "shop"),
+                ("TCPRoute", "shop"),
+                ("HTTPRoute", "other"),
+                ("TCPRoute", "shop"),
+            ][usize::from(name)];
             let spec = format!(
                 "spec: {{ parentRefs: [{{ group: '', kind: Service, namespace: shop, name: s{a}, \
                  port: {port} }}], \
@@ -67,17 +92,27 @@ fn resource(which: u8, name: u8, content: u8) -> String {
             let route = head(version, kind, &format!("r{name}"), &created) + &spec;
             route.replacen("namespace: shop", &format!("namespace: {namespace}"), 1)
         }
+        8 => {
+            let host = ["a.test", "'*.test'"][usize::from(content % 2)];
+            let spec = format!(
+                "spec: {{ parentRefs: [{{ group: '', kind: Service, name: s{a}, port: {port} }}], \
+                 hostnames: [{host}], rules: [{{ backendRefs: [{{ name: s{b}, port: 80 }}] }}] }}\n"
+            );
+            head("gateway.networking.k8s.io/v1", "TLSRoute", &format!("r{name}"), &created) + &spec
+        }
         5 => {
             let target = match (name, b) {
                 (2, _) => format!("{{ group: weft.dev, kind: Mesh, name: m{a} }}"),
                 (_, 0) => "{ group: '', kind: Namespace, name: shop }".to_owned(),
                 _ => service_target,
             };
-            let spec = format!(
-                "spec: {{ targetRefs: [{target}], limits: {{ {}: {} }} }}\n",
-                ["requests", "pending", "requests"][usize::from(a)],
-                b + 1
-            );
+            let fields = TRAFFIC[usize::from(content) % TRAFFIC.len()];
+            // Only a policy for Services alone may say these.
+            let failover = match target.contains("kind: Service") && content.is_multiple_of(2) {
+                true => format!(", failover: {{ backendRef: {{ name: s{b}, port: 80 }} }}"),
+                false => String::new(),
+            };
+            let spec = format!("spec: {{ targetRefs: [{target}], {fields}{failover} }}\n");
             let policy = head(weft, "BackendPolicy", &format!("b{name}"), &created) + &spec;
             of_mesh(policy, name)
         }
@@ -91,8 +126,13 @@ fn resource(which: u8, name: u8, content: u8) -> String {
                 ),
             };
             let header = ["", "match: { headers: [{ name: x-a }] }, "][usize::from(content % 2)];
-            let spec =
-                format!("spec: {{ targetRefs: [{target}], {header}abort: {{ status: 50{a} }} }}\n");
+            let what = [
+                format!("abort: {{ status: 50{a} }}"),
+                format!("abort: {{ grpcStatus: {} }}, maxActive: {}", a + 1, b + 1),
+                format!("delay: {{ duration: {}ms, percent: 50 }}", b + 1),
+            ];
+            let what = &what[usize::from(content % 3)];
+            let spec = format!("spec: {{ targetRefs: [{target}], {header}{what} }}\n");
             head(weft, "FaultPolicy", &format!("f{name}"), &created) + &spec
         }
         _ => {
@@ -102,8 +142,11 @@ fn resource(which: u8, name: u8, content: u8) -> String {
                 (_, 1) => "targetRefs: [{ group: '', kind: Namespace, name: shop }]".to_owned(),
                 _ => format!("selector: {{ matchLabels: {{ app: a{a} }} }}"),
             };
-            let spec =
-                format!("spec: {{ {target}, deny: [{{ from: [{{ namespace: n{a} }}] }}] }}\n");
+            let mode = ["Enforce", "Audit", "Enforce"][usize::from(content % 3)];
+            let lists = ["deny", "allow", "audit"][usize::from(b)];
+            let spec = format!(
+                "spec: {{ {target}, mode: {mode}, {lists}: [{{ from: [{{ namespace: n{a} }}] }}] }}\n"
+            );
             of_mesh(head(weft, "AuthorizationPolicy", &format!("p{name}"), "") + &spec, name)
         }
     }
@@ -135,10 +178,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0..8u8, 0..3u8, 0..9u8).prop_map(|(which, name, content)| {
+        5 => (0..9u8, 0..4u8, 0..18u8).prop_map(|(which, name, content)| {
             Step::Put(which, name, content)
         }),
-        2 => (0..8u8, 0..3u8).prop_map(|(which, name)| Step::Delete(which, name)),
+        2 => (0..9u8, 0..4u8).prop_map(|(which, name)| Step::Delete(which, name)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::Assign(name, content)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::AssignWorkload(name, content)),
         1 => (0..3u8, 0..3u8).prop_map(|(name, content)| Step::Health(name, content)),

@@ -48,7 +48,7 @@ fn the_namespace_is_default_and_then_written_down() {
 
 #[test]
 fn what_is_wrong() {
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 9] = [
         ("{}", &["metadata.name: is required"]),
         ("{generateName: a-}", &["metadata.name: is required"]),
         (
@@ -60,6 +60,15 @@ fn what_is_wrong() {
                 "metadata.namespace: \"b.c\" is not a name: it is made of lower-case letters, \
                  digits \
                  and `-`, and begins and ends with a letter or digit",
+            ],
+        ),
+        (
+            "{name: a, annotations: {weft.dev/registerd-by: x, weft.dev/x: b, a.weft.dev/x: z}}",
+            &[
+                "metadata.annotations[weft.dev/registerd-by]: Weft has no annotation of this \
+                 name: it would have no effect; did you mean `weft.dev/registered-by`?",
+                "metadata.annotations[weft.dev/x]: Weft has no annotation of this name: it would \
+                 have no effect",
             ],
         ),
         ("{name: a, label: {}}", &["metadata.label: unknown field"]),

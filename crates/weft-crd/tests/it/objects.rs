@@ -19,6 +19,9 @@ fn one_file_of_all_kinds() {
         [
             Kind::Service,
             Kind::HttpRoute,
+            Kind::GrpcRoute,
+            Kind::TlsRoute,
+            Kind::TcpRoute,
             Kind::Mesh,
             Kind::Workload,
             Kind::BackendPolicy,

@@ -1,7 +1,55 @@
 //! One valid document of each kind, with most of what it can hold.
 
-pub const ALL: [&str; 7] =
-    [SERVICE, ROUTE, MESH, WORKLOAD, BACKEND_POLICY, AUTHORIZATION_POLICY, FAULT_POLICY];
+pub const ALL: [&str; 10] = [
+    SERVICE,
+    ROUTE,
+    GRPC_ROUTE,
+    TLS_ROUTE,
+    TCP_ROUTE,
+    MESH,
+    WORKLOAD,
+    BACKEND_POLICY,
+    AUTHORIZATION_POLICY,
+    FAULT_POLICY,
+];
+
+pub const GRPC_ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: { name: calls, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: calls, sectionName: grpc }]
+  rules:
+  - name: carts
+    matches:
+    - method: { type: Exact, service: shop.v1.Cart, method: AddItem }
+      headers: [{ type: RegularExpression, name: x-tenant, value: 'a|b' }]
+    filters:
+    - { type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: a, value: b }] } }
+    - type: RequestMirror
+      requestMirror: { backendRef: { name: shadow, port: 80 }, fraction: { numerator: 1 } }
+    backendRefs: [{ name: calls, port: 80, weight: 3 }]
+";
+
+pub const TLS_ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: { name: store, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: store, port: 6380 }]
+  hostnames: [store.example, '*.store.example']
+  rules: [{ name: all, backendRefs: [{ name: store, port: 6380 }] }]
+";
+
+pub const TCP_ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: { name: store, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: store, namespace: shop, port: 6379 }]
+  rules: [{ backendRefs: [{ group: '', kind: Service, name: store, port: 6379, weight: 0 },
+    { name: other, namespace: desk, port: 6379 }] }]
+";
 
 pub const SERVICE: &str = "\
 apiVersion: v1
