@@ -133,7 +133,7 @@ mod tests {
             "  identity.serviceAcount: there are certificates, joinToken, key, roots, \
              serviceAccount, services",
             "  outbond: there are data, identity, inbound, outbound, workload",
-            "  outbound[0].sevice: there are endpoints, listen, port, protocol, service",
+            "  outbound[0].sevice: there are endpoints, listen, port, protocol, service, tls",
         ];
         assert_eq!(lines, expected, "{said}");
     }
