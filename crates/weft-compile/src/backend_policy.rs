@@ -40,6 +40,20 @@ pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
     traffic
 }
 
+/// How clients treat the ExternalService `name`: by the policies for it, and no wider ones.
+pub(crate) fn of_external(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
+    let mut traffic = TrafficPolicy::default();
+    let target = crd::Target::ExternalService(name.name().to_owned());
+    let mut layers: Vec<&crd::BackendPolicy> = reader.policies_for(name.namespace(), target);
+    layers.sort_by_key(|policy| std::cmp::Reverse(age(policy)));
+    layers.iter().for_each(|policy| overlay(&mut traffic, policy));
+    let session = layers.iter().rev().find_map(|policy| policy.session_persistence.as_ref());
+    traffic.session = session.and_then(|written| session::of_service(name, written));
+    // Where its endpoints run is not known.
+    traffic.locality = LocalityPreference::default();
+    traffic
+}
+
 /// How it is found out whether the applications of the Service `name` serve, if it is.
 pub(crate) fn health_check<'s>(
     reader: &Reader<'s>,
@@ -249,6 +263,10 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
     all.into_iter().filter(|(_, is_set)| *is_set).map(|(path, _)| path).collect()
 }
 
+/// The fields that mean nothing where endpoints are no workloads of the mesh.
+const IN_THE_MESH: [&str; 4] =
+    ["spec.locality.prefer", "spec.locality.spillAtLoadRatio", "spec.healthCheck", "spec.failover"];
+
 /// Whether the policy `name` is in force: what it is for is there, and not all that it says is said
 /// otherwise by those that beat it.
 pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
@@ -261,7 +279,7 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
         findings.warning("spec", "it says nothing, and so it has no effect");
     }
     let (mut is_attached, mut effect) = (true, None);
-    let mut objects = BTreeSet::new();
+    let (mut objects, namespace) = (BTreeSet::new(), name.namespace());
     for (index, target) in policy.targets.iter().enumerate() {
         let path = format!("spec.targetRefs[{index}]");
         let services = match services(reader, name.namespace(), target) {
@@ -288,6 +306,17 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
             if !without.is_empty() {
                 let message = format!("no effect on Service {}: no such port", listed(&without));
                 findings.warning("spec.healthCheck.port", message);
+            }
+        }
+        if let crd::Target::ExternalService(name) = target
+            && let Ok(name) = ObjectName::new(namespace, name)
+        {
+            for field in said.iter().filter(|field| IN_THE_MESH.contains(field)) {
+                let message = format!("no effect on {path}: it is for workloads of the mesh");
+                findings.warning(field, message);
+            }
+            if reader.external(&name).is_some() {
+                objects.insert(ObjectKey::External(name));
             }
         }
         objects.extend(services.iter().flatten().cloned().map(ObjectKey::Service));
@@ -330,6 +359,11 @@ fn services(
             let service = ObjectName::new(namespace, service).ok();
             let service = service.filter(|service| reader.service(service).is_some());
             service.map(|service| Some(vec![service])).ok_or("this Service is not there")
+        }
+        crd::Target::ExternalService(external) => {
+            let external = ObjectName::new(namespace, external).ok();
+            let external = external.filter(|external| reader.external(external).is_some());
+            external.map(|_| Some(vec![])).ok_or("this ExternalService is not there")
         }
         crd::Target::Namespace => {
             let services = reader.services_of(namespace);

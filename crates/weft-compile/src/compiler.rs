@@ -12,7 +12,8 @@ use crate::reader::{Read, Reader};
 use crate::snapshot::{Change, Options, Snapshot};
 use crate::status::Status;
 use crate::{
-    authorization_policy, backend_policy, fault_policy, guards, mesh, route, service, workload,
+    authorization_policy, backend_policy, external_service, fault_policy, guards, mesh, route,
+    service, workload,
 };
 
 /// What one unit comes to.
@@ -224,6 +225,7 @@ fn own_units(key: &Key) -> Vec<Unit> {
         Kind::GrpcRoute => vec![route(RouteKind::Grpc, object)],
         Kind::TlsRoute => vec![route(RouteKind::Tls, object)],
         Kind::TcpRoute => vec![route(RouteKind::Tcp, object)],
+        Kind::ExternalService => vec![Unit::ExternalService(object)],
         Kind::BackendPolicy => vec![Unit::BackendPolicy(object)],
         Kind::AuthorizationPolicy => vec![Unit::AuthorizationPolicy(object)],
         Kind::FaultPolicy => vec![Unit::FaultPolicy(object)],
@@ -236,6 +238,7 @@ fn compile(unit: &Unit, reader: &Reader<'_>) -> Output {
         Unit::MeshStatus(name) => mesh::status(reader, name),
         Unit::Service(name) => service::compile(reader, name),
         Unit::Workload(name) => workload::compile(reader, name),
+        Unit::ExternalService(name) => external_service::compile(reader, name),
         Unit::Route(name) => route::compile(reader, name),
         Unit::BackendPolicy(name) => backend_policy::status(reader, name),
         Unit::AuthorizationPolicy(name) => authorization_policy::compile(reader, name),

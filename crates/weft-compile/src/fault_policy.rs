@@ -188,6 +188,8 @@ fn place(
             }
             Ok(ObjectKey::Route(name))
         }
-        crd::Target::Mesh(_) | crd::Target::Namespace => Err("no such target is possible"),
+        crd::Target::Mesh(_) | crd::Target::Namespace | crd::Target::ExternalService(_) => {
+            Err("no such target is possible")
+        }
     }
 }

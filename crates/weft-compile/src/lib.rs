@@ -15,6 +15,7 @@ mod authorization_policy;
 mod backend_policy;
 mod balance;
 mod compiler;
+mod external_service;
 mod failover;
 mod fault_policy;
 mod findings;

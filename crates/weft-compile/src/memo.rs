@@ -18,6 +18,8 @@ pub(crate) enum Unit {
     Service(ObjectName),
     /// A workload.
     Workload(ObjectName),
+    /// A destination outside of the mesh.
+    ExternalService(ObjectName),
     /// A route.
     Route(RouteName),
     /// Whether a backend policy is in force; it has no wire object of its own.

@@ -45,6 +45,7 @@ fn settings(mesh: &crd::Mesh) -> Result<MeshSettings, String> {
         dns_zone: DnsZone::new(dns_zone).map_err(|error| text(&error))?,
         outbound: match outbound {
             crd::OutboundPolicy::Any => OutboundPolicy::Any,
+            crd::OutboundPolicy::Audit => OutboundPolicy::Audit,
             crd::OutboundPolicy::Registered => OutboundPolicy::Registered,
         },
         unguarded: match unguarded {

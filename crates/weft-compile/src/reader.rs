@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crd::{
-    AuthorizationPolicy, Key, Kind, Mesh, Metadata, Object, Resource, Route, Scope, Service,
-    Target, Workload,
+    AuthorizationPolicy, ExternalService, Key, Kind, Mesh, Metadata, Object, Resource, Route,
+    Scope, Service, Target, Workload,
 };
 use weft_model::{Health, ObjectName, RouteKind, RouteName};
 
@@ -25,6 +25,8 @@ pub(crate) enum Read {
     AnyWorkload(String),
     /// At all Services of a namespace.
     Services(String),
+    /// At all ExternalServices of a namespace.
+    ExternalServices(String),
     /// At the Services of a namespace that select these labels.
     ServicesSelecting(String, Labels),
     /// Whether any workload of a namespace has these labels.
@@ -61,6 +63,7 @@ impl Read {
             Read::Services(namespace) | Read::ServicesSelecting(namespace, _) => {
                 Some((Kind::Service, namespace))
             }
+            Read::ExternalServices(namespace) => Some((Kind::ExternalService, namespace)),
             Read::RoutesOf(kind, namespace, _) | Read::PoliciesFor(kind, namespace, _) => {
                 Some((*kind, namespace))
             }
@@ -73,7 +76,10 @@ impl Read {
     /// Whether a search for this finds `resource`, which is among those searched.
     pub(crate) fn finds(&self, resource: &Resource) -> bool {
         match (self, resource) {
-            (Read::Meshes | Read::AnyWorkload(_) | Read::Services(_), _) => true,
+            (
+                Read::Meshes | Read::AnyWorkload(_) | Read::Services(_) | Read::ExternalServices(_),
+                _,
+            ) => true,
             (Read::ServicesSelecting(_, labels), Resource::Service(service)) => {
                 !service.selector.is_empty() && is_subset(&service.selector, labels)
             }
@@ -169,6 +175,17 @@ impl<'s> Reader<'s> {
     pub(crate) fn service(&self, name: &ObjectName) -> Option<(&'s Object, &'s Service)> {
         let object = self.object(Kind::Service, name.namespace(), name.name())?;
         as_service(object).map(|service| (object, service))
+    }
+
+    pub(crate) fn external(&self, name: &ObjectName) -> Option<(&'s Object, &'s ExternalService)> {
+        let object = self.object(Kind::ExternalService, name.namespace(), name.name())?;
+        as_external(object).map(|external| (object, external))
+    }
+
+    /// The ExternalServices of a namespace, by name.
+    pub(crate) fn externals_of(&self, namespace: &str) -> Vec<&'s ExternalService> {
+        let found = self.search(Read::ExternalServices(namespace.to_owned()));
+        found.into_iter().filter_map(as_external).collect()
     }
 
     pub(crate) fn workload(&self, name: &ObjectName) -> Option<(&'s Object, &'s Workload)> {
@@ -278,6 +295,13 @@ impl<'s> Reader<'s> {
 fn as_service(object: &Object) -> Option<&Service> {
     match &object.resource {
         Resource::Service(service) => Some(service),
+        _ => None,
+    }
+}
+
+fn as_external(object: &Object) -> Option<&ExternalService> {
+    match &object.resource {
+        Resource::ExternalService(external) => Some(external),
         _ => None,
     }
 }

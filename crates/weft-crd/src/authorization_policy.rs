@@ -92,6 +92,7 @@ const SELECTOR_FIELDS: Fields = Fields {
 const ALLOWED: Allowed = Allowed {
     wide: true,
     routes: false,
+    external: false,
     not_yet: &[
         (GATEWAY_GROUP, "Gateway"),
         (GATEWAY_GROUP, "HTTPRoute"),

@@ -158,8 +158,7 @@ const FIELDS: Fields = Fields {
     no_nulls: false,
 };
 
-const ALLOWED: Allowed =
-    Allowed { wide: true, routes: false, not_yet: &[("weft.dev", "ExternalService")] };
+const ALLOWED: Allowed = Allowed { wide: true, routes: false, external: true, not_yet: &[] };
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let object = at.object(FIELDS)?;

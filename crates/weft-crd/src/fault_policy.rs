@@ -69,8 +69,12 @@ const FIELDS: Fields = Fields {
     no_nulls: true,
 };
 
-const ALLOWED: Allowed =
-    Allowed { wide: false, routes: true, not_yet: &[("weft.dev", "ExternalService")] };
+const ALLOWED: Allowed = Allowed {
+    wide: false,
+    routes: true,
+    external: false,
+    not_yet: &[("weft.dev", "ExternalService")],
+};
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<FaultPolicy> {
     let object = at.object(FIELDS)?;

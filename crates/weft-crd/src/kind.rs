@@ -19,6 +19,8 @@ pub enum Kind {
     Mesh,
     /// `weft.dev/v1alpha1` Workload.
     Workload,
+    /// `weft.dev/v1alpha1` ExternalService.
+    ExternalService,
     /// `weft.dev/v1alpha1` BackendPolicy.
     BackendPolicy,
     /// `weft.dev/v1alpha1` AuthorizationPolicy.
@@ -34,10 +36,11 @@ pub(crate) const WEFT_GROUP: &str = "weft.dev";
 
 impl Kind {
     /// All of them, in the order in which they are best listed.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Mesh,
         Kind::Service,
         Kind::Workload,
+        Kind::ExternalService,
         Kind::HttpRoute,
         Kind::GrpcRoute,
         Kind::TlsRoute,
@@ -56,6 +59,7 @@ impl Kind {
             }
             Kind::Mesh
             | Kind::Workload
+            | Kind::ExternalService
             | Kind::BackendPolicy
             | Kind::AuthorizationPolicy
             | Kind::FaultPolicy => "weft.dev/v1alpha1",
@@ -88,6 +92,7 @@ impl Kind {
             Kind::TcpRoute => &["TCPRoute", "tcproutes"],
             Kind::Mesh => &["Mesh", "meshes"],
             Kind::Workload => &["Workload", "workloads", "wl"],
+            Kind::ExternalService => &["ExternalService", "externalservices", "es"],
             Kind::BackendPolicy => &["BackendPolicy", "backendpolicies", "bp"],
             Kind::AuthorizationPolicy => {
                 &["AuthorizationPolicy", "authorizationpolicies", "authz", "ap"]
@@ -122,7 +127,6 @@ pub(crate) const NOT_YET: &[(&str, &[&str])] = &[
     (
         "weft.dev/v1alpha1",
         &[
-            "ExternalService",
             "AuthenticationPolicy",
             "RateLimitPolicy",
             "ExtensionPolicy",

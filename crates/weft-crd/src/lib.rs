@@ -20,6 +20,7 @@ mod balance;
 mod cidr;
 mod duration;
 mod emit;
+mod external_service;
 mod failover;
 mod fault_policy;
 mod finding;
@@ -66,6 +67,7 @@ pub use backend_policy::{
 pub use balance::{Algorithm, HashOn, LoadBalancing};
 pub use cidr::Cidr;
 pub use duration::{format as format_duration, parse as parse_duration};
+pub use external_service::{ExternalEndpoint, ExternalPort, ExternalService};
 pub use failover::Failover;
 pub use fault_policy::{Abort, AbortWith, Delay, FaultPolicy};
 pub use finding::{Finding, ObjectName, Position, Severity};

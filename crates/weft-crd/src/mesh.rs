@@ -57,6 +57,8 @@ impl AddressRange {
 pub enum OutboundPolicy {
     /// Any destination.
     Any,
+    /// The same, and it is recorded what `registered` would refuse.
+    Audit,
     /// Registered ones only.
     Registered,
 }
@@ -112,7 +114,14 @@ fn read_defaults(at: &At<'_>, defaults: Defaults) -> Option<Defaults> {
     let object = at.object(fields(&["mtls", "outbound", "authorization"]))?;
     let mtls = object.or("mtls", (), read_mtls);
     let outbound = object.or("outbound", defaults.outbound, |at| {
-        at.choice(&[("any", OutboundPolicy::Any), ("registered", OutboundPolicy::Registered)], &[])
+        at.choice(
+            &[
+                ("any", OutboundPolicy::Any),
+                ("audit", OutboundPolicy::Audit),
+                ("registered", OutboundPolicy::Registered),
+            ],
+            &[],
+        )
     });
     let unguarded = object.or("authorization", defaults.unguarded, |at| {
         at.choice(

@@ -2,6 +2,7 @@
 
 use crate::authorization_policy::{self, AuthorizationPolicy};
 use crate::backend_policy::{self, BackendPolicy};
+use crate::external_service::{self, ExternalService};
 use crate::fault_policy::{self, FaultPolicy};
 use crate::finding::quoted;
 use crate::kind::{Key, Kind, NOT_YET};
@@ -32,6 +33,8 @@ pub enum Resource {
     Mesh(Mesh),
     /// A running instance outside Kubernetes.
     Workload(Workload),
+    /// A destination outside of the mesh.
+    ExternalService(ExternalService),
     /// How a client treats a Service.
     BackendPolicy(Box<BackendPolicy>),
     /// Who may do what.
@@ -51,6 +54,7 @@ impl Resource {
             Resource::TcpRoute(_) => Kind::TcpRoute,
             Resource::Mesh(_) => Kind::Mesh,
             Resource::Workload(_) => Kind::Workload,
+            Resource::ExternalService(_) => Kind::ExternalService,
             Resource::BackendPolicy(_) => Kind::BackendPolicy,
             Resource::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Resource::FaultPolicy(_) => Kind::FaultPolicy,
@@ -67,6 +71,7 @@ impl Resource {
             | Resource::TcpRoute(route) => &route.metadata,
             Resource::Mesh(mesh) => &mesh.metadata,
             Resource::Workload(workload) => &workload.metadata,
+            Resource::ExternalService(external) => &external.metadata,
             Resource::BackendPolicy(policy) => &policy.metadata,
             Resource::AuthorizationPolicy(policy) => &policy.metadata,
             Resource::FaultPolicy(policy) => &policy.metadata,
@@ -82,6 +87,7 @@ impl Resource {
             | Resource::TcpRoute(route) => &mut route.metadata,
             Resource::Mesh(mesh) => &mut mesh.metadata,
             Resource::Workload(workload) => &mut workload.metadata,
+            Resource::ExternalService(external) => &mut external.metadata,
             Resource::BackendPolicy(policy) => &mut policy.metadata,
             Resource::AuthorizationPolicy(policy) => &mut policy.metadata,
             Resource::FaultPolicy(policy) => &mut policy.metadata,
@@ -100,7 +106,8 @@ impl Resource {
             | Resource::TlsRoute(_)
             | Resource::TcpRoute(_)
             | Resource::Mesh(_)
-            | Resource::Workload(_) => &[],
+            | Resource::Workload(_)
+            | Resource::ExternalService(_) => &[],
         }
     }
 
@@ -149,6 +156,9 @@ pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
             Kind::TcpRoute => Resource::TcpRoute(stream_route::read_tcp(header, spec)?),
             Kind::Mesh => Resource::Mesh(mesh::read(header, spec)?),
             Kind::Workload => Resource::Workload(workload::read(header, spec)?),
+            Kind::ExternalService => {
+                Resource::ExternalService(external_service::read(header, spec)?)
+            }
             Kind::BackendPolicy => {
                 Resource::BackendPolicy(Box::new(backend_policy::read(header, spec)?))
             }

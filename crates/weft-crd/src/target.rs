@@ -19,6 +19,8 @@ pub enum Target {
     Namespace,
     /// A Service of the policy's own namespace, by name.
     Service(String),
+    /// An ExternalService of the policy's own namespace, by name.
+    ExternalService(String),
     /// A route of the policy's own namespace, an HTTPRoute or GRPCRoute, or the rule of it that has
     /// this name.
     Route(Kind, String, Option<String>),
@@ -31,6 +33,8 @@ pub(crate) struct Allowed {
     pub(crate) wide: bool,
     /// Whether routes are among them.
     pub(crate) routes: bool,
+    /// Whether an ExternalService is among them.
+    pub(crate) external: bool,
     /// Group and kind of those that come later.
     pub(crate) not_yet: &'static [(&'static str, &'static str)],
 }
@@ -80,6 +84,7 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
     }
     match (group, kind) {
         ("", "Service") => Some(Target::Service(name)),
+        (WEFT_GROUP, "ExternalService") if allowed.external => Some(Target::ExternalService(name)),
         ("", "Namespace") if allowed.wide => {
             if name == namespace {
                 return Some(Target::Namespace);
@@ -106,6 +111,7 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
         }
         _ => {
             let all = match allowed {
+                Allowed { external: true, .. } => "Mesh, Namespace, Service, ExternalService",
                 Allowed { wide: true, .. } => "Mesh, Namespace, Service",
                 Allowed { routes: true, .. } => "Service, HTTPRoute, GRPCRoute",
                 _ => "Service",

@@ -287,6 +287,9 @@ pub fn destination(selected: &Selected<'_>, destination: &Destination<'_>) -> St
                 Backend::Service { name, port } => {
                     Verdict::Passed(format!("to {name}, port {port}"))
                 }
+                Backend::External { name, port } => {
+                    Verdict::Passed(format!("outside, to ExternalService {name}, port {port}"))
+                }
                 Backend::Missing { reason } => refused("no-backend", reason),
             }
         }

@@ -11,6 +11,7 @@ pub mod authorize;
 pub mod balance;
 pub mod budget;
 pub mod deadline;
+pub mod egress;
 pub mod eject;
 pub mod explain;
 pub mod failover;

@@ -4,9 +4,9 @@
 //! pointers where none belong. What is not a well-formed query is answered as RFC 1035 says or not
 //! at all, and never handed on.
 //!
-//! The codec is written here, since it needs little: one question is read, and addresses are
-//! written. `hickory-proto` 0.26.3 without its default features would bring 38,000 lines and some
-//! forty other crates for that.
+//! The codec is written here, since it needs little: one question is read, and addresses are read
+//! and written. `hickory-proto` 0.26.3 without its default features would bring 38,000 lines and
+//! some forty other crates for that.
 //!
 //! Deliberately absent: sockets, time, caches, and any knowledge of which services there are.
 //!
@@ -24,6 +24,7 @@
 //! assert_eq!(message[message.len() - 4..], [10, 96, 0, 1]);
 //! ```
 
+mod answer;
 mod name;
 mod query;
 mod reply;
@@ -34,6 +35,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use weft_model::ObjectName;
 
+pub use answer::{Family, Said};
 pub use name::Name;
 pub use query::{Malformed, Query, id_of, set_id};
 pub use resolv_conf::{NAME_SERVERS_MAX, name_servers};

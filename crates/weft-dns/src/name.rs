@@ -35,6 +35,38 @@ impl Name {
         }
     }
 
+    /// The name that stands at `at` in `message`, which may be abbreviated by pointers to what
+    /// stands before it, and where it ends.
+    ///
+    /// Source: RFC 1035, section 4.1.4.
+    pub(crate) fn read(message: &[u8], at: usize) -> Option<(Name, usize)> {
+        const POINTER: u8 = 0xc0;
+        let (mut wire, mut at, mut end) = (Vec::new(), at, None);
+        loop {
+            let length = *message.get(at)?;
+            if length >= POINTER {
+                let low = *message.get(at + 1)?;
+                let target = usize::from(u16::from_be_bytes([length & !POINTER, low]));
+                end = end.or(Some(at + 2));
+                // Backwards only, and a circle ends with the longest name.
+                at = Some(target).filter(|target| *target < at)?;
+                continue;
+            }
+            if length > LABEL_BYTES_MAX {
+                return None;
+            }
+            let next = at + 1 + usize::from(length);
+            wire.extend_from_slice(message.get(at..next)?);
+            if wire.len() > NAME_BYTES_MAX {
+                return None;
+            }
+            at = next;
+            if length == 0 {
+                return Some((Name { wire }, end.unwrap_or(at)));
+            }
+        }
+    }
+
     /// The name that `text` spells, labels joined by dots.
     ///
     /// `None` if a label is empty or too long, or the name is.

@@ -12,7 +12,7 @@ use crate::{Answer, Name, Transport, Zones};
 const NEGATIVE_TTL: u32 = 5;
 
 /// What is taken over UDP, in bytes, as told by EDNS. Source: RFC 9715, section 3.2.
-const UDP_BYTES_TAKEN: u16 = 1232;
+pub(crate) const UDP_BYTES_TAKEN: u16 = 1232;
 
 /// The length of the EDNS record without options.
 const EDNS_BYTES: usize = 11;

@@ -14,6 +14,7 @@ mod authorization_policy;
 mod balance;
 mod ejection;
 mod error;
+mod external_service;
 mod failover;
 mod fault;
 mod guards;
@@ -48,6 +49,7 @@ pub use authorization_policy::{
 pub use balance::{Balance, PanicThreshold};
 pub use ejection::{AgainstPeers, Ejection};
 pub use error::ValueError;
+pub use external_service::{ExternalEndpoint, ExternalPort, ExternalService, HostPattern};
 pub use failover::Failover;
 pub use fault::{Abort, AbortCode, AbortStatus, AbortWith, Delay, Fault};
 pub use guards::{GuardScope, Guards};

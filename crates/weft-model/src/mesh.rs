@@ -65,6 +65,8 @@ impl DnsZone {
 pub enum OutboundPolicy {
     /// Any destination.
     Any,
+    /// The same, and it is recorded what `Registered` would refuse.
+    Audit,
     /// Registered ones only.
     Registered,
 }

@@ -120,7 +120,16 @@ impl Route {
         let backends = self.rules.iter().flat_map(RouteRule::all_backends);
         backends.filter_map(|backend| match backend {
             Backend::Service { name, .. } => Some(name),
-            Backend::Missing { .. } => None,
+            Backend::External { .. } | Backend::Missing { .. } => None,
+        })
+    }
+
+    /// The ExternalServices that requests may go to, or copies of them.
+    pub fn external_backends(&self) -> impl Iterator<Item = &ObjectName> {
+        let backends = self.rules.iter().flat_map(RouteRule::all_backends);
+        backends.filter_map(|backend| match backend {
+            Backend::External { name, .. } => Some(name),
+            Backend::Service { .. } | Backend::Missing { .. } => None,
         })
     }
 }
@@ -189,6 +198,13 @@ pub enum Backend {
         /// The Service.
         name: ObjectName,
         /// The port, as the Service numbers it.
+        port: Port,
+    },
+    /// To a port of a destination outside of the mesh.
+    External {
+        /// The ExternalService.
+        name: ObjectName,
+        /// The port.
         port: Port,
     },
     /// Nowhere: what was named is not there. Its share is answered with 500.

@@ -334,7 +334,7 @@ impl Backends {
         }
         let backend = Backend::new(destination.clone(), before.map(|before| &**before), own, now);
         let backend = Rc::new(backend);
-        if matches!(destination.name, DestinationName::Outside(_)) {
+        if destination.name.is_one_of_many() {
             return backend; // There is no end to these.
         }
         match known.insert(destination.name.clone(), backend.clone()) {

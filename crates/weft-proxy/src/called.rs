@@ -26,7 +26,7 @@ impl Called {
         let wanted = match to {
             To::Service(name, _) => Some(Subscription::Service(name.clone())),
             To::Address(address) => Some(owner(snapshot, *address)),
-            To::Nowhere | To::Fixed(_) | To::Own(..) => None,
+            To::Nowhere | To::Fixed(_) | To::Outside(_) | To::Own(..) => None,
         };
         let mut called = self.0.borrow_mut();
         Calling { _counted: wanted.map(|wanted| called.entry(wanted).or_default().clone()) }

@@ -38,6 +38,8 @@ pub enum OutboundTo {
     Fixed(Arc<Destination>),
     /// To a port of a Service.
     Service(ObjectName, Port),
+    /// To a port of a host outside of the mesh.
+    Host(Arc<str>, Port),
     /// To where the caller wanted to go before it was redirected.
     Original(Excluded),
 }

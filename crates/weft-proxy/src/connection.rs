@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use weft_decide::authorize::Attempt;
 use weft_http::{HeadLimits, RequestHead, ResponseHead};
-use weft_model::{ObjectName, Port, Route, SpiffeId};
+use weft_model::{ExternalService, ObjectName, Port, Route, SpiffeId};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_world::{Moment, UnixTime};
 
@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::h1::Server;
 use crate::h2;
 use crate::live::Peer;
+use crate::outside::Outward;
 use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
 use crate::snapshot::{Destination, OwnPort};
@@ -69,6 +70,8 @@ pub(crate) enum To {
     Service(ObjectName, Port),
     /// To whatever of the mesh has this address.
     Address(SocketAddr),
+    /// To something outside of the mesh.
+    Outside(Box<Outward>),
     /// To a port of the own application.
     Own(InboundOwn, Port),
 }
@@ -111,6 +114,10 @@ impl Connection {
                 outbound::of_called(&proxy.configuration.load(), name, *port)
             }
             To::Address(address) => outbound::at_address(&proxy.configuration.load(), *address),
+            To::Outside(outward) => {
+                let base = outward.destination(&proxy.configuration.load())?;
+                Ok(proxy.outside.current(&base))
+            }
             To::Own(own, port) => Ok(inbound::own_port(proxy, own, *port)?.application),
             To::Nowhere => Err(ProxyError::NoEndpoint { backend: self.destination.to_string() }),
         }
@@ -151,12 +158,29 @@ impl Connection {
         now.guard.judge(&self.attempt(port, http)).map_err(changed)
     }
 
-    /// The endpoints where the connection leads, as they are known now.
-    ///
-    /// # Errors
-    /// [`ProxyError`] if it leads nowhere any more.
-    pub(crate) fn backend(&self, proxy: &Proxy) -> Result<Rc<Backend>, ProxyError> {
-        Ok(self.backend_of(proxy, &self.destination(proxy)?))
+    /// What in audit would refuse what it carries outside, for its record; the recorder is told.
+    pub(crate) fn audited(&self, proxy: &Proxy) -> Option<String> {
+        match &self.to {
+            To::Outside(outward) => outward.audited(proxy),
+            _ => None,
+        }
+    }
+
+    /// What it is for if it is for `asked`, which is no host of the destination that it seems to be
+    /// for; nothing if that cannot be.
+    pub(crate) fn instead(&self, asked: Option<&str>) -> Option<Outward> {
+        match &self.to {
+            To::Outside(outward) => outward.instead(asked),
+            _ => None,
+        }
+    }
+
+    /// The host outside that it is for, if it is for one, and the destination that has that host.
+    pub(crate) fn outside_host(&self, proxy: &Proxy) -> Option<(Arc<str>, Arc<ExternalService>)> {
+        match &self.to {
+            To::Outside(outward) => outward.hosts(&proxy.configuration.load()),
+            _ => None,
+        }
     }
 
     /// Notes in `record` that the rule `index` of `route` is the one that holds.
@@ -172,8 +196,9 @@ impl Connection {
         (record.route, record.rule) = (Some(route.clone()), Some(rule.clone()));
     }
 
-    /// The endpoints of `destination`.
+    /// The endpoints of `destination`, those of a host outside as far as they are known.
     pub(crate) fn backend_of(&self, proxy: &Proxy, destination: &Arc<Destination>) -> Rc<Backend> {
+        let destination = &proxy.outside.current(destination);
         let mut last = self.last.borrow_mut();
         match &*last {
             Some(backend) if Arc::ptr_eq(backend.destination(), destination) => backend.clone(),

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weft_decide::egress::host_of;
 use weft_decide::eject::Standing;
 use weft_decide::failover::Tally;
 use weft_decide::filters::{self, Facts};
@@ -12,11 +13,11 @@ use weft_decide::route::{self, Matched, Selected};
 use weft_decide::subset::Wanted;
 use weft_decide::{normalize, panic};
 use weft_http::{Known, RequestHead};
-use weft_model::{self as model, Failover, Health};
+use weft_model::{self as model, ExternalService, Failover, Health};
 
 use crate::connection::Codec;
 use crate::error::ProxyError;
-use crate::outbound::of_service;
+use crate::outbound::{of_external, of_service};
 use crate::snapshot::{Destination, Snapshot};
 
 /// How the endpoints of `destination` must fare to be called, those before the others; each a list
@@ -97,6 +98,45 @@ pub(crate) fn stream_rule<'d>(
     called.routes.select_stream(name).ok_or_else(no_route)
 }
 
+/// Checks that a request on a connection to `host` is for the destination `service` that has it: a
+/// name opens no other.
+///
+/// # Errors
+/// [`ProxyError::WrongHost`].
+pub(crate) fn check_host(
+    head: &RequestHead,
+    host: &str,
+    service: &ExternalService,
+) -> Result<(), ProxyError> {
+    let asked = host_of(head.authority());
+    if service.has_host(&asked) {
+        return Ok(());
+    }
+    let (host, service) = (host.to_owned(), service.name.to_string());
+    Err(ProxyError::WrongHost { asked, host, service })
+}
+
+/// The same for a connection of TLS, which must say whom it is for where TLS is `declared`.
+///
+/// # Errors
+/// [`ProxyError::WrongServerName`].
+pub(crate) fn check_server_name(
+    asked: Option<&str>,
+    declared: model::Protocol,
+    host: &str,
+    service: &ExternalService,
+) -> Result<(), ProxyError> {
+    let is_fine = match asked {
+        Some(name) => service.has_host(name),
+        None => declared != model::Protocol::Tls,
+    };
+    if is_fine {
+        return Ok(());
+    }
+    let (host, service) = (host.to_owned(), service.name.to_string());
+    Err(ProxyError::WrongServerName { asked: asked.map(str::to_owned), host, service })
+}
+
 /// Has the filters of the backend that `to` is change the request, as those of its rule have.
 pub(crate) fn on_way(to: route::Destination<'_>, facts: &Facts<'_>, head: &mut RequestHead) {
     if let route::Destination::Backend(backend) = to {
@@ -120,6 +160,9 @@ pub(crate) fn backend(
         route::Destination::Backend(backend) => match &backend.backend {
             model::Backend::Service { name, port } => {
                 of_service(snapshot, name, *port).map_err(|error| no_backend(error.to_string()))
+            }
+            model::Backend::External { name, port } => {
+                of_external(snapshot, name, *port).map_err(|error| no_backend(error.to_string()))
             }
             model::Backend::Missing { reason } => Err(no_backend(reason.clone())),
         },

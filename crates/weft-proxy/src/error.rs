@@ -1,5 +1,6 @@
 //! What can go wrong with a request or a connection, and all that follows from it.
 
+mod nature;
 mod words;
 
 use std::io;
@@ -9,7 +10,6 @@ use std::time::Duration;
 use thiserror::Error;
 use weft_decide::authorize::Why;
 use weft_decide::deadline::{Limit, TimeoutError};
-use weft_decide::eject::Seen;
 use weft_decide::fault;
 use weft_decide::limits::{LimitName, LimitReached};
 use weft_decide::normalize::PathError;
@@ -20,7 +20,8 @@ use weft_model::{AbortWith, Port, SpiffeId};
 use weft_wire::mux::MuxError;
 use weft_wire::tunnel::FrameError;
 
-use self::words::{denied_by, limit_name};
+use self::nature::is_of_caller;
+use self::words::{asked_as, denied_by, limit_name};
 use crate::detect::HelloError;
 use crate::h2::grpc::status_of_http;
 
@@ -119,6 +120,14 @@ pub enum ProxyError {
         /// The port.
         port: Port,
     },
+    /// A port of an ExternalService to which a rule leads, and that is not there.
+    #[error("there is no ExternalService {service} with port {port} and one host")]
+    NoExternalPort {
+        /// The ExternalService.
+        service: String,
+        /// The port.
+        port: Port,
+    },
     /// An address within the mesh's ranges that nobody is known to have.
     #[error("nobody in the mesh is known to have the address {address}: {why}")]
     AddressUnknown {
@@ -128,10 +137,52 @@ pub enum ProxyError {
         why: String,
     },
     /// An address outside of the mesh, where only registered destinations may be called.
-    #[error("{address} is outside of the mesh, whose `spec.defaults.outbound` is registered")]
+    #[error(
+        "{address}{} is outside of the mesh, whose `spec.defaults.outbound` is registered",
+        asked_as(asked.as_deref())
+    )]
     OutsideRefused {
         /// The address that was called.
         address: SocketAddr,
+        /// The host by which it was asked for, if that is known.
+        asked: Option<String>,
+    },
+    /// A host outside that there is not.
+    #[error("there is no host {host}, DNS says")]
+    HostUnknown {
+        /// The host.
+        host: String,
+    },
+    /// A host outside of which it is not known where it is.
+    #[error("it is not known where {host} is: {why}")]
+    LookupFailed {
+        /// The host.
+        host: String,
+        /// Why not.
+        why: String,
+    },
+    /// A request for another host than the one whose address was called.
+    #[error("a request for {asked} on a connection to {host}: it is no host of {service}")]
+    WrongHost {
+        /// The host that it names.
+        asked: String,
+        /// The host that was called.
+        host: String,
+        /// The ExternalService that has that.
+        service: String,
+    },
+    /// A connection of TLS for another server than the host whose address was called.
+    #[error(
+        "TLS for {} on a connection to {host}: it is no host of {service}",
+        asked.as_deref().unwrap_or("no server by name")
+    )]
+    WrongServerName {
+        /// The server that it names.
+        asked: Option<String>,
+        /// The host that was called.
+        host: String,
+        /// The ExternalService that has that.
+        service: String,
     },
     /// No rule of the routes of what was called matches the request.
     #[error("no rule of the routes of {destination} matches the request")]
@@ -434,59 +485,6 @@ pub struct Verdict {
 }
 
 impl ProxyError {
-    /// What it says about the endpoint at which the attempt was made.
-    pub(crate) fn seen(&self) -> Seen {
-        use ProxyError as E;
-        match self {
-            E::Connect { .. }
-            | E::ConnectTimeout { .. }
-            | E::Handshake { .. }
-            | E::HandshakeTimeout { .. }
-            | E::WrongPeer { .. }
-            | E::NotProcessed { .. } => Seen::DialFailed,
-            E::TlsOrigination { source, .. } if source.is_own() => Seen::Nothing,
-            E::TlsOrigination { .. } => Seen::DialFailed,
-            // What stands still is a stream, most often, with nothing more to say.
-            E::StoodStill { .. } => Seen::Nothing,
-            // It works, and does not take this from this caller.
-            E::TunnelRefused { reason, .. } if is_of_caller(reason) => Seen::Nothing,
-            E::TunnelRefused { .. } => Seen::DialFailed,
-            E::UpstreamClosed { was_reused: false, .. }
-            | E::UpstreamMalformed { .. }
-            | E::UpstreamBroke { .. }
-            | E::NeverAnswered { .. }
-            | E::Timeout { limit: Limit::Request | Limit::Attempt, .. } => Seen::Failure,
-            _ => Seen::Nothing,
-        }
-    }
-
-    /// Whether only opaque bytes are refused, and HTTP may well be taken.
-    pub(crate) fn is_of_opaque(&self) -> bool {
-        match self {
-            ProxyError::TunnelRefused { reason, .. } => {
-                reason == WRONG_PROTOCOL || reason == Why::CannotEvaluate.code()
-            }
-            // A request would wait for a connection.
-            ProxyError::Limit { reached, .. } => reached.name == LimitName::Connections,
-            _ => false,
-        }
-    }
-
-    /// Whether this instance of the workload did not process the request, and another one may.
-    pub(crate) fn is_of_instance(&self) -> bool {
-        match self {
-            ProxyError::Draining
-            | ProxyError::Overload
-            | ProxyError::PolicyPending { .. }
-            | ProxyError::UnknownPort { .. }
-            | ProxyError::Connect { .. }
-            | ProxyError::ConnectTimeout { .. } => true,
-            // The application has refused the stream, or has ended its connection before it.
-            ProxyError::UpstreamClosed { source, .. } => source.is_unprocessed(),
-            _ => false,
-        }
-    }
-
     /// All that follows from this error.
     pub fn verdict(&self) -> Verdict {
         use {Fault::*, Outcome::*, ProxyError as E};
@@ -507,9 +505,14 @@ impl ProxyError {
             E::ClientGone => (499, "client-gone", Client, Unknown),
             E::BadBody(_) => (400, "bad-body", Client, Unknown),
             E::ServiceUnknown { .. } => (503, "service-unknown", Mesh, Unprocessed),
+            E::NoExternalPort { .. } => (503, "no-backend", Mesh, Unprocessed),
             E::NoServicePort { .. } => (503, "no-service-port", Client, Unprocessed),
             E::AddressUnknown { .. } => (503, "address-unknown", Mesh, Unprocessed),
             E::OutsideRefused { .. } => (403, "outside-refused", Client, Unprocessed),
+            E::HostUnknown { .. } => (503, "host-unknown", Upstream, Unprocessed),
+            E::LookupFailed { .. } => (503, "lookup-failed", Upstream, Unprocessed),
+            E::WrongHost { .. } => (421, "wrong-host", Client, Unprocessed),
+            E::WrongServerName { .. } => (0, "wrong-server-name", Client, Unprocessed),
             E::NoRoute { .. } => (404, "no-route", Client, Unprocessed),
             E::NoBackend { .. } => (500, "no-backend", Mesh, Unprocessed),
             E::NoWeight { .. } => (503, "no-weight", Mesh, Unprocessed),
@@ -587,14 +590,4 @@ impl ProxyError {
         };
         Verdict { status, grpc_status, reason, fault, outcome }
     }
-}
-
-/// The reason of a proxy that refuses what the caller wants to speak.
-const WRONG_PROTOCOL: &str = "wrong-protocol";
-
-/// Whether the reason of a refused tunnel is what the caller wants or who it is.
-fn is_of_caller(reason: &str) -> bool {
-    let whys =
-        [Why::DenyRule, Why::NoAllowRule, Why::NoIdentity, Why::UnguardedDeny, Why::CannotEvaluate];
-    reason == WRONG_PROTOCOL || whys.iter().any(|why| why.code() == reason)
 }

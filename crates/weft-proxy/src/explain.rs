@@ -22,16 +22,19 @@ use weft_decide::retry::{self, Next, Outcome, Tried};
 use weft_decide::route;
 use weft_http::http2::{self, Pseudo};
 use weft_http::{GrammarError, RequestHead, request};
-use weft_model::{Fault, HashOn, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId};
+use weft_model::{
+    ExternalService, Fault, HashOn, ObjectName, Port, Protocol, Retry, Route, RouteRule, SpiffeId,
+};
 use weft_telemetry::Protocol as Spoke;
 use weft_wire::discovery::Lookup;
 
-use crate::connection::{Codec, To};
+use crate::connection::Codec;
 use crate::decision::{self, upstream_codec};
-use crate::detect::{self, Spoken};
+use crate::detect::{self, HelloError, Spoken};
 use crate::error::{ProxyError, Verdict};
 use crate::fault;
-use crate::outbound::{at_address, known, of_called, said};
+use crate::outbound::{Known, at_address, known, of_called, said};
+use crate::outside::Outward;
 use crate::snapshot::{Destination, EndpointSpec, Reach, Snapshot, TunnelTarget};
 use crate::time;
 
@@ -60,6 +63,29 @@ pub enum Called {
     Service(ObjectName, Port),
     /// An address.
     Address(SocketAddr),
+    /// A host outside of the mesh, which an ExternalService has.
+    Host(Arc<str>, Port),
+}
+
+impl Called {
+    /// The host outside that it is, and the destination that has it.
+    fn outside_host(&self, snapshot: &Snapshot) -> Option<(Arc<str>, Arc<ExternalService>)> {
+        match self {
+            Called::Host(host, port) => outward(host, *port).hosts(snapshot),
+            Called::Service(..) | Called::Address(_) => None,
+        }
+    }
+}
+
+/// The ExternalService that has `host`, for whoever knows `snapshot`.
+pub fn external_of(snapshot: &Snapshot, host: &str) -> Option<ObjectName> {
+    snapshot.egress.of_host(host).map(|service| service.name.clone())
+}
+
+/// A connection to `port` of `host`, whatever address stands for it.
+fn outward(host: &Arc<str>, port: Port) -> Outward {
+    let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.get());
+    Outward::for_host(host.clone(), address)
 }
 
 /// What the caller sends, on a connection of its own.
@@ -314,6 +340,11 @@ pub fn explain(
     };
     if !is_http {
         told.protocol = Spoke::Tcp;
+        let checked = check_server_name(snapshot, called, &destination, sent, &mut told);
+        if let Err(error) = checked {
+            told.ways = Err(Refused::silent(&error));
+            return told;
+        }
         let ways = stream(caller, &destination, sent, server, &mut told);
         told.ways = ways.map_err(|error| Refused::silent(&error));
         return told;
@@ -330,14 +361,33 @@ pub fn explain(
     told
 }
 
+/// Whether what is `sent` is for the host that is called, as far as it says.
+fn check_server_name(
+    snapshot: &Snapshot,
+    called: &Called,
+    destination: &Destination,
+    sent: &Sent,
+    told: &mut Explanation,
+) -> Result<(), ProxyError> {
+    let Some((host, service)) = called.outside_host(snapshot) else { return Ok(()) };
+    match (sent, destination.protocol) {
+        (Sent::Tls(name), declared @ (Protocol::Tls | Protocol::Detect)) => {
+            told.server_name.clone_from(name);
+            decision::check_server_name(name.as_deref(), declared, &host, &service)
+        }
+        (_, Protocol::Tls) => Err(ProxyError::BadHello(HelloError::NotTls)),
+        _ => Ok(()),
+    }
+}
+
 /// What `called` is.
 fn lead(snapshot: &Snapshot, called: &Called) -> Result<Arc<Destination>, ProxyError> {
     match called {
         Called::Service(name, port) => of_called(snapshot, name, *port),
-        Called::Address(address) => match known(snapshot, *address) {
-            Some(Ok(To::Fixed(destination))) => Ok(destination),
-            Some(Ok(_)) => at_address(snapshot, *address),
-            Some(Err(error)) => Err(error),
+        Called::Host(host, port) => outward(host, *port).destination(snapshot),
+        Called::Address(address) => match known(snapshot, address.ip()) {
+            Some(Known::Outside) => Outward::at(*address).destination(snapshot),
+            Some(Known::InMesh) => at_address(snapshot, *address),
             None => {
                 let why = said(Some(Lookup::Absent));
                 Err(ProxyError::AddressUnknown { address: *address, why })
@@ -358,9 +408,14 @@ fn request(
     let Explanation { head, rule, own_answer, .. } = told;
     let address = match called {
         Called::Address(address) => *address,
-        Called::Service(_, port) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.get()),
+        Called::Service(_, port) | Called::Host(_, port) => {
+            SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.get())
+        }
     };
     decision::prepare(head, address, false)?;
+    if let Some((host, service)) = called.outside_host(&caller.snapshot) {
+        decision::check_host(head, &host, &service)?;
+    }
     let Some(matched) = decision::rule(destination, head)? else {
         let mut way = Way::new(None, 1, 1);
         way.go(caller, (destination, destination), (head, codec), None, server);
@@ -485,6 +540,10 @@ fn ends(
     head: Option<&RequestHead>,
 ) -> Vec<End> {
     let callable: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.is_callable).collect();
+    if destination.outside.as_ref().is_some_and(|outside| outside.resolved.is_some()) {
+        // Where it is, DNS says to the proxy when it is called.
+        return vec![End::Application];
+    }
     if callable.is_empty() {
         let wanted = decision::wanted(destination, head);
         let error = decision::no_endpoint(&destination.name.without_port(), wanted);

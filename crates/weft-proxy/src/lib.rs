@@ -30,6 +30,7 @@ mod live;
 pub mod mux;
 mod names;
 mod outbound;
+mod outside;
 mod overload;
 mod prefixed;
 mod replay;
@@ -56,11 +57,13 @@ use crate::backend::Backends;
 use crate::called::Called;
 use crate::drain::Drain;
 use crate::live::Live;
+use crate::outside::Outside;
 use crate::snapshot::Configuration;
 
 pub use listener::{Running, StartError, open, start};
 pub use names::Meaning;
 pub use outbound::Excluded;
+pub use outside::{Resolution, Resolver};
 pub use overload::{Overload, Pressure};
 
 /// What all connections of one worker share.
@@ -72,6 +75,7 @@ pub struct Proxy {
     recorder: Rc<dyn Recorder>,
     configuration: Arc<Configuration>,
     discovery: Option<Rc<dyn Discovery>>,
+    outside: Outside,
     overload: Overload,
     windows: mux::Windows,
     backends: Backends,
@@ -115,6 +119,8 @@ pub struct Parts {
     pub configuration: Arc<Configuration>,
     /// Where more of it is to be had.
     pub discovery: Option<Rc<dyn Discovery>>,
+    /// Says where hosts outside of the mesh are.
+    pub resolver: Option<Rc<dyn Resolver>>,
     /// How short of memory the process is.
     pub overload: Overload,
 }
@@ -130,6 +136,7 @@ impl Proxy {
             recorder,
             configuration,
             discovery,
+            resolver,
             overload,
         } = parts;
         let (backends, called, live, drain, drivers) = Default::default();
@@ -137,6 +144,7 @@ impl Proxy {
         let start = world.clock.now();
         Proxy {
             start,
+            outside: Outside::new(&world, &recorder, resolver),
             world,
             inside,
             tls,

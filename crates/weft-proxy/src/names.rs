@@ -13,7 +13,7 @@ use crate::time::{LOOKUP_TIMEOUT, within};
 /// What a name means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// A Service, which has these addresses.
+    /// A Service, which has these addresses, or a host outside, for which they stand.
     Addresses(Vec<IpAddr>),
     /// Nothing, and nobody else is to be asked.
     Nothing,
@@ -29,6 +29,23 @@ impl Proxy {
     pub fn dns_zone(&self) -> DnsZone {
         let snapshot = self.configuration.load();
         snapshot.mesh.as_ref().map(|mesh| mesh.dns_zone.clone()).unwrap_or_default()
+    }
+
+    /// What `host`, which is in lower case, means if an ExternalService that the own workload may
+    /// call has it: addresses that stand for it.
+    pub fn outside_host(&self, host: &str) -> Meaning {
+        if self.configuration.load().egress.of_host(host).is_none() {
+            return Meaning::NotOurs;
+        }
+        match self.outside.stand_in(self, host) {
+            Some((v4, v6)) => Meaning::Addresses(vec![v4.into(), v6.into()]),
+            None => Meaning::Unknown("so many hosts are called that no address is left".to_owned()),
+        }
+    }
+
+    /// Notes that a program was told that `host` has these addresses, which are real ones.
+    pub fn told(&self, host: &str, addresses: &[IpAddr]) {
+        self.outside.tell(self, host, addresses);
     }
 
     /// What the name of `service` means. With `maybe_outside` it could as well be a name of the

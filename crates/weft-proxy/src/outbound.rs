@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weft_model::Protocol as Declared;
-use weft_model::{Address, Cidr, Network, ObjectName, OutboundPolicy, Port};
+use weft_model::{Address, Cidr, Network, ObjectName, Port};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::discovery::{Lookup, Subscription};
 use weft_world::{Accepted, Stream, StreamExt as _, UnixTime};
@@ -17,6 +17,7 @@ use crate::config::OutboundTo;
 use crate::connection::{Connection, To, http1, http2};
 use crate::detect::{self, Detected, Spoken, Waits};
 use crate::error::{ProxyError, StreamError};
+use crate::outside::Outward;
 use crate::prefixed::Prefixed;
 use crate::snapshot::{
     Destination, DestinationName, EndpointSpec, Owner, Reach, ServiceView, Snapshot,
@@ -99,6 +100,7 @@ async fn open(
         Err(error) => {
             let fresh = || connection.record(Protocol::Unknown, started);
             let mut record = record.take().unwrap_or_else(fresh);
+            record.audited = connection.audited(proxy);
             record.reason = Some(error.verdict().reason);
             record.detail = error.to_string();
             record.duration = proxy.world.clock.now().since(began);
@@ -113,8 +115,13 @@ async fn lead(proxy: &Proxy, to: &OutboundTo, destination: SocketAddr) -> Result
     match to {
         OutboundTo::Fixed(destination) => Ok(To::Fixed(destination.clone())),
         OutboundTo::Service(name, port) => service(proxy, name, *port).await,
-        OutboundTo::Original(excluded) if excluded.has(destination) => {
-            Ok(To::Fixed(outside(destination)))
+        OutboundTo::Host(host, port) => {
+            let address = SocketAddr::new(destination.ip(), port.get());
+            let outward = Outward::for_host(host.clone(), address);
+            Ok(To::Outside(Box::new(outward)))
+        }
+        OutboundTo::Original(blocks) if blocks.has(destination) => {
+            Ok(To::Fixed(excluded(destination)))
         }
         OutboundTo::Original(_) => address(proxy, destination).await,
     }
@@ -144,7 +151,9 @@ async fn detect(
         Box::pin(async move {
             let mut record = connection.record(Protocol::Tcp, started);
             let dialling = async {
-                let backend = connection.backend(&proxy)?;
+                let destination = connection.destination(&proxy)?;
+                proxy.outside.located(&proxy, &destination).await?;
+                let backend = connection.backend_of(&proxy, &destination);
                 backend.describe(&mut record);
                 stream::dial(&proxy, connection.direction, &backend, &mut record).await
             };
@@ -202,8 +211,12 @@ async fn service(proxy: &Proxy, name: &ObjectName, port: Port) -> Result<To, Pro
 
 /// What has `address`, asked for if it is not known yet.
 async fn address(proxy: &Proxy, address: SocketAddr) -> Result<To, ProxyError> {
-    if let Some(known) = known(&proxy.configuration.load(), address) {
-        return known;
+    match known(&proxy.configuration.load(), address.ip()) {
+        Some(Known::InMesh) => return Ok(To::Address(address)),
+        Some(Known::Outside) => {
+            return Ok(To::Outside(Box::new(proxy.outside.outward(proxy, address)?)));
+        }
+        None => {}
     }
     let wanted = Address { network: Network::default(), ip: address.ip() };
     let answer = look(proxy, Subscription::Address(wanted)).await;
@@ -213,22 +226,21 @@ async fn address(proxy: &Proxy, address: SocketAddr) -> Result<To, ProxyError> {
     Err(ProxyError::AddressUnknown { address, why: said(answer) })
 }
 
-/// Where a connection to `address` leads; none if discovery is to be asked first.
-pub(crate) fn known(snapshot: &Snapshot, address: SocketAddr) -> Option<Result<To, ProxyError>> {
-    if is_known(snapshot, address.ip()) {
-        return Some(Ok(To::Address(address)));
+/// What is known of an address without asking discovery.
+pub(crate) enum Known {
+    /// Something in the mesh has it.
+    InMesh,
+    /// Nothing in the mesh can have it.
+    Outside,
+}
+
+/// Where a connection to `ip` leads; none if discovery is to be asked first.
+pub(crate) fn known(snapshot: &Snapshot, ip: IpAddr) -> Option<Known> {
+    if is_known(snapshot, ip) {
+        return Some(Known::InMesh);
     }
-    if owns(snapshot, address.ip()) || is_inside(snapshot, address.ip()) {
-        return None;
-    }
-    Some(match snapshot.mesh.as_ref().map(|mesh| mesh.outbound) {
-        Some(OutboundPolicy::Any) => Ok(To::Fixed(outside(address))),
-        Some(OutboundPolicy::Registered) => Err(ProxyError::OutsideRefused { address }),
-        None => {
-            let why = "the ranges of the mesh are not known yet".to_owned();
-            Err(ProxyError::AddressUnknown { address, why })
-        }
-    })
+    let may_be_inside = owns(snapshot, ip) || is_inside(snapshot, ip);
+    (!may_be_inside).then_some(Known::Outside)
 }
 
 fn owns(snapshot: &Snapshot, ip: IpAddr) -> bool {
@@ -265,8 +277,8 @@ pub(crate) fn said(answer: Option<Lookup>) -> String {
     }
 }
 
-/// An address outside of the mesh, as a destination.
-fn outside(address: SocketAddr) -> Arc<Destination> {
+/// An address that passes by the mesh, as a destination.
+fn excluded(address: SocketAddr) -> Arc<Destination> {
     let name = DestinationName::Outside(address);
     let endpoints = vec![EndpointSpec::new(address, Reach::Plain)];
     Arc::new(Destination::plain(name, Declared::Opaque, endpoints))
@@ -308,6 +320,16 @@ pub(crate) fn of_service(
     port: Port,
 ) -> Result<Arc<Destination>, ProxyError> {
     port_of(snapshot.services.get(name), name, port)
+}
+
+/// A port of the ExternalService `name` that a rule leads to, as it is known now.
+pub(crate) fn of_external(
+    snapshot: &Snapshot,
+    name: &ObjectName,
+    port: Port,
+) -> Result<Arc<Destination>, ProxyError> {
+    let found = snapshot.externals.get(name).and_then(|ports| ports.get(&port));
+    found.cloned().ok_or_else(|| ProxyError::NoExternalPort { service: name.to_string(), port })
 }
 
 /// A port of the Service `name`, which is `view` if it is there.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_decide::deadline::{self, Bound, Deadline};
+use weft_decide::egress::host_of;
 use weft_decide::eject::Seen;
 use weft_decide::filters::{self, OnAnswer, OwnAnswer};
 use weft_decide::grpc::{is_call, status as grpc_status_of};
@@ -83,14 +84,30 @@ async fn outbound(
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
 ) -> Result<(), ProxyError> {
+    let outside = connection.outside_host(proxy);
+    if let Some((host, _)) = outside.as_ref().filter(|_| exchange.head.authority().is_empty()) {
+        exchange.head.set_authority(host);
+    }
     decision::prepare(exchange.head, connection.destination, connection.peer.is_some())?;
-    let Decided { called, backend, rule } = match decide(proxy, connection, exchange, recording)? {
-        Decision::Goes(decided) => decided,
-        Decision::Answered(answer) => {
-            give(proxy, exchange, &answer, &mut recording.record).await;
-            return Ok(());
-        }
-    };
+    let mut instead = None;
+    if let Some((host, service)) = outside
+        && let Err(error) = decision::check_host(exchange.head, &host, &service)
+    {
+        let asked = host_of(exchange.head.authority());
+        let other = connection.instead(Some(&asked)).ok_or(error)?;
+        recording.record.audited = other.audited(proxy);
+        instead = Some(other.destination(&proxy.configuration.load())?);
+    }
+    let Decided { called, to, rule } =
+        match decide(proxy, connection, instead, exchange, recording)? {
+            Decision::Goes(decided) => decided,
+            Decision::Answered(answer) => {
+                give(proxy, exchange, &answer, &mut recording.record).await;
+                return Ok(());
+            }
+        };
+    proxy.outside.located(proxy, &to).await?;
+    let backend = connection.backend_of(proxy, &to);
     backend.describe(&mut recording.record);
     exchange.keep_body();
     let _place = backend.request_place()?;
@@ -181,23 +198,25 @@ enum Decision {
 /// Where a request goes, and how.
 struct Decided {
     called: Arc<Destination>,
-    backend: Rc<Backend>,
+    to: Arc<Destination>,
     /// The rule that it falls under, if it does.
     rule: Option<(Arc<Route>, usize)>,
 }
 
-/// Decides where the request goes: by the rules of what was called, or to its own endpoints. What
+/// Decides where the request goes: by the rules of what was called, or to its own endpoints. That
+/// is what the connection leads to, or what the request is for `instead`. What
 /// the filters of its rule do to it is done here, once.
 fn decide(
     proxy: &Rc<Proxy>,
     connection: &Connection,
+    instead: Option<Arc<Destination>>,
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
 ) -> Result<Decision, ProxyError> {
-    let called = connection.destination(proxy)?;
+    let called = instead.map_or_else(|| connection.destination(proxy), Ok)?;
     let Some(Matched { selected, facts, .. }) = decision::rule(&called, exchange.head)? else {
-        let backend = connection.backend_of(proxy, &called);
-        return Ok(Decision::Goes(Decided { called, backend, rule: None }));
+        let to = called.clone();
+        return Ok(Decision::Goes(Decided { called, to, rule: None }));
     };
     let Selected { route, rule_index, rule } = selected;
     connection.describe(route, rule_index, &mut recording.record);
@@ -213,9 +232,8 @@ fn decide(
     if let (Some(on_answer), route::Destination::Backend(picked)) = (&mut exchange.on_answer, to) {
         on_answer.goes_to(picked);
     }
-    let backend = connection.backend_of(proxy, &found);
     let rule = Some((route.clone(), rule_index));
-    Ok(Decision::Goes(Decided { called, backend, rule }))
+    Ok(Decision::Goes(Decided { called, to: found, rule }))
 }
 
 /// What others ask of the workload. Never retried here: the caller's proxy decides. But that the

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use weft_decide::balance::Table;
+use weft_decide::egress::Egress;
 use weft_decide::route::RouteTable;
 use weft_model::{
-    BackendTimeouts, Health, HealthCheck, Label, Locality, MeshSettings, ObjectName, Port,
-    Protocol, SpiffeId, TlsOrigination, TrafficPolicy,
+    BackendTimeouts, ExternalService, Health, HealthCheck, Label, Locality, MeshSettings,
+    ObjectName, Port, Protocol, SpiffeId, TlsOrigination, TrafficPolicy,
 };
 use weft_wire::tunnel::{InnerProtocol, Preface};
 
@@ -37,6 +38,10 @@ pub struct Snapshot {
     pub(crate) addresses: HashMap<IpAddr, Owner>,
     /// The Services that are not to be called, and why.
     pub(crate) closed: HashMap<ObjectName, String>,
+    /// The destinations outside that the own workload may call.
+    pub(crate) egress: Egress,
+    /// The ports of those of which it is known which host to call: rules may lead there.
+    pub(crate) externals: HashMap<ObjectName, Arc<BTreeMap<Port, Arc<Destination>>>>,
 }
 
 /// Who has an address.
@@ -78,18 +83,45 @@ pub enum DestinationName {
     Listener(Arc<str>),
     /// An address outside of the mesh.
     Outside(SocketAddr),
+    /// A port of a host outside of the mesh that no ExternalService names.
+    OutsideHost(Arc<str>, Port),
+    /// A port of an ExternalService.
+    External(ObjectName, ExternalAt, Port),
+}
+
+/// Which part of an ExternalService is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExternalAt {
+    /// One of its hosts, where DNS says.
+    Host(Arc<str>),
+    /// One of the addresses in its blocks.
+    Address(IpAddr),
+    /// Its endpoints.
+    Endpoints,
 }
 
 impl DestinationName {
     /// The name for records, in which the port stands beside it.
     pub fn without_port(&self) -> String {
         match self {
-            DestinationName::Service(name, _) | DestinationName::Workload(name, _) => {
-                name.to_string()
-            }
+            DestinationName::Service(name, _)
+            | DestinationName::Workload(name, _)
+            | DestinationName::External(name, ..) => name.to_string(),
             DestinationName::Application(_) => "application".to_owned(),
-            DestinationName::Listener(_) | DestinationName::Outside(_) => self.to_string(),
+            DestinationName::Listener(_)
+            | DestinationName::Outside(_)
+            | DestinationName::OutsideHost(..) => self.to_string(),
         }
+    }
+
+    /// Whether there is no end to those of its kind, which its caller chooses.
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        matches!(
+            self,
+            DestinationName::Outside(_)
+                | DestinationName::OutsideHost(..)
+                | DestinationName::External(_, ExternalAt::Address(_), _)
+        )
     }
 
     /// Whether it is the own application.
@@ -102,8 +134,11 @@ impl DestinationName {
         match self {
             DestinationName::Service(_, port)
             | DestinationName::Workload(_, port)
+            | DestinationName::External(.., port)
             | DestinationName::Application(port) => Some(*port),
-            DestinationName::Listener(_) | DestinationName::Outside(_) => None,
+            DestinationName::Listener(_)
+            | DestinationName::Outside(_)
+            | DestinationName::OutsideHost(..) => None,
         }
     }
 }
@@ -116,6 +151,15 @@ impl fmt::Display for DestinationName {
             DestinationName::Application(port) => write!(f, "application:{port}"),
             DestinationName::Listener(name) => f.write_str(name),
             DestinationName::Outside(address) => write!(f, "outside {address}"),
+            DestinationName::OutsideHost(host, port) => write!(f, "outside {host}:{port}"),
+            DestinationName::External(name, at, port) => {
+                write!(f, "ExternalService {name}:{port}")?;
+                match at {
+                    ExternalAt::Host(host) => write!(f, " ({host})"),
+                    ExternalAt::Address(address) => write!(f, " ({address})"),
+                    ExternalAt::Endpoints => Ok(()),
+                }
+            }
         }
     }
 }
@@ -136,6 +180,19 @@ pub struct Destination {
     pub endpoints: Vec<EndpointSpec>,
     /// What a key leads to one of them by, where it is called so.
     pub table: Option<Arc<Table>>,
+    /// What it is of, if it is outside and not a mere address.
+    pub(crate) outside: Option<Box<OfOutside>>,
+}
+
+/// What a destination outside is of.
+#[derive(Clone, Debug)]
+pub(crate) struct OfOutside {
+    /// Which ExternalService, if it is of one.
+    pub(crate) service: Option<Arc<ExternalService>>,
+    /// The host whose addresses DNS says, if that is so.
+    pub(crate) resolved: Option<Arc<str>>,
+    /// The port that is called.
+    pub(crate) port: Port,
 }
 
 impl Destination {
@@ -146,7 +203,7 @@ impl Destination {
         endpoints: Vec<EndpointSpec>,
     ) -> Destination {
         let (traffic, routes) = (TrafficPolicy::default(), RouteTable::default());
-        Destination { name, protocol, traffic, routes, endpoints, table: None }
+        Destination { name, protocol, traffic, routes, endpoints, table: None, outside: None }
     }
 
     /// What is spoken to it: what is declared, or what its rules are for.
@@ -156,7 +213,7 @@ impl Destination {
 
     /// The same with the table that its endpoints need, which is that of `before` unless others
     /// have come, or some have gone.
-    fn with_table(mut self, before: Option<&Destination>) -> Destination {
+    pub(crate) fn with_table(mut self, before: Option<&Destination>) -> Destination {
         if self.traffic.balance.hash_on().is_empty() {
             return self;
         }

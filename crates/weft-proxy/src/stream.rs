@@ -5,12 +5,14 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use weft_decide::eject::Seen;
 use weft_decide::retry::{self, Next};
 use weft_decide::route;
+use weft_model::{ExternalService, Protocol as Declared};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::InnerProtocol;
 use weft_world::{Buffer, Clock, Network, Spliced, Splicer, Stream};
@@ -22,10 +24,16 @@ use crate::decision;
 use crate::detect::hello;
 use crate::error::{ProxyError, StreamError};
 use crate::live::{Watch, judge_peer};
+use crate::outside::Outward;
 use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
 use crate::time::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
 use crate::tunnel;
+
+/// What every connection of TLS begins with: a record of a handshake.
+///
+/// Source: RFC 8446, section 5.1.
+const TLS_HANDSHAKE: &[u8] = &[22, 3];
 
 /// From this size on, a read makes the next one larger.
 const BULK_BYTES_MIN: usize = 16 * 1024;
@@ -51,6 +59,7 @@ pub(crate) async fn serve(
     let _busy = proxy.drain.busy();
     let fresh = || connection.record(Protocol::Tcp, clock.wall());
     let mut record = record.unwrap_or_else(fresh);
+    record.audited = connection.audited(proxy);
     let dialled = async {
         if proxy.pressure() > Pressure::None {
             return Err(ProxyError::Overload);
@@ -92,8 +101,16 @@ async fn routed(
     downstream: &mut Prefixed,
     record: &mut Record,
 ) -> Result<Rc<Backend>, ProxyError> {
-    let called = connection.destination(proxy)?;
+    let mut called = connection.destination(proxy)?;
+    if let Some(outside) = connection.outside_host(proxy)
+        && let Some(other) =
+            Box::pin(other_server(proxy, connection, outside, called.protocol, downstream)).await?
+    {
+        record.audited = other.audited(proxy);
+        called = other.destination(&proxy.configuration.load())?;
+    }
     if called.routes.is_empty() {
+        proxy.outside.located(proxy, &called).await?;
         return Ok(connection.backend_of(proxy, &called));
     }
     let name = match called.routes.needs_server_name() {
@@ -104,7 +121,32 @@ async fn routed(
     connection.describe(selected.route, selected.rule_index, record);
     let to = route::destination(selected.rule, proxy.world.entropy.fraction());
     let destination = decision::backend(&proxy.configuration.load(), selected, to)?;
+    proxy.outside.located(proxy, &destination).await?;
     Ok(connection.backend_of(proxy, &destination))
+}
+
+/// Checks that a connection to a host outside is for that destination, as far as it says: a name
+/// opens no other. Gives what it is for instead, if only by DNS it seemed to be for that.
+///
+/// # Errors
+/// [`ProxyError::WrongServerName`], and those of [`server_name`].
+async fn other_server(
+    proxy: &Proxy,
+    connection: &Connection,
+    (host, service): (Arc<str>, Arc<ExternalService>),
+    declared: Declared,
+    downstream: &mut Prefixed,
+) -> Result<Option<Outward>, ProxyError> {
+    let must_say = declared == Declared::Tls;
+    let is_tls = declared == Declared::Detect && downstream.seen().starts_with(TLS_HANDSHAKE);
+    if !must_say && !is_tls {
+        return Ok(None);
+    }
+    let asked = server_name(&*proxy.world.clock, downstream).await?;
+    match decision::check_server_name(asked.as_deref(), declared, &host, &service) {
+        Ok(()) => Ok(None),
+        Err(error) => connection.instead(asked.as_deref()).map(Some).ok_or(error),
+    }
 }
 
 /// Whom a connection of TLS is for, as its caller says with its first bytes.

@@ -167,6 +167,7 @@ impl SimProxy {
             recorder: Rc::new(Tracer { host: host.clone(), records: records.clone() }),
             configuration,
             discovery: None,
+            resolver: None,
             overload: weft_proxy::Overload::default(),
         }));
         let started = proxy.clone();

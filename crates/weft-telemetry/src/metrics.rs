@@ -173,6 +173,9 @@ impl Worker {
                 let labels = [owned(service), outcome.into()];
                 kept.cells(registry).counter(Counted::Mirrored, labels).add(1);
             }
+            Event::LookedUp(outcome) => {
+                kept.cells(registry).counter(Counted::Lookups, [outcome.into()]).add(1);
+            }
             Event::Named(answer) => kept.queries(registry, answer).add(1),
         }
     }

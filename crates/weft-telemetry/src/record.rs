@@ -233,6 +233,8 @@ pub enum Event<'a> {
         /// What it was: one of few words.
         fault: &'static str,
     },
+    /// DNS was asked where a host outside is, and this is what it said: one of few words.
+    LookedUp(&'static str),
     /// The command asked for a name, and this is who answered, or how: one of few words.
     Named(&'static str),
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use weft_model::{
-    AgainstPeers, AuthorizationPolicy, BackendTimeouts, Balance, Filter, PanicThreshold, PathMatch,
-    Peer, Policy, PolicyMode, Route, RouteKind, RouteMatch, Rule, UnguardedPolicy,
+    AgainstPeers, AuthorizationPolicy, BackendTimeouts, Balance, Filter, OutboundPolicy,
+    PanicThreshold, PathMatch, Peer, Policy, PolicyMode, Route, RouteKind, RouteMatch, Rule,
+    TrafficPolicy, UnguardedPolicy,
 };
 
 use crate::envelope::SCHEMA;
@@ -30,6 +31,9 @@ pub enum Feature {
     /// A Service with its own bounds on how much worse than their peers endpoints may be. Ignored,
     /// others are ejected than is asked for.
     EjectionByPeers,
+    /// A destination outside of the mesh, or a route that leads to one. Ignored, connections there
+    /// would go by other rules, or be refused.
+    ExternalService,
     /// A Service for which another one takes over. Ignored, requests fail that it would answer.
     Failover,
     /// A Service or a route with faults that are put in. Ignored, a drill would find nothing.
@@ -44,6 +48,9 @@ pub enum Feature {
     /// A Service whose endpoints are chosen by an algorithm beyond the first two. There is no other
     /// that would do: it would call other endpoints than is asked for.
     Algorithms,
+    /// A Mesh that records what leaves it and is not registered. There is no other value that would
+    /// do: it would be refused, or go unseen.
+    OutboundAudit,
     /// A Service with its own share of healthy endpoints below which all are called. Ignored, those
     /// would be called that are not to be, or the few get the load of all.
     PanicThreshold,
@@ -76,18 +83,20 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 23] = [
+    pub const ALL: [Feature; 25] = [
         Feature::AdaptiveLimits,
         Feature::AuditMode,
         Feature::ConsumerRoute,
         Feature::Cors,
         Feature::EjectionByPeers,
+        Feature::ExternalService,
         Feature::Failover,
         Feature::Faults,
         Feature::GrpcRoute,
         Feature::HeaderModifiers,
         Feature::LimitsPerEndpoint,
         Feature::Algorithms,
+        Feature::OutboundAudit,
         Feature::PanicThreshold,
         Feature::PeerExceptions,
         Feature::QueryMatch,
@@ -110,12 +119,14 @@ impl Feature {
             Feature::ConsumerRoute => "consumer-route",
             Feature::Cors => "cors",
             Feature::EjectionByPeers => "ejection-by-peers",
+            Feature::ExternalService => "external-service",
             Feature::Failover => "failover",
             Feature::Faults => "faults",
             Feature::GrpcRoute => "grpc-route",
             Feature::HeaderModifiers => "header-modifiers",
             Feature::LimitsPerEndpoint => "limits-per-endpoint",
             Feature::Algorithms => "load-balancing-algorithms",
+            Feature::OutboundAudit => "outbound-audit",
             Feature::PanicThreshold => "panic-threshold",
             Feature::PeerExceptions => "peer-exceptions",
             Feature::QueryMatch => "query-match",
@@ -137,30 +148,23 @@ impl Feature {
     }
 
     fn is_required_by(self, object: &Object) -> bool {
+        if let Some(traffic) = traffic(object)
+            && self.is_required_to_treat(traffic)
+        {
+            return true;
+        }
         match (self, object) {
             (Feature::AuditMode, Object::Policy(policy)) => match &**policy {
                 Policy::Authorization(policy) => policy.mode == PolicyMode::Audit,
             },
             (Feature::AuditMode, Object::Mesh(mesh)) => mesh.unguarded == UnguardedPolicy::Audit,
-            (Feature::Algorithms, Object::Service(service)) => {
-                !matches!(service.traffic.balance, Balance::PeakEwma | Balance::RoundRobin)
+            (Feature::OutboundAudit, Object::Mesh(mesh)) => mesh.outbound == OutboundPolicy::Audit,
+            (Feature::ExternalService, Object::External(_)) => true,
+            (Feature::ExternalService, Object::Route(route)) => {
+                route.external_backends().next().is_some()
             }
-            (Feature::Faults, Object::Service(service)) => !service.traffic.faults.is_empty(),
             (Feature::Faults, Object::Route(route)) => {
                 route.rules.iter().any(|rule| !rule.faults.is_empty())
-            }
-            (Feature::PanicThreshold, Object::Service(service)) => {
-                service.traffic.panic_threshold != PanicThreshold::default()
-            }
-            (Feature::EjectionByPeers, Object::Service(service)) => {
-                service.traffic.ejection.peers != AgainstPeers::default()
-            }
-            (Feature::AdaptiveLimits, Object::Service(service)) => {
-                service.traffic.limits.adaptive_tolerance.is_some()
-            }
-            (Feature::Failover, Object::Service(service)) => service.traffic.failover.is_some(),
-            (Feature::LimitsPerEndpoint, Object::Service(service)) => {
-                service.traffic.limits.requests_per_endpoint.is_some()
             }
             (Feature::PeerExceptions, Object::Policy(policy)) => match &**policy {
                 Policy::Authorization(policy) => peers(policy).any(has_exceptions),
@@ -175,16 +179,39 @@ impl Feature {
             (Feature::QueryMatch, Object::Route(route)) => looks_at_queries(route),
             (_, Object::Route(route)) => filters(route).any(|filter| feature_of(filter) == self),
             (Feature::RenewBelow, Object::Trust(trust)) => trust.renew_below.is_some(),
-            (Feature::SessionPersistence, Object::Service(service)) => {
-                service.traffic.session.is_some()
+            _ => false,
+        }
+    }
+
+    /// Whether clients that treat a backend as `traffic` says need it.
+    fn is_required_to_treat(self, traffic: &TrafficPolicy) -> bool {
+        match self {
+            Feature::Algorithms => {
+                !matches!(traffic.balance, Balance::PeakEwma | Balance::RoundRobin)
             }
-            (Feature::Subset, Object::Service(service)) => service.traffic.subset.is_some(),
-            (Feature::SlowStart, Object::Service(service)) => service.traffic.slow_start.is_some(),
-            (Feature::StreamIdle, Object::Service(service)) => {
-                service.traffic.timeouts.stream_idle != BackendTimeouts::default().stream_idle
+            Feature::Faults => !traffic.faults.is_empty(),
+            Feature::PanicThreshold => traffic.panic_threshold != PanicThreshold::default(),
+            Feature::EjectionByPeers => traffic.ejection.peers != AgainstPeers::default(),
+            Feature::AdaptiveLimits => traffic.limits.adaptive_tolerance.is_some(),
+            Feature::Failover => traffic.failover.is_some(),
+            Feature::LimitsPerEndpoint => traffic.limits.requests_per_endpoint.is_some(),
+            Feature::SessionPersistence => traffic.session.is_some(),
+            Feature::Subset => traffic.subset.is_some(),
+            Feature::SlowStart => traffic.slow_start.is_some(),
+            Feature::StreamIdle => {
+                traffic.timeouts.stream_idle != BackendTimeouts::default().stream_idle
             }
             _ => false,
         }
+    }
+}
+
+/// How clients treat the backend that `object` is, if it is one.
+fn traffic(object: &Object) -> Option<&TrafficPolicy> {
+    match object {
+        Object::Service(service) => Some(&service.traffic),
+        Object::External(external) => Some(&external.traffic),
+        _ => None,
     }
 }
 

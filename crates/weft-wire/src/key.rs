@@ -24,6 +24,8 @@ pub enum ObjectKey {
     Service(ObjectName),
     /// A workload.
     Workload(ObjectName),
+    /// A destination outside of the mesh.
+    External(ObjectName),
     /// A route.
     Route(RouteName),
 }
@@ -38,6 +40,7 @@ impl ObjectKey {
             ObjectKey::Guards(_) => "guards",
             ObjectKey::Service(_) => "service",
             ObjectKey::Workload(_) => "workload",
+            ObjectKey::External(_) => "external",
             ObjectKey::Route(_) => "route",
         }
     }
@@ -49,7 +52,9 @@ impl ObjectKey {
             ObjectKey::Trust(domain) => domain.to_string(),
             ObjectKey::Policy(name) => name.to_string(),
             ObjectKey::Guards(scope) => scope.to_string(),
-            ObjectKey::Service(name) | ObjectKey::Workload(name) => name.to_string(),
+            ObjectKey::Service(name) | ObjectKey::Workload(name) | ObjectKey::External(name) => {
+                name.to_string()
+            }
             ObjectKey::Route(name) => name.to_string(),
         }
     }
@@ -67,6 +72,7 @@ impl ObjectKey {
             "guards" => ObjectKey::Guards(name.parse()?),
             "service" => ObjectKey::Service(name.parse()?),
             "workload" => ObjectKey::Workload(name.parse()?),
+            "external" => ObjectKey::External(name.parse()?),
             "route" => ObjectKey::Route(name.parse()?),
             _ => return Err(FieldError::new("the kind is not known here")),
         })
@@ -105,6 +111,7 @@ mod tests {
             "guards/service/shop/cart",
             "service/shop/cart",
             "workload/shop/cart-1",
+            "external/shop/api",
             "route/http/shop/canary",
         ];
         let keys = texts.map(|text| text.parse::<ObjectKey>().unwrap());

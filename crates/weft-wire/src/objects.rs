@@ -6,6 +6,7 @@
 mod authorization_policy;
 mod balance;
 mod common;
+mod external_service;
 mod fault;
 mod guards;
 mod health_check;
@@ -23,7 +24,8 @@ use std::sync::Arc;
 
 use prost::Message;
 use weft_model::{
-    Guards, MeshSettings, ObjectName, Policy, PolicyKind, Route, Service, Trust, Workload,
+    ExternalService, Guards, MeshSettings, ObjectName, Policy, PolicyKind, Route, Service, Trust,
+    Workload,
 };
 
 use crate::error::FieldError;
@@ -44,6 +46,8 @@ pub enum Object {
     Service(Arc<Service>),
     /// A workload.
     Workload(Arc<Workload>),
+    /// A destination outside of the mesh.
+    External(Arc<ExternalService>),
     /// A route.
     Route(Arc<Route>),
 }
@@ -58,6 +62,7 @@ impl Object {
             Object::Guards(guards) => ObjectKey::Guards(guards.scope.clone()),
             Object::Service(service) => ObjectKey::Service(service.name.clone()),
             Object::Workload(workload) => ObjectKey::Workload(workload.name.clone()),
+            Object::External(external) => ObjectKey::External(external.name.clone()),
             Object::Route(route) => ObjectKey::Route(route.name.clone()),
         }
     }
@@ -67,11 +72,16 @@ impl Object {
         match self {
             Object::Mesh(_) | Object::Trust(_) | Object::Policy(_) => vec![],
             // A client of one of its Services has no use for the others.
-            Object::Service(_) | Object::Workload(_) => vec![],
+            Object::Service(_) | Object::Workload(_) | Object::External(_) => vec![],
             Object::Guards(guards) => {
                 guards.policies.keys().cloned().map(ObjectKey::Policy).collect()
             }
-            Object::Route(route) => route.backends().cloned().map(ObjectKey::Service).collect(),
+            Object::Route(route) => {
+                let services = route.backends().cloned().map(ObjectKey::Service);
+                services
+                    .chain(route.external_backends().cloned().map(ObjectKey::External))
+                    .collect()
+            }
         }
     }
 
@@ -96,6 +106,9 @@ impl Object {
             Object::Guards(guards) => guards::GuardsBody::from(&**guards).encode_to_vec(),
             Object::Service(service) => service::ServiceBody::from(&**service).encode_to_vec(),
             Object::Workload(workload) => workload::WorkloadBody::from(&**workload).encode_to_vec(),
+            Object::External(external) => {
+                external_service::ExternalBody::from(&**external).encode_to_vec()
+            }
             Object::Route(route) => route::RouteBody::from(&**route).encode_to_vec(),
         }
     }
@@ -131,6 +144,9 @@ impl Object {
             }
             ObjectKey::Workload(name) => Object::Workload(read(body, |body| {
                 workload::WorkloadBody::check(body, name.clone())
+            })?),
+            ObjectKey::External(name) => Object::External(read(body, |body| {
+                external_service::ExternalBody::check(body, name.clone())
             })?),
             ObjectKey::Route(name) => {
                 Object::Route(read(body, |body| route::RouteBody::check(body, name.clone()))?)

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use weft_model::{
     Abort, AbortCode, AbortStatus, AbortWith, Address, AllowedNames, AllowedOrigin,
     AuthorizationPolicy, Backend, CallMatch, Cidr, ContentHash, Cors, Delay, DnsZone, ExactValue,
-    Fault, Filter, Fraction, GuardScope, Guards, HeaderCondition, HeaderEdits, HeaderMatch,
-    HeaderName, Health, HttpPath, Locality, MeshSettings, Method, Mirror, MtlsMode, Namespace,
-    Network, ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern, PathRewrite, Peer,
-    Percent, Policy, PolicyMode, Port, PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus,
-    RegexText, Retry, RetryStatus, Revocation, RootCertificate, Route, RouteMatch, RouteParent,
-    RouteRule, Rule, Scheme, SerialNumber, Service, ServicePort, TimeBound, Timeouts,
-    TrafficPolicy, Trust, Tunnel, UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend,
-    Workload, WorkloadPort,
+    ExternalEndpoint, ExternalPort, ExternalService, Fault, Filter, Fraction, GuardScope, Guards,
+    HeaderCondition, HeaderEdits, HeaderMatch, HeaderName, Health, HostPattern, HttpPath, Locality,
+    MeshSettings, Method, Mirror, MtlsMode, Namespace, Network, ObjectName, Operation,
+    OutboundPolicy, PathMatch, PathPattern, PathRewrite, Peer, Percent, Policy, PolicyMode, Port,
+    PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus, RegexText, Retry, RetryStatus,
+    Revocation, RootCertificate, Route, RouteMatch, RouteParent, RouteRule, Rule, Scheme,
+    SerialNumber, Service, ServicePort, TimeBound, Timeouts, TrafficPolicy, Trust, Tunnel,
+    UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
 };
 
 use crate::objects::Object;
@@ -29,6 +29,12 @@ impl From<Service> for Object {
 impl From<Workload> for Object {
     fn from(workload: Workload) -> Object {
         Object::Workload(Arc::new(workload))
+    }
+}
+
+impl From<ExternalService> for Object {
+    fn from(external: ExternalService) -> Object {
+        Object::External(Arc::new(external))
     }
 }
 
@@ -66,6 +72,32 @@ pub(crate) fn service(name: &str, vip: &str) -> Service {
         ports: BTreeMap::from([(port(80), settings)]),
         traffic: TrafficPolicy::default(),
     }
+}
+
+/// A destination outside of the mesh.
+pub(crate) fn external(name: &str) -> ExternalService {
+    let settings = ExternalPort { name: None, protocol: Protocol::Detect };
+    ExternalService {
+        name: read(name),
+        is_for_mesh: false,
+        hosts: BTreeSet::from([HostPattern::new("api.example.com").unwrap()]),
+        cidrs: BTreeSet::new(),
+        ports: BTreeMap::from([(port(80), settings)]),
+        endpoints: BTreeSet::new(),
+        traffic: TrafficPolicy::default(),
+    }
+}
+
+fn full_external() -> ExternalService {
+    let mut external = external("weft-system/api");
+    external.is_for_mesh = true;
+    external.hosts.insert(HostPattern::new("*.example.com").unwrap());
+    external.cidrs.insert(Cidr::new(read("203.0.113.0"), 24).unwrap());
+    let settings = ExternalPort { name: Some("web".to_owned()), protocol: Protocol::Tls };
+    external.ports.insert(port(443), settings);
+    let at = |ip, port| ExternalEndpoint { ip: read(ip), port };
+    external.endpoints.extend([at("192.0.2.9", None), at("2001:db8::9", Some(port(8443)))]);
+    external
 }
 
 /// A workload of some Services.
@@ -212,6 +244,8 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         Object::Route(Arc::new(route("http/other/mine", "shop/cart", &["shop/cart-v1"]))),
         Object::Policy(Arc::new(auditing_policy())),
         Object::Route(Arc::new(faulty_route())),
+        Object::External(Arc::new(full_external())),
+        Object::Route(Arc::new(outside_route())),
     ]
 }
 
@@ -309,6 +343,15 @@ pub(crate) fn faults() -> Vec<Fault> {
 fn auditing_policy() -> Policy {
     let full = full_policy(read("shop/auditing"));
     Policy::Authorization(AuthorizationPolicy { mode: PolicyMode::Audit, ..full })
+}
+
+fn outside_route() -> Route {
+    let mut route = route("http/shop/outside", "shop/cart", &["shop/cart-v1"]);
+    let backend = Backend::External { name: read("shop/api"), port: port(443) };
+    let share = Fraction::new(1, 3).unwrap();
+    route.rules[0].filters = vec![Filter::Mirror(Mirror { backend: backend.clone(), share })];
+    route.rules[0].backends[0].backend = backend;
+    route
 }
 
 fn faulty_route() -> Route {

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use weft_dns::{Subject, Zones};
-use weft_model::{Address, Namespace, Network, ObjectName, OutboundPolicy, SpiffeId, Workload};
-use weft_proxy::explain::{Called, Caller, Explanation, Sent};
+use weft_model::{Address, Namespace, Network, ObjectName, SpiffeId, Workload};
+use weft_proxy::explain::{Called, Caller, Explanation, Sent, external_of};
 use weft_proxy::snapshot::{OwnWorkload, Snapshot, TunnelTarget};
 use weft_wire::ObjectKey;
 use weft_wire::discovery::Subscription;
@@ -114,8 +114,12 @@ fn explain(arguments: &Arguments) -> anyhow::Result<bool> {
         Mesh::of_files(&sources(files)?, namespace.as_deref())?
     };
     let identity = SpiffeId::new(mesh.trust_domain().clone(), from.clone());
-    let named = meaning(&mesh, from.namespace(), &asked)?;
     let own = mesh.workloads_of(&identity).into_iter().next();
+    let external = |host: &str| -> anyhow::Result<Option<ObjectName>> {
+        let known = mesh.known(own.map(own_workload), from.own_namespace(), &[])?;
+        Ok(external_of(&known.snapshot, host))
+    };
+    let named = meaning(&mesh, from.namespace(), &asked, external)?;
     let address = address.or_else(|| own?.addresses.first().copied());
     let (told, rule) = match &named.called {
         None => (outside(&mesh, &named.text), None),
@@ -146,7 +150,13 @@ struct Named {
 }
 
 /// What the host of `asked` means to a program of `namespace`.
-fn meaning(mesh: &Mesh, namespace: &str, asked: &ask::Question) -> anyhow::Result<Named> {
+/// `external` says which ExternalService has a host.
+fn meaning(
+    mesh: &Mesh,
+    namespace: &str,
+    asked: &ask::Question,
+    external: impl Fn(&str) -> anyhow::Result<Option<ObjectName>>,
+) -> anyhow::Result<Named> {
     let port = asked.port;
     let name = match &asked.host {
         Host::Address(ip) => {
@@ -156,16 +166,26 @@ fn meaning(mesh: &Mesh, namespace: &str, asked: &ask::Question) -> anyhow::Resul
         Host::Name(name) => name,
     };
     let zones = Zones::new(mesh.settings.dns_zone.clone(), Namespace::new(namespace)?);
-    let outside = Named { called: None, text: format!("`{name}` is not a name of the mesh") };
+    let outside = || {
+        let host = name.trim_end_matches('.').to_ascii_lowercase();
+        let external = external(&host)?;
+        anyhow::Ok(match external {
+            Some(service) => {
+                let text = format!("`{name}` means ExternalService {service}, port {port}");
+                Named { called: Some(Called::Host(host.into(), port)), text }
+            }
+            None => Named { called: None, text: format!("`{name}` is not a name of the mesh") },
+        })
+    };
     Ok(match ask::subject(&zones, name) {
         Subject::Service { name: service, maybe_outside: true } if !mesh.has_service(&service) => {
-            outside
+            outside()?
         }
         Subject::Service { name: service, .. } => {
             let text = format!("`{name}` means Service {service}, port {port}");
             Named { called: Some(Called::Service(service, port)), text }
         }
-        Subject::Outside => outside,
+        Subject::Outside => outside()?,
         Subject::Known(_) | Subject::Refused => {
             bail!("`{name}` never leaves the machine, or is no name of a Service: nothing is sent")
         }
@@ -174,8 +194,7 @@ fn meaning(mesh: &Mesh, namespace: &str, asked: &ask::Question) -> anyhow::Resul
 
 /// What there is to say of what is not of the mesh.
 fn outside(mesh: &Mesh, text: &str) -> Report {
-    let is_refused = mesh.settings.outbound == OutboundPolicy::Registered;
-    Report::outside(text, is_refused)
+    Report::outside(text, mesh.settings.outbound)
 }
 
 /// Route and rule as records have them.
@@ -202,6 +221,7 @@ impl Asking<'_> {
             Called::Address(address) => {
                 Subscription::Address(Address { network: Network::default(), ip: address.ip() })
             }
+            Called::Host(..) => Subscription::SelfWorkload,
         };
         let namespace = identity.service_account().own_namespace();
         let own = own.map(own_workload);

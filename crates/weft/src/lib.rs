@@ -15,6 +15,7 @@ mod demo;
 mod explain;
 mod files;
 mod joined;
+mod name_servers;
 mod output;
 mod overload;
 mod proxy;

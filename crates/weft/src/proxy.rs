@@ -23,6 +23,7 @@ use weft_world::{Files, World};
 use self::file::{Checked, FixedInbound, Identity};
 use crate::admin::{self, Shown};
 use crate::joined::{self, DirectoryLock, Joined, Joining, Workload};
+use crate::name_servers::{self, NameServers};
 use crate::overload;
 
 /// How long what is under way may take after SIGTERM where nobody says so, in seconds.
@@ -192,6 +193,7 @@ async fn serve(
         recorder,
         configuration: Arc::default(),
         discovery: None,
+        resolver: Some(Rc::new(name_servers::OfWorker(NameServers::of_host(&world)))),
         overload: Overload::default(),
     };
     let watching = overload::watch(world.clone(), parts.overload.clone(), registry.clone());

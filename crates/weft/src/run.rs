@@ -33,6 +33,7 @@ use self::options::Checked;
 use self::place::Place;
 use crate::admin::{self, Shown};
 use crate::joined::{self, Joined, Joining, Workload};
+use crate::name_servers::{self, NameServers};
 use crate::overload;
 
 /// How long SIGTERM is held back at most, so that what is under way for the command is answered.
@@ -91,6 +92,8 @@ async fn serve(
     let Beginning { published, metrics, tunnels, joined, place: _place } = beginning;
     let overload = Overload::default();
     let recorder: Rc<dyn Recorder> = Rc::new(Both(Metrics::new(&registry), access_log));
+    // As the host's own programs would ask, read before the command runs.
+    let servers = NameServers::of_host(&world);
     let proxy = Rc::new(Proxy::new(Parts {
         inside: Rc::new(Inside::new(Rc::new(inside))),
         world: world.clone(),
@@ -99,6 +102,7 @@ async fn serve(
         recorder: recorder.clone(),
         configuration: joined.configuration.clone(),
         discovery: Some(joined.discovery()),
+        resolver: Some(Rc::new(name_servers::OfWorker(servers.clone()))),
         overload: overload.clone(),
     }));
     tokio::task::spawn_local(overload::watch(world.clone(), overload, registry.clone()));
@@ -116,7 +120,7 @@ async fn serve(
         metrics.show(Shown { registry, configuration, needs_own: true });
     }
     let namespace = checked.service_account.own_namespace();
-    let names = Rc::new(dns::Server::new(&world, proxy.clone(), namespace, recorder));
+    let names = Rc::new(dns::Server::new(&world, proxy.clone(), namespace, recorder, servers));
     let answering = names.clone().serve(dns_datagrams, dns_listeners);
     joined.ready(&world, "weft run", true).await;
     if let Err(error) = command.start(names.zones().search()).await {

@@ -90,7 +90,7 @@ fn check_page(name: &str) {
 
 #[test]
 fn the_pages_are_right() {
-    for page in ["balancing", "faults", "health", "policies", "subsets"] {
+    for page in ["balancing", "egress", "faults", "health", "policies", "subsets"] {
         check_page(page);
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn convert(
         for (at, backend) in backends.iter().enumerate() {
             let crd::BackendRef { kind: of, namespace, name, weight, filters } = backend;
             let weight = Weight::new(*weight).map_err(|error| error.to_string())?;
-            let resolved = resolve(reader, kind, (of, namespace, name));
+            let resolved = resolve(reader, kind, own, (of, namespace, name));
             let so = share_without_backend(kind);
             let backend = or_missing(resolved, format!("backendRefs[{at}]"), so);
             // Only rules have mirrors.
@@ -52,7 +52,7 @@ pub(super) fn convert(
         }
         let filters = filters::convert(filters, |at, mirror| {
             let crd::Mirror { kind: of, namespace, name, share: _ } = mirror;
-            let resolved = resolve(reader, kind, (of, namespace, name));
+            let resolved = resolve(reader, kind, own, (of, namespace, name));
             let part = format!("filters[{at}].requestMirror.backendRef");
             or_missing(resolved, part, "nothing is sent there")
         })?;
@@ -81,14 +81,19 @@ fn share_without_backend(kind: RouteKind) -> &'static str {
     }
 }
 
-/// Where the backend with this kind, namespace and name leads, or why nowhere.
+/// Where the backend with this kind, namespace and name leads from a route of the namespace `own`,
+/// or why nowhere.
 fn resolve(
     reader: &Reader<'_>,
     route: RouteKind,
+    own: &str,
     (kind, namespace, name): (&crd::BackendKind, &String, &String),
 ) -> Result<Backend, (&'static str, String)> {
     let port = match kind {
         crd::BackendKind::Service { port } => *port,
+        crd::BackendKind::External { port } => {
+            return resolve_external(reader, route, own, (namespace, name, *port));
+        }
         crd::BackendKind::Other { group, kind, port: _ } => {
             let message = format!("kind {kind} of group `{group}` is not known here");
             return Err(("InvalidKind", message));
@@ -108,6 +113,41 @@ fn resolve(
         return Err(("UnsupportedProtocol", message));
     }
     Ok(Backend::Service { name, port: to_port(port) })
+}
+
+/// The same for an ExternalService, of which it must be known where it is.
+fn resolve_external(
+    reader: &Reader<'_>,
+    route: RouteKind,
+    own: &str,
+    (namespace, name, port): (&String, &String, crd::Port),
+) -> Result<Backend, (&'static str, String)> {
+    let missing =
+        || ("BackendNotFound", format!("ExternalService {namespace}/{name} is not there"));
+    let name = ObjectName::new(namespace, name).map_err(|_| missing())?;
+    if namespace != own && *namespace != reader.options.mesh_namespace {
+        let message = format!("ExternalService {name} is for its own namespace alone");
+        return Err(("RefNotPermitted", message));
+    }
+    let (_, external) = reader.external(&name).ok_or_else(missing)?;
+    let Some(found) = external.ports.iter().find(|own| own.port == port) else {
+        return Err(("BackendNotFound", format!("ExternalService {name} has no port {port}")));
+    };
+    let is_one = matches!(&external.hosts[..], [host] if !host.starts_with("*."));
+    if !is_one && external.endpoints.is_empty() {
+        let message = format!(
+            "ExternalService {name} has neither endpoints nor one host alone, so that it is not \
+             known which to call"
+        );
+        return Err(("UnsupportedValue", message));
+    }
+    if !takes(route, declared(found.app_protocol)) {
+        let spoken = super::spoken(route);
+        let message =
+            format!("ExternalService {name} declares that no {spoken} is spoken on port {port}");
+        return Err(("UnsupportedProtocol", message));
+    }
+    Ok(Backend::External { name, port: to_port(port) })
 }
 
 /// Whether what routes of `kind` lead can be written to a port that speaks `declared`.

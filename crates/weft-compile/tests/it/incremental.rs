@@ -70,7 +70,8 @@ fn resource(which: u8, name: u8, content: u8) -> String {
         3 => {
             let spec = format!(
                 "spec: {{ parentRefs: [{{ group: '', kind: Service, name: s{a}, port: {port} }}], \
-                 rules: [{{ name: {}, {} backendRefs: [{{ name: s{b}, port: 80 }}] }}] }}\n",
+                 rules: [{{ name: {}, {} backendRefs: [{{ name: s{b}, port: 80 }}, \
+                 {{ group: weft.dev, kind: ExternalService, name: e{b}, port: 80 }}] }}] }}\n",
                 ["all", "some"][usize::from(content % 2)],
                 RULES[usize::from(content) % RULES.len()].replace("SERVICE", &format!("s{b}"))
             );
@@ -104,6 +105,7 @@ fn resource(which: u8, name: u8, content: u8) -> String {
             let target = match (name, b) {
                 (2, _) => format!("{{ group: weft.dev, kind: Mesh, name: m{a} }}"),
                 (_, 0) => "{ group: '', kind: Namespace, name: shop }".to_owned(),
+                (_, 1) => format!("{{ group: weft.dev, kind: ExternalService, name: e{a} }}"),
                 _ => service_target,
             };
             let fields = TRAFFIC[usize::from(content) % TRAFFIC.len()];
@@ -134,6 +136,13 @@ fn resource(which: u8, name: u8, content: u8) -> String {
             let what = &what[usize::from(content % 3)];
             let spec = format!("spec: {{ targetRefs: [{target}], {header}{what} }}\n");
             head(weft, "FaultPolicy", &format!("f{name}"), &created) + &spec
+        }
+        7 => {
+            let hosts = ["e.a", "'*.a', e.b", "s1.shop, t0.t"][usize::from(a)];
+            let spec = format!(
+                "spec: {{ hosts: [{hosts}], cidrs: [203.0.113.{b}], ports: [{{ port: {port} }}] }}\n"
+            );
+            of_mesh(head(weft, "ExternalService", &format!("e{name}"), &created) + &spec, name)
         }
         _ => {
             let target = match (name, b) {

@@ -2,11 +2,11 @@
 
 use weft_compile::{Compiler, Status};
 use weft_model::{
-    Abort, AbortWith, AllowedNames, AuthorizationPolicy, Backend, CallMatch, Cors, Delay, Fault,
-    Filter, Guards, HeaderCondition, HeaderEdits, HealthCheck, MeshSettings, Mirror, Operation,
-    PathMatch, PathPattern, PathRewrite, Peer, Policy, PolicyMode, Probe, Redirect, Retry, Route,
-    RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust, Tunnel, UrlRewrite, ValueMatch,
-    Workload,
+    Abort, AbortWith, AllowedNames, AuthorizationPolicy, Backend, CallMatch, Cors, Delay,
+    ExternalService, Fault, Filter, Guards, HeaderCondition, HeaderEdits, HealthCheck,
+    MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer, Policy, PolicyMode,
+    Probe, Redirect, Retry, Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust,
+    Tunnel, UrlRewrite, ValueMatch, Workload,
 };
 use weft_wire::Object;
 
@@ -52,6 +52,7 @@ fn object(object: &Object) -> Tree {
         Object::Guards(it) => guards(it),
         Object::Service(it) => service(it),
         Object::Workload(it) => workload(it),
+        Object::External(it) => external(it),
         Object::Route(it) => route(it),
     }
 }
@@ -80,6 +81,28 @@ fn service(service: &Service) -> Tree {
     Tree::map([
         ("vips", Tree::list(vips)),
         ("ports", Tree::Map(ports.collect())),
+        ("traffic", traffic_policy(traffic)),
+    ])
+}
+
+fn external(external: &ExternalService) -> Tree {
+    let ExternalService { name: _, is_for_mesh, hosts, cidrs, ports, endpoints, traffic } =
+        external;
+    let ports = ports.iter().map(|(port, settings)| {
+        let name = settings.name.as_ref().map_or(String::new(), |name| format!("{name} "));
+        (port.to_string(), Tree::text(format!("{name}{:?}", settings.protocol)))
+    });
+    let endpoints = endpoints.iter().map(|endpoint| match endpoint.port {
+        Some(port) => format!("{} {port}", endpoint.ip),
+        None => endpoint.ip.to_string(),
+    });
+    let cidr = |cidr: &weft_model::Cidr| format!("{}/{}", cidr.first(), cidr.prefix());
+    Tree::map([
+        ("for", Tree::text(if *is_for_mesh { "mesh" } else { "namespace" })),
+        ("hosts", Tree::list(hosts)),
+        ("cidrs", Tree::list(cidrs.iter().map(cidr))),
+        ("ports", Tree::Map(ports.collect())),
+        ("endpoints", Tree::list(endpoints)),
         ("traffic", traffic_policy(traffic)),
     ])
 }
@@ -278,6 +301,7 @@ fn filter(filter: &Filter) -> String {
 fn target(backend: &Backend) -> String {
     match backend {
         Backend::Service { name, port } => format!("{name}:{port}"),
+        Backend::External { name, port } => format!("outside {name}:{port}"),
         Backend::Missing { reason } => format!("nothing: {reason}"),
     }
 }

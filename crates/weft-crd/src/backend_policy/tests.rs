@@ -189,11 +189,7 @@ fn targets() {
                 "{targetRefs: [{group: '', kind: Service, name: a, sectionName: b}]}",
                 &["error: spec.targetRefs[0].sectionName: not supported yet by this version"],
             ),
-            (
-                "{targetRefs: [{group: weft.dev, kind: ExternalService, name: a}]}",
-                &["error: spec.targetRefs[0].kind: \"ExternalService\" as a target is not \
-                     supported yet by this version"],
-            ),
+            ("{targetRefs: [{group: weft.dev, kind: ExternalService, name: a}]}", &[]),
             (
                 "{targetRefs: [{group: '', kind: Pod, name: a}]}",
                 &["error: spec.targetRefs[0].kind: \"Pod\" of group \"\" cannot be a target"],

@@ -3,6 +3,7 @@
 use super::Traffic;
 use super::filters::{self, Filter, Of, Read};
 use super::parent_ref::read_group;
+use crate::kind::WEFT_GROUP;
 use crate::names;
 use crate::reader::{At, Fields, Object, fields};
 use crate::units::Port;
@@ -28,6 +29,11 @@ pub enum BackendKind {
     /// A Service.
     Service {
         /// The port, as the Service numbers it.
+        port: Port,
+    },
+    /// An ExternalService.
+    External {
+        /// The port, as it is called.
         port: Port,
     },
     /// A kind that is not known. Its share is answered with 500.
@@ -107,7 +113,8 @@ fn read_reference(
     let name = object
         .need("name", |at| at.parsed(|text| names::dns_subdomain(text).map(|()| text.to_owned())));
     let is_service = (group, kind) == (Some(""), Some("Service"));
-    let port = if is_service {
+    let is_external = (group, kind) == (Some(WEFT_GROUP), Some("ExternalService"));
+    let port = if is_service || is_external {
         object.need("port", At::port).map(Some)
     } else {
         object.maybe("port", At::port)
@@ -115,6 +122,7 @@ fn read_reference(
     let (group, kind) = (group?, kind?);
     let kind = match port? {
         Some(port) if is_service => BackendKind::Service { port },
+        Some(port) if is_external => BackendKind::External { port },
         port => {
             at.warning(format!(
                 "kind {} of group {} is not known here: {otherwise}",

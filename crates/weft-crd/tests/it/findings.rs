@@ -129,8 +129,8 @@ error: kind: \"Deployment\" of \"apps/v1\" is not known here
 13 | kind: Deployment
    |       ^^^^^^^^^^
    = in Deployment shop/d
-   = help: known here: Mesh, Service, Workload, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, \
-    BackendPolicy, AuthorizationPolicy, FaultPolicy
+   = help: known here: Mesh, Service, Workload, ExternalService, HTTPRoute, GRPCRoute, \
+    TLSRoute, TCPRoute, BackendPolicy, AuthorizationPolicy, FaultPolicy
 
 error: apiVersion: is required
   --> shop.yaml:16:1

@@ -35,6 +35,9 @@ pub fn filters(
             Filter::Mirror(Mirror { backend: Backend::Service { name, port }, share }) => {
                 format!("requests are copied to {name}:{port}, {share} of them")
             }
+            Filter::Mirror(Mirror { backend: Backend::External { name, port }, share }) => {
+                format!("requests are copied outside, to {name}:{port}, {share} of them")
+            }
             Filter::Mirror(Mirror { backend: Backend::Missing { reason }, share: _ }) => {
                 format!("nothing is copied: {reason}")
             }

@@ -26,3 +26,8 @@ pub(super) fn limit_name(limit: Limit) -> &'static str {
         Limit::Caller => "the caller",
     }
 }
+
+/// By which host an address was asked for, if that is known.
+pub(super) fn asked_as(host: Option<&str>) -> String {
+    host.map_or(String::new(), |host| format!(", asked for as {host},"))
+}

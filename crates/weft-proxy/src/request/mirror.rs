@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::copies::Copied;
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
-use crate::outbound::of_service;
+use crate::outbound::{of_external, of_service};
 
 /// How long a copy may take. A request that streams for longer is copied for so long.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,7 +45,10 @@ pub(super) fn start(
         return; // What is spoken then is nothing to be copied.
     }
     for mirror in rule.mirrors() {
-        let To::Service { name, port } = &mirror.backend else { continue };
+        let (name, port) = match &mirror.backend {
+            To::Service { name, port } | To::External { name, port } => (name, port),
+            To::Missing { .. } => continue,
+        };
         if !mirror.share.takes(proxy.world.entropy.fraction()) {
             continue;
         }
@@ -57,13 +60,19 @@ pub(super) fn start(
             not_sent("mirror-full");
             continue;
         }
-        let destination = match of_service(&snapshot, name, *port) {
+        let found = match &mirror.backend {
+            To::External { .. } => of_external(&snapshot, name, *port),
+            _ => of_service(&snapshot, name, *port),
+        };
+        let destination = match found {
             Ok(destination) => destination,
             Err(error) => {
                 not_sent(error.verdict().reason);
                 continue;
             }
         };
+        proxy.outside.prepare(proxy, &destination);
+        let destination = proxy.outside.current(&destination);
         let own = snapshot.own.as_ref().and_then(|own| own.locality.as_ref());
         let backend = proxy.backends.of(proxy, &destination, own);
         let mut head = exchange.head.clone();

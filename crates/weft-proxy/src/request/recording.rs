@@ -44,6 +44,7 @@ impl<'p> Recording<'p> {
         record.authority.push_str(exchange.head.authority());
         record.target.push_str(exchange.head.target());
         record.trace = TraceContext::from_fields(&exchange.head.fields);
+        record.audited = connection.audited(proxy);
         let busy = Some(proxy.drain.busy());
         let (began, is_finished, is_copy) = (clock.now(), false, false);
         Recording { proxy, record, codec, began, is_finished, is_copy, busy }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use weft_decide::egress::Egress;
 use weft_decide::route::RouteTable;
 use weft_model::{
-    Address, Label, MtlsMode, Namespace, Network, ObjectName, Port, Route, Service, TrafficPolicy,
-    TrustDomain, UnguardedPolicy, Workload,
+    Address, ExternalService, Label, MtlsMode, Namespace, Network, ObjectName, Port, Route,
+    Service, TrafficPolicy, TrustDomain, UnguardedPolicy, Workload,
 };
 use weft_wire::discovery::{Client, Guarding, Outcome};
 use weft_wire::{Object, ObjectKey};
@@ -17,6 +18,7 @@ use super::{
     TunnelTarget, WorkloadView,
 };
 use crate::guard::Guard;
+use crate::outside;
 
 /// The workload that a proxy stands for, as it says itself.
 #[derive(Clone, Debug)]
@@ -29,6 +31,29 @@ pub struct OwnWorkload {
     pub applications: BTreeMap<Port, SocketAddr>,
 }
 
+/// A destination outside, port by port as far as rules may lead there.
+struct External {
+    service: Arc<ExternalService>,
+    ports: Arc<BTreeMap<Port, Arc<Destination>>>,
+}
+
+impl External {
+    fn new(service: &Arc<ExternalService>) -> External {
+        let port = |host: &Arc<str>, port: Port| {
+            Some((port, Arc::new(outside::of_host(service, host, port)?)))
+        };
+        // Where its endpoints are known, it does not matter by which host it is called.
+        let host = match service.endpoints.is_empty() {
+            true => service.only_host().cloned(),
+            false => Some(Arc::default()),
+        };
+        let ports = host.iter().flat_map(|host| {
+            service.ports.keys().filter_map(|number| port(host, *number)).collect::<Vec<_>>()
+        });
+        External { service: service.clone(), ports: Arc::new(ports.collect()) }
+    }
+}
+
 /// Makes snapshots of what a discovery client holds.
 pub struct Builder {
     trust_domain: TrustDomain,
@@ -38,6 +63,7 @@ pub struct Builder {
     network: Network,
     services: HashMap<ObjectName, Arc<ServiceView>>,
     workloads: HashMap<ObjectName, Arc<WorkloadView>>,
+    externals: HashMap<ObjectName, External>,
     /// Those of the own ports, to be taken over while they say the same.
     guards: BTreeMap<Port, Arc<Guard>>,
 }
@@ -60,8 +86,9 @@ pub fn check(object: &Object) -> Result<(), String> {
 impl Builder {
     /// A builder for a proxy of `trust_domain` that stands for `own`; for none, it only calls.
     pub fn new(trust_domain: TrustDomain, own: Option<OwnWorkload>) -> Builder {
-        let (namespace, network, services, workloads, guards) = Default::default();
-        Builder { trust_domain, own, namespace, network, services, workloads, guards }
+        let (namespace, network, services, workloads) = Default::default();
+        let (externals, guards) = Default::default();
+        Builder { trust_domain, own, namespace, network, services, workloads, externals, guards }
     }
 
     /// The same for a proxy whose identity is of `namespace`.
@@ -104,6 +131,7 @@ impl Builder {
                 None => drop(self.workloads.remove(name)),
             }
         }
+        self.externals = held.externals.iter().map(|service| self.external(service)).collect();
         let mesh = held.mesh.cloned();
         let own = self.own(client, &held).map(Arc::new);
         let ports = own.iter().flat_map(|own| &own.ports);
@@ -112,7 +140,25 @@ impl Builder {
         let closed = client.closed().map(|(service, why)| (service.clone(), why)).collect();
         let view = |name: &ObjectName| Some((name.clone(), services.get(name)?.clone()));
         let callable = client.followed().filter_map(view).collect();
-        Arc::new(Snapshot { mesh, own, services, callable, addresses, closed })
+        let ports =
+            |(name, external): (&ObjectName, &External)| (name.clone(), external.ports.clone());
+        let externals = self.externals.iter().map(ports).collect();
+        let namespace = self.namespace.clone();
+        let namespace = namespace.or(self.own.as_ref().map(|own| own.name.own_namespace()));
+        let egress = Egress::new(held.externals.iter().copied(), namespace.as_ref());
+        Arc::new(Snapshot { mesh, own, services, callable, addresses, closed, egress, externals })
+    }
+
+    /// `service`, as it was before if it is the same.
+    fn external(&self, service: &Arc<ExternalService>) -> (ObjectName, External) {
+        let before = self.externals.get(&service.name);
+        let before = before.filter(|before| Arc::ptr_eq(&before.service, service));
+        let ports = before.map(|before| before.ports.clone());
+        let external = match ports {
+            Some(ports) => External { service: service.clone(), ports },
+            None => External::new(service),
+        };
+        (service.name.clone(), external)
     }
 
     /// The Services that `keys` have a part in, now or before.
@@ -137,6 +183,7 @@ impl Builder {
                 }
                 ObjectKey::Mesh
                 | ObjectKey::Trust(_)
+                | ObjectKey::External(_)
                 | ObjectKey::Guards(_)
                 | ObjectKey::Policy(_) => {}
             }
@@ -170,6 +217,7 @@ impl Builder {
                     .expect("routes were checked before they were taken"),
                 endpoints: endpoints.collect(),
                 table: None,
+                outside: None,
             };
             let before = before.and_then(|view| view.ports.get(port));
             (*port, Arc::new(destination.with_table(before.map(|before| &**before))))
@@ -286,12 +334,14 @@ struct Held<'c> {
     services: BTreeMap<&'c ObjectName, &'c Service>,
     workloads: BTreeMap<&'c ObjectName, &'c Workload>,
     routes: Vec<&'c Arc<Route>>,
+    externals: Vec<&'c Arc<ExternalService>>,
 }
 
 impl<'c> Held<'c> {
     fn new(client: &'c Client) -> Held<'c> {
         let (services, workloads) = Default::default();
-        let mut held = Held { mesh: None, services, workloads, routes: Vec::new() };
+        let (routes, externals) = Default::default();
+        let mut held = Held { mesh: None, services, workloads, routes, externals };
         for object in client.objects() {
             match object.object() {
                 Object::Mesh(mesh) => held.mesh = Some(mesh),
@@ -302,6 +352,7 @@ impl<'c> Held<'c> {
                     held.workloads.insert(&workload.name, workload);
                 }
                 Object::Route(route) => held.routes.push(route),
+                Object::External(external) => held.externals.push(external),
                 Object::Trust(_) | Object::Policy(_) | Object::Guards(_) => {}
             }
         }

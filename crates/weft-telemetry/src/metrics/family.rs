@@ -63,12 +63,13 @@ pub(crate) enum Counted {
     HealthChecks,
     Mirrored,
     DnsQueries,
+    Lookups,
     Audited,
     Faults,
 }
 
 /// How many of them there are.
-pub(crate) const COUNTED_LEN: usize = 15;
+pub(crate) const COUNTED_LEN: usize = 16;
 
 /// What [`Counted`] names, in its order.
 static COUNTED: [Family; COUNTED_LEN] = [
@@ -174,6 +175,13 @@ static COUNTED: [Family; COUNTED_LEN] = [
         "Queries of the own command for names, by who answered them, and how.",
     ),
     family(
+        "weft_outside_lookups_total",
+        Kind::Counter,
+        "",
+        &["outcome"],
+        "Times that DNS was asked where a host outside of the mesh is, by what it said.",
+    ),
+    family(
         "weft_audited_total",
         Kind::Counter,
         "",
@@ -205,6 +213,7 @@ impl Counted {
         Counted::HealthChecks,
         Counted::Mirrored,
         Counted::DnsQueries,
+        Counted::Lookups,
         Counted::Audited,
         Counted::Faults,
     ];

@@ -34,6 +34,9 @@ enum Link {
     At(Address),
     /// The roots of all trust domains.
     Trusts,
+    /// The destinations outside that the workloads of a namespace may call; without one, those of
+    /// all namespaces may.
+    ExternalsFor(Option<Namespace>),
 }
 
 /// What a change of the world may concern.
@@ -188,6 +191,10 @@ fn links_to(object: &Object) -> BTreeSet<Link> {
             let services = workload.services.keys().cloned().map(Link::WorkloadsOf);
             services.chain(workload.network_addresses().map(Link::At)).collect()
         }
+        Object::External(external) => {
+            let own = (!external.is_for_mesh).then(|| external.name.own_namespace());
+            BTreeSet::from([Link::ExternalsFor(own)])
+        }
         Object::Route(route) => {
             route.parents.iter().map(|parent| Link::RoutesOf(parent.service.clone())).collect()
         }
@@ -225,9 +232,10 @@ impl<'w> Walk<'w> {
             }
             let Some(route) = self.object(key.clone()) else { continue };
             for backend in route.object().references() {
-                if let ObjectKey::Service(backend) = backend {
+                match backend {
                     // Its own routes hold for those who call it by its own name.
-                    self.endpoints(&backend);
+                    ObjectKey::Service(backend) => drop(self.endpoints(&backend)),
+                    other => drop(self.object(other)),
                 }
             }
         }
@@ -284,6 +292,7 @@ impl<'w> Walk<'w> {
         for key in trusts {
             self.object(key);
         }
+        self.externals(own);
         let key = own.map(|name| ObjectKey::Workload(name.clone()));
         let Some((key, object)) = key.and_then(|key| Some((key.clone(), self.object(key)?))) else {
             return vec![];
@@ -301,14 +310,47 @@ impl<'w> Walk<'w> {
         }
         vec![key]
     }
+
+    /// The destinations outside that the caller may call.
+    fn externals(&mut self, own: Option<&ObjectName>) {
+        let namespace = self.namespace.cloned().or(own.map(ObjectName::own_namespace));
+        for scope in [None].into_iter().chain(namespace.map(Some)) {
+            for key in self.linked(Link::ExternalsFor(scope)) {
+                self.object(key.clone());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use weft_model::{Failover, Percent};
+    use weft_model::{ExternalService, Failover, Percent};
 
     use super::*;
-    use crate::testing::{read, service, workload};
+    use crate::testing::{external, read, service, workload};
+
+    #[test]
+    fn a_namespace_is_told_of_its_own_destinations_outside_and_of_those_of_the_mesh() {
+        let source = SourceVersion { epoch: 1, revision: 1 };
+        let wire = |external: ExternalService| WireObject::new(external.into(), source).unwrap();
+        let for_mesh = ExternalService { is_for_mesh: true, ..external("weft-system/all") };
+        let objects = [external("shop/api"), external("other/api"), for_mesh].map(wire);
+        let mut world = World::new();
+        world.apply(objects, [], source);
+        let keys = |view: View| -> Vec<_> {
+            view.objects().map(|object| object.key().to_string()).collect()
+        };
+        let own = [&Subscription::SelfWorkload];
+        let (shop, web) = (Namespace::new("shop").unwrap(), read("shop/web-1"));
+        let expected = ["external/shop/api", "external/weft-system/all"];
+        assert_eq!(keys(world.view(None, Some(&shop), own)), expected);
+        assert_eq!(keys(world.view(Some(&web), None, own)), expected);
+        let view = world.view(None, Some(&Namespace::new("third").unwrap()), own);
+        let is_touched = |touched: &Touched| view.is_touched(touched);
+        assert!(!is_touched(&world.apply([wire(external("shop/new"))], [], source)));
+        let for_mesh = ExternalService { is_for_mesh: true, ..external("weft-system/new") };
+        assert!(is_touched(&world.apply([wire(for_mesh)], [], source)));
+    }
 
     #[test]
     fn who_calls_a_service_is_told_of_the_one_that_takes_over_and_of_no_further_one() {

@@ -186,7 +186,7 @@ proptest! {
     }
 }
 
-const GOLDEN: [(&str, &str); 15] = [
+const GOLDEN: [(&str, &str); 17] = [
     ("mesh", "cc31f0d5fd84c927f64d35a666a8809e586b803d5292ea407f228544a7b6c657"),
     ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
     (
@@ -214,4 +214,9 @@ const GOLDEN: [(&str, &str); 15] = [
         "8c3d2422ffa19f716641ac970ca8e12bc3575dfc0516dc2dc830fe67c72ab721",
     ),
     ("route/http/shop/faulty", "ee04d2543780d0479fa48603b8db1e222bb33ffe0c97d5a1331e3b3d4c97f004"),
+    (
+        "external/weft-system/api",
+        "656d80f0127442f27aebe80578448b2c5f9ad7c91965768dc200d642d0186d6c",
+    ),
+    ("route/http/shop/outside", "25b077465022d8d9752eabfaad47d4b5fad37d3c5ca89723c45b305e697a2670"),
 ];

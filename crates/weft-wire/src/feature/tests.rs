@@ -9,7 +9,7 @@ use weft_model::{
 
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
-use crate::testing::{faults, filters, one_of_each, policy, read, route, service, trust};
+use crate::testing::{external, faults, filters, one_of_each, policy, read, route, service, trust};
 
 fn required(object: impl Into<Object>) -> Vec<&'static str> {
     Feature::required_by(&object.into()).into_iter().map(Feature::name).collect()
@@ -53,6 +53,18 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     let mesh = crate::testing::mesh();
     let auditing = weft_model::MeshSettings { unguarded: UnguardedPolicy::Audit, ..mesh };
     assert_eq!(required(Object::Mesh(Arc::new(auditing))), ["audit-mode"]);
+    let mesh = crate::testing::mesh();
+    let auditing = weft_model::MeshSettings { outbound: OutboundPolicy::Audit, ..mesh };
+    assert_eq!(required(Object::Mesh(Arc::new(auditing))), ["outbound-audit"]);
+
+    let mut outside = external("shop/api");
+    assert_eq!(required(outside.clone()), ["external-service"]);
+    outside.traffic.slow_start = TimeBound::from_millis(7);
+    assert_eq!(required(outside), ["external-service", "slow-start"]);
+    let mut led_out = route("http/shop/cart", "shop/cart", &["shop/cart-v1"]);
+    led_out.rules[0].backends[0].backend =
+        weft_model::Backend::External { name: read("shop/api"), port: crate::testing::port(80) };
+    assert_eq!(required(led_out), ["external-service"]);
 
     let mut by_query = route("http/shop/cart", "shop/cart", &["shop/cart-v1"]);
     assert_eq!(required(by_query.clone()), [""; 0]);
@@ -175,7 +187,10 @@ fn every_feature_has_a_name_of_its_own_and_an_object_that_requires_it() {
         service.traffic.panic_threshold = PanicThreshold(weft_model::Percent::new(0).unwrap());
         service.into()
     };
-    let objects = one_of_each().into_iter().chain([unusual]);
+    let auditing =
+        weft_model::MeshSettings { outbound: OutboundPolicy::Audit, ..crate::testing::mesh() };
+    let auditing = Object::Mesh(Arc::new(auditing));
+    let objects = one_of_each().into_iter().chain([unusual, auditing]);
     let used: BTreeSet<_> = objects.flat_map(|object| Feature::required_by(&object)).collect();
     assert_eq!(used, Feature::ALL.into());
 }

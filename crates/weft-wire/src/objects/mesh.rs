@@ -6,7 +6,7 @@ use weft_model::{DnsZone, MeshSettings, OutboundPolicy, UnguardedPolicy};
 use super::common::{CidrMessage, list, numbered};
 use crate::error::{At, FieldError};
 
-numbered!(from_outbound, to_outbound, OutboundPolicy, { Any = 1, Registered = 2 });
+numbered!(from_outbound, to_outbound, OutboundPolicy, { Any = 1, Registered = 2, Audit = 3 });
 numbered!(from_unguarded, to_unguarded, UnguardedPolicy, { AllowMesh = 1, Deny = 2, Audit = 3 });
 
 #[derive(Clone, PartialEq, Message)]

@@ -59,7 +59,7 @@ struct RuleMessage {
 
 #[derive(Clone, PartialEq, Message)]
 struct BackendMessage {
-    #[prost(oneof = "BackendKind", tags = "1, 2")]
+    #[prost(oneof = "BackendKind", tags = "1, 2, 5")]
     backend: Option<BackendKind>,
     #[prost(uint32, tag = "3")]
     weight: u32,
@@ -73,6 +73,8 @@ enum BackendKind {
     Service(ServiceReference),
     #[prost(string, tag = "2")]
     Missing(String),
+    #[prost(message, tag = "5")]
+    External(ServiceReference),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -210,6 +212,10 @@ impl BackendKind {
                 name: name.to_string(),
                 port: from_port(*port),
             }),
+            Backend::External { name, port } => BackendKind::External(ServiceReference {
+                name: name.to_string(),
+                port: from_port(*port),
+            }),
             Backend::Missing { reason } => BackendKind::Missing(reason.clone()),
         }
     }
@@ -219,6 +225,10 @@ impl BackendKind {
             BackendKind::Service(ServiceReference { name, port }) => Backend::Service {
                 name: name.parse().at("service.name")?,
                 port: to_port(port).at("service.port")?,
+            },
+            BackendKind::External(ServiceReference { name, port }) => Backend::External {
+                name: name.parse().at("external.name")?,
+                port: to_port(port).at("external.port")?,
             },
             BackendKind::Missing(reason) => Backend::Missing { reason },
         })

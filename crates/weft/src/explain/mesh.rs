@@ -168,6 +168,16 @@ impl Mesh {
         Some((place, service.ports[place].app_protocol.is_some()))
     }
 
+    /// The same of an ExternalService.
+    pub fn external_port(&self, external: &ObjectName, port: Port) -> Option<(usize, bool)> {
+        let key = key_of(Kind::ExternalService, external);
+        let Resource::ExternalService(external) = &self.objects.get(&key)?.resource else {
+            return None;
+        };
+        let place = external.ports.iter().position(|one| one.port.get() == port.get())?;
+        Some((place, external.ports[place].app_protocol.is_some()))
+    }
+
     /// The BackendPolicy that says `field` for a Service, if one does.
     pub fn traffic_source(&self, service: &ObjectName, field: &'static str) -> Option<Cause> {
         let sources = self.compiler.traffic_sources(service);

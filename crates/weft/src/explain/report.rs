@@ -12,7 +12,8 @@ use weft_decide::locality::Reach as Distance;
 use weft_decide::route::Selected;
 use weft_http::RequestHead;
 use weft_model::{
-    ClientCertificate, Health, ObjectName, Retry, RouteRule, TlsOrigination, TlsRoots,
+    ClientCertificate, Health, ObjectName, OutboundPolicy, Retry, RouteRule, TlsOrigination,
+    TlsRoots,
 };
 use weft_proxy::explain::{Called, Chosen, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way};
 use weft_proxy::snapshot::{Destination, DestinationName, Reach};
@@ -98,12 +99,16 @@ pub struct EndpointReport {
 
 impl Report {
     /// What there is to say of what `text` says not to be of the mesh.
-    pub fn outside(text: &str, is_refused: bool) -> Report {
-        let (by, reason, note) = if is_refused {
-            let why = "only what is registered may be called".to_owned();
-            (By::Caller, Some(("outside-refused", why)), "")
-        } else {
-            (By::Application, None, "it passes outside of the mesh")
+    pub fn outside(text: &str, outbound: OutboundPolicy) -> Report {
+        let (by, reason, note) = match outbound {
+            OutboundPolicy::Registered => {
+                let why = "only what is registered may be called".to_owned();
+                (By::Caller, Some(("outside-refused", why)), "")
+            }
+            OutboundPolicy::Any => (By::Application, None, "it passes outside of the mesh"),
+            OutboundPolicy::Audit => {
+                (By::Application, None, "it passes, and is recorded: registered would refuse it")
+            }
         };
         let because = of_mesh("spec.defaults.outbound", note);
         let (status, grpc_status, server_reason, is_meant) = Default::default();
@@ -247,6 +252,11 @@ fn port_cause(mesh: &Mesh, name: &DestinationName, part: &str) -> Vec<Cause> {
             vec![cause("Service", service, field.unwrap_or_default())]
         }
         DestinationName::Workload(workload, _) => vec![cause("Workload", workload, "spec.ports")],
+        DestinationName::External(external, _, port) => {
+            let place = mesh.external_port(external, *port);
+            let field = place.map(|(place, _)| format!("spec.ports[{place}]{part}"));
+            vec![cause("ExternalService", external, field.unwrap_or_default())]
+        }
         _ => vec![],
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use weft_control::api::{self, RegisterRequest, RegisteredProtocol};
 use weft_identity::{Credentials, JoinToken, Svid, TrustBundle};
-use weft_model::{ObjectName, Port, Protocol, SpiffeId, TlsOrigination, TrustDomain};
+use weft_model::{HostPattern, ObjectName, Port, Protocol, SpiffeId, TlsOrigination, TrustDomain};
 use weft_proxy::StartError;
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::{EndpointSpec, OwnWorkload, Reach, TunnelTarget};
@@ -254,7 +254,7 @@ fn check_outbound(
     raw: RawOutbound,
     identity: Option<&Identity>,
 ) -> anyhow::Result<Outbound> {
-    let RawOutbound { listen, protocol: raw_protocol, service, port, endpoints, tls } = raw;
+    let RawOutbound { listen, protocol: raw_protocol, service, host, port, endpoints, tls } = raw;
     let service = service.map(|text| text.parse::<ObjectName>()).transpose().context("service")?;
     let Some(endpoints) = endpoints else {
         let is_joined = matches!(identity, Some(Identity::Joined(_)));
@@ -264,11 +264,16 @@ fn check_outbound(
         );
         ensure!(raw_protocol.is_none(), "protocol: the Service says what is spoken on its ports");
         ensure!(tls.is_none(), "tls: it goes with `endpoints` only");
-        let service = service.context("service: needed where no `endpoints` are given")?;
         let port = port.context("port: needed where no `endpoints` are given")?;
         let port = Port::new(port).context("port")?;
-        return Ok(Outbound { listen: Listen::At(listen), to: OutboundTo::Service(service, port) });
+        let to = match (service, host) {
+            (Some(service), None) => OutboundTo::Service(service, port),
+            (None, Some(host)) => OutboundTo::Host(check_host(&host).context("host")?, port),
+            _ => bail!("either service or host is needed where no `endpoints` are given"),
+        };
+        return Ok(Outbound { listen: Listen::At(listen), to });
     };
+    ensure!(host.is_none(), "host: it goes without `endpoints`");
     ensure!(port.is_none(), "port: it goes with a `service` without `endpoints`");
     ensure!(!endpoints.is_empty(), "endpoints: at least one is needed");
     let protocol = protocol(raw_protocol.context("protocol: needed with `endpoints`")?);
@@ -280,6 +285,14 @@ fn check_outbound(
         endpoint(raw, service.as_ref(), has_identity, tls.as_ref())
     })?;
     Ok(Outbound::fixed(listen, &name, protocol, endpoints))
+}
+
+/// A host outside of the mesh, as an ExternalService names it.
+fn check_host(text: &str) -> anyhow::Result<Arc<str>> {
+    match HostPattern::new(text)? {
+        HostPattern::Exact(host) => Ok(host),
+        HostPattern::Below(_) => bail!("one host is needed"),
+    }
 }
 
 fn endpoint(

@@ -3,25 +3,26 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use weft_dns::{
-    Answer, Malformed, NAME_SERVERS_MAX, Query, Subject, Transport, Zones, name_servers,
-};
+use weft_dns::{Answer, Malformed, Query, Said, Subject, Transport, Zones};
 use weft_model::{Namespace, ObjectName};
 use weft_net::Datagrams;
 use weft_proxy::{Meaning, Proxy};
 use weft_telemetry::{Event, Recorder};
-use weft_world::{Clock, Listener, Moment, Stream, StreamExt as _, World};
+use weft_world::{Listener, Moment, Stream, StreamExt as _, World};
+
+use crate::name_servers::{NameServers, framed, read_message, within};
 
 /// How long an answer about a Service may be kept, in seconds. Its addresses hardly ever change.
 const TTL: u32 = 30;
 
-/// How long one server of the host's is waited for.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an answer about a host outside may be kept, in seconds: what stands for it may stand
+/// for another one later.
+const EXTERNAL_TTL: u32 = 5;
 
 /// The most queries under way at once. Further ones are dropped: the command asks again.
 const QUERIES_MAX: usize = 512;
@@ -47,8 +48,7 @@ pub(super) struct Server {
     proxy: Rc<Proxy>,
     /// The command's own.
     namespace: Namespace,
-    /// The host's servers, in the order to be asked.
-    servers: Vec<SocketAddr>,
+    servers: Rc<NameServers>,
     recorder: Rc<dyn Recorder>,
     under_way: Cell<usize>,
     /// When it was last said that a name is not answered.
@@ -61,11 +61,8 @@ impl Server {
         proxy: Rc<Proxy>,
         namespace: Namespace,
         recorder: Rc<dyn Recorder>,
+        servers: Rc<NameServers>,
     ) -> Server {
-        // As the host's own programs would ask, read before the command runs.
-        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let servers = name_servers(&text).into_iter().take(NAME_SERVERS_MAX);
-        let servers = servers.map(|ip: IpAddr| SocketAddr::new(ip, 53)).collect();
         let (world, under_way, said) = (world.clone(), Cell::default(), Cell::default());
         Server { world, proxy, namespace, servers, recorder, under_way, said }
     }
@@ -184,12 +181,14 @@ impl Server {
                 self.count("refused");
                 return Some(query.refused());
             }
-            Subject::Outside => return Some(self.ask_outside(&query, transport).await),
+            Subject::Outside => return Some(self.ask_outside(&query, &zones, transport).await),
             Subject::Service { name, maybe_outside } => {
                 match self.proxy.addresses_of(&name, maybe_outside).await {
-                    Meaning::Addresses(addresses) => answer_of(&addresses),
+                    Meaning::Addresses(addresses) => answer_of(&addresses, TTL),
                     Meaning::Nothing => Answer::NoSuchName,
-                    Meaning::NotOurs => return Some(self.ask_outside(&query, transport).await),
+                    Meaning::NotOurs => {
+                        return Some(self.ask_outside(&query, &zones, transport).await);
+                    }
                     Meaning::Unknown(why) => {
                         self.count("failed");
                         self.say_unknown(&name, &why);
@@ -205,56 +204,33 @@ impl Server {
         Some(query.answered(&answer, &zones, transport))
     }
 
-    /// What the host's servers say, the first that answers.
-    async fn ask_outside(&self, query: &Query, transport: Transport) -> Vec<u8> {
-        for server in &self.servers {
-            let asking = async {
-                match transport {
-                    Transport::Udp => self.ask_by_datagram(query, *server).await,
-                    Transport::Tcp => self.ask_by_stream(query, *server).await,
+    /// What the host's servers say, the first that answers; of a host that an ExternalService has,
+    /// what stands for it here.
+    async fn ask_outside(&self, query: &Query, zones: &Zones, transport: Transport) -> Vec<u8> {
+        let host = host_of(query);
+        if query.asks_where() {
+            match self.proxy.outside_host(&host) {
+                Meaning::Addresses(addresses) => {
+                    self.count("external");
+                    let answer = answer_of(&addresses, EXTERNAL_TTL);
+                    return query.answered(&answer, zones, transport);
                 }
-            };
-            let asked = within(&*self.world.clock, SERVER_TIMEOUT, asking).await;
-            if let Some(Ok(answer)) = asked {
-                self.count("outside");
-                return query.relayed(answer, transport);
+                Meaning::Unknown(_) => {
+                    self.count("failed");
+                    return query.failed();
+                }
+                Meaning::Nothing | Meaning::NotOurs => {}
             }
+        }
+        if let Some(answer) = self.servers.ask(query, transport).await {
+            self.count("outside");
+            if let Said::Addresses { addresses, .. } = query.said(&answer) {
+                self.proxy.told(&host, &addresses);
+            }
+            return query.relayed(answer, transport);
         }
         self.count("failed");
         query.failed()
-    }
-
-    async fn ask_by_datagram(&self, query: &Query, server: SocketAddr) -> io::Result<Vec<u8>> {
-        // A port of its own for each query, and an id at random: who guesses must guess both.
-        let socket = Datagrams::towards(server)?;
-        let id = self.id();
-        let mut message = query.message().to_vec();
-        weft_dns::set_id(&mut message, id);
-        socket.send(&message).await?;
-        let mut buffer = vec![0; DATAGRAM_BYTES];
-        loop {
-            let (length, _) = socket.receive(&mut buffer).await?;
-            if query.is_answered_by(&buffer[..length], id) {
-                buffer.truncate(length);
-                return Ok(buffer);
-            }
-        }
-    }
-
-    async fn ask_by_stream(&self, query: &Query, server: SocketAddr) -> io::Result<Vec<u8>> {
-        let mut stream = self.world.network.connect(server).await?;
-        let id = self.id();
-        let mut message = query.message().to_vec();
-        weft_dns::set_id(&mut message, id);
-        stream.write_all(&framed(&message)).await?;
-        let answer = read_message(&mut *stream).await?;
-        let answer = answer.filter(|answer| query.is_answered_by(answer, id));
-        answer.ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    fn id(&self) -> u16 {
-        let [high, low, ..] = self.world.entropy.next().to_be_bytes();
-        u16::from_be_bytes([high, low])
     }
 }
 
@@ -274,7 +250,12 @@ impl Drop for Counted<'_> {
     }
 }
 
-fn answer_of(addresses: &[IpAddr]) -> Answer {
+/// The host that `query` is about, in lower case and without a dot at the end.
+fn host_of(query: &Query) -> String {
+    query.name().to_string().trim_end_matches('.').to_ascii_lowercase()
+}
+
+fn answer_of(addresses: &[IpAddr], ttl: u32) -> Answer {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for address in addresses {
         match address {
@@ -282,46 +263,5 @@ fn answer_of(addresses: &[IpAddr]) -> Answer {
             IpAddr::V6(address) => v6.push(*address),
         }
     }
-    Answer::Addresses { v4, v6, ttl: TTL }
-}
-
-/// `message` behind its length.
-fn framed(message: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-    let body = &message[..usize::from(length)];
-    [&length.to_be_bytes(), body].concat()
-}
-
-/// The next message of a stream; none at its end.
-async fn read_message(stream: &mut dyn Stream) -> io::Result<Option<Vec<u8>>> {
-    let mut length = [0; 2];
-    if !read_whole(stream, &mut length).await? {
-        return Ok(None);
-    }
-    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
-    if !read_whole(stream, &mut message).await? {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(Some(message))
-}
-
-/// Fills `buffer`; false if the stream ends before its first byte.
-async fn read_whole(stream: &mut dyn Stream, buffer: &mut [u8]) -> io::Result<bool> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match stream.read(&mut buffer[read..]).await? {
-            0 if read == 0 => return Ok(false),
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => read += count,
-        }
-    }
-    Ok(true)
-}
-
-async fn within<F: Future>(clock: &dyn Clock, limit: Duration, future: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = clock.sleep(limit) => None,
-    }
+    Answer::Addresses { v4, v6, ttl }
 }

@@ -11,6 +11,7 @@ mod addresses;
 #[path = "../mesh/app.rs"]
 mod app;
 mod backends;
+mod egress;
 #[path = "../python/grpcio.rs"]
 mod grpcio;
 mod http;

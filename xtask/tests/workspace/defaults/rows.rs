@@ -281,6 +281,29 @@ pub const ROWS: &[Row] = &[
     row("answer of discovery about an unknown name or address", &[
         Const("weft-proxy/src/time.rs", "LOOKUP_TIMEOUT"),
     ]),
+    row("where a host outside is: what DNS says, whatever TTL it says", &[
+        Const("weft-decide/src/egress.rs", "TTL_MIN"),
+        Const("weft-decide/src/egress.rs", "TTL_MAX"),
+    ]),
+    row("the same after its time, while DNS is silent", &[
+        Const("weft-decide/src/egress.rs", "STALE_MAX"),
+    ]),
+    row("that there is no such host, or that DNS was silent, before it is asked again", &[
+        Const("weft-proxy/src/outside/answers.rs", "ASK_AGAIN_AFTER"),
+    ]),
+    row(
+        "hosts outside that have an address of their own, hosts whose place is known, addresses \
+         whose name is kept for refusals, destinations kept ready",
+        &[
+            Const("weft-proxy/src/outside/stand_ins.rs", "HOSTS_MAX"),
+            Const("weft-proxy/src/outside/answers.rs", "HOSTS_MAX"),
+            Const("weft-proxy/src/outside/told.rs", "ADDRESSES_MAX"),
+            Const("weft-proxy/src/outside.rs", "MADE_MAX"),
+        ],
+    ),
+    row("addresses of one host that are called", &[
+        Const("weft-proxy/src/outside/answers.rs", "ADDRESSES_MAX"),
+    ]),
     row("silence of a caller before its server is dialled", &[
         Const("weft-proxy/src/time.rs", "SILENCE"),
     ]),
@@ -595,7 +618,15 @@ pub const ROWS: &[Row] = &[
     ]),
     row("TTL of an address", &[Seconds("weft/src/run/dns.rs", "TTL")]),
     row("TTL of \"there is none\"", &[Seconds("weft-dns/src/reply.rs", "NEGATIVE_TTL")]),
-    row("resolver outside, before the next one", &[Const("weft/src/run/dns.rs", "SERVER_TIMEOUT")]),
+    row("TTL of an address that stands for a host outside", &[
+        Seconds("weft/src/run/dns.rs", "EXTERNAL_TTL"),
+    ]),
+    row("resolver outside, before the next one", &[
+        Const("weft/src/name_servers.rs", "SERVER_TIMEOUT"),
+    ]),
+    row("lines that say that it is not known where a host is", &[
+        Const("weft/src/name_servers.rs", "SAY_INTERVAL"),
+    ]),
     row("queries at once, connections, time without use of one", &[
         Const("weft/src/run/dns.rs", "QUERIES_MAX"),
         Const("weft/src/run/dns.rs", "CONNECTIONS_MAX"),

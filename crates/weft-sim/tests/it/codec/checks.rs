@@ -24,7 +24,7 @@ mod resources;
 #[path = "checks/wire.rs"]
 mod wire;
 
-pub use dns::dns_message;
+pub use dns::{dns_answer, dns_message};
 pub use http2::http2_head;
 pub use identity::{certificate_request, identity_text, join_token};
 pub use requests::{
@@ -53,6 +53,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("timeout_field", timeout_field),
     ("trace_context", trace_context),
     ("dns_message", dns_message),
+    ("dns_answer", dns_answer),
     ("grpc_frames", grpc_frames),
     ("discovery_request", discovery_request),
     ("discovery_response", discovery_response),

@@ -105,7 +105,7 @@ struct CorsMessage {
 
 #[derive(Clone, PartialEq, Message)]
 struct MirrorMessage {
-    #[prost(oneof = "BackendKind", tags = "1, 2")]
+    #[prost(oneof = "BackendKind", tags = "1, 2, 5")]
     backend: Option<BackendKind>,
     #[prost(uint32, tag = "3")]
     numerator: u32,

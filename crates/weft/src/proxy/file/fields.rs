@@ -41,6 +41,7 @@ const INBOUND: Fields = &[
 
 const OUTBOUND: Fields = &[
     ("endpoints", Some(Shape::List(ENDPOINT))),
+    ("host", None),
     ("listen", None),
     ("port", None),
     ("protocol", None),
@@ -133,7 +134,8 @@ mod tests {
             "  identity.serviceAcount: there are certificates, joinToken, key, roots, \
              serviceAccount, services",
             "  outbond: there are data, identity, inbound, outbound, workload",
-            "  outbound[0].sevice: there are endpoints, listen, port, protocol, service, tls",
+            "  outbound[0].sevice: there are endpoints, host, listen, port, protocol, \
+             service, tls",
         ];
         assert_eq!(lines, expected, "{said}");
     }

@@ -69,6 +69,7 @@ pub(super) struct RawOutbound {
     pub(super) listen: SocketAddr,
     pub(super) protocol: Option<RawProtocol>,
     pub(super) service: Option<String>,
+    pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
     pub(super) endpoints: Option<Vec<RawEndpoint>>,
     pub(super) tls: Option<RawTls>,

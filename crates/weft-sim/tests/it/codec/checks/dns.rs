@@ -1,6 +1,8 @@
 //! Messages of DNS: from programs that ask, and from the name servers of the host.
 
-use weft_dns::{Answer, Malformed, Query, Response, Transport, Zones, respond};
+use std::net::IpAddr;
+
+use weft_dns::{Answer, Family, Malformed, Query, Response, Said, Transport, Zones, respond};
 use weft_model::{DnsZone, Namespace, ObjectName};
 
 const HEADER_BYTES: usize = 12;
@@ -51,6 +53,25 @@ pub fn dns_message(input: &[u8]) {
             let relayed = asked.relayed(input.to_vec(), transport);
             assert_eq!(relayed[..2], [0x12, 0x34]);
             assert!(transport == Transport::Tcp || relayed.len() <= UDP_BYTES_MAX);
+        }
+    }
+}
+
+/// What a name server says of a host is a bounded number of addresses of the family that was asked
+/// for, each of which stands in its answer.
+pub fn dns_answer(input: &[u8]) {
+    for family in [Family::V4, Family::V6] {
+        let query = Query::for_addresses("api.example.com", family).expect("a name");
+        assert_eq!(Query::parse(query.message()), Ok(query.clone()));
+        let Said::Addresses { addresses, ttl } = query.said(input) else { continue };
+        assert!(addresses.len() <= 512 && ttl <= i32::MAX.unsigned_abs());
+        for address in &addresses {
+            assert_eq!(address.is_ipv4(), family == Family::V4);
+            let bytes = match address {
+                IpAddr::V4(ip) => ip.octets().to_vec(),
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+            };
+            assert!(input.windows(bytes.len()).any(|window| window == bytes));
         }
     }
 }

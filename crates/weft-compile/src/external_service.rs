@@ -1,0 +1,149 @@
+//! Destinations outside of the mesh: of two of a namespace that name the same the older one has it,
+//! and none has what is the mesh's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::sync::Arc;
+
+use weft_crd as crd;
+use weft_model::{
+    Cidr, ExternalEndpoint, ExternalPort, ExternalService, HostPattern, ObjectName, Protocol,
+};
+use weft_wire::{Object, ObjectKey};
+
+use crate::backend_policy;
+use crate::compiler::Output;
+use crate::findings::Findings;
+use crate::mesh;
+use crate::reader::Reader;
+use crate::service::{declared, to_port};
+use crate::status::Condition;
+
+pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
+    let Some((object, external)) = reader.external(name) else { return Output::default() };
+    let mut findings = Findings::new(object);
+    let others = Others::new(reader, external);
+    let (mut hosts, mut cidrs) = (BTreeSet::new(), BTreeSet::new());
+    let mut is_conflicted = false;
+    for (index, host) in external.hosts.iter().enumerate() {
+        let path = format!("spec.hosts[{index}]");
+        if let Some(why) = of_mesh(reader, host) {
+            findings.error(&path, why);
+        } else if others.has_older(&path, host, |other| other.hosts.contains(host), &mut findings) {
+            is_conflicted = true;
+        } else {
+            // The reader lets no other hosts through.
+            hosts.extend(HostPattern::new(host));
+        }
+    }
+    for (index, block) in external.cidrs.iter().enumerate() {
+        let path = format!("spec.cidrs[{index}]");
+        if let Some(range) = overlapped(reader, *block) {
+            let message = format!("{block} overlaps {range} of the Mesh's addressRange");
+            findings.error(&path, message);
+        } else if others.has_older(&path, block, |other| other.cidrs.contains(block), &mut findings)
+        {
+            is_conflicted = true;
+        } else {
+            cidrs.extend(Cidr::new(block.first(), block.prefix()));
+        }
+    }
+    let accepted = match hosts.is_empty() && cidrs.is_empty() {
+        false => Condition::accepted(true, "Accepted"),
+        true if is_conflicted => Condition::accepted(false, "Conflicted"),
+        true => Condition::accepted(false, "Invalid"),
+    };
+    if !accepted.holds {
+        return Output { object: None, status: Some(findings.status(vec![accepted], vec![])) };
+    }
+    let compiled = ExternalService {
+        name: name.clone(),
+        is_for_mesh: name.namespace() == reader.options.mesh_namespace,
+        hosts,
+        cidrs,
+        ports: ports(external),
+        endpoints: external.endpoints.iter().map(to_endpoint).collect(),
+        traffic: backend_policy::of_external(reader, name),
+    };
+    let status = findings.status(vec![accepted], vec![ObjectKey::External(name.clone())]);
+    Output { object: Some(Object::External(Arc::new(compiled))), status: Some(status) }
+}
+
+fn ports(external: &crd::ExternalService) -> BTreeMap<weft_model::Port, ExternalPort> {
+    let port = |port: &crd::ExternalPort| {
+        let protocol = declared(port.app_protocol).unwrap_or(Protocol::Detect);
+        (to_port(port.port), ExternalPort { name: port.name.clone(), protocol })
+    };
+    external.ports.iter().map(port).collect()
+}
+
+fn to_endpoint(endpoint: &crd::ExternalEndpoint) -> ExternalEndpoint {
+    ExternalEndpoint { ip: endpoint.address, port: endpoint.port.map(to_port) }
+}
+
+/// Why `host` is not outside, if it is not.
+fn of_mesh(reader: &Reader<'_>, host: &str) -> Option<String> {
+    let plain = host.strip_prefix("*.").unwrap_or(host);
+    if let Some(mesh) = mesh::in_force(reader) {
+        let zone = &mesh.dns_zone;
+        if plain == zone || plain.strip_suffix(zone.as_str()).is_some_and(|it| it.ends_with('.')) {
+            return Some(format!("{host} is in the Mesh's dnsZone, {zone}"));
+        }
+    }
+    let (name, namespace) = host.split_once('.')?;
+    let service = ObjectName::new(namespace, name).ok()?;
+    reader.service(&service)?;
+    Some(format!("{host} is what Service {service} is called"))
+}
+
+/// The block of the mesh's own addresses that `block` overlaps, if it does.
+fn overlapped(reader: &Reader<'_>, block: crd::Cidr) -> Option<crd::Cidr> {
+    let crd::AddressRange { v4, v6 } = mesh::in_force(reader)?.address_range;
+    let overlaps =
+        |range: &crd::Cidr| range.contains(block.first()) || block.contains(range.first());
+    [v4, v6].into_iter().find(overlaps)
+}
+
+fn age(external: &crd::ExternalService) -> (i64, &str) {
+    (mesh::created(&external.metadata), &external.metadata.name)
+}
+
+/// The others of the same namespace.
+struct Others<'s> {
+    older: Vec<&'s crd::ExternalService>,
+    younger: Vec<&'s crd::ExternalService>,
+}
+
+impl<'s> Others<'s> {
+    fn new(reader: &Reader<'s>, external: &crd::ExternalService) -> Others<'s> {
+        let crd::Metadata { namespace, name, .. } = &external.metadata;
+        let mut others = reader.externals_of(namespace);
+        others.retain(|other| other.metadata.name != *name);
+        others.sort_by_key(|other| age(other));
+        let (older, younger) = others.into_iter().partition(|other| age(other) < age(external));
+        Others { older, younger }
+    }
+
+    /// Whether an older one `has` what stands at `path`; of a younger one that does it is said that
+    /// it has no effect.
+    fn has_older(
+        &self,
+        path: &str,
+        what: &dyn Display,
+        has: impl Fn(&crd::ExternalService) -> bool,
+        findings: &mut Findings<'_>,
+    ) -> bool {
+        if let Some(older) = self.older.iter().find(|other| has(other)) {
+            let older = &older.metadata.name;
+            let message = format!("no effect: ExternalService {older} is older, and has {what}");
+            findings.error(path, message);
+            return true;
+        }
+        if let Some(younger) = self.younger.iter().find(|other| has(other)) {
+            let younger = &younger.metadata.name;
+            let message = format!("ExternalService {younger} names it too, and is younger");
+            findings.warning(path, message);
+        }
+        false
+    }
+}
