@@ -219,8 +219,8 @@ fn grpcio_is_told_a_status_of_grpc() {
         wait_until("the policy is in force", || said() == all);
     }
     // To who does not speak gRPC its status says nothing, and so there is no fault.
-    lab.apply(&policy(calls, "  abort: { grpcStatus: 14 }\n"));
-    let all = all("UNAVAILABLE");
+    lab.apply(&policy(calls, "  abort: { grpcStatus: 10 }\n"));
+    let all = all("ABORTED");
     wait_until("the policy is in force", || said() == all);
     let answer = ask(caller.addresses[0], "GET", "/", &[]);
     assert_ne!(answer.reason, "fault-injected");
