@@ -264,8 +264,13 @@ fn fields(policy: &crd::BackendPolicy) -> BTreeSet<&'static str> {
 }
 
 /// The fields that mean nothing where endpoints are no workloads of the mesh.
-const IN_THE_MESH: [&str; 4] =
-    ["spec.locality.prefer", "spec.locality.spillAtLoadRatio", "spec.healthCheck", "spec.failover"];
+const IN_THE_MESH: [&str; 5] = [
+    "spec.loadBalancing.subset",
+    "spec.locality.prefer",
+    "spec.locality.spillAtLoadRatio",
+    "spec.healthCheck",
+    "spec.failover",
+];
 
 /// Whether the policy `name` is in force: what it is for is there, and not all that it says is said
 /// otherwise by those that beat it.
