@@ -106,8 +106,11 @@ fn curl_in_plaintext_reaches_servers_of_tls() {
             by_tls("", &shown) + " keepalive_requests 1; ssl_protocols TLSv1.2;",
         ],
     );
-    let listeners: Vec<_> =
-        addresses.iter().map(|address| listener("detect", SETTINGS, &[*address])).collect();
+    let declared = |address: &SocketAddr| listener("http", SETTINGS, &[*address]);
+    let mut listeners: Vec<_> = addresses.iter().map(declared).collect();
+    // Not for those whose tickets are counted: a program that is slow to speak has one connection
+    // more opened, to see whether the server speaks first.
+    listeners.extend(addresses[..2].iter().map(|one| listener("detect", SETTINGS, &[*one])));
     let caller = proxy(&lab, "caller", &listeners);
     // The host is the one that the program asks for, the name of TLS the one that is declared.
     let host = ["-H", "Host: shop.test"];
@@ -117,10 +120,13 @@ fn curl_in_plaintext_reaches_servers_of_tls() {
             let seen = format!("HTTP/1.1 https shop.test {version} api.example.com . {count}");
             assert_eq!(curl(address, &host), seen);
         }
-        let seen = curl(address, &["--http2-prior-knowledge", host[0], host[1]]);
+        // By any listener it is the same server.
+        let address = caller.addresses[index + 4];
+        let seen = format!("HTTP/1.1 https shop.test {version} api.example.com . 4");
+        assert_eq!(curl(address, &host), seen);
         // The ticket of the connection before serves this one, too.
-        let expected = format!("HTTP/2.0 https shop.test {version} api.example.com r 1");
-        assert_eq!(seen, expected);
+        let seen = format!("HTTP/2.0 https shop.test {version} api.example.com r 1");
+        assert_eq!(curl(address, &["--http2-prior-knowledge", host[0], host[1]]), seen);
     }
     for (index, version) in [(2, "TLSv1.3"), (3, "TLSv1.2")] {
         let address = caller.addresses[index];
