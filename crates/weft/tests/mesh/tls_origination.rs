@@ -172,7 +172,7 @@ fn what_a_server_does_not_prove_is_refused() {
         ],
     );
     let [good, expired, early, named, client, strange, plain] = addresses[..] else { panic!() };
-    let nobody = free_address();
+    let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
     let uri = "{ hostname: a.example, roots: ca.pem, subjectAltNames: \
                [{ type: URI, uri: 'spiffe://example.com/api' }] }";
     let other_uri = uri.replace("/api", "/api2");
