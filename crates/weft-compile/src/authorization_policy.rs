@@ -15,6 +15,7 @@ use crate::compiler::Output;
 use crate::findings::Findings;
 use crate::mesh;
 use crate::reader::{Reader, policy};
+use crate::service::with_port;
 use crate::status::Condition;
 
 policy!(AuthorizationPolicy);
@@ -69,6 +70,9 @@ fn is_attached(
                 let service = ObjectName::new(name.namespace(), service).ok();
                 let is_there = service.is_some_and(|service| reader.service(&service).is_some());
                 (!is_there).then_some("this Service is not there")
+            }
+            crd::Target::ServicePort(service, port) => {
+                with_port(reader, name.namespace(), service, port).err()
             }
             crd::Target::Mesh(wanted) => {
                 let mesh = mesh::in_force(reader).map(|mesh| &mesh.metadata.name);

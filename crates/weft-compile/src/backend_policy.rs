@@ -1,7 +1,8 @@
 //! Backend policies: how clients treat a Service, merged field by field.
 //!
-//! What is for the Service beats what is for its namespace, and that what is for the mesh. Of two
-//! for the same, the older one wins, field by field, and the other is told.
+//! What is for a port of the Service beats what is for all of it, that what is for its namespace, and
+//! that what is for the mesh. Of two for the same, the older one wins, field by field, and the other
+//! is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -20,32 +21,49 @@ use crate::findings::Findings;
 use crate::health_check;
 use crate::mesh;
 use crate::reader::{Reader, policy};
+use crate::service;
 use crate::session;
 use crate::status::Condition;
 use crate::subset::to_subset;
 
 policy!(BackendPolicy);
 
-/// How clients treat the Service `name`.
-pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
+/// How clients treat the Service `name`, or its port of that name.
+pub(crate) fn merged(reader: &Reader<'_>, name: &ObjectName, port: Option<&str>) -> TrafficPolicy {
     let mut traffic = TrafficPolicy::default();
-    let layers = layers(reader, name);
+    let layers = layers(reader, name, port);
     layers.iter().for_each(|policy| overlay(&mut traffic, policy));
     let failover = layers.iter().rev().find_map(|policy| policy.failover.as_ref());
     traffic.failover =
         failover.and_then(|written| failover::of_service(reader, name, written).ok());
-    traffic.subset = subset(reader, name).and_then(to_subset);
+    traffic.subset = subset(reader, name, port).and_then(to_subset);
     let session = layers.iter().rev().find_map(|policy| policy.session_persistence.as_ref());
     traffic.session = session.and_then(|written| session::of_service(name, written));
     traffic
 }
 
-/// How clients treat the ExternalService `name`: by the policies for it, and no wider ones.
-pub(crate) fn of_external(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
-    let mut traffic = TrafficPolicy::default();
+/// Whether a policy is for the port of this name alone.
+pub(crate) fn is_for_port(reader: &Reader<'_>, name: &ObjectName, port: &str) -> bool {
+    !for_port(reader, name, port).is_empty()
+}
+
+fn for_port<'s>(reader: &Reader<'s>, name: &ObjectName, port: &str) -> Vec<&'s crd::BackendPolicy> {
+    let target = crd::Target::ServicePort(name.name().to_owned(), port.to_owned());
+    reader.policies_for(name.namespace(), target)
+}
+
+/// The policies for the ExternalService `name`, and no wider ones, each before those that beat it.
+fn layers_of_external<'s>(reader: &Reader<'s>, name: &ObjectName) -> Vec<&'s crd::BackendPolicy> {
     let target = crd::Target::ExternalService(name.name().to_owned());
     let mut layers: Vec<&crd::BackendPolicy> = reader.policies_for(name.namespace(), target);
     layers.sort_by_key(|policy| std::cmp::Reverse(age(policy)));
+    layers
+}
+
+/// How clients treat the ExternalService `name`.
+pub(crate) fn of_external(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
+    let mut traffic = TrafficPolicy::default();
+    let layers = layers_of_external(reader, name);
     layers.iter().for_each(|policy| overlay(&mut traffic, policy));
     let session = layers.iter().rev().find_map(|policy| policy.session_persistence.as_ref());
     traffic.session = session.and_then(|written| session::of_service(name, written));
@@ -59,19 +77,41 @@ pub(crate) fn health_check<'s>(
     reader: &Reader<'s>,
     name: &ObjectName,
 ) -> Option<&'s crd::HealthCheck> {
-    let layers = layers(reader, name).into_iter().rev();
+    let layers = layers(reader, name, None).into_iter().rev();
     layers.filter_map(|policy| policy.health_check.as_ref()).next()?.as_ref()
 }
 
-/// By which labels of their workloads requests choose among the endpoints of the Service `name`.
-pub(crate) fn subset<'s>(reader: &Reader<'s>, name: &ObjectName) -> Option<&'s crd::Subset> {
-    layers(reader, name).into_iter().rev().find_map(|policy| policy.subset.as_ref())
+/// By which labels of their workloads requests choose among the endpoints of the Service `name`, or
+/// of its port of that name.
+pub(crate) fn subset<'s>(
+    reader: &Reader<'s>,
+    name: &ObjectName,
+    port: Option<&str>,
+) -> Option<&'s crd::Subset> {
+    layers(reader, name, port).into_iter().rev().find_map(|policy| policy.subset.as_ref())
 }
 
-/// Which policy says each of the fields that one says for the Service `name`.
-pub(crate) fn sources(reader: &Reader<'_>, name: &ObjectName) -> BTreeMap<&'static str, crd::Key> {
+/// Which policy says each of the fields that one says for the Service `name`, or its port of that
+/// name.
+pub(crate) fn sources(
+    reader: &Reader<'_>,
+    name: &ObjectName,
+    port: Option<&str>,
+) -> BTreeMap<&'static str, crd::Key> {
+    sources_in(layers(reader, name, port))
+}
+
+/// The same for the ExternalService `name`.
+pub(crate) fn sources_of_external(
+    reader: &Reader<'_>,
+    name: &ObjectName,
+) -> BTreeMap<&'static str, crd::Key> {
+    sources_in(layers_of_external(reader, name))
+}
+
+fn sources_in(layers: Vec<&crd::BackendPolicy>) -> BTreeMap<&'static str, crd::Key> {
     let mut sources = BTreeMap::new();
-    for policy in layers(reader, name) {
+    for policy in layers {
         let crd::Metadata { namespace, name, .. } = &policy.metadata;
         let (namespace, name) = (namespace.clone(), name.clone());
         let key = crd::Key { kind: crd::Kind::BackendPolicy, namespace, name };
@@ -80,8 +120,12 @@ pub(crate) fn sources(reader: &Reader<'_>, name: &ObjectName) -> BTreeMap<&'stat
     sources
 }
 
-/// The policies for the Service `name`, each before those that beat it.
-fn layers<'s>(reader: &Reader<'s>, name: &ObjectName) -> Vec<&'s crd::BackendPolicy> {
+/// The policies for the Service `name`, or its port of that name, each before those that beat it.
+fn layers<'s>(
+    reader: &Reader<'s>,
+    name: &ObjectName,
+    port: Option<&str>,
+) -> Vec<&'s crd::BackendPolicy> {
     let mut levels: Vec<Vec<&crd::BackendPolicy>> = Vec::new();
     if let Some(mesh) = mesh::in_force(reader) {
         let target = crd::Target::Mesh(mesh.metadata.name.clone());
@@ -90,6 +134,7 @@ fn layers<'s>(reader: &Reader<'s>, name: &ObjectName) -> Vec<&'s crd::BackendPol
     levels.push(reader.policies_for(name.namespace(), crd::Target::Namespace));
     let own = crd::Target::Service(name.name().to_owned());
     levels.push(reader.policies_for(name.namespace(), own));
+    levels.extend(port.map(|port| for_port(reader, name, port)));
     for level in &mut levels {
         // The oldest is laid on last, over the others.
         level.sort_by_key(|policy| std::cmp::Reverse(age(policy)));
@@ -365,6 +410,10 @@ fn services(
             let service = service.filter(|service| reader.service(service).is_some());
             service.map(|service| Some(vec![service])).ok_or("this Service is not there")
         }
+        crd::Target::ServicePort(service, port) => {
+            let found = service::with_port(reader, namespace, service, port)?;
+            Ok(Some(vec![found]))
+        }
         crd::Target::ExternalService(external) => {
             let external = ObjectName::new(namespace, external).ok();
             let external = external.filter(|external| reader.external(external).is_some());
@@ -410,8 +459,8 @@ enum Found {
     Nobody,
     /// An older policy for the same.
     Older(String),
-    /// For each Service a more specific one.
-    MoreSpecific(BTreeSet<String>),
+    /// For each Service, or each port of one, a more specific one.
+    MoreSpecific(&'static str, BTreeSet<String>),
 }
 
 impl Beating<'_, '_> {
@@ -424,20 +473,36 @@ impl Beating<'_, '_> {
         if let Some(oldest) = others.iter().min_by_key(|other| age(other)) {
             return Found::Older(oldest.metadata.name.clone());
         }
-        if **target != crd::Target::Namespace {
-            return Found::Nobody;
-        }
-        let own = |service: &ObjectName| {
-            let target = crd::Target::Service(service.name().to_owned());
-            let mut own: Vec<&crd::BackendPolicy> = reader.policies_for(namespace, target);
+        let (each, parts) = match target {
+            crd::Target::Namespace => {
+                let target = |name: &ObjectName| crd::Target::Service(name.name().to_owned());
+                ("Service there", services.iter().flatten().map(target).map(Some).collect())
+            }
+            crd::Target::Service(_) => {
+                ("port", services.iter().flatten().flat_map(|name| self.ports(name)).collect())
+            }
+            _ => ("", vec![]),
+        };
+        let own = |target: Option<crd::Target>| {
+            let mut own: Vec<&crd::BackendPolicy> = reader.policies_for(namespace, target?);
             own.retain(|other| fields(other).contains(field));
             let oldest = own.into_iter().min_by_key(|other| age(other));
             oldest.map(|policy| policy.metadata.name.clone())
         };
-        match services.iter().flatten().map(own).collect::<Option<BTreeSet<_>>>() {
-            Some(own) if !own.is_empty() => Found::MoreSpecific(own),
+        match parts.into_iter().map(own).collect::<Option<BTreeSet<_>>>() {
+            Some(own) if !own.is_empty() => Found::MoreSpecific(each, own),
             _ => Found::Nobody,
         }
+    }
+
+    /// What means each port of the Service `name`; none for a port without a name.
+    fn ports(&self, name: &ObjectName) -> Vec<Option<crd::Target>> {
+        let ports = self.reader.service(name).into_iter().flat_map(|(_, found)| &found.ports);
+        let ports = ports.filter(|port| port.protocol == crd::Protocol::Tcp);
+        let target = |port: &crd::ServicePort| {
+            Some(crd::Target::ServicePort(name.name().to_owned(), port.name.clone()?))
+        };
+        ports.map(target).collect()
     }
 }
 
@@ -457,7 +522,7 @@ impl Found {
         match self {
             Found::Nobody => Effect::Some,
             Found::Older(_) => Effect::Conflicted,
-            Found::MoreSpecific(_) => Effect::Overridden,
+            Found::MoreSpecific(..) => Effect::Overridden,
         }
     }
 
@@ -467,10 +532,10 @@ impl Found {
             Found::Older(older) => {
                 Some(format!("no effect on {target}: BackendPolicy {older} is older"))
             }
-            Found::MoreSpecific(own) => {
+            Found::MoreSpecific(each, own) => {
                 let own = listed(own);
                 Some(format!(
-                    "no effect on {target}: each Service there has it from a policy of its own, \
+                    "no effect on {target}: each {each} has it from a policy of its own, \
                      BackendPolicy {own}"
                 ))
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_crd::{Key, Kind};
-use weft_model::{GuardScope, ObjectName, RouteKind, RouteName};
+use weft_model::{GuardScope, ObjectName, Port, RouteKind, RouteName};
 use weft_wire::{Object, ObjectError, ObjectKey, SourceVersion, WireObject};
 
 use crate::memo::{Memo, Unit};
@@ -98,10 +98,19 @@ impl Compiler {
         self.made.values().filter_map(|made| made.status.as_ref())
     }
 
-    /// Which BackendPolicy says how clients treat the Service `service`, for each of its fields
-    /// that one says, as in `spec.retryBudget.percent`.
-    pub fn traffic_sources(&self, service: &ObjectName) -> BTreeMap<&'static str, Key> {
-        backend_policy::sources(&Reader::new(&self.snapshot, &self.options), service)
+    /// Which BackendPolicy says how clients treat `port` of the Service `service`, for each of the
+    /// fields that one says, as in `spec.retryBudget.percent`.
+    pub fn traffic_sources(&self, service: &ObjectName, port: Port) -> BTreeMap<&'static str, Key> {
+        let reader = Reader::new(&self.snapshot, &self.options);
+        let found = reader.service(service).map(|(_, found)| found);
+        let port = found.and_then(|found| service::name_of(found, port));
+        backend_policy::sources(&reader, service, port)
+    }
+
+    /// The same for the ExternalService `external`.
+    pub fn external_sources(&self, external: &ObjectName) -> BTreeMap<&'static str, Key> {
+        let reader = Reader::new(&self.snapshot, &self.options);
+        backend_policy::sources_of_external(&reader, external)
     }
 
     /// The name of the Mesh that is in force.

@@ -1,8 +1,9 @@
 //! Fault policies: what is put into requests on purpose. They have no wire object of their own, but
 //! become part of the Services and rules that they are for.
 //!
-//! What is for a rule goes before what is for its route. Of two for the same the older goes first:
-//! the first that is for a request decides about it.
+//! What is for a rule goes before what is for its route, and what is for a port before what is for
+//! its Service. Of two for the same the older goes first: the first that is for a request decides
+//! about it.
 
 use std::num::NonZeroU32;
 
@@ -18,13 +19,25 @@ use crate::compiler::Output;
 use crate::findings::Findings;
 use crate::mesh;
 use crate::reader::{Reader, policy};
+use crate::service::with_port;
 use crate::status::Condition;
 
 policy!(FaultPolicy);
 
-/// The faults of requests for the Service `name`.
-pub(crate) fn of_service(reader: &Reader<'_>, name: &ObjectName) -> Vec<Fault> {
-    of(reader, name.namespace(), crd::Target::Service(name.name().to_owned()))
+/// The faults of requests for the Service `name`, or its port of that name.
+pub(crate) fn of_service(reader: &Reader<'_>, name: &ObjectName, port: Option<&str>) -> Vec<Fault> {
+    let of_port = port.map(|port| of(reader, name.namespace(), port_target(name, port)));
+    let whole = of(reader, name.namespace(), crd::Target::Service(name.name().to_owned()));
+    of_port.into_iter().flatten().chain(whole).collect()
+}
+
+/// Whether a policy is for the port of this name alone.
+pub(crate) fn is_for_port(reader: &Reader<'_>, name: &ObjectName, port: &str) -> bool {
+    !in_turn(reader, name.namespace(), port_target(name, port)).is_empty()
+}
+
+fn port_target(service: &ObjectName, port: &str) -> crd::Target {
+    crd::Target::ServicePort(service.name().to_owned(), port.to_owned())
 }
 
 /// The faults of requests under a rule of the route of this `kind`, namespace and name. What
@@ -172,6 +185,9 @@ fn place(
         crd::Target::Service(name) => {
             let name = named(name).filter(|name| reader.service(name).is_some());
             name.map(ObjectKey::Service).ok_or("this Service is not there")
+        }
+        crd::Target::ServicePort(name, port) => {
+            with_port(reader, namespace, name, port).map(ObjectKey::Service)
         }
         crd::Target::Route(kind, name, section) => {
             let missing = "this route is not there";

@@ -1,17 +1,19 @@
 //! Guards: for each scope the policies that it has, so that none can be missing unnoticed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_crd as crd;
-use weft_model::{GuardScope, Guards, ObjectName, PolicyKind, PolicyName};
+use weft_model::{GuardScope, Guards, ObjectName, PolicyKind, PolicyName, Port};
 use weft_wire::Object;
 
 use crate::authorization_policy;
 use crate::compiler::Output;
 use crate::reader::Reader;
+use crate::service::to_port;
 
 pub(crate) fn compile(reader: &Reader<'_>, scope: &GuardScope) -> Output {
-    let Some(policies) = policies(reader, scope) else { return Output::default() };
+    let Some(whole) = policies(reader, scope) else { return Output::default() };
     let reference = |policy: &crd::AuthorizationPolicy| {
         let crd::Metadata { namespace, name, .. } = &policy.metadata;
         // The reader lets no other names through.
@@ -19,9 +21,39 @@ pub(crate) fn compile(reader: &Reader<'_>, scope: &GuardScope) -> Output {
         let converted = authorization_policy::convert(policy, &name);
         Some((PolicyName { kind: PolicyKind::Authorization, object: name }, converted.version))
     };
-    let policies = policies.into_iter().filter_map(reference).collect();
-    let guards = Guards { scope: scope.clone(), policies };
+    let mut policies: BTreeMap<_, _> = whole.into_iter().filter_map(reference).collect();
+    let mut ports: BTreeMap<PolicyName, BTreeSet<Port>> = BTreeMap::new();
+    if let GuardScope::Service(name) = scope {
+        for (port, policy) in for_ports(reader, name) {
+            let Some((policy, version)) = reference(policy) else { continue };
+            match policies.contains_key(&policy) && !ports.contains_key(&policy) {
+                true => {} // It is for all ports.
+                false => {
+                    policies.insert(policy.clone(), version);
+                    ports.entry(policy).or_default().insert(port);
+                }
+            }
+        }
+    }
+    let guards = Guards { scope: scope.clone(), policies, ports };
     Output { object: Some(Object::Guards(Arc::new(guards))), status: None }
+}
+
+/// The policies for single ports of the Service `name`, each with one of its ports.
+fn for_ports<'s>(
+    reader: &Reader<'s>,
+    name: &ObjectName,
+) -> Vec<(Port, &'s crd::AuthorizationPolicy)> {
+    let ports = reader.service(name).into_iter().flat_map(|(_, found)| &found.ports);
+    let policies = ports.filter(|port| port.protocol == crd::Protocol::Tcp).flat_map(|port| {
+        let target = |named: &String| {
+            let target = crd::Target::ServicePort(name.name().to_owned(), named.clone());
+            reader.policies_for(name.namespace(), target)
+        };
+        let found = port.name.as_ref().map(target).unwrap_or_default();
+        found.into_iter().map(|policy| (to_port(port.port), policy))
+    });
+    policies.collect()
 }
 
 /// The policies of `scope`, if there is such a thing to be guarded.

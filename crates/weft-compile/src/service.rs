@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_crd as crd;
-use weft_model::{Address, MtlsMode, ObjectName, Port, Protocol, Service, ServicePort};
+use weft_model::{
+    Address, MtlsMode, ObjectName, Port, Protocol, Service, ServicePort, TrafficPolicy,
+};
 use weft_wire::{Object, ObjectKey};
 
 use crate::backend_policy;
@@ -26,16 +28,61 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
             findings.warning(&path, "is not carried by the mesh: it passes outside of it");
             continue;
         }
+        let own = port.name.as_deref().filter(|port| {
+            let (reader, name) = (reader, name);
+            backend_policy::is_for_port(reader, name, port)
+                | fault_policy::is_for_port(reader, name, port)
+        });
+        let traffic = own.map(|port| Box::new(traffic(reader, name, Some(port))));
         let protocol = protocol(port);
         let (name, mtls) = (port.name.clone(), MtlsMode::Strict);
-        ports.insert(to_port(port.port), ServicePort { name, protocol, mtls });
+        ports.insert(to_port(port.port), ServicePort { name, protocol, mtls, traffic });
     }
-    let mut traffic = backend_policy::merged(reader, name);
-    traffic.faults = fault_policy::of_service(reader, name);
+    let traffic = traffic(reader, name, None);
     let compiled = Service { name: name.clone(), vips, ports, traffic };
     let conditions = vec![Condition::accepted(true, "Accepted")];
     let status = findings.status(conditions, vec![ObjectKey::Service(name.clone())]);
     Output { object: Some(Object::Service(Arc::new(compiled))), status: Some(status) }
+}
+
+/// How clients treat the Service `name`, or its port of that name.
+fn traffic(reader: &Reader<'_>, name: &ObjectName, port: Option<&str>) -> TrafficPolicy {
+    let faults = fault_policy::of_service(reader, name, port);
+    TrafficPolicy { faults, ..backend_policy::merged(reader, name, port) }
+}
+
+/// The Service of this namespace and name, if it has a port of TCP that is called `port`.
+///
+/// # Errors
+/// In words, what is missing.
+pub(crate) fn with_port(
+    reader: &Reader<'_>,
+    namespace: &str,
+    name: &str,
+    port: &str,
+) -> Result<ObjectName, &'static str> {
+    let missing = "this Service is not there";
+    let name = ObjectName::new(namespace, name).map_err(|_| missing)?;
+    let (_, service) = reader.service(&name).ok_or(missing)?;
+    named(service, port).next().ok_or("this Service has no such port of TCP")?;
+    Ok(name)
+}
+
+/// The ports of TCP of `service` that are called `port`: one at most.
+pub(crate) fn named<'s>(
+    service: &'s crd::Service,
+    port: &'s str,
+) -> impl Iterator<Item = Port> + 's {
+    let is_it = move |one: &&crd::ServicePort| {
+        one.protocol == crd::Protocol::Tcp && one.name.as_deref() == Some(port)
+    };
+    service.ports.iter().filter(is_it).map(|port| to_port(port.port))
+}
+
+/// What `port` of `service` is called, if it has a name.
+pub(crate) fn name_of(service: &crd::Service, port: Port) -> Option<&str> {
+    let found = service.ports.iter().find(|one| to_port(one.port) == port);
+    found.and_then(|port| port.name.as_deref())
 }
 
 fn vips(

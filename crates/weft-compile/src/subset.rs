@@ -25,14 +25,20 @@ pub(crate) fn to_subset(written: &crd::Subset) -> Option<Subset> {
     Some(Subset { labels: labels.iter().map(label).collect::<Option<_>>()?, fallback })
 }
 
-/// Those of the labels of `workload` by which requests for `service` choose.
+/// Those of the labels of `workload` by which requests for `service`, or one of its ports, choose.
 pub(crate) fn labels(
     reader: &Reader<'_>,
     service: &ObjectName,
     workload: &crd::Workload,
 ) -> BTreeMap<Label, Label> {
-    let subset = backend_policy::subset(reader, service);
-    let wanted = subset.into_iter().flat_map(|subset| &subset.labels);
+    let ports = reader.service(service).into_iter().flat_map(|(_, found)| &found.ports);
+    let of_ports = ports.filter_map(|port| {
+        let port = port.name.as_deref()?;
+        let is_own = backend_policy::is_for_port(reader, service, port);
+        is_own.then(|| backend_policy::subset(reader, service, Some(port))).flatten()
+    });
+    let subsets = of_ports.chain(backend_policy::subset(reader, service, None));
+    let wanted = subsets.flat_map(|subset| &subset.labels);
     let label = |wanted: &crd::SubsetLabel| {
         let value = workload.metadata.labels.get(&wanted.name)?;
         Some((Label::new(&wanted.name).ok()?, Label::new(value).ok()?))

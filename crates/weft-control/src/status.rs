@@ -357,6 +357,7 @@ mod tests {
         let guards = Guards {
             scope: GuardScope::Service("shop/cart".parse().unwrap()),
             policies: BTreeMap::from([(name, version)]),
+            ports: BTreeMap::new(),
         };
         let mut state = State::new(1);
         state.put(Object::Guards(Arc::new(guards)), Moment::from_nanos(1)).unwrap();

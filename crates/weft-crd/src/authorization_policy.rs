@@ -93,13 +93,18 @@ const ALLOWED: Allowed = Allowed {
     wide: true,
     routes: false,
     external: false,
-    not_yet: &[
-        (GATEWAY_GROUP, "Gateway"),
-        (GATEWAY_GROUP, "HTTPRoute"),
-        (GATEWAY_GROUP, "GRPCRoute"),
-        ("weft.dev", "ExternalService"),
+    not_yet: &[(GATEWAY_GROUP, "Gateway"), ("weft.dev", "ExternalService")],
+    instead: &[
+        ((GATEWAY_GROUP, "HTTPRoute"), NO_ROUTES),
+        ((GATEWAY_GROUP, "GRPCRoute"), NO_ROUTES),
+        ((GATEWAY_GROUP, "TLSRoute"), NO_ROUTES),
+        ((GATEWAY_GROUP, "TCPRoute"), NO_ROUTES),
     ],
 };
+
+/// A route is the callers' to follow, and whoever calls a workload past it would not be judged.
+const NO_ROUTES: &str =
+    "a route is followed by the caller: name the Service, and in `to` its methods and paths";
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<AuthorizationPolicy> {
     let object = at.object(FIELDS)?;

@@ -158,7 +158,8 @@ const FIELDS: Fields = Fields {
     no_nulls: false,
 };
 
-const ALLOWED: Allowed = Allowed { wide: true, routes: false, external: true, not_yet: &[] };
+const ALLOWED: Allowed =
+    Allowed { wide: true, routes: false, external: true, not_yet: &[], instead: &[] };
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let object = at.object(FIELDS)?;
@@ -168,9 +169,19 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let locality = object.or("locality", LocalityPreference::default(), read_locality);
     let limits = object.or("limits", Limits::default(), read_limits);
     let ejection = object.or("ejection", Ejection::default(), read_ejection);
-    let health_check = object.maybe("healthCheck", health_check::read);
+    let health_check = object.maybe("healthCheck", |at| {
+        let is_for_port = |target: &Target| matches!(target, Target::ServicePort(..));
+        match targets.iter().flatten().any(is_for_port) {
+            false => health_check::read(at),
+            true => at.error_help(
+                "a policy for one port cannot say it: it is the workload that is healthy or not",
+                "say it for the Service, with healthCheck.port",
+            ),
+        }
+    });
     let failover = object.maybe("failover", |at| {
-        let is_for_service = |target: &Target| matches!(target, Target::Service(_));
+        let is_for_service =
+            |target: &Target| matches!(target, Target::Service(_) | Target::ServicePort(..));
         match targets.iter().flatten().all(is_for_service) {
             true => failover::read(at),
             false => at.error("only a policy for Services alone may say what takes over"),

@@ -74,6 +74,7 @@ const ALLOWED: Allowed = Allowed {
     routes: true,
     external: false,
     not_yet: &[("weft.dev", "ExternalService")],
+    instead: &[],
 };
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<FaultPolicy> {

@@ -2,8 +2,8 @@
 //!
 //! Source: GEP-713. A policy lives in the namespace of its target, so a reference has no namespace.
 //!
-//! Deliberately absent: `sectionName` of anything but routes, refused by name until policies can be
-//! for one port.
+//! Deliberately absent: `sectionName` of an ExternalService, refused by name until policies can be for
+//! one port of it.
 
 use crate::finding::quoted;
 use crate::kind::{GATEWAY_GROUP, Kind, WEFT_GROUP};
@@ -19,11 +19,22 @@ pub enum Target {
     Namespace,
     /// A Service of the policy's own namespace, by name.
     Service(String),
+    /// Of the Service of this name the port that has the second one.
+    ServicePort(String, String),
     /// An ExternalService of the policy's own namespace, by name.
     ExternalService(String),
     /// A route of the policy's own namespace, an HTTPRoute or GRPCRoute, or the rule of it that has
     /// this name.
     Route(Kind, String, Option<String>),
+}
+
+impl Target {
+    fn of_service(name: String, port: Option<String>) -> Target {
+        match port {
+            None => Target::Service(name),
+            Some(port) => Target::ServicePort(name, port),
+        }
+    }
 }
 
 /// The kinds that a policy may be for.
@@ -37,6 +48,8 @@ pub(crate) struct Allowed {
     pub(crate) external: bool,
     /// Group and kind of those that come later.
     pub(crate) not_yet: &'static [(&'static str, &'static str)],
+    /// Group and kind of those that never can, and what does instead.
+    pub(crate) instead: &'static [((&'static str, &'static str), &'static str)],
 }
 
 const TARGETS_MAX: usize = 16;
@@ -79,32 +92,31 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
     if let (true, GATEWAY_GROUP, Some(route)) = (allowed.routes, group, route) {
         return Some(Target::Route(route, name, section));
     }
-    if section.is_some() {
-        return object.field("sectionName")?.error("not supported yet by this version");
-    }
-    match (group, kind) {
-        ("", "Service") => Some(Target::Service(name)),
+    let whole = match (group, kind) {
+        ("", "Service") => return Some(Target::of_service(name, section)),
         (WEFT_GROUP, "ExternalService") if allowed.external => Some(Target::ExternalService(name)),
         ("", "Namespace") if allowed.wide => {
-            if name == namespace {
-                return Some(Target::Namespace);
-            }
-            object.field("name")?.error(format!(
+            let message = format!(
                 "namespace {} cannot be reached from here: the policy lives in {}",
                 quoted(&name),
                 quoted(namespace)
-            ))
+            );
+            match name == namespace {
+                true => Some(Target::Namespace),
+                false => object.field("name")?.error(message),
+            }
         }
         (WEFT_GROUP, "Mesh") if allowed.wide => {
             let home = &at.report.options.mesh_namespace;
-            if namespace == home {
-                return Some(Target::Mesh(name));
-            }
-            at.error(format!(
+            let message = format!(
                 "a policy for the whole mesh lives in namespace {}, this one is in {}",
                 quoted(home),
                 quoted(namespace)
-            ))
+            );
+            match namespace == home {
+                true => Some(Target::Mesh(name)),
+                false => at.error(message),
+            }
         }
         known if allowed.not_yet.contains(&known) => {
             object.field("kind")?.not_yet(format!("{} as a target", quoted(kind)))
@@ -116,10 +128,16 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
                 Allowed { routes: true, .. } => "Service, HTTPRoute, GRPCRoute",
                 _ => "Service",
             };
-            object.field("kind")?.error_help(
-                format!("{} of group {} cannot be a target", quoted(kind), quoted(group)),
-                format!("one of: {all}"),
-            )
+            let message = format!("{} of group {} cannot be a target", quoted(kind), quoted(group));
+            let help = allowed.instead.iter().find(|(instead, _)| *instead == (group, kind));
+            let help =
+                help.map_or_else(|| format!("one of: {all}"), |(_, help)| (*help).to_owned());
+            object.field("kind")?.error_help(message, help)
         }
+    }?;
+    match (&whole, object.field("sectionName")) {
+        (_, None) => Some(whole),
+        (Target::ExternalService(_), Some(at)) => at.not_yet("a port of an ExternalService"),
+        (_, Some(at)) => at.error(format!("a {} has no sections", quoted(kind))),
     }
 }

@@ -1,6 +1,6 @@
 //! Which policies guard what, so that none can be missing unnoticed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,6 +8,7 @@ use crate::error::ValueError;
 use crate::hash::ContentHash;
 use crate::name::{Namespace, ObjectName};
 use crate::policy::PolicyName;
+use crate::units::Port;
 
 /// What a set of policies guards, written `mesh`, `namespace/NS`, `service/NS/NAME` or
 /// `workload/NS/NAME`.
@@ -61,6 +62,8 @@ pub struct Guards {
     pub scope: GuardScope,
     /// The policies, each with the hash of the content that is meant.
     pub policies: BTreeMap<PolicyName, ContentHash>,
+    /// The ports of the Service that those are for which are not for all of them.
+    pub ports: BTreeMap<PolicyName, BTreeSet<Port>>,
 }
 
 #[cfg(test)]

@@ -18,8 +18,16 @@ pub struct Service {
     pub vips: BTreeSet<Address>,
     /// Its ports, by the number that callers use.
     pub ports: BTreeMap<Port, ServicePort>,
-    /// How clients treat it.
+    /// How clients treat it, on ports that say nothing else.
     pub traffic: TrafficPolicy,
+}
+
+impl Service {
+    /// How clients treat it on `port`.
+    pub fn traffic(&self, port: Port) -> &TrafficPolicy {
+        let own = self.ports.get(&port).and_then(|port| port.traffic.as_deref());
+        own.unwrap_or(&self.traffic)
+    }
 }
 
 /// A port of a Service.
@@ -31,4 +39,6 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// Which traffic it takes, after all policies.
     pub mtls: MtlsMode,
+    /// How clients treat it, if a policy is for this port.
+    pub traffic: Option<Box<TrafficPolicy>>,
 }

@@ -64,7 +64,8 @@ impl Registry {
             outbound: OutboundPolicy::Registered,
             unguarded: UnguardedPolicy::AllowMesh,
         };
-        let nothing = Guards { scope: GuardScope::Mesh, policies: BTreeMap::new() };
+        let nothing =
+            Guards { scope: GuardScope::Mesh, policies: BTreeMap::new(), ports: BTreeMap::new() };
         registry.apply([Object::Mesh(Arc::new(mesh)), Object::Guards(Arc::new(nothing))], []);
         registry
     }
@@ -136,7 +137,7 @@ impl Registry {
     pub fn add_service(&self, name: &str, vip: &str, protocol: Protocol, traffic: TrafficPolicy) {
         let name: ObjectName = name.parse().expect("it is a name");
         let ip: IpAddr = vip.parse().expect("it is written as an address");
-        let settings = ServicePort { name: None, protocol, mtls: MtlsMode::Strict };
+        let settings = ServicePort { name: None, protocol, mtls: MtlsMode::Strict, traffic: None };
         let service = Service {
             name: name.clone(),
             vips: BTreeSet::from([Address { network: Network::default(), ip }]),
@@ -144,8 +145,13 @@ impl Registry {
             traffic,
         };
         let namespace = GuardScope::Namespace(name.own_namespace());
-        let guards = [GuardScope::Service(name), namespace]
-            .map(|scope| Object::Guards(Arc::new(Guards { scope, policies: BTreeMap::new() })));
+        let guards = [GuardScope::Service(name), namespace].map(|scope| {
+            Object::Guards(Arc::new(Guards {
+                scope,
+                policies: BTreeMap::new(),
+                ports: BTreeMap::new(),
+            }))
+        });
         self.apply(guards.into_iter().chain([Object::Service(Arc::new(service))]), []);
     }
 
@@ -165,14 +171,14 @@ impl Registry {
         let version = WireObject::new(policy.clone(), source).expect("it is small").version();
         let kept = PolicyName { kind: PolicyKind::Authorization, object: name.clone() };
         let policies = BTreeMap::from([(kept, version)]);
-        let guards = Guards { scope: GuardScope::Service(name), policies };
+        let guards = Guards { scope: GuardScope::Service(name), policies, ports: BTreeMap::new() };
         self.apply([policy, Object::Guards(Arc::new(guards))], []);
     }
 
     /// Adds or changes a workload, and says that nothing guards it but what guards its Services.
     pub fn add_workload(&self, workload: Workload) {
         let scope = GuardScope::Workload(workload.name.clone());
-        let guards = Guards { scope, policies: BTreeMap::new() };
+        let guards = Guards { scope, policies: BTreeMap::new(), ports: BTreeMap::new() };
         self.apply([Object::Guards(Arc::new(guards)), Object::Workload(Arc::new(workload))], []);
     }
 }

@@ -1,6 +1,6 @@
 //! The features that an object can require of who reads it, and what a release of Weft can read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_model::{
     AgainstPeers, AuthorizationPolicy, BackendTimeouts, Balance, Filter, OutboundPolicy,
@@ -56,6 +56,8 @@ pub enum Feature {
     PanicThreshold,
     /// A policy whose rules exempt callers. Ignored, an allow rule would admit those.
     PeerExceptions,
+    /// Policies for some ports of a Service. Ignored, they would hold for none, or for all.
+    PortPolicies,
     /// A route that looks at query parameters. Ignored, it would take requests meant for others.
     QueryMatch,
     /// A route that sends callers elsewhere. Ignored, it would answer them with a failure.
@@ -83,7 +85,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 25] = [
+    pub const ALL: [Feature; 26] = [
         Feature::AdaptiveLimits,
         Feature::AuditMode,
         Feature::ConsumerRoute,
@@ -99,6 +101,7 @@ impl Feature {
         Feature::OutboundAudit,
         Feature::PanicThreshold,
         Feature::PeerExceptions,
+        Feature::PortPolicies,
         Feature::QueryMatch,
         Feature::Redirect,
         Feature::RenewBelow,
@@ -129,6 +132,7 @@ impl Feature {
             Feature::OutboundAudit => "outbound-audit",
             Feature::PanicThreshold => "panic-threshold",
             Feature::PeerExceptions => "peer-exceptions",
+            Feature::PortPolicies => "port-policies",
             Feature::QueryMatch => "query-match",
             Feature::Redirect => "redirect",
             Feature::RenewBelow => "renew-below",
@@ -148,12 +152,14 @@ impl Feature {
     }
 
     fn is_required_by(self, object: &Object) -> bool {
-        if let Some(traffic) = traffic(object)
-            && self.is_required_to_treat(traffic)
-        {
+        if traffic(object).any(|traffic| self.is_required_to_treat(traffic)) {
             return true;
         }
         match (self, object) {
+            (Feature::PortPolicies, Object::Guards(guards)) => !guards.ports.is_empty(),
+            (Feature::PortPolicies, Object::Service(service)) => {
+                service.ports.values().any(|port| port.traffic.is_some())
+            }
             (Feature::AuditMode, Object::Policy(policy)) => match &**policy {
                 Policy::Authorization(policy) => policy.mode == PolicyMode::Audit,
             },
@@ -206,13 +212,15 @@ impl Feature {
     }
 }
 
-/// How clients treat the backend that `object` is, if it is one.
-fn traffic(object: &Object) -> Option<&TrafficPolicy> {
-    match object {
-        Object::Service(service) => Some(&service.traffic),
-        Object::External(external) => Some(&external.traffic),
-        _ => None,
-    }
+/// How clients treat the backend that `object` is, if it is one, and its ports.
+fn traffic(object: &Object) -> impl Iterator<Item = &TrafficPolicy> {
+    let (whole, ports) = match object {
+        Object::Service(service) => (Some(&service.traffic), Some(&service.ports)),
+        Object::External(external) => (Some(&external.traffic), None),
+        _ => (None, None),
+    };
+    let of_ports = ports.into_iter().flat_map(BTreeMap::values);
+    whole.into_iter().chain(of_ports.filter_map(|port| port.traffic.as_deref()))
 }
 
 fn peers(policy: &AuthorizationPolicy) -> impl Iterator<Item = &Peer> {

@@ -65,7 +65,12 @@ pub(crate) fn address(text: &str) -> Address {
 
 /// A Service with one port.
 pub(crate) fn service(name: &str, vip: &str) -> Service {
-    let settings = ServicePort { name: None, protocol: Protocol::Detect, mtls: MtlsMode::Strict };
+    let settings = ServicePort {
+        name: None,
+        protocol: Protocol::Detect,
+        mtls: MtlsMode::Strict,
+        traffic: None,
+    };
     Service {
         name: read(name),
         vips: BTreeSet::from([address(vip)]),
@@ -193,7 +198,7 @@ pub(crate) fn trust(sequence: u64) -> Trust {
 
 pub(crate) fn guards(scope: GuardScope, policies: &[(&str, ContentHash)]) -> Guards {
     let policies = policies.iter().map(|(name, hash)| (read(name), *hash));
-    Guards { scope, policies: policies.collect() }
+    Guards { scope, policies: policies.collect(), ports: BTreeMap::new() }
 }
 
 /// One object of each kind, with all that it can hold.
@@ -204,6 +209,7 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         name: Some("grpc".to_owned()),
         protocol: Protocol::Grpc,
         mtls: MtlsMode::Permissive,
+        traffic: None,
     };
     full_service.ports.insert(port(81), settings);
     let mut full_workload = workload("shop/cart-1", "192.0.2.7", &["shop/cart", "shop/all"]);
@@ -246,7 +252,28 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         Object::Route(Arc::new(faulty_route())),
         Object::External(Arc::new(full_external())),
         Object::Route(Arc::new(outside_route())),
+        Object::Guards(Arc::new(guards_of_port())),
+        Object::Service(Arc::new(service_of_ports())),
     ]
+}
+
+/// With one policy for one port, and one for all.
+pub(crate) fn guards_of_port() -> Guards {
+    let names = [("authorization/shop/all", [7; 32]), ("authorization/shop/one", [8; 32])];
+    let mut guards = guards(
+        GuardScope::Service(read("shop/ports")),
+        &names.map(|(name, hash)| (name, ContentHash(hash))),
+    );
+    guards.ports.insert(read("authorization/shop/one"), BTreeSet::from([port(80), port(90)]));
+    guards
+}
+
+/// With another policy for its port than for the rest.
+pub(crate) fn service_of_ports() -> Service {
+    let mut service = service("shop/ports", "240.119.0.4");
+    let traffic = TrafficPolicy { slow_start: TimeBound::from_millis(7), ..Default::default() };
+    service.ports.get_mut(&port(80)).unwrap().traffic = Some(Box::new(traffic));
+    service
 }
 
 fn full_policy(name: ObjectName) -> AuthorizationPolicy {

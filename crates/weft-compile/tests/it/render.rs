@@ -2,11 +2,11 @@
 
 use weft_compile::{Compiler, Status};
 use weft_model::{
-    Abort, AbortWith, AllowedNames, AuthorizationPolicy, Backend, CallMatch, Cors, Delay,
-    ExternalService, Fault, Filter, Guards, HeaderCondition, HeaderEdits, HealthCheck,
+    Abort, AbortWith, AllowedNames, AuthorizationPolicy, Backend, CallMatch, ContentHash, Cors,
+    Delay, ExternalService, Fault, Filter, Guards, HeaderCondition, HeaderEdits, HealthCheck,
     MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer, Policy, PolicyMode,
-    Probe, Redirect, Retry, Route, RouteMatch, RouteRule, Rule, Service, TrafficPolicy, Trust,
-    Tunnel, UrlRewrite, ValueMatch, Workload,
+    PolicyName, Port, Probe, Redirect, Retry, Route, RouteMatch, RouteRule, Rule, Service,
+    ServicePort, TrafficPolicy, Trust, Tunnel, UrlRewrite, ValueMatch, Workload,
 };
 use weft_wire::Object;
 
@@ -74,6 +74,10 @@ fn trust(trust: &Trust) -> Tree {
 
 fn service(service: &Service) -> Tree {
     let Service { name: _, vips, ports, traffic } = service;
+    let own = |(port, settings): (&Port, &ServicePort)| {
+        Some((port.to_string(), traffic_policy(settings.traffic.as_deref()?)))
+    };
+    let own = ports.iter().filter_map(own).collect();
     let ports = ports.iter().map(|(port, settings)| {
         let name = settings.name.as_ref().map_or(String::new(), |name| format!("{name} "));
         (port.to_string(), Tree::text(format!("{name}{:?} {:?}", settings.protocol, settings.mtls)))
@@ -81,6 +85,7 @@ fn service(service: &Service) -> Tree {
     Tree::map([
         ("vips", Tree::list(vips)),
         ("ports", Tree::Map(ports.collect())),
+        ("trafficOfPorts", Tree::Map(own)),
         ("traffic", traffic_policy(traffic)),
     ])
 }
@@ -218,8 +223,13 @@ fn health_check(check: &HealthCheck) -> String {
 }
 
 fn guards(guards: &Guards) -> Tree {
-    let hash = |hash: &weft_model::ContentHash| Tree::text(&hash.to_string()[..16]);
-    Tree::Map(guards.policies.iter().map(|(name, it)| (name.to_string(), hash(it))).collect())
+    let Guards { scope: _, policies, ports } = guards;
+    let policy = |(name, hash): (&PolicyName, &ContentHash)| {
+        let ports = ports.get(name).map(|ports| format!(" of {ports:?}"));
+        let text = format!("{}{}", &hash.to_string()[..16], ports.unwrap_or_default());
+        (name.to_string(), Tree::text(text))
+    };
+    Tree::Map(policies.iter().map(policy).collect())
 }
 
 fn route(route: &Route) -> Tree {

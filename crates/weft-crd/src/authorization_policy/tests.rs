@@ -105,8 +105,8 @@ fn wrong_scopes() {
             (
                 "{deny: [{}], targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, \
                  name: r}]}",
-                &["error: spec.targetRefs[0].kind: \"HTTPRoute\" as a target is not supported \
-                     yet by this version"],
+                &["error: spec.targetRefs[0].kind: \"HTTPRoute\" of group \
+                     \"gateway.networking.k8s.io\" cannot be a target"],
             ),
         ],
     );

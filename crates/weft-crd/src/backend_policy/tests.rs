@@ -185,9 +185,21 @@ fn targets() {
                 &["error: spec.targetRefs[0].namespace: is not allowed: a policy lives in the \
                      namespace of its target"],
             ),
+            ("{targetRefs: [{group: '', kind: Service, name: a, sectionName: b}]}", &[]),
             (
-                "{targetRefs: [{group: '', kind: Service, name: a, sectionName: b}]}",
-                &["error: spec.targetRefs[0].sectionName: not supported yet by this version"],
+                "{targetRefs: [{group: '', kind: Namespace, name: shop, sectionName: b}]}",
+                &["error: spec.targetRefs[0].sectionName: a \"Namespace\" has no sections"],
+            ),
+            (
+                "{targetRefs: [{group: weft.dev, kind: ExternalService, name: a, sectionName: b}]}",
+                &["error: spec.targetRefs[0].sectionName: a port of an ExternalService is not \
+                   supported yet by this version"],
+            ),
+            (
+                "{targetRefs: [{group: '', kind: Service, name: a, sectionName: b}], \
+                 healthCheck: {tcp: {}}}",
+                &["error: spec.healthCheck: a policy for one port cannot say it: it is the \
+                   workload that is healthy or not"],
             ),
             ("{targetRefs: [{group: weft.dev, kind: ExternalService, name: a}]}", &[]),
             (

@@ -75,7 +75,6 @@ fn what_is_wrong() {
                 "{targetRefs: [{group: '', kind: Service, name: a, sectionName: b}], match: {}, \
                  delay: {duration: 6m, percent: 0}, abort: {}, maxActive: 0}",
                 &[
-                    "error: spec.targetRefs[0].sectionName: not supported yet by this version",
                     "error: spec.match.headers: is required",
                     "error: spec.delay.duration: 6m is not allowed, the most is 5m",
                     "error: spec.delay.percent: 0 is not allowed, the least is 1",

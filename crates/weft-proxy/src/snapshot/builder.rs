@@ -206,13 +206,13 @@ impl Builder {
             let endpoints = workloads.iter().filter_map(|workload| {
                 let target = *workload.services.get(&service.name)?.get(port)?;
                 let spec = self.endpoint(workload, target, Some(&service.name), spoken.mtls)?;
-                Some(EndpointSpec { labels: labels(workload, &service.traffic), ..spec })
+                Some(EndpointSpec { labels: labels(workload, service.traffic(*port)), ..spec })
             });
             let routes = held.routes.iter().copied();
             let destination = Destination {
                 name: DestinationName::Service(service.name.clone(), *port),
                 protocol: spoken.protocol,
-                traffic: service.traffic.clone(),
+                traffic: service.traffic(*port).clone(),
                 routes: RouteTable::new(routes, &service.name, *port, self.namespace.as_ref())
                     .expect("routes were checked before they were taken"),
                 endpoints: endpoints.collect(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use weft_model::{ObjectName, Port, Workload};
+use weft_model::{GuardScope, ObjectName, Port, Workload};
 use weft_world::Moment;
 
 pub(super) use self::closed::Closed;
@@ -151,12 +151,19 @@ impl Client {
 
     /// The policies that guard `port` of the application of `workload`.
     pub fn guarding(&self, workload: &Workload, port: Port) -> Guarding {
-        self.guards.guarding(workload.guard_scopes_of(port))
+        let leads_here = |scope: &GuardScope, of_service: Port| match scope {
+            GuardScope::Service(service) => {
+                let ports = workload.services.get(service);
+                ports.and_then(|ports| ports.get(&of_service)) == Some(&port)
+            }
+            _ => true,
+        };
+        self.guards.guarding(workload.guard_scopes_of(port), leads_here)
     }
 
     /// The policies that guard any port of `workload`: it is ready only when these are complete.
     pub fn guarding_all(&self, workload: &Workload) -> Guarding {
-        self.guards.guarding(workload.guard_scopes())
+        self.guards.guarding(workload.guard_scopes(), |_, _| true)
     }
 
     /// Whether the server has said all that it had to say, removals included, since the stream was

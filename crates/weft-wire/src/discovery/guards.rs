@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_model::{ContentHash, GuardScope, Guards, Policy, PolicyName};
+use weft_model::{ContentHash, GuardScope, Guards, Policy, PolicyName, Port};
 
 use crate::envelope::WireObject;
 use crate::key::ObjectKey;
@@ -22,27 +22,54 @@ pub enum Guarding {
     Complete(Vec<Arc<Policy>>),
 }
 
+/// The policies of a scope, as it means them.
+#[derive(Debug)]
+struct Set {
+    /// What names them.
+    guards: Arc<WireObject>,
+    policies: BTreeMap<PolicyName, Arc<WireObject>>,
+}
+
+impl Set {
+    /// The ports of the Service that the policy `name` is for, if not for all.
+    fn ports_of(&self, name: &PolicyName) -> Option<&BTreeSet<Port>> {
+        match self.guards.object() {
+            Object::Guards(guards) => guards.ports.get(name),
+            _ => None,
+        }
+    }
+}
+
 /// For each scope the set of policies that is in force.
 #[derive(Debug, Default)]
 pub(crate) struct GuardSets {
-    in_force: BTreeMap<GuardScope, BTreeMap<PolicyName, Arc<WireObject>>>,
+    in_force: BTreeMap<GuardScope, Set>,
 }
 
 impl GuardSets {
-    /// The sets in force, each policy as its scope means it.
+    /// The sets in force, each as what names its policies, and these.
     pub(crate) fn iter(
         &self,
     ) -> impl Iterator<Item = (&GuardScope, impl Iterator<Item = &Arc<WireObject>>)> {
-        self.in_force.iter().map(|(scope, policies)| (scope, policies.values()))
+        self.in_force
+            .iter()
+            .map(|(scope, set)| (scope, std::iter::once(&set.guards).chain(set.policies.values())))
     }
 
-    /// Puts a set in force that was so before the proxy ended.
-    pub(crate) fn restore(&mut self, scope: GuardScope, policies: Vec<Arc<WireObject>>) {
-        let named = policies.into_iter().filter_map(|policy| match policy.key() {
-            ObjectKey::Policy(name) => Some((name.clone(), policy)),
-            _ => None,
-        });
-        self.in_force.insert(scope, named.collect());
+    /// Puts a set in force that was so before the proxy ended. It is lost, and its scope closed, if
+    /// what names its policies is not among its `objects`.
+    pub(crate) fn restore(&mut self, scope: GuardScope, objects: Vec<Arc<WireObject>>) {
+        let (mut guards, mut policies) = (None, BTreeMap::new());
+        for object in objects {
+            match object.key() {
+                ObjectKey::Policy(name) => drop(policies.insert(name.clone(), object)),
+                ObjectKey::Guards(named) if *named == scope => guards = Some(object),
+                _ => {}
+            }
+        }
+        if let Some(guards) = guards {
+            self.in_force.insert(scope, Set { guards, policies });
+        }
     }
 
     /// Puts in force what is complete now. What is not leaves the set before it in force.
@@ -69,13 +96,19 @@ impl GuardSets {
             if let Object::Guards(guards) = object.object()
                 && let Some(policies) = whole_set(guards, held)
             {
-                self.in_force.insert(guards.scope.clone(), policies);
+                let set = Set { guards: Arc::clone(object), policies };
+                self.in_force.insert(guards.scope.clone(), set);
             }
         }
     }
 
-    /// What guards that which all of `scopes` guard.
-    pub(crate) fn guarding(&self, scopes: BTreeSet<GuardScope>) -> Guarding {
+    /// What guards that which all of `scopes` guard. A policy for some ports of a Service does so if
+    /// one of them `is_meant`.
+    pub(crate) fn guarding(
+        &self,
+        scopes: BTreeSet<GuardScope>,
+        is_meant: impl Fn(&GuardScope, Port) -> bool,
+    ) -> Guarding {
         let (mut missing, mut policies) = (BTreeSet::new(), BTreeMap::new());
         for scope in scopes {
             match self.in_force.get(&scope) {
@@ -83,8 +116,14 @@ impl GuardSets {
                     missing.insert(scope);
                 }
                 // Two scopes may mean two versions of a policy for a moment: then both hold.
-                Some(set) => policies
-                    .extend(set.iter().map(|(name, policy)| ((name, policy.version()), policy))),
+                Some(set) => {
+                    let holds = |(name, _): &(&PolicyName, _)| {
+                        let ports = set.ports_of(name);
+                        ports.is_none_or(|ports| ports.iter().any(|port| is_meant(&scope, *port)))
+                    };
+                    let holding = set.policies.iter().filter(holds);
+                    policies.extend(holding.map(|(name, one)| ((name, one.version()), one)));
+                }
             }
         }
         if !missing.is_empty() {

@@ -62,8 +62,9 @@ struct SavedSubscription {
 struct SavedGuards {
     #[prost(string, tag = "1")]
     scope: String,
+    /// The policies, and what names them.
     #[prost(bytes = "vec", repeated, tag = "2")]
-    policies: Vec<Vec<u8>>,
+    objects: Vec<Vec<u8>>,
 }
 
 /// `content` behind its name and its checksum, as it is saved.
@@ -83,9 +84,9 @@ impl Client {
             let answer = interest.answer.as_ref().map(Answer::message);
             SavedSubscription { name: subscription.to_string(), answer }
         };
-        let guards = self.guards.iter().map(|(scope, policies)| SavedGuards {
+        let guards = self.guards.iter().map(|(scope, objects)| SavedGuards {
             scope: scope.to_string(),
-            policies: policies.map(|policy| policy.bytes().to_vec()).collect(),
+            objects: objects.map(|object| object.bytes().to_vec()).collect(),
         });
         let closed = self.closed.iter().map(|(service, rule, reason)| SavedClosed {
             service: service.to_string(),
@@ -139,13 +140,13 @@ impl Client {
                 self.interests.insert(subscription, interest);
             }
         }
-        for SavedGuards { scope, policies } in guards {
-            let policies: Result<Vec<_>, _> = policies
+        for SavedGuards { scope, objects } in guards {
+            let objects: Result<Vec<_>, _> = objects
                 .iter()
                 .map(|bytes| WireObject::decode(&saved_name(bytes), bytes, &self.release))
                 .collect();
-            match (scope.parse(), policies) {
-                (Ok(scope), Ok(policies)) => self.guards.restore(scope, policies),
+            match (scope.parse(), objects) {
+                (Ok(scope), Ok(objects)) => self.guards.restore(scope, objects),
                 // Closed, as any scope of which not all is known.
                 (_, Err(error)) => lost.push(error),
                 (Err(_), Ok(_)) => {}

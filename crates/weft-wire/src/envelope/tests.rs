@@ -146,6 +146,18 @@ fn fields_without_meaning_are_refused_by_path() {
         refused("workload", "shop/cart-1", &[0x1a, 1, b'n', 0x22, 1, 9]),
         "some/object: addresses[0]: 1 bytes are no IP address"
     );
+    // A policy of the whole mesh for port 80.
+    let name = b"authorization/shop/p";
+    let mut reference = vec![0x0a, u8::try_from(name.len()).unwrap()];
+    reference.extend(name);
+    reference.extend([0x12, 32]);
+    reference.extend([7; 32]);
+    reference.extend([0x1a, 1, 80]);
+    let body = [&[0x0a, u8::try_from(reference.len()).unwrap()], reference.as_slice()].concat();
+    assert_eq!(
+        refused("guards", "mesh", &body),
+        "some/object: policies[0].ports: is not of a Service"
+    );
     assert_eq!(
         refused("guards", "mesh", &[0x0a, 3, 0x0a, 1, b'x']),
         "some/object: policies[0].name: `x` is not the name of a policy: \
@@ -186,7 +198,7 @@ proptest! {
     }
 }
 
-const GOLDEN: [(&str, &str); 17] = [
+const GOLDEN: [(&str, &str); 19] = [
     ("mesh", "cc31f0d5fd84c927f64d35a666a8809e586b803d5292ea407f228544a7b6c657"),
     ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
     (
@@ -219,4 +231,9 @@ const GOLDEN: [(&str, &str); 17] = [
         "656d80f0127442f27aebe80578448b2c5f9ad7c91965768dc200d642d0186d6c",
     ),
     ("route/http/shop/outside", "25b077465022d8d9752eabfaad47d4b5fad37d3c5ca89723c45b305e697a2670"),
+    (
+        "guards/service/shop/ports",
+        "2dc6abd96ba3eda792ea7db5731fd447db4a5b24725e5631b8f37208fcaac7de",
+    ),
+    ("service/shop/ports", "f746e1fbbecd42c6b074ce87217f304c1b59970b3411d8dfd93bb3b360a1018f"),
 ];

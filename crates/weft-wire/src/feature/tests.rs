@@ -9,7 +9,10 @@ use weft_model::{
 
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
-use crate::testing::{external, faults, filters, one_of_each, policy, read, route, service, trust};
+use crate::testing::{
+    external, faults, filters, guards_of_port, one_of_each, policy, read, route, service,
+    service_of_ports, trust,
+};
 
 fn required(object: impl Into<Object>) -> Vec<&'static str> {
     Feature::required_by(&object.into()).into_iter().map(Feature::name).collect()
@@ -56,6 +59,10 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     let mesh = crate::testing::mesh();
     let auditing = weft_model::MeshSettings { outbound: OutboundPolicy::Audit, ..mesh };
     assert_eq!(required(Object::Mesh(Arc::new(auditing))), ["outbound-audit"]);
+
+    assert_eq!(required(Object::Guards(Arc::new(guards_of_port()))), ["port-policies"]);
+    // Also what the port alone asks for.
+    assert_eq!(required(service_of_ports()), ["port-policies", "slow-start"]);
 
     let mut outside = external("shop/api");
     assert_eq!(required(outside.clone()), ["external-service"]);

@@ -30,6 +30,8 @@ struct ServicePortMessage {
     protocol: i32,
     #[prost(int32, tag = "4")]
     mtls: i32,
+    #[prost(message, optional, boxed, tag = "5")]
+    traffic: Option<Box<TrafficMessage>>,
 }
 
 impl From<&Service> for ServiceBody {
@@ -57,21 +59,24 @@ impl ServiceBody {
 
 impl ServicePortMessage {
     fn new((port, settings): (&Port, &ServicePort)) -> ServicePortMessage {
-        let ServicePort { name, protocol, mtls } = settings;
+        let ServicePort { name, protocol, mtls, traffic } = settings;
         ServicePortMessage {
             port: from_port(*port),
             name: name.clone(),
             protocol: from_protocol(*protocol),
             mtls: from_mtls(*mtls),
+            traffic: traffic.as_deref().map(|traffic| Box::new(traffic.into())),
         }
     }
 
     fn check(self) -> Result<(Port, ServicePort), FieldError> {
-        let ServicePortMessage { port, name, protocol, mtls } = self;
+        let ServicePortMessage { port, name, protocol, mtls, traffic } = self;
+        let traffic = traffic.map(|traffic| traffic.check().map(Box::new));
         let settings = ServicePort {
             name,
             protocol: to_protocol(protocol).at("protocol")?,
             mtls: to_mtls(mtls).at("mtls")?,
+            traffic: traffic.transpose().at("traffic")?,
         };
         Ok((to_port(port).at("port")?, settings))
     }

@@ -14,7 +14,7 @@ use weft_model::{
     Address, Health, MeshSettings, Namespace, Network, ObjectName, Port, SpiffeId, TrustDomain,
     Workload,
 };
-use weft_proxy::snapshot::{Builder, OwnWorkload, Snapshot, check};
+use weft_proxy::snapshot::{Builder, DestinationName, OwnWorkload, Snapshot, check};
 use weft_wire::discovery::{self, ServerStream, Subscription};
 use weft_wire::{Object as WireObject, ObjectKey, Release, SourceVersion};
 use weft_world::Moment;
@@ -178,9 +178,15 @@ impl Mesh {
         Some((place, external.ports[place].app_protocol.is_some()))
     }
 
-    /// The BackendPolicy that says `field` for a Service, if one does.
-    pub fn traffic_source(&self, service: &ObjectName, field: &'static str) -> Option<Cause> {
-        let sources = self.compiler.traffic_sources(service);
+    /// The BackendPolicy that says `field` for a backend, if one does.
+    pub fn traffic_source(&self, backend: &DestinationName, field: &'static str) -> Option<Cause> {
+        let sources = match backend {
+            DestinationName::Service(service, port) => {
+                self.compiler.traffic_sources(service, *port)
+            }
+            DestinationName::External(external, ..) => self.compiler.external_sources(external),
+            _ => return None,
+        };
         let Key { namespace, name, .. } = sources.get(field)?;
         Some(Cause {
             kind: Kind::BackendPolicy.name(),

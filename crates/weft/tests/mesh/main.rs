@@ -33,6 +33,7 @@ mod load;
 mod metrics;
 mod names;
 mod outage;
+mod port_policies;
 mod program;
 mod redis;
 mod restore;

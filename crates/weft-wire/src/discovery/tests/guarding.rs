@@ -133,6 +133,50 @@ fn a_set_that_means_another_version_than_the_refused_one_waits_for_it() {
 }
 
 #[test]
+fn a_policy_for_a_port_of_a_service_guards_what_that_leads_to() {
+    let mut world = unguarded();
+    let (all, one) = (deny("shop/all", "dev", 2), deny("shop/one", "test", 2));
+    let mut own = own();
+    own.services.insert(
+        read("shop/cart"),
+        BTreeMap::from([(port(80), port(8080)), (port(81), port(9090)), (port(82), port(9091))]),
+    );
+    let pairs = [&all, &one].map(|it| (it.key().name(), it.version()));
+    let pairs: Vec<_> = pairs.iter().map(|(name, hash)| (name.as_str(), *hash)).collect();
+    let mut set = guards(read("service/shop/cart"), &pairs);
+    let ports = BTreeSet::from([port(81), port(82), port(8080)]);
+    set.ports.insert(read("authorization/shop/one"), ports);
+    let set = wire(Object::Guards(Arc::new(set)), 2);
+    world.apply([wire(own.clone(), 2), all.clone(), one.clone(), set], [], source(2));
+    let mut pair = Pair::new();
+    pair.subscribe("self");
+    pair.settle(&world);
+    let guarding = |client: &Client, number| match client.guarding(&own, port(number)) {
+        Guarding::Complete(policies) => Some(policies),
+        Guarding::Pending { .. } => None,
+    };
+    let check = |client: &Client| {
+        assert_eq!(guarding(client, 8080), policies(&[&all]));
+        assert_eq!(guarding(client, 9090), policies(&[&all, &one]));
+        assert_eq!(guarding(client, 9091), policies(&[&all, &one]));
+    };
+    check(&pair.client);
+    let saved = pair.client.save();
+    let mut again = client(Feature::ALL);
+    assert_eq!(again.restore(&saved, NOW), Ok(vec![]));
+    check(&again);
+    // One that does not understand for what it is takes it neither from the control plane nor from
+    // what was saved: nobody may call then.
+    let mut older = Pair::with([]);
+    older.subscribe("self");
+    assert_eq!(older.settle(&world).refused.len(), 1);
+    assert_eq!(guarding(&older.client, 8080), None);
+    let mut older = client([]);
+    assert_ne!(older.restore(&saved, NOW), Ok(vec![]));
+    assert_eq!(guarding(&older, 8080), None);
+}
+
+#[test]
 fn what_is_in_force_survives_a_restart() {
     let mut world = unguarded();
     let first = deny("shop/denies", "dev", 2);

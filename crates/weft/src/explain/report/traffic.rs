@@ -18,7 +18,7 @@ pub(super) fn failover(
     instead_of: Option<&Destination>,
 ) -> Option<Told> {
     let of = instead_of.unwrap_or(backend);
-    let DestinationName::Service(service, port) = &of.name else { return None };
+    let DestinationName::Service(_, port) = &of.name else { return None };
     let Failover { service: other, port: other_port, healthy_min } =
         of.traffic.failover.as_ref()?;
     let percent = healthy_min.get();
@@ -32,16 +32,19 @@ pub(super) fn failover(
             other_port.unwrap_or(*port)
         ),
     };
-    let because = mesh.traffic_source(service, "spec.failover").into_iter().collect();
+    let because = mesh.traffic_source(&of.name, "spec.failover").into_iter().collect();
     Some(passed(Stage::Failover, text, because))
 }
 
 /// How the backend is treated besides.
 pub(super) fn traffic(mesh: &Mesh, backend: &Destination, is_http: bool, way: &Way) -> Vec<Told> {
-    let DestinationName::Service(service, _) = &backend.name else { return vec![] };
+    let name = &backend.name;
+    if !matches!(name, DestinationName::Service(..) | DestinationName::External(..)) {
+        return vec![];
+    }
     let setting = |stage, text: String, fields: &[&'static str]| {
         let because: Vec<_> =
-            fields.iter().filter_map(|field| mesh.traffic_source(service, field)).collect();
+            fields.iter().filter_map(|field| mesh.traffic_source(name, field)).collect();
         let text = if because.is_empty() { format!("{text} (default)") } else { text };
         passed(stage, text, because)
     };
@@ -219,11 +222,7 @@ pub(super) fn locality(mesh: &Mesh, backend: &Destination, endpoints: &[Endpoint
         Some(Distance::All) | None => "endpoints wherever they are".to_owned(),
     };
     let fields = ["spec.locality.prefer", "spec.locality.spillAtLoadRatio"];
-    let because = match &backend.name {
-        DestinationName::Service(service, _) => {
-            fields.iter().filter_map(|field| mesh.traffic_source(service, field)).collect()
-        }
-        _ => vec![],
-    };
+    let source = |field: &&'static str| mesh.traffic_source(&backend.name, field);
+    let because = fields.iter().filter_map(source).collect();
     passed(Stage::Locality, text, because)
 }

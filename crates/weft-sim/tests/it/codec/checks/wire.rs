@@ -25,7 +25,12 @@ const SOURCE: SourceVersion = SourceVersion { epoch: 1, revision: 1 };
 
 /// A Service `shop/cart` with one port.
 fn cart() -> Arc<WireObject> {
-    let port = ServicePort { name: None, protocol: Protocol::Detect, mtls: MtlsMode::Strict };
+    let port = ServicePort {
+        name: None,
+        protocol: Protocol::Detect,
+        mtls: MtlsMode::Strict,
+        traffic: None,
+    };
     let address = Address { network: Network::default(), ip: [240, 119, 0, 1].into() };
     let service = Service {
         name: "shop/cart".parse().expect("a name"),
