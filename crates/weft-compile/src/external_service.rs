@@ -18,6 +18,7 @@ use crate::mesh;
 use crate::reader::Reader;
 use crate::service::{declared, to_port};
 use crate::status::Condition;
+use crate::tls_origination;
 
 pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let Some((object, external)) = reader.external(name) else { return Output::default() };
@@ -72,7 +73,8 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
 fn ports(external: &crd::ExternalService) -> BTreeMap<weft_model::Port, ExternalPort> {
     let port = |port: &crd::ExternalPort| {
         let protocol = declared(port.app_protocol).unwrap_or(Protocol::Detect);
-        (to_port(port.port), ExternalPort { name: port.name.clone(), protocol })
+        let tls = port.tls.as_ref().map(tls_origination::to_model);
+        (to_port(port.port), ExternalPort { name: port.name.clone(), protocol, tls })
     };
     external.ports.iter().map(port).collect()
 }

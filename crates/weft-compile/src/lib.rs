@@ -30,6 +30,7 @@ mod session;
 mod snapshot;
 mod status;
 mod subset;
+mod tls_origination;
 mod workload;
 
 pub use compiler::{Compiler, Update};

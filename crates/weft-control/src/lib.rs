@@ -36,7 +36,7 @@ pub use io::HyperIo;
 pub use issuing::{IssueError, Issuer};
 pub use joiner::{JoinError, Joiner};
 pub use line::ControlPlane;
-pub use resources::{ApplyError, Resources, Watch};
+pub use resources::{ApplyError, Resources, Watch, check_authorities};
 pub use routes::Api;
 pub use serve::serve;
 pub use subscriber::{Ask, ConnectionState, Observer, Subscriber};

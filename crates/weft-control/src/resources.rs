@@ -5,7 +5,8 @@ use std::sync::Arc;
 use thiserror::Error;
 use weft_compile::Status;
 use weft_crd::{
-    Finding, Kind, Object, ObjectName, Options, Parsed, Resource, Severity, Timestamp, parse_all,
+    ExternalPort, Finding, Key, Kind, Object, ObjectName, Options, Parsed, Resource, Severity,
+    Timestamp, TlsRoots, parse_all,
 };
 use weft_model::TrustDomain;
 use weft_store::{
@@ -122,6 +123,7 @@ impl Resources {
         let foreign = parsed.objects.iter().filter_map(|object| self.of_another_domain(object));
         let foreign: Vec<Finding> = foreign.collect();
         parsed.findings.extend(foreign);
+        check_authorities(&mut parsed);
         if parsed.has_errors() {
             let rendered = parsed.render();
             return Err(ApplyError::Invalid { findings: parsed.findings, rendered });
@@ -158,23 +160,14 @@ impl Resources {
         if mesh.trust_domain == own.to_string() {
             return None;
         }
-        let path = "spec.trustDomain";
-        Some(Finding {
-            severity: Severity::Error,
-            path: path.to_owned(),
-            message: format!("{} is another one: this control plane's is {own}", mesh.trust_domain),
-            help: Some(format!(
-                "its identities are of {own}, which does not change: write that, or make another \
-                 control plane with `--trust-domain {}` and another `--data`",
-                mesh.trust_domain
-            )),
-            position: object.locate(path),
-            object: Some(ObjectName {
-                kind: Kind::Mesh.name().to_owned(),
-                namespace: String::new(),
-                name: mesh.metadata.name.clone(),
-            }),
-        })
+        let message =
+            format!("{} is another one: this control plane's is {own}", mesh.trust_domain);
+        let help = format!(
+            "its identities are of {own}, which does not change: write that, or make another \
+             control plane with `--trust-domain {}` and another `--data`",
+            mesh.trust_domain
+        );
+        Some(Finding { help: Some(help), ..error(object, "spec.trustDomain", message) })
     }
 
     /// What applying `object` would do.
@@ -455,6 +448,36 @@ fn known_key(key: &ObjectKey) -> Result<DocumentKey, ApplyError> {
 /// As metadata have it, to the second.
 fn timestamp(time: UnixTime) -> Timestamp {
     Timestamp::from_unix(i64::try_from(time.0.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Adds to `parsed` which of the certificates that its objects trust can vouch for nobody.
+pub fn check_authorities(parsed: &mut Parsed) {
+    let findings: Vec<_> = parsed.objects.iter().flat_map(unusable_authorities).collect();
+    parsed.findings.extend(findings);
+}
+
+fn unusable_authorities(object: &Object) -> Vec<Finding> {
+    let Resource::ExternalService(external) = &object.resource else { return vec![] };
+    let of_port = |(index, port): (usize, &ExternalPort)| {
+        let TlsRoots::Certificates(certificates) = &port.tls.as_ref()?.roots else { return None };
+        let wrong = weft_identity::check_authorities(certificates).err()?;
+        Some(error(object, &format!("spec.ports[{index}].tls.caCertificates"), wrong))
+    };
+    external.ports.iter().enumerate().filter_map(of_port).collect()
+}
+
+/// What is wrong at `path` of `object`.
+fn error(object: &Object, path: &str, message: String) -> Finding {
+    let Key { kind, namespace, name } = object.key();
+    let kind = kind.name().to_owned();
+    Finding {
+        severity: Severity::Error,
+        path: path.to_owned(),
+        message,
+        help: None,
+        position: object.locate(path),
+        object: Some(ObjectName { kind, namespace, name }),
+    }
 }
 
 fn filter(kind: Option<&str>, namespace: Option<&str>) -> Result<Filter, ApplyError> {

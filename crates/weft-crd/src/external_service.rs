@@ -1,7 +1,6 @@
 //! `weft.dev/v1alpha1` ExternalService: a destination outside of the mesh.
 //!
-//! Deliberately absent: TLS that the proxy originates, refused by name until it is built; which of
-//! two has a host, which takes more than one object to see.
+//! Deliberately absent: which of two has a host, which takes more than one object to see.
 
 use std::net::IpAddr;
 
@@ -11,6 +10,7 @@ use crate::metadata::{Header, Metadata};
 use crate::names;
 use crate::reader::{At, Fields, check_unique, fields};
 use crate::service::{AppProtocol, read_app_protocol};
+use crate::tls_origination::{self, TlsOrigination};
 use crate::units::Port;
 
 /// A destination outside of the mesh.
@@ -37,6 +37,8 @@ pub struct ExternalPort {
     pub port: Port,
     /// The protocol above TCP. Absent: the first bytes decide.
     pub app_protocol: Option<AppProtocol>,
+    /// How the caller's proxy opens TLS. Absent: what the program says goes out as it is.
+    pub tls: Option<TlsOrigination>,
 }
 
 /// Where a host is.
@@ -54,6 +56,10 @@ const CIDRS_MAX: usize = 64;
 const PORTS_MAX: usize = 64;
 const ENDPOINTS_MAX: usize = 64;
 
+/// How many bytes of certificates its ports have together: it must fit into one message to proxies,
+/// as otherwise they would not know that there is TLS.
+const ROOTS_BYTES_MAX: usize = 512 << 10;
+
 const FIELDS: Fields = Fields {
     known: &["hosts", "cidrs", "ports", "endpoints"],
     not_yet: &[],
@@ -62,8 +68,8 @@ const FIELDS: Fields = Fields {
 };
 
 const PORT_FIELDS: Fields = Fields {
-    known: &["name", "port", "appProtocol"],
-    not_yet: &["tls"],
+    known: &["name", "port", "appProtocol", "tls"],
+    not_yet: &[],
     ignored: &[],
     no_nulls: true,
 };
@@ -85,6 +91,17 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<ExternalService> {
     if ports.len() > 1 && endpoints.iter().any(|endpoint| endpoint.port.is_some()) {
         let message = "a port of an endpoint is in the place of one port, and there are several";
         return object.field("endpoints")?.error(message);
+    }
+    let roots: usize = ports.iter().filter_map(|port| Some(port.tls.as_ref()?.roots.size())).sum();
+    if roots > ROOTS_BYTES_MAX {
+        let message = format!(
+            "{roots} bytes of certificates are not allowed, the most is {ROOTS_BYTES_MAX} for all \
+             ports together"
+        );
+        return object.field("ports")?.error(message);
+    }
+    if !cidrs.is_empty() {
+        name_for_addresses(&object.field("ports")?, &ports)?;
     }
     Some(ExternalService { metadata: header.metadata?, hosts, cidrs, ports, endpoints })
 }
@@ -161,13 +178,33 @@ fn read_ports(at: &At<'_>) -> Option<Vec<ExternalPort>> {
     (names_unique && ports_unique).then_some(ports)
 }
 
+/// An address proves nothing: where there are any, `ports` with TLS say what is to be proved.
+fn name_for_addresses(at: &At<'_>, ports: &[ExternalPort]) -> Option<()> {
+    let is_nameless = |tls: &TlsOrigination| tls.hostname.is_none();
+    let places = at.items(PORTS_MAX)?.into_iter().zip(ports);
+    let wrong = places.filter(|(_, port)| port.tls.as_ref().is_some_and(is_nameless));
+    let wrong: Vec<_> = wrong.map(|(at, _)| at.below("tls")).collect();
+    for at in &wrong {
+        at.error::<()>("hostname is required where there are cidrs: an address has no name");
+    }
+    wrong.is_empty().then_some(())
+}
+
 fn read_port(at: &At<'_>) -> Option<ExternalPort> {
     let object = at.object(PORT_FIELDS)?;
     let name = object
         .maybe("name", |at| at.parsed(|text| names::port_name(text).map(|()| text.to_owned())));
     let port = object.need("port", At::port);
     let app_protocol = object.maybe("appProtocol", read_app_protocol);
-    Some(ExternalPort { name: name?, port: port?, app_protocol: app_protocol?.flatten() })
+    let tls = object.maybe("tls", tls_origination::read);
+    let (app_protocol, tls) = (app_protocol?.flatten(), tls?);
+    if let (Some(AppProtocol::Tls), Some(_)) = (app_protocol, &tls) {
+        return object.field("tls")?.error_help(
+            "the program speaks TLS itself, as appProtocol says: TLS is not put into TLS",
+            "declare what the program says to its proxy, such as appProtocol: http",
+        );
+    }
+    Some(ExternalPort { name: name?, port: port?, app_protocol, tls })
 }
 
 fn read_endpoints(at: &At<'_>) -> Option<Vec<ExternalEndpoint>> {

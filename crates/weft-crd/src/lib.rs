@@ -17,6 +17,7 @@
 mod authorization_policy;
 mod backend_policy;
 mod balance;
+mod certificates;
 mod cidr;
 mod duration;
 mod emit;
@@ -53,6 +54,7 @@ mod target;
 mod testing;
 mod timeouts;
 mod timestamp;
+mod tls_origination;
 mod units;
 mod workload;
 mod yaml;
@@ -65,6 +67,7 @@ pub use backend_policy::{
     BackendPolicy, BackendTimeouts, Ejection, Limits, LocalityPreference, Prefer, RetryBudget,
 };
 pub use balance::{Algorithm, HashOn, LoadBalancing};
+pub use certificates::read_certificates;
 pub use cidr::Cidr;
 pub use duration::{format as format_duration, parse as parse_duration};
 pub use external_service::{ExternalEndpoint, ExternalPort, ExternalService};
@@ -93,6 +96,7 @@ pub use subset::{Subset, SubsetFallback, SubsetLabel};
 pub use target::Target;
 pub use timeouts::{Timeout, Timeouts};
 pub use timestamp::Timestamp;
+pub use tls_origination::{ClientCertificate, SubjectAltName, TlsOrigination, TlsRoots};
 pub use units::{Percent, Port, Ratio};
 pub use workload::{Locality, Workload, WorkloadPort};
 pub use yaml::{DEPTH_MAX, FILE_BYTES_MAX, NODES_MAX, TEXT_BYTES_MAX};

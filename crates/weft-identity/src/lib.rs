@@ -17,7 +17,6 @@ mod address;
 mod admin;
 mod authority;
 mod certificate;
-mod certificates;
 mod control;
 mod control_stream;
 mod credentials;
@@ -44,7 +43,6 @@ pub use authority::{
     Authority, AuthorityError, AuthorityFiles, CsrError, Issued, LEAF_LIFETIME, Root, SignError,
 };
 pub use certificate::Validity;
-pub use certificates::read_authorities;
 pub use control::{ControlKey, ControlKeyError, control_client_config};
 pub use control_stream::{ControlStream, accept_control, connect_control};
 pub use credentials::{Credentials, CredentialsError, SavedCredentialsError, Svid, SvidSlot};
@@ -55,7 +53,9 @@ pub use rotation::{Acknowledged, Fleet, Missing, Rotation, RotationError, Waitin
 pub use secret::{Bearer, RandomnessError, Secret, SecretHash, SecretId, TextError};
 pub use serial::{Serial, SerialError};
 pub use tls::{ALPN, HandshakeError, MutualTls, ReplaceError, Secured, Tls};
-pub use tls_origination::{OriginationError, Spoken, SystemRoots, TlsClient, refused_later};
+pub use tls_origination::{
+    OriginationError, Spoken, SystemRoots, TlsClient, check_authorities, refused_later,
+};
 pub use token::{Grant, JoinRecord, JoinRequest, JoinToken, Refusal};
 pub use trust::{
     IssuerFacts, PeerFacts, Reason, Revocations, Trust, TrustBundle, TrustError, TrustSlot,

@@ -22,7 +22,7 @@ use crate::credentials::SvidSlot;
 use crate::session::{Session, TlsStream};
 
 pub use self::error::{OriginationError, refused_later};
-pub use self::roots::SystemRoots;
+pub use self::roots::{SystemRoots, check_authorities};
 use self::verify::ServerVerifier;
 
 /// How many servers the tickets are kept of. All of a client have one name.

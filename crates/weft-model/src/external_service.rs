@@ -9,6 +9,7 @@ use crate::address::Cidr;
 use crate::error::ValueError;
 use crate::name::{ObjectName, is_subdomain};
 use crate::protocol::Protocol;
+use crate::tls_origination::ExternalTls;
 use crate::traffic::TrafficPolicy;
 use crate::units::Port;
 
@@ -38,6 +39,12 @@ impl ExternalService {
         self.hosts.iter().any(|pattern| pattern.matches(host))
     }
 
+    /// Whether `port` is the same whichever host it is called by.
+    pub fn is_same_for_all_hosts(&self, port: &ExternalPort) -> bool {
+        let has_one_name = |tls: &ExternalTls| tls.hostname.is_some();
+        !self.endpoints.is_empty() && port.tls.as_ref().is_none_or(has_one_name)
+    }
+
     /// The one host that it is, if it is one alone.
     pub fn only_host(&self) -> Option<&Arc<str>> {
         let mut hosts = self.hosts.iter();
@@ -53,8 +60,10 @@ impl ExternalService {
 pub struct ExternalPort {
     /// Its name.
     pub name: Option<String>,
-    /// What is spoken on it.
+    /// What programs speak on it.
     pub protocol: Protocol,
+    /// How TLS is opened to its servers. None: what programs say goes out as it is.
+    pub tls: Option<ExternalTls>,
 }
 
 /// Where a host is, in the place of what DNS says.

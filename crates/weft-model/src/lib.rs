@@ -77,7 +77,7 @@ pub use session::{SessionCarrier, SessionPersistence};
 pub use subset::{Label, Subset, SubsetFallback, SubsetLabel};
 pub use timeouts::{BackendTimeouts, Timeouts};
 pub use tls_origination::{
-    CertificateUri, ClientCertificate, SubjectAltName, TlsOrigination, TlsRoots,
+    CertificateUri, ClientCertificate, ExternalTls, SubjectAltName, TlsOrigination, TlsRoots,
 };
 pub use traffic::TrafficPolicy;
 pub use trust::{Revocation, RootCertificate, SerialNumber, Trust};

@@ -22,6 +22,29 @@ pub struct TlsOrigination {
     pub client_certificate: ClientCertificate,
 }
 
+/// The same for destinations of several hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExternalTls {
+    /// The name that is asked for. None: the host that is called.
+    pub hostname: Option<PreciseHost>,
+    /// As for one host.
+    pub subject_alt_names: BTreeSet<SubjectAltName>,
+    /// Who may have issued the certificates.
+    pub roots: TlsRoots,
+    /// What is shown to servers that ask for a certificate.
+    pub client_certificate: ClientCertificate,
+}
+
+impl ExternalTls {
+    /// How TLS is opened where `host` is called; none if nothing says which name to ask for.
+    pub fn to(&self, host: Option<&str>) -> Option<TlsOrigination> {
+        let ExternalTls { hostname, subject_alt_names, roots, client_certificate } = self.clone();
+        let called = || host.and_then(|host| PreciseHost::new(host).ok());
+        let hostname = hostname.or_else(called)?;
+        Some(TlsOrigination { hostname, subject_alt_names, roots, client_certificate })
+    }
+}
+
 /// A name that a certificate has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SubjectAltName {
@@ -89,6 +112,23 @@ pub enum ClientCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_its_own_name_unless_there_is_another() {
+        let mut tls = ExternalTls {
+            hostname: None,
+            subject_alt_names: BTreeSet::new(),
+            roots: TlsRoots::System,
+            client_certificate: ClientCertificate::None,
+        };
+        let name = |tls: &ExternalTls, host| tls.to(host).map(|to| to.hostname.to_string());
+        assert_eq!(name(&tls, Some("a.example")).as_deref(), Some("a.example"));
+        assert_eq!((name(&tls, None), name(&tls, Some("a_b.example"))), (None, None));
+        tls.hostname = Some(PreciseHost::new("b.example").unwrap());
+        for host in [Some("a.example"), None] {
+            assert_eq!(name(&tls, host).as_deref(), Some("b.example"));
+        }
+    }
 
     #[test]
     fn uris_are_absolute() {

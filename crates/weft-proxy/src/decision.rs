@@ -137,6 +137,17 @@ pub(crate) fn check_server_name(
     Err(ProxyError::WrongServerName { asked: asked.map(str::to_owned), host, service })
 }
 
+/// Whether TLS of the program's own may go to `destination`.
+///
+/// # Errors
+/// [`ProxyError::TlsInTls`].
+pub(crate) fn check_own_tls(destination: &Destination) -> Result<(), ProxyError> {
+    match destination.tls() {
+        None => Ok(()),
+        Some(_) => Err(ProxyError::TlsInTls(destination.name.to_string())),
+    }
+}
+
 /// Has the filters of the backend that `to` is change the request, as those of its rule have.
 pub(crate) fn on_way(to: route::Destination<'_>, facts: &Facts<'_>, head: &mut RequestHead) {
     if let route::Destination::Backend(backend) = to {

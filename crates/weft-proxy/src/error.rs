@@ -184,6 +184,9 @@ pub enum ProxyError {
         /// The ExternalService that has that.
         service: String,
     },
+    /// TLS of the program's own, for servers to which its proxy opens TLS.
+    #[error("{0} is called by TLS that the proxy opens: speak plaintext to it, `http:` as a URL")]
+    TlsInTls(String),
     /// No rule of the routes of what was called matches the request.
     #[error("no rule of the routes of {destination} matches the request")]
     NoRoute {
@@ -513,6 +516,7 @@ impl ProxyError {
             E::LookupFailed { .. } => (503, "lookup-failed", Upstream, Unprocessed),
             E::WrongHost { .. } => (421, "wrong-host", Client, Unprocessed),
             E::WrongServerName { .. } => (0, "wrong-server-name", Client, Unprocessed),
+            E::TlsInTls(_) => (0, "tls-in-tls", Client, Unprocessed),
             E::NoRoute { .. } => (404, "no-route", Client, Unprocessed),
             E::NoBackend { .. } => (500, "no-backend", Mesh, Unprocessed),
             E::NoWeight { .. } => (503, "no-weight", Mesh, Unprocessed),

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_decide::egress::{self, Verdict};
-use weft_model::{ExternalService, Port, Protocol};
+use weft_identity::OriginationError;
+use weft_model::{ExternalPort, ExternalService, Port, Protocol};
 use weft_telemetry::{Event, Recorder};
 use weft_world::{BoxFuture, World};
 
@@ -114,20 +115,30 @@ impl Outward {
     /// Where it leads, as far as that is known without DNS.
     ///
     /// # Errors
-    /// [`ProxyError::OutsideRefused`], [`ProxyError::AddressUnknown`].
+    /// [`ProxyError::OutsideRefused`], [`ProxyError::AddressUnknown`],
+    /// [`ProxyError::TlsOrigination`].
     pub(crate) fn destination(&self, snapshot: &Snapshot) -> Result<Arc<Destination>, ProxyError> {
         let (service, _) = self.judged(snapshot)?;
         let port = Port::new(self.address.port()).expect("as was judged");
-        Ok(Arc::new(match (service, &self.host) {
-            (Some(service), Some(host)) => of_host(service, host, port).expect("it has the port"),
+        let destination = match (service, &self.host) {
+            (Some(service), Some(host)) => of_host(service, host, port),
             (Some(service), None) => of_address(service, self.address, port),
-            (None, Some(host)) => of_outside_host(host, port, Vec::new()),
+            (None, Some(host)) => Some(of_outside_host(host, port, Vec::new())),
             (None, None) => {
                 let name = DestinationName::Outside(self.address);
                 let endpoints = vec![EndpointSpec::new(self.address, Reach::Plain)];
-                Destination::plain(name, Protocol::Opaque, endpoints)
+                Some(Destination::plain(name, Protocol::Opaque, endpoints))
             }
-        }))
+        };
+        destination.map(Arc::new).ok_or_else(|| self.nameless())
+    }
+
+    /// That there is no TLS to it, as it has no name that could be proved.
+    fn nameless(&self) -> ProxyError {
+        let address = self.address;
+        let name = self.host.as_ref().map_or(address.ip().to_string(), ToString::to_string);
+        let (hostname, source) = (name.into(), OriginationError::NoName);
+        ProxyError::TlsOrigination { address, hostname, source }
     }
 
     /// What records say of it if it passes in audit; `recorder` is told.
@@ -148,38 +159,58 @@ impl Outward {
     }
 }
 
-/// `port` of `service` as it is called by `host`; none if it has no such port.
+/// How the servers of a port with `settings` are reached where it is called by `host`, if by one;
+/// none if there is no name for them to prove.
+fn reach(settings: &ExternalPort, host: Option<&str>) -> Option<Reach> {
+    match &settings.tls {
+        None => Some(Reach::Plain),
+        Some(tls) => tls.to(host).map(|tls| Reach::Tls(Arc::new(tls))),
+    }
+}
+
+/// `port` of `service` as it is called by `host`; none if it has no such port, or if `host` is
+/// nothing that its servers could prove to be.
 pub(crate) fn of_host(
     service: &Arc<ExternalService>,
     host: &Arc<str>,
     port: Port,
 ) -> Option<Destination> {
-    let protocol = service.ports.get(&port)?.protocol;
+    let settings = service.ports.get(&port)?;
+    let (protocol, reach) = (settings.protocol, reach(settings, Some(host))?);
     let is_fixed = !service.endpoints.is_empty();
-    let at = if is_fixed { ExternalAt::Endpoints } else { ExternalAt::Host(host.clone()) };
+    let at = match service.is_same_for_all_hosts(settings) {
+        true => ExternalAt::Endpoints,
+        false => ExternalAt::Host(host.clone()),
+    };
     let name = DestinationName::External(service.name.clone(), at, port);
     let endpoints = service.endpoints.iter().map(|endpoint| {
         let port = endpoint.port.unwrap_or(port).get();
-        EndpointSpec::new(SocketAddr::new(endpoint.ip, port), Reach::Plain)
+        EndpointSpec::new(SocketAddr::new(endpoint.ip, port), reach.clone())
     });
+    let endpoints = endpoints.collect();
     let resolved = (!is_fixed).then(|| host.clone());
-    let outside = OfOutside { service: Some(service.clone()), resolved, port };
+    let outside = OfOutside { service: Some(service.clone()), resolved, port, reach };
     Some(Destination {
         traffic: service.traffic.clone(),
         outside: Some(Box::new(outside)),
-        ..Destination::plain(name, protocol, endpoints.collect())
+        ..Destination::plain(name, protocol, endpoints)
     })
 }
 
-/// `port` of `service` as it is called by one of its addresses.
-fn of_address(service: &Arc<ExternalService>, address: SocketAddr, port: Port) -> Destination {
-    let protocol = service.ports.get(&port).map_or(Protocol::Opaque, |port| port.protocol);
+/// `port` of `service` as it is called by one of its addresses; none as for hosts.
+fn of_address(
+    service: &Arc<ExternalService>,
+    address: SocketAddr,
+    port: Port,
+) -> Option<Destination> {
+    let settings = service.ports.get(&port)?;
+    let (protocol, reach) = (settings.protocol, reach(settings, None)?);
     let at = ExternalAt::Address(address.ip());
     let name = DestinationName::External(service.name.clone(), at, port);
-    let endpoints = vec![EndpointSpec::new(address, Reach::Plain)];
-    let outside = OfOutside { service: Some(service.clone()), resolved: None, port };
+    let endpoints = vec![EndpointSpec::new(address, reach.clone())];
+    let outside = OfOutside { service: Some(service.clone()), resolved: None, port, reach };
     let (traffic, outside) = (service.traffic.clone(), Some(Box::new(outside)));
-    Destination { traffic, outside, ..Destination::plain(name, protocol, endpoints) }
+    Some(Destination { traffic, outside, ..Destination::plain(name, protocol, endpoints) })
 }
 
 /// What a worker knows of the outside.
@@ -320,7 +351,8 @@ fn located(
 ) -> Option<Destination> {
     let outside = base.outside.as_ref()?;
     let port = outside.port;
-    let at = |ip: &IpAddr| EndpointSpec::new(SocketAddr::new(*ip, port.get()), Reach::Plain);
+    let at =
+        |ip: &IpAddr| EndpointSpec::new(SocketAddr::new(*ip, port.get()), outside.reach.clone());
     let endpoints = addresses.iter().map(at).collect();
     let located = match &outside.service {
         Some(service) => Destination { endpoints, ..of_host(service, host, port)? },
@@ -332,7 +364,8 @@ fn located(
 /// `port` of a host that means nothing here.
 fn of_outside_host(host: &Arc<str>, port: Port, endpoints: Vec<EndpointSpec>) -> Destination {
     let name = DestinationName::OutsideHost(host.clone(), port);
-    let outside = OfOutside { service: None, resolved: Some(host.clone()), port };
+    let (resolved, reach) = (Some(host.clone()), Reach::Plain);
+    let outside = OfOutside { service: None, resolved, port, reach };
     let plain = Destination::plain(name, Protocol::Opaque, endpoints);
     Destination { outside: Some(Box::new(outside)), ..plain }
 }

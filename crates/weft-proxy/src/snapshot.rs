@@ -92,7 +92,7 @@ pub enum DestinationName {
 /// Which part of an ExternalService is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExternalAt {
-    /// One of its hosts, where DNS says.
+    /// One of its hosts, where DNS says, or where this one alone is proved.
     Host(Arc<str>),
     /// One of the addresses in its blocks.
     Address(IpAddr),
@@ -193,6 +193,8 @@ pub(crate) struct OfOutside {
     pub(crate) resolved: Option<Arc<str>>,
     /// The port that is called.
     pub(crate) port: Port,
+    /// How its servers are reached, wherever they are.
+    pub(crate) reach: Reach,
 }
 
 impl Destination {
@@ -204,6 +206,14 @@ impl Destination {
     ) -> Destination {
         let (traffic, routes) = (TrafficPolicy::default(), RouteTable::default());
         Destination { name, protocol, traffic, routes, endpoints, table: None, outside: None }
+    }
+
+    /// How TLS is opened to it, if it is outside and that is done.
+    pub fn tls(&self) -> Option<&Arc<TlsOrigination>> {
+        match &self.outside.as_ref()?.reach {
+            Reach::Tls(settings) => Some(settings),
+            Reach::Application | Reach::Plain | Reach::Tunnel(_) | Reach::NotInMesh(_) => None,
+        }
     }
 
     /// What is spoken to it: what is declared, or what its rules are for.

@@ -27,6 +27,7 @@ use crate::live::{Watch, judge_peer};
 use crate::outside::Outward;
 use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
+use crate::snapshot::Destination;
 use crate::time::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
 use crate::tunnel;
 
@@ -109,9 +110,9 @@ async fn routed(
         record.audited = other.audited(proxy);
         called = other.destination(&proxy.configuration.load())?;
     }
+    let is_tls = downstream.seen().starts_with(TLS_HANDSHAKE);
     if called.routes.is_empty() {
-        proxy.outside.located(proxy, &called).await?;
-        return Ok(connection.backend_of(proxy, &called));
+        return backend(proxy, connection, &called, is_tls).await;
     }
     let name = match called.routes.needs_server_name() {
         true => server_name(&*proxy.world.clock, downstream).await?,
@@ -121,8 +122,21 @@ async fn routed(
     connection.describe(selected.route, selected.rule_index, record);
     let to = route::destination(selected.rule, proxy.world.entropy.fraction());
     let destination = decision::backend(&proxy.configuration.load(), selected, to)?;
-    proxy.outside.located(proxy, &destination).await?;
-    Ok(connection.backend_of(proxy, &destination))
+    backend(proxy, connection, &destination, is_tls).await
+}
+
+/// The backend that `destination` is, where TLS that its caller has begun may go.
+async fn backend(
+    proxy: &Proxy,
+    connection: &Connection,
+    destination: &Arc<Destination>,
+    is_tls: bool,
+) -> Result<Rc<Backend>, ProxyError> {
+    if is_tls {
+        decision::check_own_tls(destination)?;
+    }
+    proxy.outside.located(proxy, destination).await?;
+    Ok(connection.backend_of(proxy, destination))
 }
 
 /// Checks that a connection to a host outside is for that destination, as far as it says: a name

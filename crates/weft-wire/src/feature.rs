@@ -79,13 +79,16 @@ pub enum Feature {
     StreamRoute,
     /// A Service of which requests choose instances by labels. Ignored, others would be called.
     Subset,
+    /// A destination outside whose servers are reached by TLS. Ignored, they would get in plaintext
+    /// what is to be protected.
+    TlsOrigination,
     /// A route that changes hosts or paths. Ignored, the application would be asked for others.
     UrlRewrite,
 }
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 26] = [
+    pub const ALL: [Feature; 27] = [
         Feature::AdaptiveLimits,
         Feature::AuditMode,
         Feature::ConsumerRoute,
@@ -111,6 +114,7 @@ impl Feature {
         Feature::StreamIdle,
         Feature::StreamRoute,
         Feature::Subset,
+        Feature::TlsOrigination,
         Feature::UrlRewrite,
     ];
 
@@ -142,6 +146,7 @@ impl Feature {
             Feature::StreamIdle => "stream-idle",
             Feature::StreamRoute => "stream-route",
             Feature::Subset => "subset",
+            Feature::TlsOrigination => "tls-origination",
             Feature::UrlRewrite => "url-rewrite",
         }
     }
@@ -166,6 +171,9 @@ impl Feature {
             (Feature::AuditMode, Object::Mesh(mesh)) => mesh.unguarded == UnguardedPolicy::Audit,
             (Feature::OutboundAudit, Object::Mesh(mesh)) => mesh.outbound == OutboundPolicy::Audit,
             (Feature::ExternalService, Object::External(_)) => true,
+            (Feature::TlsOrigination, Object::External(external)) => {
+                external.ports.values().any(|port| port.tls.is_some())
+            }
             (Feature::ExternalService, Object::Route(route)) => {
                 route.external_backends().next().is_some()
             }

@@ -15,6 +15,7 @@ mod route;
 mod service;
 mod session;
 mod subset;
+mod tls_origination;
 mod traffic;
 mod trust;
 mod workload;

@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use weft_model::{
     Abort, AbortCode, AbortStatus, AbortWith, Address, AllowedNames, AllowedOrigin,
-    AuthorizationPolicy, Backend, CallMatch, Cidr, ContentHash, Cors, Delay, DnsZone, ExactValue,
-    ExternalEndpoint, ExternalPort, ExternalService, Fault, Filter, Fraction, GuardScope, Guards,
-    HeaderCondition, HeaderEdits, HeaderMatch, HeaderName, Health, HostPattern, HttpPath, Locality,
-    MeshSettings, Method, Mirror, MtlsMode, Namespace, Network, ObjectName, Operation,
-    OutboundPolicy, PathMatch, PathPattern, PathRewrite, Peer, Percent, Policy, PolicyMode, Port,
-    PreciseHost, Protocol, QueryMatch, Redirect, RedirectStatus, RegexText, Retry, RetryStatus,
-    Revocation, RootCertificate, Route, RouteMatch, RouteParent, RouteRule, Rule, Scheme,
-    SerialNumber, Service, ServicePort, TimeBound, Timeouts, TrafficPolicy, Trust, Tunnel,
-    UnguardedPolicy, UrlRewrite, ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
+    AuthorizationPolicy, Backend, CallMatch, CertificateUri, Cidr, ClientCertificate, ContentHash,
+    Cors, Delay, DnsZone, ExactValue, ExternalEndpoint, ExternalPort, ExternalService, ExternalTls,
+    Fault, Filter, Fraction, GuardScope, Guards, HeaderCondition, HeaderEdits, HeaderMatch,
+    HeaderName, Health, HostPattern, HttpPath, Locality, MeshSettings, Method, Mirror, MtlsMode,
+    Namespace, Network, ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern, PathRewrite,
+    Peer, Percent, Policy, PolicyMode, Port, PreciseHost, Protocol, QueryMatch, Redirect,
+    RedirectStatus, RegexText, Retry, RetryStatus, Revocation, RootCertificate, Route, RouteMatch,
+    RouteParent, RouteRule, Rule, Scheme, SerialNumber, Service, ServicePort, SubjectAltName,
+    TimeBound, Timeouts, TlsRoots, TrafficPolicy, Trust, Tunnel, UnguardedPolicy, UrlRewrite,
+    ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
 };
 
 use crate::objects::Object;
@@ -81,7 +82,7 @@ pub(crate) fn service(name: &str, vip: &str) -> Service {
 
 /// A destination outside of the mesh.
 pub(crate) fn external(name: &str) -> ExternalService {
-    let settings = ExternalPort { name: None, protocol: Protocol::Detect };
+    let settings = ExternalPort { name: None, protocol: Protocol::Detect, tls: None };
     ExternalService {
         name: read(name),
         is_for_mesh: false,
@@ -93,13 +94,24 @@ pub(crate) fn external(name: &str) -> ExternalService {
     }
 }
 
+/// TLS that proxies originate.
+pub(crate) fn tls() -> ExternalTls {
+    let name = CertificateUri::new("spiffe://example.com/api").unwrap();
+    ExternalTls {
+        hostname: None,
+        subject_alt_names: BTreeSet::from([SubjectAltName::Uri(name)]),
+        roots: TlsRoots::System,
+        client_certificate: ClientCertificate::Workload,
+    }
+}
+
 fn full_external() -> ExternalService {
     let mut external = external("weft-system/api");
     external.is_for_mesh = true;
     external.hosts.insert(HostPattern::new("*.example.com").unwrap());
     external.cidrs.insert(Cidr::new(read("203.0.113.0"), 24).unwrap());
-    let settings = ExternalPort { name: Some("web".to_owned()), protocol: Protocol::Tls };
-    external.ports.insert(port(443), settings);
+    let (name, tls) = (Some("web".to_owned()), Some(tls()));
+    external.ports.insert(port(443), ExternalPort { name, protocol: Protocol::Http, tls });
     let at = |ip, port| ExternalEndpoint { ip: read(ip), port };
     external.endpoints.extend([at("192.0.2.9", None), at("2001:db8::9", Some(port(8443)))]);
     external

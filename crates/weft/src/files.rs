@@ -64,7 +64,9 @@ pub fn parse(files: &[SourceFile], namespace: Option<&str>) -> Parsed {
         namespace.clone_into(&mut options.namespace);
     }
     let files = files.iter().map(|file| (file.name.as_str(), file.text.as_bytes()));
-    weft_crd::parse_all(files, &options)
+    let mut parsed = weft_crd::parse_all(files, &options);
+    weft_control::check_authorities(&mut parsed);
+    parsed
 }
 
 /// The Mesh that a control plane makes where `objects` have none.

@@ -62,30 +62,37 @@ fn calls_and_connections_are_explained() {
     check("protocols");
 }
 
-/// The text between the first line `begin` of a page and the next line that ends it.
-fn block<'p>(page: &'p str, begin: &str) -> &'p str {
-    let (_, rest) =
-        page.split_once(begin).unwrap_or_else(|| panic!("no block begins with {begin}"));
-    rest.split_once("```").unwrap().0
+/// The texts of a page, each between a line `begin` and the next line that ends a block.
+fn between<'p>(page: &'p str, begin: &str) -> Vec<&'p str> {
+    let found = page.split(begin).skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let found: Vec<_> = found.collect();
+    assert!(!found.is_empty(), "no block begins with {begin}");
+    found
 }
 
-/// What the page called `name` shows is what is said about the file that it shows.
+/// What the page called `name` shows is what is said about the file that it shows first.
 fn check_page(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/{name}.md"));
     let page = fs::read_to_string(&path).unwrap();
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join("cart.yaml"), block(&page, "```yaml\n")).unwrap();
-    let asked = block(&page, "$ weft explain ");
-    let (command, shown) = asked.split_once('\n').unwrap();
-    let Output { stdout, stderr, .. } =
-        explain(&directory, &command.split(' ').collect::<Vec<_>>());
-    assert_eq!(String::from_utf8(stderr).unwrap(), "", "{name}");
-    let found = String::from_utf8(stdout).unwrap();
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        return fs::write(&path, page.replace(asked, &format!("{command}\n{found}"))).unwrap();
+    fs::write(directory.join("cart.yaml"), between(&page, "```yaml\n")[0]).unwrap();
+    let mut updated = page.clone();
+    for asked in between(&page, "$ weft explain ") {
+        let (command, shown) = asked.split_once('\n').unwrap();
+        let Output { stdout, stderr, .. } =
+            explain(&directory, &command.split(' ').collect::<Vec<_>>());
+        assert_eq!(String::from_utf8(stderr).unwrap(), "", "{name}");
+        let found = String::from_utf8(stdout).unwrap();
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            updated = updated.replace(asked, &format!("{command}\n{found}"));
+        } else {
+            assert_eq!(found, shown, "docs/{name}.md: UPDATE_EXPECT=1?");
+        }
     }
-    assert_eq!(found, shown, "docs/{name}.md: UPDATE_EXPECT=1?");
+    if updated != page {
+        fs::write(&path, updated).unwrap();
+    }
 }
 
 #[test]

@@ -141,6 +141,19 @@ fn resolve_external(
         );
         return Err(("UnsupportedValue", message));
     }
+    if !is_one && found.tls.as_ref().is_some_and(|tls| tls.hostname.is_none()) {
+        let message = format!(
+            "ExternalService {name} has neither one host alone nor tls.hostname on port {port}, \
+             so that it is not known which name is to be proved"
+        );
+        return Err(("UnsupportedValue", message));
+    }
+    if route == RouteKind::Tls && found.tls.is_some() {
+        let message = format!(
+            "ExternalService {name} has tls on port {port}: the program's own is not put into it"
+        );
+        return Err(("UnsupportedProtocol", message));
+    }
     if !takes(route, declared(found.app_protocol)) {
         let spoken = super::spoken(route);
         let message =

@@ -3,10 +3,11 @@
 use weft_compile::{Compiler, Status};
 use weft_model::{
     Abort, AbortWith, AllowedNames, AuthorizationPolicy, Backend, CallMatch, ContentHash, Cors,
-    Delay, ExternalService, Fault, Filter, Guards, HeaderCondition, HeaderEdits, HealthCheck,
-    MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer, Policy, PolicyMode,
-    PolicyName, Port, Probe, Redirect, Retry, Route, RouteMatch, RouteRule, Rule, Service,
-    ServicePort, TrafficPolicy, Trust, Tunnel, UrlRewrite, ValueMatch, Workload,
+    Delay, ExternalService, ExternalTls, Fault, Filter, Guards, HeaderCondition, HeaderEdits,
+    HealthCheck, MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer,
+    Policy, PolicyMode, PolicyName, Port, Probe, Redirect, Retry, Route, RouteMatch, RouteRule,
+    Rule, Service, ServicePort, TlsRoots, TrafficPolicy, Trust, Tunnel, UrlRewrite, ValueMatch,
+    Workload,
 };
 use weft_wire::Object;
 
@@ -95,7 +96,8 @@ fn external(external: &ExternalService) -> Tree {
         external;
     let ports = ports.iter().map(|(port, settings)| {
         let name = settings.name.as_ref().map_or(String::new(), |name| format!("{name} "));
-        (port.to_string(), Tree::text(format!("{name}{:?}", settings.protocol)))
+        let tls = settings.tls.as_ref().map_or(String::new(), tls);
+        (port.to_string(), Tree::text(format!("{name}{:?}{tls}", settings.protocol)))
     });
     let endpoints = endpoints.iter().map(|endpoint| match endpoint.port {
         Some(port) => format!("{} {port}", endpoint.ip),
@@ -110,6 +112,17 @@ fn external(external: &ExternalService) -> Tree {
         ("endpoints", Tree::list(endpoints)),
         ("traffic", traffic_policy(traffic)),
     ])
+}
+
+fn tls(settings: &ExternalTls) -> String {
+    let ExternalTls { hostname, subject_alt_names, roots, client_certificate } = settings;
+    let hostname = hostname.as_ref().map_or("its host".to_owned(), ToString::to_string);
+    let names: Vec<_> = subject_alt_names.iter().map(ToString::to_string).collect();
+    let roots = match roots {
+        TlsRoots::System => "the system's".to_owned(),
+        TlsRoots::Certificates(given) => format!("{} given", given.len()),
+    };
+    format!(" by TLS as {hostname}, names {names:?}, roots {roots}, shows {client_certificate:?}")
 }
 
 /// What is not as it would be by default.

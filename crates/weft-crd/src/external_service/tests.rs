@@ -28,6 +28,7 @@ fn a_whole_one() {
     assert_eq!(whole.hosts, ["api.example.com", "*.example.org"]);
     assert_eq!(whole.cidrs.len(), 2);
     let port = |name: &str, port, app_protocol| ExternalPort {
+        tls: None,
         name: Some(name.to_owned()),
         port: Port::new(port).unwrap(),
         app_protocol,
@@ -39,6 +40,31 @@ fn a_whole_one() {
         "{hosts: [a.b], ports: [{port: 80}], endpoints: [{address: 192.0.2.1, port: 8080}]}",
     );
     assert_eq!(moved.endpoints[0].port, Port::new(8080));
+    let tls = external(
+        "{hosts: [a.b], cidrs: [192.0.2.0/24], ports: [{port: 1}, \
+         {port: 2, tls: {hostname: c.d, wellKnownCACertificates: System}}]}",
+    );
+    let [plain, by_tls] = &tls.ports[..] else { panic!() };
+    assert_eq!(plain.tls, None);
+    assert_eq!(by_tls.tls.as_ref().unwrap().hostname.as_deref(), Some("c.d"));
+}
+
+#[test]
+fn its_certificates_are_few_enough_for_one_message() {
+    let section = |byte: char| {
+        let text = format!("{byte}AAA").repeat(16_000);
+        format!("-----BEGIN CERTIFICATE-----\\n{text}\\n-----END CERTIFICATE-----\\n")
+    };
+    let bundle: String = "ABC".chars().map(section).collect();
+    let port = |port: u16| format!("{{port: {port}, tls: {{caCertificates: \"{bundle}\"}}}}");
+    let of = |count: u16| {
+        let ports: Vec<_> = (1..=count).map(port).collect();
+        format!("{{hosts: [a.b], ports: [{}]}}", ports.join(", "))
+    };
+    assert_eq!(external(&of(3)).ports.len(), 3);
+    let expected = "error: spec.ports: 576000 bytes of certificates are not allowed, the most is \
+                    524288 for all ports together";
+    check(HEAD, &[(&of(4), &[expected])]);
 }
 
 #[test]
@@ -66,7 +92,20 @@ fn what_is_wrong_is_said() {
             ),
             (
                 "{hosts: [a.b], ports: [{port: 443, tls: {}}]}",
-                &["error: spec.ports[0].tls: not supported yet by this version"],
+                &["error: spec.ports[0].tls: one of wellKnownCACertificates, caCertificates is \
+                   required"],
+            ),
+            (
+                "{hosts: [a.b], ports: [{port: 443, appProtocol: https, \
+                 tls: {wellKnownCACertificates: System}}]}",
+                &["error: spec.ports[0].tls: the program speaks TLS itself, as appProtocol says: \
+                   TLS is not put into TLS"],
+            ),
+            (
+                "{hosts: [a.b], cidrs: [192.0.2.0/24], \
+                 ports: [{port: 1}, {port: 2, tls: {wellKnownCACertificates: System}}]}",
+                &["error: spec.ports[1].tls: hostname is required where there are cidrs: an \
+                   address has no name"],
             ),
             (
                 "{cidrs: [192.0.2.0/24], ports: [{port: 1}], endpoints: [{address: 192.0.2.1}]}",

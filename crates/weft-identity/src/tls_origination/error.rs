@@ -26,6 +26,9 @@ pub enum OriginationError {
     /// A certificate that is to be trusted cannot be used as such.
     #[error("a certificate that is to vouch for it is no authority's: {0}")]
     Root(String),
+    /// Nothing says which name it is to prove.
+    #[error("that is no name that a certificate could prove, and no other one is given")]
+    NoName,
     /// There is no certificate of the workload to show.
     #[error("it is to see the workload's certificate, and this proxy has no identity")]
     NoIdentity,
@@ -61,6 +64,7 @@ impl OriginationError {
         match self {
             OriginationError::NoSystemRoots { .. }
             | OriginationError::Root(_)
+            | OriginationError::NoName
             | OriginationError::NoIdentity => true,
             OriginationError::Certificate(_)
             | OriginationError::NoHttp2

@@ -78,6 +78,18 @@ fn read(pem: &[u8]) -> Vec<TrustAnchor<'static>> {
     certificates.filter_map(anchor).collect()
 }
 
+/// Whether each of `certificates`, as DER, can vouch for others.
+///
+/// # Errors
+/// Which one cannot, and why, in words.
+pub fn check_authorities(certificates: &[Vec<u8>]) -> Result<(), String> {
+    for (index, der) in certificates.iter().enumerate() {
+        webpki::anchor_from_trusted_cert(&CertificateDer::from(der.as_slice()))
+            .map_err(|error| format!("certificate {} cannot be read: {error}", index + 1))?;
+    }
+    Ok(())
+}
+
 /// The authorities that `certificates` are of.
 pub(super) fn anchors(
     certificates: &BTreeSet<RootCertificate>,

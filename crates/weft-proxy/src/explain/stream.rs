@@ -20,9 +20,15 @@ pub(super) fn stream(
     server: &dyn Fn(&TunnelTarget) -> Arc<Snapshot>,
     told: &mut Explanation,
 ) -> Result<Vec<Way>, ProxyError> {
+    let is_tls = matches!(sent, Sent::Tls(_));
+    let check = |backend: Arc<Destination>| match is_tls {
+        true => decision::check_own_tls(&backend).map(|()| backend),
+        false => Ok(backend),
+    };
     if destination.routes.is_empty() {
+        let destination = check(destination.clone())?;
         let mut way = Way::new(None, 1, 1);
-        way.carry(caller, destination.clone(), server);
+        way.carry(caller, destination, server);
         return Ok(vec![way]);
     }
     let name = match sent {
@@ -43,7 +49,7 @@ pub(super) fn stream(
     let total = all.iter().map(|(_, share)| share).sum();
     let way = |(to, share): (route::Destination<'_>, u64)| {
         let mut way = Way::new(place(selected.rule, to), share, total);
-        match decision::backend(&caller.snapshot, selected, to) {
+        match decision::backend(&caller.snapshot, selected, to).and_then(check) {
             Ok(backend) => way.carry(caller, backend, server),
             Err(error) => way.end(&error),
         }

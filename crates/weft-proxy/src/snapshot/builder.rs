@@ -42,13 +42,12 @@ impl External {
         let port = |host: &Arc<str>, port: Port| {
             Some((port, Arc::new(outside::of_host(service, host, port)?)))
         };
-        // Where its endpoints are known, it does not matter by which host it is called.
-        let host = match service.endpoints.is_empty() {
-            true => service.only_host().cloned(),
-            false => Some(Arc::default()),
-        };
-        let ports = host.iter().flat_map(|host| {
-            service.ports.keys().filter_map(|number| port(host, *number)).collect::<Vec<_>>()
+        let ports = service.ports.iter().filter_map(|(number, settings)| {
+            let host = match service.is_same_for_all_hosts(settings) {
+                true => Arc::default(),
+                false => service.only_host()?.clone(),
+            };
+            port(&host, *number)
         });
         External { service: service.clone(), ports: Arc::new(ports.collect()) }
     }

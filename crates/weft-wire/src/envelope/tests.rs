@@ -228,7 +228,7 @@ const GOLDEN: [(&str, &str); 19] = [
     ("route/http/shop/faulty", "ee04d2543780d0479fa48603b8db1e222bb33ffe0c97d5a1331e3b3d4c97f004"),
     (
         "external/weft-system/api",
-        "656d80f0127442f27aebe80578448b2c5f9ad7c91965768dc200d642d0186d6c",
+        "1989e38dede517e2fe0d0968a844d0cfcf922f74ce1b64b858237d4fb0bff97e",
     ),
     ("route/http/shop/outside", "25b077465022d8d9752eabfaad47d4b5fad37d3c5ca89723c45b305e697a2670"),
     (

@@ -66,6 +66,9 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
 
     let mut outside = external("shop/api");
     assert_eq!(required(outside.clone()), ["external-service"]);
+    outside.ports.get_mut(&crate::testing::port(80)).unwrap().tls = Some(crate::testing::tls());
+    assert_eq!(required(outside.clone()), ["external-service", "tls-origination"]);
+    outside.ports.get_mut(&crate::testing::port(80)).unwrap().tls = None;
     outside.traffic.slow_start = TimeBound::from_millis(7);
     assert_eq!(required(outside), ["external-service", "slow-start"]);
     let mut led_out = route("http/shop/cart", "shop/cart", &["shop/cart-v1"]);

@@ -6,6 +6,7 @@ use weft_model::{ExternalEndpoint, ExternalPort, ExternalService, HostPattern, O
 use super::common::{
     CidrMessage, from_ip, from_port, from_protocol, list, needed, to_ip, to_port, to_protocol,
 };
+use super::tls_origination::TlsMessage;
 use super::traffic::TrafficMessage;
 use crate::error::{At, FieldError};
 
@@ -33,6 +34,8 @@ struct PortMessage {
     name: Option<String>,
     #[prost(int32, tag = "3")]
     protocol: i32,
+    #[prost(message, optional, tag = "4")]
+    tls: Option<TlsMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -75,18 +78,20 @@ impl ExternalBody {
 
 impl PortMessage {
     fn new((port, settings): (&Port, &ExternalPort)) -> PortMessage {
-        let ExternalPort { name, protocol } = settings;
+        let ExternalPort { name, protocol, tls } = settings;
         PortMessage {
             port: from_port(*port),
             name: name.clone(),
             protocol: from_protocol(*protocol),
+            tls: tls.as_ref().map(Into::into),
         }
     }
 
     fn check(self) -> Result<(Port, ExternalPort), FieldError> {
-        let PortMessage { port, name, protocol } = self;
+        let PortMessage { port, name, protocol, tls } = self;
         let protocol = to_protocol(protocol).at("protocol")?;
-        Ok((to_port(port).at("port")?, ExternalPort { name, protocol }))
+        let tls = tls.map(|tls| tls.check().at("tls")).transpose()?;
+        Ok((to_port(port).at("port")?, ExternalPort { name, protocol, tls }))
     }
 }
 

@@ -342,7 +342,18 @@ fn way_report(
             steps.push(locality(mesh, backend, endpoints));
         }
     }
-    let endpoints = endpoints.iter().map(|endpoint| endpoint_report(explanation, endpoint));
+    let by_tls = backend.as_ref().and_then(|backend| Some((backend, backend.tls()?)));
+    let tls: Vec<_> =
+        by_tls.iter().flat_map(|(to, _)| port_cause(mesh, &to.name, ".tls")).collect();
+    if let (Some((_, settings)), true) = (by_tls, endpoints.is_empty()) {
+        let text = format!("where DNS says, {}", self::by_tls(settings));
+        steps.push(passed(Stage::Endpoint, text, tls.clone()));
+    }
+    let endpoints = endpoints.iter().map(|endpoint| {
+        let mut report = endpoint_report(explanation, endpoint);
+        report.steps[0].step.because.extend(tls.clone());
+        report
+    });
     let endpoints = endpoints.collect();
     let name = backend.as_ref().map(|backend| &backend.name);
     WayReport {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::lab::{Host, Lab, OUTSIDE, Running, lines, must};
 
 /// Another address of the host outside.
-const OTHER: &str = "10.77.0.3";
+pub const OTHER: &str = "10.77.0.3";
 
 /// A name server at 127.0.0.53, over UDP and TCP, that says what stands in the file argv[1] when it
 /// is asked: lines of NAME TTL and an address, an alias, `cut` (over UDP) or `silent`.
@@ -81,15 +81,15 @@ server.serve_forever()
 "#;
 
 /// What is there outside, and what runs there.
-struct Outside {
-    host: Host,
+pub struct Outside {
+    pub host: Host,
     names: PathBuf,
     name_server: Running,
     servers: Vec<Running>,
 }
 
 impl Outside {
-    fn new(lab: &Lab) -> Outside {
+    pub fn new(lab: &Lab) -> Outside {
         let host = lab.outside();
         must(host.command("ip").args(["address", "add", &format!("{OTHER}/24"), "dev", "veth0"]));
         let names = lab.file("names", "");
@@ -103,13 +103,13 @@ impl Outside {
     }
 
     /// Has the name server say `names` from now on.
-    fn names(&self, names: &str) {
+    pub fn names(&self, names: &str) {
         let new = self.names.with_extension("new");
         std::fs::write(&new, names).unwrap();
         std::fs::rename(new, &self.names).unwrap();
     }
 
-    fn serve(&mut self, lab: &Lab, address: &str, port: &str, certificate: Option<&str>) {
+    pub fn serve(&mut self, lab: &Lab, address: &str, port: &str, certificate: Option<&str>) {
         let mut command = self.host.command("python3");
         command.arg(lab.directory.join("server.py")).args([address, port]);
         command.args(certificate.map(|name| lab.directory.join(name)));
@@ -140,14 +140,16 @@ fn certificate(lab: &Lab) -> &'static str {
     "tls.pem"
 }
 
-fn mesh(outbound: &str) -> String {
+/// A Mesh of which what is not registered goes out as `outbound` says.
+pub fn mesh(outbound: &str) -> String {
     format!(
         "apiVersion: weft.dev/v1alpha1\nkind: Mesh\nmetadata: {{ name: mesh }}\n\
          spec: {{ trustDomain: weft.local, defaults: {{ outbound: {outbound} }} }}\n---\n"
     )
 }
 
-fn external(namespace: &str, name: &str, spec: &str) -> String {
+/// An ExternalService.
+pub fn external(namespace: &str, name: &str, spec: &str) -> String {
     format!(
         "apiVersion: weft.dev/v1alpha1\nkind: ExternalService\n\
          metadata: {{ name: {name}, namespace: {namespace} }}\nspec: {{ {spec} }}\n---\n"

@@ -10,6 +10,9 @@ mod addresses;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../mesh/app.rs"]
 mod app;
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "../mesh/authority.rs"]
+mod authority;
 mod backends;
 mod egress;
 #[path = "../python/grpcio.rs"]
@@ -32,4 +35,5 @@ mod redis;
 mod rights;
 mod rolling;
 mod signals;
+mod tls_origination;
 mod users;

@@ -53,9 +53,14 @@ fn name(raw: RawSubjectAltName) -> anyhow::Result<SubjectAltName> {
 
 fn certificates(files: &dyn Files, path: &Path) -> anyhow::Result<BTreeSet<RootCertificate>> {
     let pem = crate::proxy::read(files, path).context("roots")?;
-    let authorities = str::from_utf8(&pem).map_err(|_| anyhow!("it is not UTF-8"));
-    let authorities = authorities
-        .and_then(|pem| weft_identity::read_authorities(pem).map_err(|wrong| anyhow!(wrong)))
-        .with_context(|| format!("roots: {}", path.display()))?;
+    let authorities = authorities(&pem).map_err(|wrong| anyhow!(wrong));
+    let authorities = authorities.with_context(|| format!("roots: {}", path.display()))?;
     authorities.iter().map(|der| Ok(RootCertificate::new(der)?)).collect()
+}
+
+fn authorities(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let pem = str::from_utf8(pem).map_err(|_| "it is not UTF-8".to_owned())?;
+    let authorities = weft_crd::read_certificates(pem)?;
+    weft_identity::check_authorities(&authorities)?;
+    Ok(authorities)
 }

@@ -1,6 +1,7 @@
 //! Certificates of authorities, as PEM.
+//!
+//! Deliberately absent: whether one of them can vouch for others, which `weft-identity` says.
 
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{Error, PemObject, SectionKind};
 
 /// The most certificates, and bytes of text: a bundle of all that a company has. Whom the world
@@ -8,13 +9,16 @@ use rustls_pki_types::pem::{Error, PemObject, SectionKind};
 const CERTIFICATES_MAX: usize = 64;
 const BYTES_MAX: usize = 256 << 10;
 
+/// The most bytes of one, without its base64.
+const CERTIFICATE_BYTES_MAX: usize = 64 << 10;
+
 const BEGIN: &str = "-----BEGIN ";
 
-/// The certificates in `pem`, as DER, each of which can vouch for others.
+/// The certificates in `pem`, as DER.
 ///
 /// # Errors
 /// What is wrong with them, in words.
-pub fn read_authorities(pem: &str) -> Result<Vec<Vec<u8>>, String> {
+pub fn read_certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
     if pem.len() > BYTES_MAX {
         return Err(format!("{} bytes are not allowed, the most is {BYTES_MAX}", pem.len()));
     }
@@ -24,27 +28,31 @@ pub fn read_authorities(pem: &str) -> Result<Vec<Vec<u8>>, String> {
             "{begun} certificates are not allowed, the most is {CERTIFICATES_MAX}"
         ));
     }
-    let mut authorities: Vec<Vec<u8>> = Vec::new();
+    let mut certificates: Vec<Vec<u8>> = Vec::new();
     for (index, section) in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()).enumerate() {
         let ordinal = index + 1;
         let (kind, der) = section.map_err(|error| broken(ordinal, &error))?;
         if kind != SectionKind::Certificate {
             return Err(format!("section {ordinal} is {}, certificates are needed", named(kind)));
         }
-        webpki::anchor_from_trusted_cert(&CertificateDer::from(der.as_slice()))
-            .map_err(|error| format!("certificate {ordinal} cannot be read: {error}"))?;
-        if let Some(first) = authorities.iter().position(|known| *known == der) {
+        if der.is_empty() || der.len() > CERTIFICATE_BYTES_MAX {
+            let bytes = der.len();
+            return Err(format!(
+                "certificate {ordinal} has {bytes} bytes, 1 to {CERTIFICATE_BYTES_MAX} are allowed"
+            ));
+        }
+        if let Some(first) = certificates.iter().position(|known| *known == der) {
             return Err(format!("certificate {ordinal} is the same as {}", first + 1));
         }
-        authorities.push(der);
+        certificates.push(der);
     }
-    match authorities.len() {
+    match certificates.len() {
         0 => Err(format!(
             "holds no certificate: PEM is needed, which begins {BEGIN}CERTIFICATE-----"
         )),
         // What the reader has passed over is of a kind that it does not know.
         read if read < begun => Err("holds something else beside certificates".to_owned()),
-        _ => Ok(authorities),
+        _ => Ok(certificates),
     }
 }
 
@@ -78,23 +86,23 @@ fn named(kind: SectionKind) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Two authorities, made by `openssl req -x509 -newkey ec -pkeyopt
     /// ec_paramgen_curve:prime256v1`.
-    const ONE: &str = include_str!("certificates/one.pem");
-    const OTHER: &str = include_str!("certificates/other.pem");
+    pub(crate) const ONE: &str = include_str!("certificates/one.pem");
+    pub(crate) const OTHER: &str = include_str!("certificates/other.pem");
 
     #[test]
     fn a_bundle_is_read_whole() {
-        let both = read_authorities(&format!("# of the company\n{ONE}\n{OTHER}")).unwrap();
+        let both = read_certificates(&format!("# of the company\n{ONE}\n{OTHER}")).unwrap();
         assert_eq!(both.len(), 2);
         assert_ne!(both[0], both[1]);
     }
 
     #[test]
-    fn what_is_no_authority_is_refused_with_its_place() {
+    fn what_is_no_certificate_is_refused_with_its_place() {
         let body = |kind: &str, text: &str| {
             format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
         };
@@ -103,7 +111,8 @@ mod tests {
         for (pem, expected) in [
             ("", "holds no certificate"),
             ("nonsense", "holds no certificate"),
-            (&body("CERTIFICATE", "AAAA"), "certificate 1 cannot be read"),
+            (&body("CERTIFICATE", ""), "certificate 1 has 0 bytes"),
+            (&body("CERTIFICATE", &"AAAA".repeat(30_000)), "certificate 1 has 90000 bytes"),
             (&body("CERTIFICATE", "%"), "section 1 is not in base64"),
             (cut, "section 1 is cut short"),
             (&format!("{ONE}{ONE}"), "certificate 2 is the same as 1"),
@@ -112,7 +121,7 @@ mod tests {
             (&"a".repeat(BYTES_MAX + 1), "262145 bytes are not allowed"),
             (&long, "65 certificates are not allowed"),
         ] {
-            let found = read_authorities(pem).unwrap_err();
+            let found = read_certificates(pem).unwrap_err();
             assert!(found.contains(expected), "{found}");
         }
     }
