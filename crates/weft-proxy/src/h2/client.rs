@@ -337,6 +337,13 @@ impl Side for Asking {
     }
 }
 
+/// What it means that there is no answer. A stream that its server has reset did not meet the end
+/// of a connection that was idle: the server has seen it, and may have done something.
+fn failed(error: ::h2::Error, link: &Link, was_reused: &mut bool) -> StreamError {
+    *was_reused &= !error.is_reset();
+    stream_error(error, link)
+}
+
 impl Upstream for ClientStream {
     /// See [`Upstream::send_head`]. A wish to change protocols is not passed on: whoever has one
     /// needs a connection of HTTP/1.1.
@@ -359,7 +366,8 @@ impl Upstream for ClientStream {
             return Poll::Ready(Err(never_sent(side.unsent.clone().unwrap_or_default(), link)));
         };
         if let Some(result) = ready!(response.poll_informational(cx)) {
-            let (parts, ()) = result.map_err(|error| stream_error(error, link))?.into_parts();
+            let result = result.map_err(|error| failed(error, link, &mut self.was_reused));
+            let (parts, ()) = result?.into_parts();
             self.informational += 1;
             if self.informational > INFORMATIONAL_MAX {
                 return Poll::Ready(Err(GrammarError::Head("too many informational heads").into()));
@@ -368,7 +376,8 @@ impl Upstream for ClientStream {
             read_response_within(self.limits, status, fields, false, self.is_to_head, head)?;
             return Poll::Ready(Ok(Reply::Informational));
         }
-        let response = ready!(Pin::new(response).poll(cx)).map_err(|e| stream_error(e, link))?;
+        let response = ready!(Pin::new(response).poll(cx))
+            .map_err(|error| failed(error, link, &mut self.was_reused))?;
         let (parts, body) = response.into_parts();
         let (status, fields) = (parts.status.as_u16(), heads::fields(&parts.headers));
         let (has_ended, to_head) = (body.is_end_stream(), self.is_to_head);

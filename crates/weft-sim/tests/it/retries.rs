@@ -172,6 +172,30 @@ fn what_broke_off_is_sent_again_only_if_that_does_no_harm() {
 }
 
 #[test]
+fn a_stream_that_is_reset_on_a_kept_connection_is_no_end_of_that() {
+    let shop = Shop::new(1, Plan::of(1, Protocol::Http2));
+    let executed: Executed = shared();
+    let answers = shop.sim.run(async {
+        let (listener, world, noted) =
+            (shop.application(0), shop.hosts[0].world(), executed.clone());
+        drop(shop.hosts[0].spawn(http2::serve(listener, world, move |incoming| {
+            let what = if incoming.head.target() == "/resets" { Resets } else { Serves };
+            handle(0, noted.clone(), what, incoming)
+        })));
+        let client = shop.client().await;
+        let mut statuses = Vec::new();
+        for path in ["/a", "/resets", "/b"] {
+            statuses.push(client.ask(&Get.head(path), b"").await.unwrap().head.status);
+        }
+        statuses
+    });
+    assert_eq!(answers.unwrap(), [200, 502, 200]);
+    let executed = executed.borrow();
+    let paths: Vec<_> = executed.iter().map(|(_, what)| what.split(' ').next().unwrap()).collect();
+    assert_eq!(paths, ["/a", "/resets", "/b"], "none is sent again unasked");
+}
+
+#[test]
 fn grpc_calls_are_sent_again_after_unavailable_without_a_message() {
     let said = |status: u32| (200, Some(status), None, vec![0]);
     assert_eq!(ask(Call, None, Says(14)), said(14));
