@@ -63,9 +63,9 @@ fn is_attached(
     for (index, target) in targets.iter().enumerate() {
         let missing = match target {
             crd::Target::Namespace => None,
-            crd::Target::Route(..) | crd::Target::ExternalService(_) => {
-                Some("no such target is possible")
-            }
+            crd::Target::Route(..)
+            | crd::Target::ExternalService(_)
+            | crd::Target::ExternalPort(..) => Some("no such target is possible"),
             crd::Target::Service(service) => {
                 let service = ObjectName::new(name.namespace(), service).ok();
                 let is_there = service.is_some_and(|service| reader.service(&service).is_some());

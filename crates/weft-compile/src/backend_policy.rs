@@ -424,7 +424,7 @@ fn services(
             let missing = "no Service is in this namespace: it has no effect yet";
             if services.is_empty() { Err(missing) } else { Ok(Some(services)) }
         }
-        crd::Target::Route(..) => Err("no such target is possible"),
+        crd::Target::Route(..) | crd::Target::ExternalPort(..) => Err("no such target is possible"),
         crd::Target::Mesh(wanted) => {
             let mesh = mesh::in_force(reader).map(|mesh| &mesh.metadata.name);
             let missing = "no such Mesh is in force: it has no effect";

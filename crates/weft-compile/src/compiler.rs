@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_crd::{Key, Kind};
+use weft_crd::{Key, Kind, Metadata};
 use weft_model::{GuardScope, ObjectName, Port, RouteKind, RouteName};
 use weft_wire::{Object, ObjectError, ObjectKey, SourceVersion, WireObject};
 
@@ -12,8 +12,8 @@ use crate::reader::{Read, Reader};
 use crate::snapshot::{Change, Options, Snapshot};
 use crate::status::Status;
 use crate::{
-    authorization_policy, backend_policy, external_service, fault_policy, guards, mesh, route,
-    service, workload,
+    authorization_policy, backend_policy, backend_tls_policy, external_service, fault_policy,
+    guards, mesh, route, service, workload,
 };
 
 /// What one unit comes to.
@@ -111,6 +111,19 @@ impl Compiler {
     pub fn external_sources(&self, external: &ObjectName) -> BTreeMap<&'static str, Key> {
         let reader = Reader::new(&self.snapshot, &self.options);
         backend_policy::sources_of_external(&reader, external)
+    }
+
+    /// What says how TLS is opened to `port` of the ExternalService `name`, if something does.
+    pub fn tls_source(&self, name: &ObjectName, port: Port) -> Option<Key> {
+        let reader = Reader::new(&self.snapshot, &self.options);
+        let (object, external) = reader.external(name)?;
+        let port = external.ports.iter().find(|one| one.port.get() == port.get())?;
+        if port.tls.is_some() {
+            return Some(object.key());
+        }
+        let policy = backend_tls_policy::in_force(&reader, external, port)?;
+        let Metadata { namespace, name, .. } = policy.metadata.clone();
+        Some(Key { kind: Kind::BackendTlsPolicy, namespace, name })
     }
 
     /// The name of the Mesh that is in force.
@@ -236,6 +249,9 @@ fn own_units(key: &Key) -> Vec<Unit> {
         Kind::TcpRoute => vec![route(RouteKind::Tcp, object)],
         Kind::ExternalService => vec![Unit::ExternalService(object)],
         Kind::BackendPolicy => vec![Unit::BackendPolicy(object)],
+        Kind::BackendTlsPolicy => vec![Unit::BackendTlsPolicy(object)],
+        // Whoever refers to it says what becomes of it.
+        Kind::ConfigMap => vec![],
         Kind::AuthorizationPolicy => vec![Unit::AuthorizationPolicy(object)],
         Kind::FaultPolicy => vec![Unit::FaultPolicy(object)],
     }
@@ -250,6 +266,7 @@ fn compile(unit: &Unit, reader: &Reader<'_>) -> Output {
         Unit::ExternalService(name) => external_service::compile(reader, name),
         Unit::Route(name) => route::compile(reader, name),
         Unit::BackendPolicy(name) => backend_policy::status(reader, name),
+        Unit::BackendTlsPolicy(name) => backend_tls_policy::status(reader, name),
         Unit::AuthorizationPolicy(name) => authorization_policy::compile(reader, name),
         Unit::FaultPolicy(name) => fault_policy::status(reader, name),
         Unit::Guards(scope) => guards::compile(reader, scope),

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use weft_crd as crd;
 use weft_model::{
     Cidr, ExternalEndpoint, ExternalPort, ExternalService, HostPattern, ObjectName, Protocol,
+    TlsRoots,
 };
 use weft_wire::{Object, ObjectKey};
 
 use crate::backend_policy;
+use crate::backend_tls_policy;
 use crate::compiler::Output;
 use crate::findings::Findings;
 use crate::mesh;
 use crate::reader::Reader;
 use crate::service::{declared, to_port};
 use crate::status::Condition;
-use crate::tls_origination;
 
 pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let Some((object, external)) = reader.external(name) else { return Output::default() };
@@ -62,7 +63,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         is_for_mesh: name.namespace() == reader.options.mesh_namespace,
         hosts,
         cidrs,
-        ports: ports(external),
+        ports: ports(reader, external, &mut findings),
         endpoints: external.endpoints.iter().map(to_endpoint).collect(),
         traffic: backend_policy::of_external(reader, name),
     };
@@ -70,13 +71,27 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     Output { object: Some(Object::External(Arc::new(compiled))), status: Some(status) }
 }
 
-fn ports(external: &crd::ExternalService) -> BTreeMap<weft_model::Port, ExternalPort> {
-    let port = |port: &crd::ExternalPort| {
+fn ports(
+    reader: &Reader<'_>,
+    external: &crd::ExternalService,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<weft_model::Port, ExternalPort> {
+    let (mut ports, mut bytes) = (BTreeMap::new(), 0);
+    for (index, port) in external.ports.iter().enumerate() {
         let protocol = declared(port.app_protocol).unwrap_or(Protocol::Detect);
-        let tls = port.tls.as_ref().map(tls_origination::to_model);
-        (to_port(port.port), ExternalPort { name: port.name.clone(), protocol, tls })
-    };
-    external.ports.iter().map(port).collect()
+        let mut tls = backend_tls_policy::of_port(reader, external, port);
+        bytes += tls.as_ref().map_or(0, |tls| tls.roots.bytes());
+        if let Some(tls) = &mut tls
+            && bytes > crd::ROOTS_BYTES_MAX
+        {
+            let most = crd::ROOTS_BYTES_MAX;
+            let why = format!("{bytes} bytes of certificates, of at most {most} for all ports");
+            findings.error(&format!("spec.ports[{index}]"), format!("nobody is trusted: {why}"));
+            tls.roots = TlsRoots::Nobody(why.into());
+        }
+        ports.insert(to_port(port.port), ExternalPort { name: port.name.clone(), protocol, tls });
+    }
+    ports
 }
 
 fn to_endpoint(endpoint: &crd::ExternalEndpoint) -> ExternalEndpoint {

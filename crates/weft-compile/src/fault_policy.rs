@@ -204,8 +204,9 @@ fn place(
             }
             Ok(ObjectKey::Route(name))
         }
-        crd::Target::Mesh(_) | crd::Target::Namespace | crd::Target::ExternalService(_) => {
-            Err("no such target is possible")
-        }
+        crd::Target::Mesh(_)
+        | crd::Target::Namespace
+        | crd::Target::ExternalService(_)
+        | crd::Target::ExternalPort(..) => Err("no such target is possible"),
     }
 }

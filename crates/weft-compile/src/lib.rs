@@ -13,6 +13,7 @@
 
 mod authorization_policy;
 mod backend_policy;
+mod backend_tls_policy;
 mod balance;
 mod compiler;
 mod external_service;

@@ -24,6 +24,8 @@ pub(crate) enum Unit {
     Route(RouteName),
     /// Whether a backend policy is in force; it has no wire object of its own.
     BackendPolicy(ObjectName),
+    /// Whether a policy for TLS is in force; it has no wire object of its own.
+    BackendTlsPolicy(ObjectName),
     /// An authorization policy.
     AuthorizationPolicy(ObjectName),
     /// Whether a fault policy is in force; it has no wire object of its own.

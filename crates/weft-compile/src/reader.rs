@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crd::{
-    AuthorizationPolicy, ExternalService, Key, Kind, Mesh, Metadata, Object, Resource, Route,
-    Scope, Service, Target, Workload,
+    AuthorizationPolicy, ConfigMap, ExternalService, Key, Kind, Mesh, Metadata, Object, Resource,
+    Route, Scope, Service, Target, Workload,
 };
 use weft_model::{Health, ObjectName, RouteKind, RouteName};
 
@@ -186,6 +186,13 @@ impl<'s> Reader<'s> {
     pub(crate) fn externals_of(&self, namespace: &str) -> Vec<&'s ExternalService> {
         let found = self.search(Read::ExternalServices(namespace.to_owned()));
         found.into_iter().filter_map(as_external).collect()
+    }
+
+    pub(crate) fn config_map(&self, namespace: &str, name: &str) -> Option<&'s ConfigMap> {
+        match &self.object(Kind::ConfigMap, namespace, name)?.resource {
+            Resource::ConfigMap(map) => Some(map),
+            _ => None,
+        }
     }
 
     pub(crate) fn workload(&self, name: &ObjectName) -> Option<(&'s Object, &'s Workload)> {

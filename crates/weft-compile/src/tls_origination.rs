@@ -13,7 +13,7 @@ pub(crate) fn to_model(written: &crd::TlsOrigination) -> ExternalTls {
     checked(written).unwrap_or_else(|| ExternalTls {
         hostname: None,
         subject_alt_names: BTreeSet::new(),
-        roots: TlsRoots::Certificates(BTreeSet::new()),
+        roots: TlsRoots::Nobody("its settings cannot be said".into()),
         client_certificate: ClientCertificate::None,
     })
 }
@@ -25,12 +25,9 @@ fn checked(written: &crd::TlsOrigination) -> Option<ExternalTls> {
         crd::SubjectAltName::Uri(uri) => CertificateUri::new(uri).ok().map(SubjectAltName::Uri),
     };
     let root = |der: &Vec<u8>| RootCertificate::new(der).ok();
-    let hostname = hostname.as_ref().map(|host| PreciseHost::new(host).ok());
+    let hostname = hostname.as_ref().map(|host| PreciseHost::new(host));
     Some(ExternalTls {
-        hostname: match hostname {
-            Some(hostname) => Some(hostname?),
-            None => None,
-        },
+        hostname: hostname.transpose().ok()?,
         subject_alt_names: subject_alt_names.iter().map(name).collect::<Option<_>>()?,
         roots: match roots {
             crd::TlsRoots::System => TlsRoots::System,
@@ -70,6 +67,6 @@ mod tests {
         assert!(matches!(model.roots, TlsRoots::Certificates(roots) if roots.len() == 2));
         assert_eq!(model.client_certificate, ClientCertificate::Workload);
         let wrong = crd::TlsOrigination { hostname: Some("*".to_owned()), ..written };
-        assert_eq!(to_model(&wrong).roots, TlsRoots::Certificates(BTreeSet::new()));
+        assert!(matches!(to_model(&wrong).roots, TlsRoots::Nobody(_)));
     }
 }

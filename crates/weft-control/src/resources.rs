@@ -5,8 +5,8 @@ use std::sync::Arc;
 use thiserror::Error;
 use weft_compile::Status;
 use weft_crd::{
-    ExternalPort, Finding, Key, Kind, Object, ObjectName, Options, Parsed, Resource, Severity,
-    Timestamp, TlsRoots, parse_all,
+    ConfigMap, ExternalPort, Finding, Key, Kind, Object, ObjectName, Options, Parsed, Resource,
+    Severity, Timestamp, TlsRoots, parse_all,
 };
 use weft_model::TrustDomain;
 use weft_store::{
@@ -457,7 +457,15 @@ pub fn check_authorities(parsed: &mut Parsed) {
 }
 
 fn unusable_authorities(object: &Object) -> Vec<Finding> {
-    let Resource::ExternalService(external) = &object.resource else { return vec![] };
+    let external = match &object.resource {
+        Resource::ExternalService(external) => external,
+        Resource::ConfigMap(ConfigMap { ca: Some(ca), .. }) => {
+            let read = weft_crd::read_certificates(ca);
+            let wrong = read.and_then(|read| weft_identity::check_authorities(&read)).err();
+            return wrong.into_iter().map(|wrong| error(object, "data[ca.crt]", wrong)).collect();
+        }
+        _ => return vec![],
+    };
     let of_port = |(index, port): (usize, &ExternalPort)| {
         let TlsRoots::Certificates(certificates) = &port.tls.as_ref()?.roots else { return None };
         let wrong = weft_identity::check_authorities(certificates).err()?;

@@ -93,6 +93,7 @@ const ALLOWED: Allowed = Allowed {
     wide: true,
     routes: false,
     external: false,
+    external_ports: false,
     not_yet: &[(GATEWAY_GROUP, "Gateway"), ("weft.dev", "ExternalService")],
     instead: &[
         ((GATEWAY_GROUP, "HTTPRoute"), NO_ROUTES),

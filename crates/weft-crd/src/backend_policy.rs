@@ -158,8 +158,14 @@ const FIELDS: Fields = Fields {
     no_nulls: false,
 };
 
-const ALLOWED: Allowed =
-    Allowed { wide: true, routes: false, external: true, not_yet: &[], instead: &[] };
+const ALLOWED: Allowed = Allowed {
+    wide: true,
+    routes: false,
+    external: true,
+    external_ports: false,
+    not_yet: &[],
+    instead: &[],
+};
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let object = at.object(FIELDS)?;

@@ -58,7 +58,7 @@ const ENDPOINTS_MAX: usize = 64;
 
 /// How many bytes of certificates its ports have together: it must fit into one message to proxies,
 /// as otherwise they would not know that there is TLS.
-const ROOTS_BYTES_MAX: usize = 512 << 10;
+pub const ROOTS_BYTES_MAX: usize = 512 << 10;
 
 const FIELDS: Fields = Fields {
     known: &["hosts", "cidrs", "ports", "endpoints"],

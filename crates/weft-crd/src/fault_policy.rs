@@ -73,6 +73,7 @@ const ALLOWED: Allowed = Allowed {
     wide: false,
     routes: true,
     external: false,
+    external_ports: false,
     not_yet: &[("weft.dev", "ExternalService")],
     instead: &[],
 };

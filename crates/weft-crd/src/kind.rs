@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Kind {
     /// `v1` Service.
     Service,
+    /// `v1` ConfigMap.
+    ConfigMap,
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
     HttpRoute,
     /// `gateway.networking.k8s.io/v1` GRPCRoute.
@@ -15,6 +17,8 @@ pub enum Kind {
     TlsRoute,
     /// `gateway.networking.k8s.io/v1` TCPRoute.
     TcpRoute,
+    /// `gateway.networking.k8s.io/v1` BackendTLSPolicy.
+    BackendTlsPolicy,
     /// `weft.dev/v1alpha1` Mesh.
     Mesh,
     /// `weft.dev/v1alpha1` Workload.
@@ -36,7 +40,7 @@ pub(crate) const WEFT_GROUP: &str = "weft.dev";
 
 impl Kind {
     /// All of them, in the order in which they are best listed.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Mesh,
         Kind::Service,
         Kind::Workload,
@@ -46,17 +50,21 @@ impl Kind {
         Kind::TlsRoute,
         Kind::TcpRoute,
         Kind::BackendPolicy,
+        Kind::BackendTlsPolicy,
         Kind::AuthorizationPolicy,
         Kind::FaultPolicy,
+        Kind::ConfigMap,
     ];
 
     /// As it is written under `apiVersion`.
     pub fn api_version(self) -> &'static str {
         match self {
-            Kind::Service => "v1",
-            Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
-                "gateway.networking.k8s.io/v1"
-            }
+            Kind::Service | Kind::ConfigMap => "v1",
+            Kind::HttpRoute
+            | Kind::GrpcRoute
+            | Kind::TlsRoute
+            | Kind::TcpRoute
+            | Kind::BackendTlsPolicy => "gateway.networking.k8s.io/v1",
             Kind::Mesh
             | Kind::Workload
             | Kind::ExternalService
@@ -90,6 +98,8 @@ impl Kind {
             Kind::GrpcRoute => &["GRPCRoute", "grpcroutes"],
             Kind::TlsRoute => &["TLSRoute", "tlsroutes"],
             Kind::TcpRoute => &["TCPRoute", "tcproutes"],
+            Kind::BackendTlsPolicy => &["BackendTLSPolicy", "backendtlspolicies", "btlspolicy"],
+            Kind::ConfigMap => &["ConfigMap", "configmaps", "cm"],
             Kind::Mesh => &["Mesh", "meshes"],
             Kind::Workload => &["Workload", "workloads", "wl"],
             Kind::ExternalService => &["ExternalService", "externalservices", "es"],
@@ -110,18 +120,11 @@ impl fmt::Display for Kind {
 
 /// Kinds of the API that are known and not built yet, with their `apiVersion`.
 pub(crate) const NOT_YET: &[(&str, &[&str])] = &[
-    ("v1", &["Namespace", "ServiceAccount", "Pod", "Node", "Secret", "ConfigMap"]),
+    ("v1", &["Namespace", "ServiceAccount", "Pod", "Node", "Secret"]),
     ("discovery.k8s.io/v1", &["EndpointSlice"]),
     (
         "gateway.networking.k8s.io/v1",
-        &[
-            "GatewayClass",
-            "Gateway",
-            "ListenerSet",
-            "UDPRoute",
-            "BackendTLSPolicy",
-            "ReferenceGrant",
-        ],
+        &["GatewayClass", "Gateway", "ListenerSet", "UDPRoute", "ReferenceGrant"],
     ),
     ("gateway.networking.k8s.io/v1beta1", &["ReferenceGrant"]),
     (

@@ -16,9 +16,11 @@
 
 mod authorization_policy;
 mod backend_policy;
+mod backend_tls_policy;
 mod balance;
 mod certificates;
 mod cidr;
+mod config_map;
 mod duration;
 mod emit;
 mod external_service;
@@ -66,11 +68,13 @@ pub use authorization_policy::{
 pub use backend_policy::{
     BackendPolicy, BackendTimeouts, Ejection, Limits, LocalityPreference, Prefer, RetryBudget,
 };
+pub use backend_tls_policy::{AuthorityRef, BackendTlsPolicy};
 pub use balance::{Algorithm, HashOn, LoadBalancing};
 pub use certificates::read_certificates;
 pub use cidr::Cidr;
+pub use config_map::ConfigMap;
 pub use duration::{format as format_duration, parse as parse_duration};
-pub use external_service::{ExternalEndpoint, ExternalPort, ExternalService};
+pub use external_service::{ExternalEndpoint, ExternalPort, ExternalService, ROOTS_BYTES_MAX};
 pub use failover::Failover;
 pub use fault_policy::{Abort, AbortWith, Delay, FaultPolicy};
 pub use finding::{Finding, ObjectName, Position, Severity};

@@ -2,6 +2,8 @@
 
 use crate::authorization_policy::{self, AuthorizationPolicy};
 use crate::backend_policy::{self, BackendPolicy};
+use crate::backend_tls_policy::{self, BackendTlsPolicy};
+use crate::config_map::{self, ConfigMap};
 use crate::external_service::{self, ExternalService};
 use crate::fault_policy::{self, FaultPolicy};
 use crate::finding::quoted;
@@ -37,6 +39,10 @@ pub enum Resource {
     ExternalService(ExternalService),
     /// How a client treats a Service.
     BackendPolicy(Box<BackendPolicy>),
+    /// How clients open TLS to what is outside of the mesh.
+    BackendTlsPolicy(Box<BackendTlsPolicy>),
+    /// Certificates of authorities.
+    ConfigMap(ConfigMap),
     /// Who may do what.
     AuthorizationPolicy(AuthorizationPolicy),
     /// Faults that are put in on purpose.
@@ -56,6 +62,8 @@ impl Resource {
             Resource::Workload(_) => Kind::Workload,
             Resource::ExternalService(_) => Kind::ExternalService,
             Resource::BackendPolicy(_) => Kind::BackendPolicy,
+            Resource::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
+            Resource::ConfigMap(_) => Kind::ConfigMap,
             Resource::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Resource::FaultPolicy(_) => Kind::FaultPolicy,
         }
@@ -73,6 +81,8 @@ impl Resource {
             Resource::Workload(workload) => &workload.metadata,
             Resource::ExternalService(external) => &external.metadata,
             Resource::BackendPolicy(policy) => &policy.metadata,
+            Resource::BackendTlsPolicy(policy) => &policy.metadata,
+            Resource::ConfigMap(map) => &map.metadata,
             Resource::AuthorizationPolicy(policy) => &policy.metadata,
             Resource::FaultPolicy(policy) => &policy.metadata,
         }
@@ -89,6 +99,8 @@ impl Resource {
             Resource::Workload(workload) => &mut workload.metadata,
             Resource::ExternalService(external) => &mut external.metadata,
             Resource::BackendPolicy(policy) => &mut policy.metadata,
+            Resource::BackendTlsPolicy(policy) => &mut policy.metadata,
+            Resource::ConfigMap(map) => &mut map.metadata,
             Resource::AuthorizationPolicy(policy) => &mut policy.metadata,
             Resource::FaultPolicy(policy) => &mut policy.metadata,
         }
@@ -98,6 +110,7 @@ impl Resource {
     pub fn targets(&self) -> &[Target] {
         match self {
             Resource::BackendPolicy(policy) => &policy.targets,
+            Resource::BackendTlsPolicy(policy) => &policy.targets,
             Resource::AuthorizationPolicy(policy) => policy.scope.targets(),
             Resource::FaultPolicy(policy) => &policy.targets,
             Resource::Service(_)
@@ -107,7 +120,8 @@ impl Resource {
             | Resource::TcpRoute(_)
             | Resource::Mesh(_)
             | Resource::Workload(_)
-            | Resource::ExternalService(_) => &[],
+            | Resource::ExternalService(_)
+            | Resource::ConfigMap(_) => &[],
         }
     }
 
@@ -140,6 +154,9 @@ const FIELDS: Fields = Fields {
 pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
     // Of an unknown kind nothing else can be said, so that comes first.
     let kind = read_kind(root)?;
+    if kind == Kind::ConfigMap {
+        return config_map::read(root).map(Resource::ConfigMap);
+    }
     let object = root.object(FIELDS)?;
     let metadata = object.need("metadata", |at| metadata::read(at, kind));
     let namespace = match &metadata {
@@ -162,6 +179,10 @@ pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
             Kind::BackendPolicy => {
                 Resource::BackendPolicy(Box::new(backend_policy::read(header, spec)?))
             }
+            Kind::BackendTlsPolicy => {
+                Resource::BackendTlsPolicy(Box::new(backend_tls_policy::read(header, spec)?))
+            }
+            Kind::ConfigMap => return None, // It has no spec, and was read.
             Kind::AuthorizationPolicy => {
                 Resource::AuthorizationPolicy(authorization_policy::read(header, spec)?)
             }

@@ -15,6 +15,7 @@ pub use matches::{CallMatch, HeaderMatch, Method, PathMatch, QueryMatch, RouteMa
 pub use parent_ref::{ParentKind, ParentRef};
 
 pub(crate) use backend_ref::warn_if_nowhere;
+pub(crate) use parent_ref::read_group;
 
 use self::filters::Read;
 use crate::finding::quoted;

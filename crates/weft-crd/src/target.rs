@@ -2,8 +2,8 @@
 //!
 //! Source: GEP-713. A policy lives in the namespace of its target, so a reference has no namespace.
 //!
-//! Deliberately absent: `sectionName` of an ExternalService, refused by name until policies can be for
-//! one port of it.
+//! Deliberately absent: `sectionName` of an ExternalService, refused by name where policies cannot
+//! be for one port of it.
 
 use crate::finding::quoted;
 use crate::kind::{GATEWAY_GROUP, Kind, WEFT_GROUP};
@@ -23,6 +23,8 @@ pub enum Target {
     ServicePort(String, String),
     /// An ExternalService of the policy's own namespace, by name.
     ExternalService(String),
+    /// Of the ExternalService of this name the port that has the second one.
+    ExternalPort(String, String),
     /// A route of the policy's own namespace, an HTTPRoute or GRPCRoute, or the rule of it that has
     /// this name.
     Route(Kind, String, Option<String>),
@@ -46,6 +48,8 @@ pub(crate) struct Allowed {
     pub(crate) routes: bool,
     /// Whether an ExternalService is among them.
     pub(crate) external: bool,
+    /// Whether a port of one is.
+    pub(crate) external_ports: bool,
     /// Group and kind of those that come later.
     pub(crate) not_yet: &'static [(&'static str, &'static str)],
     /// Group and kind of those that never can, and what does instead.
@@ -94,7 +98,10 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
     }
     let whole = match (group, kind) {
         ("", "Service") => return Some(Target::of_service(name, section)),
-        (WEFT_GROUP, "ExternalService") if allowed.external => Some(Target::ExternalService(name)),
+        (WEFT_GROUP, "ExternalService") if allowed.external => match section {
+            Some(port) if allowed.external_ports => return Some(Target::ExternalPort(name, port)),
+            _ => Some(Target::ExternalService(name)),
+        },
         ("", "Namespace") if allowed.wide => {
             let message = format!(
                 "namespace {} cannot be reached from here: the policy lives in {}",
@@ -123,6 +130,7 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
         }
         _ => {
             let all = match allowed {
+                Allowed { external_ports: true, .. } => "Service, ExternalService",
                 Allowed { external: true, .. } => "Mesh, Namespace, Service, ExternalService",
                 Allowed { wide: true, .. } => "Mesh, Namespace, Service",
                 Allowed { routes: true, .. } => "Service, HTTPRoute, GRPCRoute",

@@ -108,7 +108,7 @@ pub(crate) fn read(at: &At<'_>) -> Option<TlsOrigination> {
 }
 
 /// A host. That a pattern is wanted, or what it would match, nobody could tell.
-fn read_host(at: &At<'_>) -> Option<String> {
+pub(crate) fn read_host(at: &At<'_>) -> Option<String> {
     let host = at.parsed(|text| names::hostname(text).map(|()| text.to_owned()))?;
     match host.starts_with("*.") {
         true => at.error(format!("{} has a wildcard, one host is needed", quoted(&host))),
@@ -116,7 +116,7 @@ fn read_host(at: &At<'_>) -> Option<String> {
     }
 }
 
-fn read_names(at: &At<'_>) -> Option<Vec<SubjectAltName>> {
+pub(crate) fn read_names(at: &At<'_>) -> Option<Vec<SubjectAltName>> {
     let why = "leave it out, and the certificate must have the hostname";
     let names = at.filled_list(NAMES_MAX, why, read_name)?;
     let placed = at.items(NAMES_MAX)?.into_iter().zip(&names);

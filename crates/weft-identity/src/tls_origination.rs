@@ -62,6 +62,7 @@ impl TlsClient {
         let anchors = match &settings.roots {
             TlsRoots::System => system.load(files)?,
             TlsRoots::Certificates(certificates) => roots::anchors(certificates)?,
+            TlsRoots::Nobody(why) => return Err(OriginationError::NoRoots(why.clone())),
         };
         let name = ServerName::try_from(settings.hostname.as_str().to_owned())
             .map_err(|_| OriginationError::Failed("no server has a name like that".to_owned()))?;

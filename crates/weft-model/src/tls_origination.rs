@@ -97,6 +97,20 @@ pub enum TlsRoots {
     System,
     /// These alone. None at all: nobody.
     Certificates(BTreeSet<RootCertificate>),
+    /// Nobody, for this reason: whom to trust stands where nothing can be read.
+    Nobody(Arc<str>),
+}
+
+impl TlsRoots {
+    /// How many bytes the certificates have.
+    pub fn bytes(&self) -> usize {
+        match self {
+            TlsRoots::System | TlsRoots::Nobody(_) => 0,
+            TlsRoots::Certificates(certificates) => {
+                certificates.iter().map(|certificate| certificate.der().len()).sum()
+            }
+        }
+    }
 }
 
 /// What a proxy shows to a server that asks for a certificate.

@@ -39,7 +39,7 @@ use crate::snapshot::{Destination, EndpointSpec, Reach, Snapshot, TunnelTarget};
 use crate::time;
 
 use self::endpoints::{endpoints, key};
-use self::judge::judge;
+use self::judge::{judge, untrusted};
 use self::stream::stream;
 
 /// The longest wait for a tunnel to open, which no resource changes.
@@ -540,9 +540,16 @@ fn ends(
     head: Option<&RequestHead>,
 ) -> Vec<End> {
     let callable: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.is_callable).collect();
-    if destination.outside.as_ref().is_some_and(|outside| outside.resolved.is_some()) {
+    if let Some(outside) = &destination.outside
+        && outside.resolved.is_some()
+    {
         // Where it is, DNS says to the proxy when it is called.
-        return vec![End::Application];
+        let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), outside.port.get());
+        let refused = destination.tls().and_then(|settings| untrusted(settings, address));
+        return vec![match refused {
+            None => End::Application,
+            Some(error) => End::Caller { refused: Refused::new(&error), server: None },
+        }];
     }
     if callable.is_empty() {
         let wanted = decision::wanted(destination, head);

@@ -8,6 +8,7 @@ use weft_model::{
 };
 
 use super::filters;
+use crate::backend_tls_policy;
 use crate::fault_policy;
 use crate::findings::Findings;
 use crate::reader::Reader;
@@ -141,16 +142,18 @@ fn resolve_external(
         );
         return Err(("UnsupportedValue", message));
     }
-    if !is_one && found.tls.as_ref().is_some_and(|tls| tls.hostname.is_none()) {
+    let tls = backend_tls_policy::of_port(reader, external, found);
+    if !is_one && tls.as_ref().is_some_and(|tls| tls.hostname.is_none()) {
         let message = format!(
             "ExternalService {name} has neither one host alone nor tls.hostname on port {port}, \
              so that it is not known which name is to be proved"
         );
         return Err(("UnsupportedValue", message));
     }
-    if route == RouteKind::Tls && found.tls.is_some() {
+    if route == RouteKind::Tls && tls.is_some() {
         let message = format!(
-            "ExternalService {name} has tls on port {port}: the program's own is not put into it"
+            "to port {port} of ExternalService {name} TLS is opened: the program's own is not put \
+             into it"
         );
         return Err(("UnsupportedProtocol", message));
     }

@@ -140,9 +140,26 @@ fn resource(which: u8, name: u8, content: u8) -> String {
         7 => {
             let hosts = ["e.a", "'*.a', e.b", "s1.shop, t0.t"][usize::from(a)];
             let spec = format!(
-                "spec: {{ hosts: [{hosts}], cidrs: [203.0.113.{b}], ports: [{{ port: {port} }}] }}\n"
+                "spec: {{ hosts: [{hosts}], cidrs: [203.0.113.{b}], \
+                 ports: [{{ name: web, port: {port} }}] }}\n"
             );
             of_mesh(head(weft, "ExternalService", &format!("e{name}"), &created) + &spec, name)
+        }
+        9 => {
+            let part = ["", ", sectionName: web"][usize::from(content % 2)];
+            let target = format!("{{ group: weft.dev, kind: ExternalService, name: e{a}{part} }}");
+            let spec = format!(
+                "spec: {{ targetRefs: [{target}], validation: {{ hostname: h{content}.test, \
+                 caCertificateRefs: [{{ group: '', kind: ConfigMap, name: c{b} }}] }} }}\n"
+            );
+            let version = "gateway.networking.k8s.io/v1";
+            of_mesh(head(version, "BackendTLSPolicy", &format!("t{name}"), &created) + &spec, name)
+        }
+        10 => {
+            let ca = [include_str!("../../../weft-crd/src/certificates/one.pem"), "no certificate"];
+            let ca = ca[usize::from(content % 2)].replace('\n', "\n    ");
+            let data = format!("data:\n  ca.crt: |\n    {ca}\n");
+            of_mesh(head("v1", "ConfigMap", &format!("c{name}"), "") + &data, name)
         }
         _ => {
             let target = match (name, b) {
@@ -187,10 +204,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0..9u8, 0..4u8, 0..18u8).prop_map(|(which, name, content)| {
+        5 => (0..12u8, 0..4u8, 0..18u8).prop_map(|(which, name, content)| {
             Step::Put(which, name, content)
         }),
-        2 => (0..9u8, 0..4u8).prop_map(|(which, name)| Step::Delete(which, name)),
+        2 => (0..12u8, 0..4u8).prop_map(|(which, name)| Step::Delete(which, name)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::Assign(name, content)),
         1 => (0..3u8, 0..4u8).prop_map(|(name, content)| Step::AssignWorkload(name, content)),
         1 => (0..3u8, 0..3u8).prop_map(|(name, content)| Step::Health(name, content)),

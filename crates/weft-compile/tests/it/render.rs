@@ -119,6 +119,7 @@ fn tls(settings: &ExternalTls) -> String {
     let hostname = hostname.as_ref().map_or("its host".to_owned(), ToString::to_string);
     let names: Vec<_> = subject_alt_names.iter().map(ToString::to_string).collect();
     let roots = match roots {
+        TlsRoots::Nobody(why) => format!("nobody: {why}"),
         TlsRoots::System => "the system's".to_owned(),
         TlsRoots::Certificates(given) => format!("{} given", given.len()),
     };

@@ -70,7 +70,7 @@ pub(super) fn read(at: &At<'_>, own_namespace: &str) -> Option<ParentRef> {
 }
 
 /// An API group. The core one is empty, and also written `core`.
-pub(super) fn read_group<'a>(at: &At<'a>) -> Option<&'a str> {
+pub(crate) fn read_group<'a>(at: &At<'a>) -> Option<&'a str> {
     match at.text()? {
         "" | "core" => Some(""),
         group => match names::dns_subdomain(group) {

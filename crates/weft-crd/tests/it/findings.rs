@@ -130,7 +130,8 @@ error: kind: \"Deployment\" of \"apps/v1\" is not known here
    |       ^^^^^^^^^^
    = in Deployment shop/d
    = help: known here: Mesh, Service, Workload, ExternalService, HTTPRoute, GRPCRoute, \
-    TLSRoute, TCPRoute, BackendPolicy, AuthorizationPolicy, FaultPolicy
+    TLSRoute, TCPRoute, BackendPolicy, BackendTLSPolicy, AuthorizationPolicy, FaultPolicy, \
+    ConfigMap
 
 error: apiVersion: is required
   --> shop.yaml:16:1

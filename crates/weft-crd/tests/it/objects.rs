@@ -26,7 +26,10 @@ fn one_file_of_all_kinds() {
             Kind::Workload,
             Kind::BackendPolicy,
             Kind::AuthorizationPolicy,
-            Kind::FaultPolicy
+            Kind::FaultPolicy,
+            Kind::ExternalService,
+            Kind::BackendTlsPolicy,
+            Kind::ConfigMap
         ]
     );
 }

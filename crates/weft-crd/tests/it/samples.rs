@@ -1,6 +1,6 @@
 //! One valid document of each kind, with most of what it can hold.
 
-pub const ALL: [&str; 10] = [
+pub const ALL: [&str; 13] = [
     SERVICE,
     ROUTE,
     GRPC_ROUTE,
@@ -11,7 +11,51 @@ pub const ALL: [&str; 10] = [
     BACKEND_POLICY,
     AUTHORIZATION_POLICY,
     FAULT_POLICY,
+    EXTERNAL_SERVICE,
+    BACKEND_TLS_POLICY,
+    CONFIG_MAP,
 ];
+
+pub const EXTERNAL_SERVICE: &str = "\
+apiVersion: weft.dev/v1alpha1
+kind: ExternalService
+metadata: { name: api, namespace: shop }
+spec:
+  hosts: [api.example.com, '*.example.org']
+  cidrs: [203.0.113.0/24]
+  ports:
+  - name: web
+    port: 443
+    appProtocol: http
+    tls:
+      hostname: api.example.com
+      subjectAltNames: [{ type: URI, uri: 'urn:a' }, { type: Hostname, hostname: b.example }]
+      wellKnownCACertificates: System
+      clientCertificate: Workload
+  endpoints: [{ address: 192.0.2.7, port: 8443 }]
+";
+
+pub const BACKEND_TLS_POLICY: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: { name: api, namespace: shop }
+spec:
+  targetRefs:
+  - { group: weft.dev, kind: ExternalService, name: api, sectionName: web }
+  - { group: '', kind: Service, name: cart }
+  validation:
+    hostname: api.example.com
+    subjectAltNames: [{ type: Hostname, hostname: b.example.com }]
+    caCertificateRefs: [{ group: '', kind: ConfigMap, name: ca }]
+";
+
+pub const CONFIG_MAP: &str = "\
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: ca, namespace: shop }
+immutable: true
+data: { ca.crt: '-----BEGIN CERTIFICATE-----' }
+";
 
 pub const GRPC_ROUTE: &str = "\
 apiVersion: gateway.networking.k8s.io/v1

@@ -1,6 +1,7 @@
 //! Why there is no TLS with a server outside of the mesh, and what to do about it.
 
 use std::io;
+use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError};
 use thiserror::Error;
@@ -23,6 +24,9 @@ pub enum OriginationError {
         /// Where they were looked for, and what was found.
         looked: String,
     },
+    /// Nobody is trusted, for this reason.
+    #[error("nobody is trusted to vouch for it: {0}")]
+    NoRoots(Arc<str>),
     /// A certificate that is to be trusted cannot be used as such.
     #[error("a certificate that is to vouch for it is no authority's: {0}")]
     Root(String),
@@ -63,6 +67,7 @@ impl OriginationError {
     pub fn is_own(&self) -> bool {
         match self {
             OriginationError::NoSystemRoots { .. }
+            | OriginationError::NoRoots(_)
             | OriginationError::Root(_)
             | OriginationError::NoName
             | OriginationError::NoIdentity => true,
@@ -132,7 +137,7 @@ fn of_certificate(error: &CertificateError, settings: &TlsOrigination) -> String
         CertificateError::UnknownIssuer => {
             let roots = match &settings.roots {
                 TlsRoots::System => "the system's roots",
-                TlsRoots::Certificates(_) => "the roots given for it",
+                TlsRoots::Certificates(_) | TlsRoots::Nobody(_) => "the roots given for it",
             };
             format!(
                 "its certificate was issued by nobody whom {roots} vouch for: if it is to be \

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use weft_decide::authorize::{Attempt, Audited, Decision};
 use weft_http::RequestHead;
-use weft_model::{BackendTimeouts, Port};
+use weft_identity::OriginationError;
+use weft_model::{BackendTimeouts, Port, TlsOrigination, TlsRoots};
 use weft_wire::tunnel::InnerProtocol;
 
 use super::{Caller, End, Refused};
@@ -23,6 +24,14 @@ pub(super) struct Judged {
     pub end: End,
 }
 
+/// That nobody whom `settings` trust can vouch for the server at `address`, if that is so.
+pub(super) fn untrusted(settings: &TlsOrigination, address: SocketAddr) -> Option<ProxyError> {
+    let TlsRoots::Nobody(why) = &settings.roots else { return None };
+    let (hostname, source) =
+        (settings.hostname.as_str().into(), OriginationError::NoRoots(why.clone()));
+    Some(ProxyError::TlsOrigination { address, hostname, source })
+}
+
 /// What the endpoint of `spec` says to the caller: to a request, or to a connection whose bytes are
 /// not looked into.
 pub(super) fn judge(
@@ -33,7 +42,13 @@ pub(super) fn judge(
 ) -> Judged {
     let mut judged = Judged { decision: None, audits: Vec::new(), end: End::Application };
     let target = match &spec.reach {
-        Reach::Application | Reach::Plain | Reach::Tls(_) => return judged,
+        Reach::Application | Reach::Plain => return judged,
+        Reach::Tls(settings) => {
+            if let Some(error) = untrusted(settings, spec.address) {
+                judged.end = End::Caller { refused: Refused::new(&error), server: None };
+            }
+            return judged;
+        }
         Reach::NotInMesh(workload) => {
             let error = ProxyError::PeerNotInMesh { workload: workload.to_string() };
             judged.end = End::Caller { refused: Refused::new(&error), server: None };

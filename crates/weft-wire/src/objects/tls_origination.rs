@@ -17,7 +17,7 @@ pub(super) struct TlsMessage {
     dns_names: Vec<String>,
     #[prost(string, repeated, tag = "3")]
     uris: Vec<String>,
-    #[prost(oneof = "RootsMessage", tags = "4, 5")]
+    #[prost(oneof = "RootsMessage", tags = "4, 5, 7")]
     roots: Option<RootsMessage>,
     #[prost(int32, tag = "6")]
     client_certificate: i32,
@@ -30,6 +30,9 @@ enum RootsMessage {
     System(SystemMessage),
     #[prost(message, tag = "5")]
     Certificates(CertificatesMessage),
+    /// Why nobody.
+    #[prost(string, tag = "7")]
+    Nobody(String),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -59,6 +62,7 @@ impl From<&ExternalTls> for TlsMessage {
                 let der = roots.iter().map(|root| root.der().to_vec()).collect();
                 RootsMessage::Certificates(CertificatesMessage { der })
             }
+            TlsRoots::Nobody(why) => RootsMessage::Nobody(why.to_string()),
         };
         TlsMessage {
             hostname: hostname.as_ref().map(ToString::to_string),
@@ -83,6 +87,7 @@ impl TlsMessage {
                 let root = |der: Vec<u8>| Ok(RootCertificate::new(&der)?);
                 TlsRoots::Certificates(list("certificates", der, root)?)
             }
+            RootsMessage::Nobody(why) => TlsRoots::Nobody(why.into()),
         };
         let hostname = hostname.map(|host| PreciseHost::new(&host).at("hostname"));
         Ok(ExternalTls {
@@ -113,7 +118,8 @@ mod tests {
     fn what_is_sent_is_read_the_same() {
         let certificate = RootCertificate::new(&[1, 2, 3]).unwrap();
         let given = TlsRoots::Certificates([certificate].into());
-        for roots in [TlsRoots::System, TlsRoots::Certificates([].into()), given] {
+        let nobody = TlsRoots::Nobody("because".into());
+        for roots in [TlsRoots::System, TlsRoots::Certificates([].into()), given, nobody] {
             let sent = tls(roots);
             let body = TlsMessage::from(&sent).encode_to_vec();
             assert_eq!(TlsMessage::decode(&*body).unwrap().check(), Ok(sent));

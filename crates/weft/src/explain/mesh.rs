@@ -196,6 +196,20 @@ impl Mesh {
         })
     }
 
+    /// What says how TLS is opened to a port of an ExternalService.
+    pub fn tls_source(&self, external: &ObjectName, port: Port) -> Option<Cause> {
+        let Key { kind, namespace, name } = self.compiler.tls_source(external, port)?;
+        let field = match kind {
+            Kind::ExternalService => {
+                let (place, _) = self.external_port(external, port)?;
+                format!("spec.ports[{place}].tls")
+            }
+            _ => "spec.validation".to_owned(),
+        };
+        let object = ObjectName::new(&namespace, &name).ok();
+        Some(Cause { kind: kind.name(), object, field, note: String::new() })
+    }
+
     /// Whose resource `cause` is of, and where it stands there.
     pub fn place(&self, cause: &Cause) -> (Option<Key>, Option<Position>) {
         let kind = Kind::ALL.into_iter().find(|kind| kind.name() == cause.kind);

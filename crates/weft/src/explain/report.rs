@@ -343,8 +343,11 @@ fn way_report(
         }
     }
     let by_tls = backend.as_ref().and_then(|backend| Some((backend, backend.tls()?)));
-    let tls: Vec<_> =
-        by_tls.iter().flat_map(|(to, _)| port_cause(mesh, &to.name, ".tls")).collect();
+    let source = by_tls.and_then(|(to, _)| match &to.name {
+        DestinationName::External(external, _, port) => mesh.tls_source(external, *port),
+        _ => None,
+    });
+    let tls: Vec<_> = source.into_iter().collect();
     if let (Some((_, settings)), true) = (by_tls, endpoints.is_empty()) {
         let text = format!("where DNS says, {}", self::by_tls(settings));
         steps.push(passed(Stage::Endpoint, text, tls.clone()));
@@ -414,6 +417,7 @@ fn by_tls(settings: &TlsOrigination) -> String {
         false => format!(" to be {}", names.join(" or ")),
     };
     let roots = match roots {
+        TlsRoots::Nobody(why) => format!("nobody: {why}"),
         TlsRoots::System => "the system's roots".to_owned(),
         TlsRoots::Certificates(given) => format!("{} given for it", counted(given.len(), "root")),
     };

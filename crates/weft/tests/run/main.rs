@@ -10,7 +10,6 @@ mod addresses;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../mesh/app.rs"]
 mod app;
-#[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../mesh/authority.rs"]
 mod authority;
 mod backends;

@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use crate::authority::{Authority, Certificate};
+use crate::authority::{Authority, Certificate, uri};
 use crate::egress::{OTHER, Outside, external, mesh};
-use crate::lab::{Lab, OUTSIDE, Running, lines, output};
+use crate::lab::{Lab, OUTSIDE, Running, lines, must, output};
 
 /// What every server of nginx here answers: what it sees of the request, and of TLS.
 const SEEN: &str = "$server_addr $scheme $http_host $ssl_server_name";
@@ -76,6 +76,26 @@ fn by_tls(lab: &Lab, (name, what): (&str, &str), port: &str, tls: &str, authorit
         "apiVersion: weft.dev/v1alpha1\nkind: ExternalService\n\
          metadata: {{ name: {name}, namespace: shop }}\nspec:\n  {what}\n  ports:\n  \
          - port: {port}\n    tls:\n      {tls}\n      caCertificates: |{pem}\n---\n"
+    )
+}
+
+/// A ConfigMap of the namespace shop with the authority in AUTHORITY.pem.
+fn config_map(lab: &Lab, authority: &str) -> String {
+    let pem = fs::read_to_string(lab.directory.join(format!("{authority}.pem"))).unwrap();
+    let pem: String = pem.lines().map(|line| format!("\n    {line}")).collect();
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {authority}, namespace: shop }}\n\
+         data:\n  ca.crt: |{pem}\n---\n"
+    )
+}
+
+/// A BackendTLSPolicy of the namespace shop, for what is called the same.
+fn policy(name: &str, validation: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n\
+         metadata: {{ name: {name}, namespace: shop }}\nspec:\n  \
+         targetRefs: [{{ group: weft.dev, kind: ExternalService, name: {name} }}]\n  \
+         validation: {{ {validation} }}\n---\n"
     )
 }
 
@@ -263,4 +283,83 @@ fn roots_that_cannot_be_read_are_refused_before_anybody_goes_by_them() {
         assert!(said.contains("caCertificates: certificate 1 cannot be read"), "{said}");
         assert!(said.contains("none.yaml:11"), "{said}");
     }
+}
+
+#[test]
+fn backend_tls_policies_are_followed_and_closed_where_nobody_can_vouch() {
+    let lab = Lab::new();
+    let mut outside = Outside::new(&lab);
+    let authority = Authority::new(&lab.directory, "ca");
+    Authority::new(&lab.directory, "stranger");
+    let shown = authority.changed(&["api.outside.example"], |params| {
+        params.subject_alt_names.push(uri("spiffe://outside.example/api"));
+    });
+    let _nginx = nginx(&lab, &outside, &[("443", "api.outside.example", &shown)]);
+    // In plaintext it would answer.
+    outside.serve(&lab, OUTSIDE, "8080", None);
+    outside.names(&format!("api.outside.example 9 {OUTSIDE}\n"));
+    let by_config_map =
+        |name: &str| format!("caCertificateRefs: [{{ group: '', kind: ConfigMap, name: {name} }}]");
+    let ca = by_config_map("ca");
+    let api = "hostname: api.outside.example";
+    let names = |name: &str| format!("subjectAltNames: [{{ type: URI, uri: '{name}' }}]");
+    // What the policy of each service says, and what a part of the answer is.
+    let cases = [
+        (format!("{api}, {ca}"), "200 https"),
+        (format!("hostname: other.outside.example, {ca}"), "502 its certificate is for api."),
+        (format!("{api}, {}, {ca}", names("spiffe://outside.example/api")), "200 https"),
+        (format!("{api}, {}, {ca}", names("urn:other")), "502 its certificate is for api."),
+        (format!("{api}, {}", by_config_map("stranger")), "502 the roots given for it vouch"),
+        (format!("{api}, {}", by_config_map("absent")), "502 ConfigMap shop/absent is not there"),
+        (format!("{api}, wellKnownCACertificates: System"), "200 https"),
+    ];
+    let service = |index: usize| {
+        let spec = format!(
+            "hosts: [api{index}.outside.example], ports: [{{ port: 443 }}], \
+             endpoints: [{{ address: {OUTSIDE} }}]"
+        );
+        external("shop", &format!("api{index}"), &spec)
+    };
+    let services: String = (0..cases.len()).map(service).collect();
+    let of_case = |(index, (validation, _)): (usize, &(String, &str))| {
+        policy(&format!("api{index}"), validation)
+    };
+    let policies: String = cases.iter().enumerate().map(of_case).collect();
+    let plain = "hosts: [plain.outside.example], ports: [{ port: 8080 }], \
+                 endpoints: [{ address: 10.77.0.2 }]";
+    lab.apply(
+        &(mesh("any")
+            + &config_map(&lab, "ca")
+            + &config_map(&lab, "stranger")
+            + &services
+            + &policies
+            + &external("shop", "plain", plain)
+            + &policy("plain", &format!("{api}, {}", by_config_map("absent")))),
+    );
+    let mut web = lab.client("web");
+    web.env("SSL_CERT_FILE", lab.directory.join("ca.pem"));
+    let curl = "curl -sS -m 20 -w ' %{http_code}\\n'";
+    let hosts: String = (0..cases.len()).map(|index| format!("api{index} ")).collect();
+    let script = format!(
+        "for host in {hosts}; do {curl} http://$host.outside.example:443/ | tr '\\n' ' '; echo; \
+         done; {curl} http://plain.outside.example:8080/ | tr '\\n' ' '"
+    );
+    let (said, log) = shell(&mut web, &script);
+    let said: Vec<_> = said.lines().collect();
+    assert_eq!(said.len(), cases.len() + 1, "{said:#?}\n{log}");
+    for ((validation, expected), said) in cases.iter().zip(&said) {
+        let (status, part) = expected.split_once(' ').unwrap();
+        assert!(said.contains(part) && said.contains(status), "{validation}: {said}\n{log}");
+    }
+    let said = said.last().unwrap();
+    assert!(said.contains("502") && said.contains("absent is not there"), "{said}");
+    assert!(lines(&log, &["plain.outside.example", "tls-origination-failed"]).len() == 1, "{log}");
+    let found = must(lab.user("./weft").args(["get", "backendtlspolicies"]));
+    assert!(found.contains("NoValidCACertificate"), "{found}");
+
+    // Once it is there, it is gone by.
+    lab.apply(&config_map(&lab, "ca").replace("name: ca,", "name: absent,"));
+    let script = format!("{curl} http://api5.outside.example:443/");
+    let (said, log) = shell(&mut lab.client("web"), &script);
+    assert!(said.contains("https api5.outside.example:443 api.outside.example"), "{said}\n{log}");
 }

@@ -581,12 +581,15 @@ pub const ROWS: &[Row] = &[
         Const("weft-crd/src/authorization_policy/rule.rs", "ITEMS_MAX"),
         Const("weft-crd/src/target.rs", "TARGETS_MAX"),
     ]),
-    row("ExternalService: `tls`: certificates of a port, bytes of these as PEM, of one, of all ports, and names", &[
+    row("TLS to the outside: certificates of a port, bytes of these as PEM, of one, of all ports", &[
         Const("weft-crd/src/certificates.rs", "CERTIFICATES_MAX"),
         Const("weft-crd/src/certificates.rs", "BYTES_MAX"),
         Const("weft-crd/src/certificates.rs", "CERTIFICATE_BYTES_MAX"),
         Const("weft-crd/src/external_service.rs", "ROOTS_BYTES_MAX"),
+    ]),
+    row("TLS to the outside: names; references of a BackendTLSPolicy", &[
         Const("weft-crd/src/tls_origination.rs", "NAMES_MAX"),
+        Const("weft-crd/src/backend_tls_policy.rs", "AUTHORITIES_MAX"),
     ]),
     row("Service and Workload: ports; addresses of a Workload", &[
         Const("weft-crd/src/workload.rs", "PORTS_MAX"),
