@@ -1,8 +1,8 @@
 //! Backend policies: how clients treat a Service, merged field by field.
 //!
-//! What is for a port of the Service beats what is for all of it, that what is for its namespace, and
-//! that what is for the mesh. Of two for the same, the older one wins, field by field, and the other
-//! is told.
+//! What is for a port of the Service beats what is for all of it, that what is for its namespace,
+//! and that what is for the mesh. Of two for the same, the older one wins, field by field, and the
+//! other is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;

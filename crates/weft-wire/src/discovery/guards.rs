@@ -102,8 +102,8 @@ impl GuardSets {
         }
     }
 
-    /// What guards that which all of `scopes` guard. A policy for some ports of a Service does so if
-    /// one of them `is_meant`.
+    /// What guards that which all of `scopes` guard. A policy for some ports of a Service does so
+    /// if one of them `is_meant`.
     pub(crate) fn guarding(
         &self,
         scopes: BTreeSet<GuardScope>,
