@@ -5,20 +5,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use weft_model::{
-    Backend, Health, HttpPath, ObjectName, PathMatch, Protocol, Retry, RetryStatus, Route,
-    RouteMatch, RouteParent, RouteRule, TimeBound, Timeouts, TrafficPolicy, Weight,
-    WeightedBackend,
-};
+use weft_model::{Health, ObjectName, Protocol, TrafficPolicy};
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::snapshot::OwnWorkload;
-use weft_wire::{Object, ObjectKey};
+use weft_wire::ObjectKey;
 use weft_world::{BoxFuture, Clock, World};
 
 use super::requests::{Caller, Executed, Outcome, identity, require_once, serve};
+use super::rules::{rules, service, traffic};
 use crate::entropy::Random;
 use crate::error::{SimError, require};
 use crate::host::{Crash, Host};
@@ -77,8 +73,12 @@ pub(super) struct Mesh {
     registry: Registry,
     certificates: Certificates,
     pub(super) executed: Executed,
+    /// What the Service that copies go to was sent.
+    copied: Executed,
     pub(super) callers: Vec<Host>,
     replicas: Vec<Replica>,
+    /// Keeps what copies go to.
+    _shadow: SimProxy,
 }
 
 struct Replica {
@@ -86,10 +86,6 @@ struct Replica {
     name: String,
     generation: Cell<u64>,
     proxy: RefCell<SimProxy>,
-}
-
-fn service() -> ObjectName {
-    "shop/web".parse().expect("it is a name")
 }
 
 pub(super) fn at(host: &Host, port: u16) -> SocketAddr {
@@ -100,7 +96,9 @@ impl Mesh {
     pub(super) fn new(sim: &Simulation, speaks: Speaks) -> Mesh {
         let registry = Registry::new("weft.test");
         registry.add_service("shop/web", "240.0.0.1", speaks.protocol, TrafficPolicy::default());
-        let (certificates, executed) = (Certificates::default(), Executed::default());
+        registry.add_service("shop/shadow", "240.0.0.2", speaks.protocol, TrafficPolicy::default());
+        let certificates = Certificates::default();
+        let (executed, copied) = (Executed::default(), Executed::default());
         let host = |name: &str, number: u8, net: u8| {
             sim.host(&format!("{name}-{number}"), [IpAddr::from([10, 0, net, number + 1])])
         };
@@ -112,8 +110,18 @@ impl Mesh {
             let name = identity(caller.name());
             SimProxy::start(caller, name, &certificates, configuration, vec![outbound], vec![]);
         }
+        let place = host("shadow", 0, 2);
+        let start = |executed: &Executed, name: &str, account: &str, host: &Host| {
+            start(sim, &registry, &certificates, speaks, executed, (host, name, account, 1))
+        };
+        let _shadow = start(&copied, "shop/shadow-0", "shadow", &place);
+        let (tunnel, services) = (at(&place, 15008), ["shop/shadow"]);
+        let own =
+            workload("shop/shadow-0", 1, &identity("shadow"), tunnel, &services, speaks.protocol);
+        registry.add_workload(own);
         let replicas = Vec::new();
-        let mut mesh = Mesh { speaks, registry, certificates, executed, callers, replicas };
+        let mut mesh =
+            Mesh { speaks, registry, certificates, executed, copied, callers, replicas, _shadow };
         for number in 0..REPLICAS {
             let (host, name) = (host("web", number, 1), format!("shop/web-{number}"));
             let proxy = RefCell::new(mesh.start(sim, &host, &name, 1));
@@ -125,18 +133,8 @@ impl Mesh {
 
     /// Starts a replica: its proxy, and the application behind it.
     fn start(&self, sim: &Simulation, host: &Host, name: &str, generation: u64) -> SimProxy {
-        let name: ObjectName = name.parse().expect("it is a name");
-        let applications = BTreeMap::from([(port(80), at(host, 8080))]);
-        let own = OwnWorkload { name, generation, applications };
-        let configuration = self.registry.subscribe(Some(own), &[]);
-        let listen = Listen::At(at(host, 15008));
-        let inbound = Inbound { listen, own: InboundOwn::Discovered };
-        let (web, inbound) = (identity("web"), vec![inbound]);
-        let proxy = SimProxy::start(host, web, &self.certificates, configuration, vec![], inbound);
-        let (world, at) = (host.world(), at(host, 8080));
-        let (seed, executed) = (sim.seed() ^ generation, self.executed.clone());
-        drop(host.spawn((self.speaks.serve)(world, at, seed, executed)));
-        proxy
+        let Mesh { registry, certificates, speaks, executed, .. } = self;
+        start(sim, registry, certificates, *speaks, executed, (host, name, "web", generation))
     }
 
     /// Tells everybody of a replica as it is, with this `health`.
@@ -183,13 +181,41 @@ impl Mesh {
                     let name = self.replicas[number].name.parse().expect("it is a name");
                     self.registry.apply([], [ObjectKey::Workload(name)]);
                 }
-                2 => self.registry.apply([rules(random, self.speaks.retried)], []),
+                2 if random.chance(0.3) => {
+                    let (protocol, traffic) = (self.speaks.protocol, traffic(random));
+                    self.registry.add_service("shop/web", "240.0.0.1", protocol, traffic);
+                }
+                2 => self.registry.apply([rules(random, self.speaks.retried, is_gentle)], []),
                 _ => self.register(number, Health::Healthy),
             }
             sim.sleep(random.duration(Duration::ZERO, Duration::from_millis(300))).await;
             self.register(number, Health::Healthy);
         }
     }
+}
+
+/// Starts an instance: its proxy on a host, by its name, account and generation, and the
+/// application behind it.
+fn start(
+    sim: &Simulation,
+    registry: &Registry,
+    certificates: &Certificates,
+    speaks: Speaks,
+    executed: &Executed,
+    (host, name, account, generation): (&Host, &str, &str, u64),
+) -> SimProxy {
+    let name: ObjectName = name.parse().expect("it is a name");
+    let applications = BTreeMap::from([(port(80), at(host, 8080))]);
+    let own = OwnWorkload { name, generation, applications };
+    let configuration = registry.subscribe(Some(own), &[]);
+    let listen = Listen::At(at(host, 15008));
+    let inbound = vec![Inbound { listen, own: InboundOwn::Discovered }];
+    let account = identity(account);
+    let proxy = SimProxy::start(host, account, certificates, configuration, vec![], inbound);
+    let (world, at) = (host.world(), at(host, 8080));
+    let (seed, executed) = (sim.seed() ^ generation, executed.clone());
+    drop(host.spawn((speaks.serve)(world, at, seed, executed)));
+    proxy
 }
 
 /// One who asks, and is driven by [`play`].
@@ -223,34 +249,6 @@ impl Asks for Caller {
     async fn ask(&mut self, method: &str, number: &str) -> Result<Outcome, SimError> {
         Caller::ask(self, method, number).await
     }
-}
-
-/// A route that leads where there is none, too.
-fn rules(random: &mut Random, retried: &[u16]) -> Object {
-    let backend = Backend::Service { name: service(), port: port(80) };
-    let weight = Weight::new(1).expect("it is small");
-    let path = PathMatch::Prefix(HttpPath::new("/").expect("it is a path"));
-    let statuses = retried.iter().map(|status| RetryStatus::new(*status).expect("it is an error"));
-    let retry = Retry { retries_max: 3, statuses: statuses.collect(), ..Retry::default() };
-    // Longer than any answer takes.
-    let bound = TimeBound::from_millis(60_000);
-    let timeouts = Timeouts::new(bound, None).expect("there is no attempt's");
-    let rule = RouteRule {
-        name: None,
-        matches: vec![RouteMatch { path, headers: vec![], query: vec![], method: None }],
-        filters: vec![],
-        backends: vec![WeightedBackend { backend, weight, filters: vec![] }],
-        timeouts: if random.chance(0.5) { timeouts } else { Timeouts::default() },
-        retry: random.chance(0.5).then_some(retry),
-        faults: vec![],
-    };
-    Object::Route(Arc::new(Route {
-        name: "http/shop/web".parse().expect("it is a name"),
-        created: 0,
-        parents: [RouteParent { service: service(), port: None }].into(),
-        hostnames: Default::default(),
-        rules: vec![rule],
-    }))
 }
 
 /// What `caller` gets, which must come in time.
@@ -311,7 +309,9 @@ pub(super) fn play<A: Asks>(
         }
         Ok::<(), SimError>(())
     })??;
-    require_once(&mesh.executed, |count, name| count == 1 || name.starts_with("/get/"))
+    require_once(&mesh.executed, |count, name| count == 1 || name.starts_with("/get/"))?;
+    // What is copied is copied once, and a copy is no request of the Service itself.
+    require_once(&mesh.copied, |count, name| count == 1 || name.starts_with("/get/"))
 }
 
 /// Rolling restarts and changes, of which no caller is to notice anything.

@@ -4,6 +4,7 @@ mod calls;
 mod echo;
 mod mesh;
 mod requests;
+mod rules;
 
 use crate::scenario::Scenario;
 

@@ -15,6 +15,7 @@ use weft_proxy::config::{Inbound, Outbound};
 use weft_proxy::snapshot::{EndpointSpec, Reach, TunnelTarget};
 use weft_world::{ListenerOptions, Stream, StreamExt, World};
 
+use super::rules::SESSION;
 use crate::entropy::Random;
 use crate::error::{SimError, require};
 use crate::host::{Crash, Host};
@@ -242,6 +243,8 @@ pub(super) struct Caller {
     body_bytes_max: usize,
     pub(super) random: Random,
     stream: Option<(Box<dyn Stream>, Vec<u8>)>,
+    /// By what it stays with the endpoint that answered it, if it does.
+    session: Option<Vec<u8>>,
 }
 
 /// What became of a request.
@@ -261,7 +264,7 @@ impl Caller {
         body_bytes_max: usize,
         random: Random,
     ) -> Caller {
-        Caller { world, at, body_bytes_max, random, stream: None }
+        Caller { world, at, body_bytes_max, random, stream: None, session: None }
     }
 
     /// Sends a request, and says what became of it.
@@ -273,6 +276,9 @@ impl Caller {
             Vec::new()
         };
         let mut out = format!("{method} {number} HTTP/1.1\r\nHost: web\r\n").into_bytes();
+        if let Some(session) = &self.session {
+            out.extend_from_slice(&[SESSION.as_bytes(), b": ", session, b"\r\n"].concat());
+        }
         if !body.is_empty() && self.random.chance(0.5) {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
             let chunked = chunk(&body, &mut self.random, &mut out);
@@ -306,6 +312,9 @@ impl Caller {
             }
         };
         input.drain(..parsed.bytes);
+        if let Some(session) = head.fields.get(SESSION) {
+            self.session = Some(session.to_vec());
+        }
         let decoder = BodyDecoder::new(parsed.size, parsed.ends_with_connection);
         let body = read_body(&mut *stream, &mut input, decoder).await?;
         if parsed.keep_alive {
