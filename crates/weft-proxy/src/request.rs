@@ -423,7 +423,7 @@ async fn ask(
         if let Next::RetryAfter(delay) = next {
             return Ok(Ended::Again(delay));
         }
-        if recording.record.attempts > 1 && status >= 500 {
+        if outcome.status().is_some_and(|status| status >= 500) && is_exhausted(&recording.record) {
             exchange.response.fields.set(RETRIED, b"1");
         }
     }
@@ -479,6 +479,12 @@ async fn connect(
     exchange.while_wanted(&proxy.live, tries.idle, is_again, connection).await
 }
 
+/// Whether the request was sent again, or would have been if the budget had had room: both are
+/// reasons for those before this proxy not to do so.
+fn is_exhausted(record: &Record) -> bool {
+    record.attempts > 1 || record.retry_denied.is_some()
+}
+
 /// Answers with what `error` means, unless the caller has an answer already or is gone.
 async fn fail(
     proxy: &Proxy,
@@ -506,6 +512,9 @@ async fn fail(
         head
     };
     record.status = head.status;
+    if connection.peer.is_none() && verdict.status >= 500 && is_exhausted(record) {
+        head.fields.append(RETRIED, b"1");
+    }
     if connection.peer.is_some() && error.is_of_instance() {
         // The caller's proxy may ask elsewhere.
         head.fields.append(NOT_PROCESSED, verdict.reason.as_bytes());
@@ -559,5 +568,6 @@ const HELD: &str = "Weft-Held";
 /// of its body may follow.
 pub(crate) const REACHED: &str = "Weft-Reached";
 
-/// A response to a request that was sent again on its way: nobody before it is to do so too.
-const RETRIED: &str = "Weft-Retried";
+/// A response to a request that was sent again on its way, or for which the budget had no room:
+/// nobody before it is to do so too.
+pub(crate) const RETRIED: &str = "Weft-Retried";

@@ -30,7 +30,7 @@ use crate::error::{ProxyError, StreamError};
 use crate::exchange::Upstream;
 use crate::live::{Peer, judge_peer};
 use crate::mux;
-use crate::request::{DRAINING, NOT_PROCESSED, REASON};
+use crate::request::{DRAINING, NOT_PROCESSED, REASON, RETRIED};
 use crate::snapshot::{EndpointSpec, Reach};
 use crate::time::APPLICATION_IDLE_TIMEOUT;
 
@@ -263,8 +263,13 @@ impl Endpoint {
             return Ok(());
         }
         let Reach::Tunnel(target) = &self.spec.reach else {
-            // It is nobody's word but the proxies'.
+            // It is nobody's word but the proxies'. That nobody is to ask again may be handed on by
+            // whoever was told so: the most that it does is to have a failure end there.
+            let is_retried = fields.values(RETRIED).next().is_some();
             fields.remove_known(|known| known == Known::Weft);
+            if is_retried {
+                fields.set(RETRIED, b"1");
+            }
             return Ok(());
         };
         if fields.values(DRAINING).next().is_some() {

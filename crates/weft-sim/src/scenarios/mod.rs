@@ -5,6 +5,7 @@ mod echo;
 mod mesh;
 mod requests;
 mod rules;
+mod storm;
 
 use crate::scenario::Scenario;
 
@@ -18,4 +19,5 @@ pub const SCENARIOS: &[Scenario] = &[
     mesh::FAULTS,
     calls::ROLLOUTS,
     calls::FAULTS,
+    storm::CHAIN,
 ];
