@@ -91,9 +91,6 @@ const SELECTOR_FIELDS: Fields = Fields {
 
 const ALLOWED: Allowed = Allowed {
     wide: true,
-    routes: false,
-    external: false,
-    external_ports: false,
     not_yet: &[(GATEWAY_GROUP, "Gateway"), ("weft.dev", "ExternalService")],
     instead: &[
         ((GATEWAY_GROUP, "HTTPRoute"), NO_ROUTES),
@@ -101,6 +98,7 @@ const ALLOWED: Allowed = Allowed {
         ((GATEWAY_GROUP, "TLSRoute"), NO_ROUTES),
         ((GATEWAY_GROUP, "TCPRoute"), NO_ROUTES),
     ],
+    ..Allowed::SERVICES
 };
 
 /// A route is the callers' to follow, and whoever calls a workload past it would not be judged.

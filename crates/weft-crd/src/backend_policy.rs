@@ -158,14 +158,7 @@ const FIELDS: Fields = Fields {
     no_nulls: false,
 };
 
-const ALLOWED: Allowed = Allowed {
-    wide: true,
-    routes: false,
-    external: true,
-    external_ports: false,
-    not_yet: &[],
-    instead: &[],
-};
+const ALLOWED: Allowed = Allowed { wide: true, external: true, ..Allowed::SERVICES };
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendPolicy> {
     let object = at.object(FIELDS)?;

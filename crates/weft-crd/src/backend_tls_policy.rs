@@ -46,14 +46,7 @@ const FIELDS: Fields = Fields {
     no_nulls: true,
 };
 
-const ALLOWED: Allowed = Allowed {
-    wide: false,
-    routes: false,
-    external: true,
-    external_ports: true,
-    not_yet: &[],
-    instead: &[],
-};
+const ALLOWED: Allowed = Allowed { external: true, external_ports: true, ..Allowed::SERVICES };
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendTlsPolicy> {
     let object = at.object(FIELDS)?;

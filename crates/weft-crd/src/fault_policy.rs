@@ -69,14 +69,8 @@ const FIELDS: Fields = Fields {
     no_nulls: true,
 };
 
-const ALLOWED: Allowed = Allowed {
-    wide: false,
-    routes: true,
-    external: false,
-    external_ports: false,
-    not_yet: &[("weft.dev", "ExternalService")],
-    instead: &[],
-};
+const ALLOWED: Allowed =
+    Allowed { routes: true, not_yet: &[("weft.dev", "ExternalService")], ..Allowed::SERVICES };
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<FaultPolicy> {
     let object = at.object(FIELDS)?;

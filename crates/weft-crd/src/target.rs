@@ -56,6 +56,18 @@ pub(crate) struct Allowed {
     pub(crate) instead: &'static [((&'static str, &'static str), &'static str)],
 }
 
+impl Allowed {
+    /// Services and their ports alone.
+    pub(crate) const SERVICES: Allowed = Allowed {
+        wide: false,
+        routes: false,
+        external: false,
+        external_ports: false,
+        not_yet: &[],
+        instead: &[],
+    };
+}
+
 const TARGETS_MAX: usize = 16;
 
 const FIELDS: Fields = Fields {
