@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpSocket;
+use tokio::sync::Notify;
 use weft_world::{BoxFuture, Listener, ListenerOptions, Network, Splicer, Stream};
 
 use super::wire::{Channel, FILES_MAX};
@@ -37,6 +38,9 @@ pub struct InsideNetwork {
 struct Shared {
     channel: AsyncFd<Channel>,
     stock: RefCell<Stock>,
+    /// Told when something was received: what one has taken out of the channel before the runtime
+    /// looks at it, the runtime tells nobody of.
+    received: Notify,
 }
 
 /// Sockets that belong to the namespace and are not used yet.
@@ -62,7 +66,8 @@ impl Stock {
 impl InsideNetwork {
     pub(super) fn new(channel: Channel) -> io::Result<InsideNetwork> {
         let channel = channel.into_async()?;
-        Ok(InsideNetwork { shared: Rc::new(Shared { channel, stock: RefCell::default() }) })
+        let (stock, received) = Default::default();
+        Ok(InsideNetwork { shared: Rc::new(Shared { channel, stock, received }) })
     }
 }
 
@@ -92,6 +97,7 @@ impl Shared {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
             other => other,
         };
+        self.received.notify_waiters();
         if received.is_err() {
             // Whatever came is lost, and must be asked for again.
             let mut stock = self.stock.borrow_mut();
@@ -114,13 +120,19 @@ impl Shared {
 
     async fn socket(&self, version: u8) -> io::Result<OwnedFd> {
         loop {
+            let received = self.received.notified();
             if let Some(socket) = self.take(version)? {
                 return Ok(socket);
             }
-            let mut ready = self.channel.readable().await?;
-            // Another may have been faster: then the stock is looked at again.
-            if let Ok(received) = ready.try_io(|_| self.receive()) {
-                received?;
+            tokio::select! {
+                // The stock is looked at again.
+                () = received => {}
+                ready = self.channel.readable() => {
+                    // Another may have been faster.
+                    if let Ok(received) = ready?.try_io(|_| self.receive()) {
+                        received?;
+                    }
+                }
             }
         }
     }
@@ -196,5 +208,32 @@ pub fn serve(channel: &Channel) -> bool {
             let error = error.raw_os_error().unwrap_or(libc::EIO);
             channel.send(&answer(error), &[]).is_ok()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One takes all that has come for two before the runtime has seen that something has: it sees
+    /// nothing then, and has nobody to tell.
+    #[test]
+    fn whoever_waits_is_told_of_what_others_have_received() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let (own, keeper) = Channel::pair().unwrap();
+            let inside = InsideNetwork::new(own).unwrap();
+            let shared = Rc::clone(&inside.shared);
+            let waiting = tokio::task::spawn_local(async move { shared.socket(IPV4).await });
+            tokio::task::yield_now().await;
+            assert!(serve(&keeper));
+            inside.shared.socket_now(IPV4).unwrap();
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(waiting.is_finished(), "it waits on, and there are sockets");
+            waiting.await.unwrap().unwrap();
+        });
     }
 }
