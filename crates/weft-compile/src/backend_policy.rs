@@ -101,12 +101,14 @@ pub(crate) fn sources(
     sources_in(layers(reader, name, port))
 }
 
-/// The same for the ExternalService `name`.
+/// The same for the ExternalService `name`, of those that have an effect there.
 pub(crate) fn sources_of_external(
     reader: &Reader<'_>,
     name: &ObjectName,
 ) -> BTreeMap<&'static str, crd::Key> {
-    sources_in(layers_of_external(reader, name))
+    let mut sources = sources_in(layers_of_external(reader, name));
+    sources.retain(|field, _| !IN_THE_MESH.contains(field));
+    sources
 }
 
 fn sources_in(layers: Vec<&crd::BackendPolicy>) -> BTreeMap<&'static str, crd::Key> {

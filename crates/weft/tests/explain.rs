@@ -67,6 +67,11 @@ fn tls_to_the_outside_is_explained() {
     check("tls");
 }
 
+#[test]
+fn destinations_outside_are_explained() {
+    check("outside");
+}
+
 /// The texts of a page, each between a line `begin` and the next line that ends a block.
 fn between<'p>(page: &'p str, begin: &str) -> Vec<&'p str> {
     let found = page.split(begin).skip(1).map(|rest| rest.split_once("```").unwrap().0);

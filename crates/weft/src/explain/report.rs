@@ -337,8 +337,10 @@ fn way_report(
     if let Some(backend) = backend {
         steps.extend(failover(mesh, backend, instead_of.as_deref()));
         steps.extend(traffic(mesh, backend, explanation.is_http(), way));
-        // A hash means the same endpoint wherever it is.
-        if hashed.is_none() && endpoints.iter().any(|endpoint| endpoint.is_callable) {
+        // A hash means the same endpoint wherever it is; where those outside are, nobody knows.
+        let is_outside = matches!(backend.name, DestinationName::External(..));
+        if hashed.is_none() && !is_outside && endpoints.iter().any(|endpoint| endpoint.is_callable)
+        {
             steps.push(locality(mesh, backend, endpoints));
         }
     }
