@@ -64,19 +64,13 @@ pub(crate) fn with_port(
     let missing = "this Service is not there";
     let name = ObjectName::new(namespace, name).map_err(|_| missing)?;
     let (_, service) = reader.service(&name).ok_or(missing)?;
-    named(service, port).next().ok_or("this Service has no such port of TCP")?;
-    Ok(name)
-}
-
-/// The ports of TCP of `service` that are called `port`: one at most.
-pub(crate) fn named<'s>(
-    service: &'s crd::Service,
-    port: &'s str,
-) -> impl Iterator<Item = Port> + 's {
-    let is_it = move |one: &&crd::ServicePort| {
+    let is_it = |one: &crd::ServicePort| {
         one.protocol == crd::Protocol::Tcp && one.name.as_deref() == Some(port)
     };
-    service.ports.iter().filter(is_it).map(|port| to_port(port.port))
+    match service.ports.iter().any(is_it) {
+        true => Ok(name),
+        false => Err("this Service has no such port of TCP"),
+    }
 }
 
 /// What `port` of `service` is called, if it has a name.

@@ -32,6 +32,7 @@ mod lab;
 mod load;
 mod metrics;
 mod names;
+mod nginx;
 mod outage;
 mod port_policies;
 mod program;

@@ -9,6 +9,7 @@ use crate::authority::{Authority, Certificate, uri};
 use crate::grpc::Server;
 use crate::grpcio;
 use crate::lab::{Lab, Process, Proxy, command, output, succeeded, wait_until};
+use crate::nginx;
 use crate::redis::{self, free_port};
 
 /// What every server of nginx here answers: what it sees of the request, and of TLS.
@@ -19,23 +20,15 @@ const SEEN: &str = "$server_protocol $scheme $http_host $ssl_protocol $ssl_serve
 fn nginx(lab: &Lab, name: &str, servers: &[String]) -> (Process, Vec<SocketAddr>) {
     let directory = lab.directory.join(name);
     std::fs::create_dir(&directory).unwrap();
-    let root = directory.display();
     loop {
         let addresses: Vec<_> = servers.iter().map(|_| free_address()).collect();
         let server = |(address, rest): (&SocketAddr, &String)| {
             format!("server {{ listen {address} {rest} location / {{ return 200 '{SEEN}'; }} }}\n")
         };
         let texts: String = addresses.iter().zip(servers).map(server).collect();
-        let config = format!(
-            "daemon off; master_process off; user root; pid {root}/pid; error_log stderr notice;
-             events {{ worker_connections 256; }}
-             http {{
-               access_log off; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
-               fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-               ssl_session_cache shared:all:1m; ssl_protocols TLSv1.2 TLSv1.3;
-               {texts}
-             }}"
-        );
+        let http =
+            format!("ssl_session_cache shared:all:1m; ssl_protocols TLSv1.2 TLSv1.3; {texts}");
+        let config = nginx::config(&directory, &http);
         let path = lab.file(&format!("{name}.conf"), &config);
         let mut nginx = Command::new("nginx");
         nginx.args(["-e", "stderr", "-c"]).arg(path);

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::nginx;
+
 /// The address of the host that calls.
 pub const CLIENT: &str = "10.77.0.1";
 
@@ -94,19 +96,10 @@ impl Lab {
     }
 
     /// Starts nginx on port 8080 of `host`'s loopback, serving the files below `html`.
-    ///
-    /// It is one process: a master that is killed would leave its workers behind.
     pub fn nginx(&self, host: &Host) -> Running {
         let root = self.directory.display();
-        let config = format!(
-            "daemon off; master_process off; user root; pid {root}/nginx.pid; error_log stderr;
-             events {{ worker_connections 256; }}
-             http {{
-               access_log off; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
-               fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-               server {{ listen 127.0.0.1:8080; root {root}/html; }}
-             }}"
-        );
+        let server = format!("server {{ listen 127.0.0.1:8080; root {root}/html; }}");
+        let config = nginx::config(&self.directory, &server);
         let path = self.file("nginx.conf", config);
         let path = path.to_str().expect("the path is ours");
         let running = self.start(host, "nginx", "nginx", &["-e", "stderr", "-c", path]);

@@ -6,6 +6,8 @@
 mod certificates;
 mod disk;
 mod lab;
+#[path = "../mesh/nginx.rs"]
+mod nginx;
 mod overload;
 mod strangers;
 mod wire;

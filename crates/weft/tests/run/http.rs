@@ -3,6 +3,7 @@
 use std::os::unix::fs::chown;
 
 use crate::lab::{Lab, lines, must};
+use crate::nginx;
 
 /// A download that takes more than buffers.
 const MEGABYTES: usize = 100;
@@ -38,17 +39,7 @@ fn nginx_serves_requests_and_a_large_download() {
                location = /echo {{ return 200 \"$server_protocol $http_host\\n\"; }} }}"
         )
     };
-    let config = format!(
-        "daemon off; master_process off; pid {directory}/nginx.pid; error_log stderr;
-         events {{ worker_connections 256; }}
-         http {{
-           access_log off; client_body_temp_path {directory}/t1; proxy_temp_path {directory}/t2;
-           fastcgi_temp_path {directory}/t3; uwsgi_temp_path {directory}/t4;
-           scgi_temp_path {directory}/t5; {} {}
-         }}",
-        server(8080, ""),
-        server(8081, "http2"),
-    );
+    let config = nginx::config(&lab.directory, &(server(8080, "") + &server(8081, "http2")));
     let config = lab.file("nginx.conf", config);
     let options = ["--service", "cart", "--port", "80:8080", "--port", "81:8081"];
     let mut command = lab.confined("cart", &options);

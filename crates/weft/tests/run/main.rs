@@ -24,6 +24,8 @@ mod load;
 mod locality;
 mod mariadb;
 mod names;
+#[path = "../mesh/nginx.rs"]
+mod nginx;
 mod passing;
 mod places;
 mod postgres;

@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::authority::{Authority, Certificate, uri};
 use crate::egress::{OTHER, Outside, external, mesh};
 use crate::lab::{Lab, OUTSIDE, Running, lines, must, output};
+use crate::nginx;
 
 /// What every server of nginx here answers: what it sees of the request, and of TLS.
 const SEEN: &str = "$server_addr $scheme $http_host $ssl_server_name";
@@ -40,7 +41,6 @@ while True:
 fn nginx(lab: &Lab, outside: &Outside, servers: &[(&str, &str, &Certificate)]) -> Running {
     let directory = lab.directory.join("nginx");
     fs::create_dir(&directory).unwrap();
-    let root = directory.display();
     let server = |(port, name, shown): &(&str, &str, &Certificate)| {
         let Certificate { certificate, key } = shown;
         format!(
@@ -50,16 +50,7 @@ fn nginx(lab: &Lab, outside: &Outside, servers: &[(&str, &str, &Certificate)]) -
         )
     };
     let servers: String = servers.iter().map(server).collect();
-    let config = format!(
-        "daemon off; master_process off; user root; pid {root}/pid; error_log stderr notice;
-         events {{ worker_connections 256; }}
-         http {{
-           access_log off; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
-           fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-           {servers}
-         }}"
-    );
-    let path = lab.file("nginx.conf", &config);
+    let path = lab.file("nginx.conf", nginx::config(&directory, &servers));
     let mut command = outside.host.command("nginx");
     command.args(["-e", "stderr", "-c"]).arg(path);
     let nginx = lab.start("nginx", command);
