@@ -26,12 +26,10 @@ pub(crate) fn compile(reader: &Reader<'_>, scope: &GuardScope) -> Output {
     if let GuardScope::Service(name) = scope {
         for (port, policy) in for_ports(reader, name) {
             let Some((policy, version)) = reference(policy) else { continue };
-            match policies.contains_key(&policy) && !ports.contains_key(&policy) {
-                true => {} // It is for all ports.
-                false => {
-                    policies.insert(policy.clone(), version);
-                    ports.entry(policy).or_default().insert(port);
-                }
+            // One that is for all ports stays so.
+            if ports.contains_key(&policy) || !policies.contains_key(&policy) {
+                policies.insert(policy.clone(), version);
+                ports.entry(policy).or_default().insert(port);
             }
         }
     }

@@ -28,11 +28,11 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
             findings.warning(&path, "is not carried by the mesh: it passes outside of it");
             continue;
         }
-        let own = port.name.as_deref().filter(|port| {
-            let (reader, name) = (reader, name);
+        let has_own = |port: &&str| {
             backend_policy::is_for_port(reader, name, port)
-                | fault_policy::is_for_port(reader, name, port)
-        });
+                || fault_policy::is_for_port(reader, name, port)
+        };
+        let own = port.name.as_deref().filter(has_own);
         let traffic = own.map(|port| Box::new(traffic(reader, name, Some(port))));
         let protocol = protocol(port);
         let (name, mtls) = (port.name.clone(), MtlsMode::Strict);
