@@ -1,5 +1,6 @@
 //! Policies for one port of a Service, as curl notices them at this port and not at the other one.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -115,16 +116,20 @@ fn one_port_has_its_own_faults_and_limits() {
     assert_eq!(mesh.status(0, 1, &[]), 200);
 
     mesh.policy("BackendPolicy", "limits: { requests: 1 }");
+    let out = |port: usize| mesh.lab.directory.join(format!("{port}.out"));
     let streams = [0, 1].map(|port| {
         let url = format!("http://{}/stream/one", mesh.address(0, port));
         let mut curl = Command::new("curl");
         curl.args(["-sSN", "--max-time", "120", "-o"]);
-        curl.arg(mesh.lab.directory.join(format!("{port}.out"))).arg(url);
+        curl.arg(out(port)).arg(url);
         Process::start(&mesh.lab.directory, &format!("curl-{port}"), &mut curl)
     });
-    let full = || ask(mesh.address(0, 1), "GET", "/", &[]).reason == "limit-requests";
-    wait_until("there is one request at the port", full);
-    assert_eq!((mesh.status(0, 0, &[]), mesh.status(0, 1, &[])), (200, 503));
+    // Nothing else is asked before, which would be the one request itself.
+    let has_begun = |port| fs::metadata(out(port)).is_ok_and(|found| found.len() > 0);
+    wait_until("both streams have begun", || has_begun(0) && has_begun(1));
+    assert_eq!(mesh.status(0, 0, &[]), 200);
+    let refused = ask(mesh.address(0, 1), "GET", "/", &[]);
+    assert_eq!((refused.status, refused.reason.as_str()), (503, "limit-requests"));
     // Of another caller it is another one.
     assert_eq!(mesh.status(1, 1, &[]), 200);
     drop(streams);
