@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::kubernetes;
+use crate::lab;
 
 /// Tests that run together and need the same things.
 pub struct Group {
@@ -17,12 +17,23 @@ pub struct Group {
     pub packages: &'static [&'static str],
     /// Python packages, which are installed from PyPI into the target folder.
     pub python: &'static [&'static str],
-    /// Whether it needs a Kubernetes API server, which is built in the target folder.
-    pub kubernetes: bool,
+    /// What it needs of Kubernetes, which is built in the target folder.
+    pub kubernetes: Kubernetes,
     /// What it may do that an ordinary user may not.
     pub rights: Rights,
     /// How it is run.
     pub work: Work,
+}
+
+/// What a group needs of Kubernetes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kubernetes {
+    /// Nothing.
+    Nothing,
+    /// Its programs, and the kinds of Gateway API.
+    Programs,
+    /// These, and an image of Weft.
+    ProgramsAndImage,
 }
 
 /// What a group may do that an ordinary user may not.
@@ -74,20 +85,20 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "check",
         shows: "formatting, lints, docs, generated files",
-        budget: Duration::from_secs(600),
+        budget: Duration::from_secs(420),
         packages: &[],
         python: &[],
-        kubernetes: false,
+        kubernetes: Kubernetes::Nothing,
         rights: Rights::None,
         work: Work::Check,
     },
     Group {
         name: "unit",
         shows: "all that needs no root, cluster or network, and the rules about the workspace",
-        budget: Duration::from_secs(1200),
+        budget: Duration::from_secs(1080),
         packages: &["bsdutils", "curl", "openssl", "prometheus", "python3-venv"],
         python: DISCOVERY_CLIENT,
-        kubernetes: false,
+        kubernetes: Kubernetes::Nothing,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: None,
@@ -100,7 +111,7 @@ pub const GROUPS: &[Group] = &[
         name: "netns",
         shows: "real clients and servers through real proxies, what goes over the wire, full disks, \
                 little memory",
-        budget: Duration::from_secs(420),
+        budget: Duration::from_secs(360),
         packages: &[
             "curl",
             "iproute2",
@@ -114,7 +125,7 @@ pub const GROUPS: &[Group] = &[
             "util-linux",
         ],
         python: &[],
-        kubernetes: false,
+        kubernetes: Kubernetes::Nothing,
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "netns")),
@@ -126,10 +137,10 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "confined",
         shows: "commands in networks of their own, as root and as an ordinary user",
-        budget: Duration::from_secs(240),
+        budget: Duration::from_secs(180),
         packages: &["bsdutils", "curl", "iproute2", "nftables", "procps", "util-linux"],
         python: &[],
-        kubernetes: false,
+        kubernetes: Kubernetes::Nothing,
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft-net", "confined")),
@@ -141,7 +152,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "mesh",
         shows: "whole meshes of real processes under load, restarts, kills and foreign programs",
-        budget: Duration::from_secs(600),
+        budget: Duration::from_secs(540),
         packages: &[
             "chromium",
             "curl",
@@ -155,7 +166,7 @@ pub const GROUPS: &[Group] = &[
             "redis-tools",
         ],
         python: GRPC,
-        kubernetes: false,
+        kubernetes: Kubernetes::Nothing,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "mesh")),
@@ -168,7 +179,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "run",
         shows: "unchanged programs, as an ordinary user and as root, each in a network of its own",
-        budget: Duration::from_secs(480),
+        budget: Duration::from_secs(420),
         packages: &[
             "bsdutils",
             "curl",
@@ -186,7 +197,7 @@ pub const GROUPS: &[Group] = &[
             "util-linux",
         ],
         python: GRPC,
-        kubernetes: false,
+        kubernetes: Kubernetes::Nothing,
         rights: Rights::NetworkNamespaces,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "run")),
@@ -198,10 +209,10 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "kubernetes",
         shows: "that a Kubernetes API server refuses the same objects, for the same field",
-        budget: Duration::from_secs(720),
+        budget: Duration::from_secs(900),
         packages: &["curl", "python3-venv"],
-        python: kubernetes::GO,
-        kubernetes: true,
+        python: &[], // Go is installed with the programs that it builds.
+        kubernetes: Kubernetes::Programs,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft", "kubernetes")),
@@ -211,12 +222,27 @@ pub const GROUPS: &[Group] = &[
         }),
     },
     Group {
+        name: "cluster",
+        shows: "whole Kubernetes clusters, with Weft in their pods",
+        budget: Duration::from_secs(480),
+        packages: lab::PACKAGES_OF_TESTS,
+        python: &[],
+        kubernetes: Kubernetes::ProgramsAndImage,
+        rights: Rights::NetworkNamespaces,
+        work: Work::Cargo(Cargo {
+            target: Some(("weft", "cluster")),
+            arguments: &["test", "--package=weft", "--test=cluster", "--", "--test-threads=1"],
+            env: &[],
+            proof: Proof::Tests,
+        }),
+    },
+    Group {
         name: "sim",
         shows: "the mesh in one process, under faults drawn from seeds",
-        budget: Duration::from_secs(480),
+        budget: Duration::from_secs(420),
         packages: &[],
         python: &[],
-        kubernetes: false,
+        kubernetes: Kubernetes::Nothing,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft-sim", "weft-sim")),
@@ -228,10 +254,10 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "bench-smoke",
         shows: "that the measurements can be taken; the numbers mean nothing",
-        budget: Duration::from_secs(600),
+        budget: Duration::from_secs(540),
         packages: &["haproxy", "iproute2", "nginx-light", "python3-venv", "util-linux"],
         python: &[], // Envoy is installed by the program itself.
-        kubernetes: false,
+        kubernetes: Kubernetes::Nothing,
         rights: Rights::None,
         work: Work::Cargo(Cargo {
             target: Some(("weft-bench", "weft-bench")),
@@ -264,9 +290,11 @@ pub fn list() -> String {
         if !group.python.is_empty() {
             write!(needs, "; from PyPI {}", group.python.join(" ")).expect(TAKES_ALL);
         }
-        if group.kubernetes {
-            needs.push_str("; a Kubernetes API server, built from Go modules");
-        }
+        needs.push_str(match group.kubernetes {
+            Kubernetes::Nothing => "",
+            Kubernetes::Programs => "; Kubernetes, built from Go modules",
+            Kubernetes::ProgramsAndImage => "; Kubernetes, built from Go modules; an image of Weft",
+        });
         if group.rights == Rights::NetworkNamespaces {
             needs.push_str("; root, for network namespaces");
         }

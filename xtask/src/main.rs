@@ -1,5 +1,5 @@
 //! The contributor's commands: `cargo xtask check`, `test`, `generate`, `new-policy`, `notices`,
-//! `sim`, `bench`.
+//! `image`, `lab`, `sim`, `bench`.
 //!
 //! The rules about the workspace itself (layers, licences, tidiness) are tests, in
 //! `xtask/tests/workspace/`, so that a plain `cargo test` finds them too.
@@ -9,9 +9,12 @@
 mod check;
 mod generate;
 mod groups;
+mod image;
 mod kubernetes;
+mod lab;
 mod new_policy;
 mod notices;
+mod oci;
 mod packages;
 mod python;
 mod run;
@@ -62,6 +65,15 @@ enum Task {
         #[arg(long)]
         list: bool,
     },
+    /// The container image, as an OCI archive, without a container engine.
+    Image(image::Arguments),
+    /// A real Kubernetes on this machine: `up`, `kubectl a get nodes`, `down`; needs root.
+    ///
+    /// Without arguments it says what there is. See lab/lab.
+    Lab {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// The mesh in one process, as a function of a seed.
     Sim {
         /// The seed to replay, or the first of several.
@@ -107,6 +119,15 @@ fn main() -> Result<ExitCode> {
         Task::Test { only, list: false } => {
             enter_workspace()?;
             Ok(exit_code(test::run(&only)?))
+        }
+        Task::Image(arguments) => {
+            enter_workspace()?;
+            image::run(&arguments)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Lab { arguments } => {
+            enter_workspace()?;
+            lab::run(&arguments)
         }
         Task::Sim { seed, seeds } => {
             let mut cargo = run::cargo(&["run", "--release", "--package", "weft-sim", "--"]);

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand};
 
 use crate::check;
-use crate::groups::{Cargo, GROUPS, Group, Proof, Rights, Work};
+use crate::groups::{Cargo, GROUPS, Group, Kubernetes, Proof, Rights, Work};
+use crate::image;
 use crate::kubernetes;
 use crate::packages::{self, Root};
 use crate::python;
@@ -70,8 +71,13 @@ fn obstacle(group: &Group, root: Root, metadata: &Metadata) -> Option<String> {
     if let Err(error) = python::install(group.python, target) {
         return Some(format!("{error:#}"));
     }
-    if group.kubernetes
+    if group.kubernetes != Kubernetes::Nothing
         && let Err(error) = kubernetes::install(target)
+    {
+        return Some(format!("{error:#}"));
+    }
+    if group.kubernetes == Kubernetes::ProgramsAndImage
+        && let Err(error) = image::for_tests(target)
     {
         return Some(format!("{error:#}"));
     }
@@ -245,7 +251,7 @@ mod tests {
             budget,
             packages: &[],
             python: &[],
-            kubernetes: false,
+            kubernetes: Kubernetes::Nothing,
             rights: Rights::None,
             work,
         }
