@@ -238,7 +238,7 @@ fn own_units(key: &Key) -> Vec<Unit> {
         Kind::Service => {
             vec![Unit::Service(object.clone()), Unit::Guards(GuardScope::Service(object))]
         }
-        Kind::Workload => vec![
+        Kind::Workload | Kind::Pod => vec![
             Unit::Guards(GuardScope::Namespace(object.own_namespace())),
             Unit::Guards(GuardScope::Workload(object.clone())),
             Unit::Workload(object),

@@ -24,6 +24,7 @@ mod guards;
 mod health_check;
 mod memo;
 mod mesh;
+mod pod;
 mod reader;
 mod route;
 mod service;

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crd::{
-    AuthorizationPolicy, ConfigMap, ExternalService, Key, Kind, Mesh, Metadata, Object, Resource,
-    Route, Scope, Service, Target, Workload,
+    AuthorizationPolicy, ConfigMap, ExternalService, Key, Kind, Mesh, Metadata, Object, Pod,
+    Resource, Route, Scope, Service, Target, Workload,
 };
 use weft_model::{Health, ObjectName, RouteKind, RouteName};
 
@@ -22,7 +22,7 @@ pub(crate) enum Read {
     /// At all Meshes.
     Meshes,
     /// Whether a namespace has any workload.
-    AnyWorkload(String),
+    AnyWorkload(Kind, String),
     /// At all Services of a namespace.
     Services(String),
     /// At all ExternalServices of a namespace.
@@ -30,7 +30,7 @@ pub(crate) enum Read {
     /// At the Services of a namespace that select these labels.
     ServicesSelecting(String, Labels),
     /// Whether any workload of a namespace has these labels.
-    AnySelected(String, Labels),
+    AnySelected(Kind, String, Labels),
     /// At the routes of a kind and namespace that name this Service as a parent.
     RoutesOf(Kind, String, ObjectName),
     /// At the policies of a kind and namespace that are for this target.
@@ -48,6 +48,9 @@ pub(crate) enum Read {
     Health(ObjectName),
 }
 
+/// The kinds of instances.
+const INSTANCES: [Kind; 2] = [Kind::Workload, Kind::Pod];
+
 impl Read {
     /// Which resources it searched, if it searched: those of a kind in a namespace.
     pub(crate) fn searched(&self) -> Option<(Kind, &str)> {
@@ -57,16 +60,14 @@ impl Read {
             | Read::WorkloadAssignment(_)
             | Read::Health(_) => None,
             Read::Meshes => Some((Kind::Mesh, "")),
-            Read::AnyWorkload(namespace) | Read::AnySelected(namespace, _) => {
-                Some((Kind::Workload, namespace))
-            }
             Read::Services(namespace) | Read::ServicesSelecting(namespace, _) => {
                 Some((Kind::Service, namespace))
             }
             Read::ExternalServices(namespace) => Some((Kind::ExternalService, namespace)),
-            Read::RoutesOf(kind, namespace, _) | Read::PoliciesFor(kind, namespace, _) => {
-                Some((*kind, namespace))
-            }
+            Read::AnyWorkload(kind, namespace)
+            | Read::AnySelected(kind, namespace, _)
+            | Read::RoutesOf(kind, namespace, _)
+            | Read::PoliciesFor(kind, namespace, _) => Some((*kind, namespace)),
             Read::PoliciesForMesh(namespace) | Read::PoliciesSelecting(namespace, _) => {
                 Some((Kind::AuthorizationPolicy, namespace))
             }
@@ -77,14 +78,17 @@ impl Read {
     pub(crate) fn finds(&self, resource: &Resource) -> bool {
         match (self, resource) {
             (
-                Read::Meshes | Read::AnyWorkload(_) | Read::Services(_) | Read::ExternalServices(_),
+                Read::Meshes
+                | Read::AnyWorkload(..)
+                | Read::Services(_)
+                | Read::ExternalServices(_),
                 _,
             ) => true,
             (Read::ServicesSelecting(_, labels), Resource::Service(service)) => {
                 !service.selector.is_empty() && is_subset(&service.selector, labels)
             }
-            (Read::AnySelected(_, selector), Resource::Workload(workload)) => {
-                is_subset(selector, &workload.metadata.labels)
+            (Read::AnySelected(.., selector), Resource::Workload(_) | Resource::Pod(_)) => {
+                is_subset(selector, &resource.metadata().labels)
             }
             (Read::RoutesOf(_, _, service), resource) => resource
                 .as_route()
@@ -203,6 +207,13 @@ impl<'s> Reader<'s> {
         }
     }
 
+    pub(crate) fn pod(&self, name: &ObjectName) -> Option<&'s Pod> {
+        match &self.object(Kind::Pod, name.namespace(), name.name())?.resource {
+            Resource::Pod(pod) => Some(pod),
+            _ => None,
+        }
+    }
+
     pub(crate) fn route(&self, name: &RouteName) -> Option<(&'s Object, &'s Route)> {
         let RouteName { kind, object } = name;
         let object = self.object(kind_of(*kind), object.namespace(), object.name())?;
@@ -223,11 +234,13 @@ impl<'s> Reader<'s> {
     }
 
     pub(crate) fn has_workloads(&self, namespace: &str) -> bool {
-        !self.search(Read::AnyWorkload(namespace.to_owned())).is_empty()
+        let any = |kind| Read::AnyWorkload(kind, namespace.to_owned());
+        INSTANCES.into_iter().any(|kind| !self.search(any(kind)).is_empty())
     }
 
     pub(crate) fn has_selected(&self, namespace: &str, selector: &Labels) -> bool {
-        !self.search(Read::AnySelected(namespace.to_owned(), selector.clone())).is_empty()
+        let any = |kind| Read::AnySelected(kind, namespace.to_owned(), selector.clone());
+        INSTANCES.into_iter().any(|kind| !self.search(any(kind)).is_empty())
     }
 
     /// The Services of a namespace.

@@ -35,7 +35,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         let own = port.name.as_deref().filter(has_own);
         let traffic = own.map(|port| Box::new(traffic(reader, name, Some(port))));
         let protocol = protocol(port);
-        let (name, mtls) = (port.name.clone(), MtlsMode::Strict);
+        let (name, mtls) = (port.name.clone(), mtls(reader));
         ports.insert(to_port(port.port), ServicePort { name, protocol, mtls, traffic });
     }
     let traffic = traffic(reader, name, None);
@@ -43,6 +43,14 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let conditions = vec![Condition::accepted(true, "Accepted")];
     let status = findings.status(conditions, vec![ObjectKey::Service(name.clone())]);
     Output { object: Some(Object::Service(Arc::new(compiled))), status: Some(status) }
+}
+
+/// Which of its instances are called: in Kubernetes also those that have no proxy.
+fn mtls(reader: &Reader<'_>) -> MtlsMode {
+    match reader.options.platform {
+        crd::Platform::Kubernetes => MtlsMode::Permissive,
+        crd::Platform::Standalone => MtlsMode::Strict,
+    }
 }
 
 /// How clients treat the Service `name`, or its port of that name.

@@ -14,6 +14,7 @@ use crate::compiler::Output;
 use crate::findings::Findings;
 use crate::health_check;
 use crate::mesh;
+use crate::pod;
 use crate::reader::Reader;
 use crate::service::{declared, protocol, to_port};
 use crate::snapshot::Assignment;
@@ -30,6 +31,16 @@ fn registered_for(workload: &crd::Workload) -> Option<BTreeSet<&str>> {
 }
 
 pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
+    // What runs goes before what is written down, and has no status of ours.
+    if let Some(pod) = reader.pod(name) {
+        let object = pod::compile(reader, name, pod);
+        let taken = |(object, _)| {
+            let mut findings = Findings::new(object);
+            findings.error("metadata.name", format!("Pod {name} has this name in the mesh"));
+            findings.status(vec![Condition::accepted(false, "Conflicted")], vec![])
+        };
+        return Output { object, status: reader.workload(name).map(taken) };
+    }
     let Some((object, workload)) = reader.workload(name) else { return Output::default() };
     let mut findings = Findings::new(object);
     let mesh = mesh::in_force(reader);
@@ -144,7 +155,7 @@ fn stated(
 }
 
 /// The port of `workload` that `port` of a Service leads to.
-fn target_of(port: &crd::ServicePort, workload: &crd::Workload) -> Option<Port> {
+pub(crate) fn target_of(port: &crd::ServicePort, workload: &crd::Workload) -> Option<Port> {
     match &port.target_port {
         crd::TargetPort::Number(number) => Some(to_port(*number)),
         crd::TargetPort::Name(name) => {

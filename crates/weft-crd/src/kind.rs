@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Kind {
     /// `v1` Service.
     Service,
+    /// `v1` Pod; in Kubernetes only.
+    Pod,
     /// `v1` ConfigMap.
     ConfigMap,
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
@@ -40,9 +42,10 @@ pub(crate) const WEFT_GROUP: &str = "weft.dev";
 
 impl Kind {
     /// All of them, in the order in which they are best listed.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Mesh,
         Kind::Service,
+        Kind::Pod,
         Kind::Workload,
         Kind::ExternalService,
         Kind::HttpRoute,
@@ -59,7 +62,7 @@ impl Kind {
     /// As it is written under `apiVersion`.
     pub fn api_version(self) -> &'static str {
         match self {
-            Kind::Service | Kind::ConfigMap => "v1",
+            Kind::Service | Kind::Pod | Kind::ConfigMap => "v1",
             Kind::HttpRoute
             | Kind::GrpcRoute
             | Kind::TlsRoute
@@ -79,6 +82,11 @@ impl Kind {
         self.words()[0]
     }
 
+    /// As it stands in the paths of an API server.
+    pub fn plural(self) -> &'static str {
+        self.words()[1]
+    }
+
     /// Whether its objects are in namespaces.
     pub fn is_namespaced(self) -> bool {
         self != Kind::Mesh
@@ -90,10 +98,11 @@ impl Kind {
         Kind::ALL.into_iter().find(means)
     }
 
-    /// The words for it, the first being its name.
+    /// The words for it, the first being its name, the second its plural.
     fn words(self) -> &'static [&'static str] {
         match self {
             Kind::Service => &["Service", "services", "svc"],
+            Kind::Pod => &["Pod", "pods", "po"],
             Kind::HttpRoute => &["HTTPRoute", "httproutes"],
             Kind::GrpcRoute => &["GRPCRoute", "grpcroutes"],
             Kind::TlsRoute => &["TLSRoute", "tlsroutes"],
@@ -120,7 +129,7 @@ impl fmt::Display for Kind {
 
 /// Kinds of the API that are known and not built yet, with their `apiVersion`.
 pub(crate) const NOT_YET: &[(&str, &[&str])] = &[
-    ("v1", &["Namespace", "ServiceAccount", "Pod", "Node", "Secret"]),
+    ("v1", &["Namespace", "ServiceAccount", "Node", "Secret"]),
     ("discovery.k8s.io/v1", &["EndpointSlice"]),
     (
         "gateway.networking.k8s.io/v1",
@@ -168,6 +177,7 @@ mod tests {
         assert_eq!(Kind::from_word("svc"), Some(Kind::Service));
         assert_eq!(Kind::from_word("HTTPROUTES"), Some(Kind::HttpRoute));
         assert_eq!(Kind::from_word("mesh"), Some(Kind::Mesh));
-        assert_eq!(Kind::from_word("pod"), None);
+        assert_eq!(Kind::from_word("po"), Some(Kind::Pod));
+        assert_eq!(Kind::from_word("node"), None);
     }
 }

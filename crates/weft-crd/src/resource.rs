@@ -10,6 +10,7 @@ use crate::finding::quoted;
 use crate::kind::{Key, Kind, NOT_YET};
 use crate::mesh::{self, Mesh};
 use crate::metadata::{self, Header, Metadata};
+use crate::pod::{self, Pod};
 use crate::reader::{At, Fields};
 use crate::route::Route;
 use crate::service::{self, Service};
@@ -23,6 +24,8 @@ use crate::{grpc_route, http_route, stream_route};
 pub enum Resource {
     /// A name and addresses for a set of workloads.
     Service(Service),
+    /// A running instance in Kubernetes.
+    Pod(Pod),
     /// Where HTTP requests for a Service go.
     HttpRoute(Route),
     /// Where calls of gRPC for a Service go.
@@ -54,6 +57,7 @@ impl Resource {
     pub fn kind(&self) -> Kind {
         match self {
             Resource::Service(_) => Kind::Service,
+            Resource::Pod(_) => Kind::Pod,
             Resource::HttpRoute(_) => Kind::HttpRoute,
             Resource::GrpcRoute(_) => Kind::GrpcRoute,
             Resource::TlsRoute(_) => Kind::TlsRoute,
@@ -73,6 +77,7 @@ impl Resource {
     pub fn metadata(&self) -> &Metadata {
         match self {
             Resource::Service(service) => &service.metadata,
+            Resource::Pod(pod) => &pod.workload.metadata,
             Resource::HttpRoute(route)
             | Resource::GrpcRoute(route)
             | Resource::TlsRoute(route)
@@ -91,6 +96,7 @@ impl Resource {
     pub(crate) fn metadata_mut(&mut self) -> &mut Metadata {
         match self {
             Resource::Service(service) => &mut service.metadata,
+            Resource::Pod(pod) => &mut pod.workload.metadata,
             Resource::HttpRoute(route)
             | Resource::GrpcRoute(route)
             | Resource::TlsRoute(route)
@@ -114,6 +120,7 @@ impl Resource {
             Resource::AuthorizationPolicy(policy) => policy.scope.targets(),
             Resource::FaultPolicy(policy) => &policy.targets,
             Resource::Service(_)
+            | Resource::Pod(_)
             | Resource::HttpRoute(_)
             | Resource::GrpcRoute(_)
             | Resource::TlsRoute(_)
@@ -157,6 +164,9 @@ pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
     if kind == Kind::ConfigMap {
         return config_map::read(root).map(Resource::ConfigMap);
     }
+    if kind == Kind::Pod {
+        return pod::read(root).map(Resource::Pod);
+    }
     let object = root.object(FIELDS)?;
     let metadata = object.need("metadata", |at| metadata::read(at, kind));
     let namespace = match &metadata {
@@ -182,7 +192,7 @@ pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
             Kind::BackendTlsPolicy => {
                 Resource::BackendTlsPolicy(Box::new(backend_tls_policy::read(header, spec)?))
             }
-            Kind::ConfigMap => return None, // It has no spec, and was read.
+            Kind::ConfigMap | Kind::Pod => return None, // They were read whole.
             Kind::AuthorizationPolicy => {
                 Resource::AuthorizationPolicy(authorization_policy::read(header, spec)?)
             }
@@ -199,6 +209,10 @@ fn read_kind(root: &At<'_>) -> Option<Kind> {
     let (version, kind) = (version?, kind?);
     if let Some(known) = Kind::ALL.into_iter().find(|known| known.name() == kind) {
         if known.api_version() == version {
+            if known == Kind::Pod && root.is_standalone() {
+                let message = "a Pod is of Kubernetes: outside of it, write a Workload";
+                return object.field("kind")?.error(message);
+            }
             return Some(known);
         }
         let at = object.field("apiVersion")?;

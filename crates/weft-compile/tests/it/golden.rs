@@ -39,7 +39,8 @@ fn compile(text: &str) -> String {
     let parsed = weft_crd::parse("in.yaml", text.as_bytes(), &options);
     assert!(!parsed.has_errors(), "{}", parsed.render());
     let objects = parsed.objects.into_iter().map(|object| Change::Put(Arc::new(object)));
-    let mut compiler = Compiler::new(Options::default());
+    let platform = options.platform;
+    let mut compiler = Compiler::new(Options { platform, ..Options::default() });
     compiler.update(objects.chain(assignments(text)), SourceVersion { epoch: 1, revision: 1 });
     render::compiled(&compiler)
 }
