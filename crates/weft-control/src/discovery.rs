@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use weft_compile::{Change, Status};
+use weft_crd::Platform;
 use weft_identity::{Serial, TrustSlot};
 use weft_store::{Batch, DocumentKey, Expectation, Filter, Item, Store, StoreError};
 use weft_wire::{Object, ObjectKey};
@@ -58,6 +59,8 @@ struct Inner {
     store: Arc<dyn Store>,
     ca: Ca,
     clock: Arc<dyn Clock + Send + Sync>,
+    /// Where the resources live.
+    platform: Platform,
     state: Mutex<State>,
     addresses: Mutex<Addresses>,
     /// Told when the leases are to be looked at.
@@ -67,7 +70,8 @@ struct Inner {
 }
 
 impl Discovery {
-    /// Discovery over `store`, which gets a Mesh of the trust domain of `ca` if it has none.
+    /// Discovery over `store`, whose resources come from `platform`, and which gets a Mesh of the
+    /// trust domain of `ca` if it has none.
     ///
     /// Moments are those of `clock`; it must be the one by which the store is written to.
     ///
@@ -78,6 +82,7 @@ impl Discovery {
         clock: Arc<dyn Clock + Send + Sync>,
         store: Arc<dyn Store>,
         ca: Ca,
+        platform: Platform,
     ) -> Result<Discovery, DiscoveryError> {
         make_mesh(&*store, ca.trust(), &*clock)?;
         let (addresses, unreadable) = Addresses::load(&store.list_values(addresses::PREFIX)?);
@@ -87,13 +92,14 @@ impl Discovery {
         }
         // A store does not know whether it is an older copy of itself. So no proxy compares what it
         // was told before this start with what it is told from now on.
-        let mut state = State::new(world.entropy.next());
+        let mut state = State::new(world.entropy.next(), platform);
         state.source.revision = store.version()?.number();
         let (progress, _) = watch::channel(0);
         let discovery = Discovery(Arc::new(Inner {
             store,
             ca,
             clock,
+            platform,
             state: Mutex::new(state),
             addresses: Mutex::new(addresses),
             stirred: Notify::new(),
@@ -156,6 +162,10 @@ impl Discovery {
 
     pub(crate) fn ca(&self) -> &Ca {
         &self.0.ca
+    }
+
+    pub(crate) fn platform(&self) -> Platform {
+        self.0.platform
     }
 
     pub(crate) fn clock(&self) -> &(dyn Clock + Send + Sync) {

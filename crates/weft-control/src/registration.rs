@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use thiserror::Error;
 use weft_compile::{REGISTERED_BY, REGISTERED_FOR};
-use weft_crd::{Kind, Resource, TargetPort};
+use weft_crd::{Kind, Platform, Resource, TargetPort};
 use weft_identity::{CertificateDer, PeerFacts};
 use weft_model::{NameError, ObjectName};
 use weft_store::{Batch, Document, DocumentKey, Expectation, Item, Lease, LeaseState, StoreError};
@@ -102,7 +102,8 @@ pub(crate) fn workload_key(name: &ObjectName) -> DocumentKey {
 
 /// Who registered `document`; nothing if somebody wrote it.
 pub(crate) fn registered_by(document: &Document) -> Option<String> {
-    let object = documents::read(document).ok()?;
+    // A Workload is the same everywhere.
+    let object = documents::read(document, Platform::Standalone).ok()?;
     object.metadata().annotations.get(REGISTERED_BY).cloned()
 }
 
@@ -347,7 +348,11 @@ impl Discovery {
         for service in services {
             let key = DocumentKey::new(Kind::Service.name(), service.namespace(), service.name());
             let selector = match self.store().get(&key)? {
-                Some(document) => existing(service, &document, &mut names)?,
+                Some(document) => existing(service, &document, self.platform(), &mut names)?,
+                None if self.platform() == Platform::Kubernetes => {
+                    let message = format!("there is no Service {service} in Kubernetes: make it");
+                    return Err(RegistrationError::Invalid(message));
+                }
                 None => {
                     let text = written(&made_service(service, request, &facts.identity))?;
                     items.push(Item::put(key, text.into_bytes()).expecting(Expectation::Absent));
@@ -416,10 +421,11 @@ fn check_generation(
 fn existing(
     service: &ObjectName,
     document: &Document,
+    platform: Platform,
     names: &mut BTreeMap<u16, String>,
 ) -> Result<BTreeMap<String, String>, RegistrationError> {
     let unreadable = |reason| RegistrationError::Invalid(format!("Service {service}: {reason}"));
-    let object = documents::read(document).map_err(unreadable)?;
+    let object = documents::read(document, platform).map_err(unreadable)?;
     let Resource::Service(found) = &object.resource else {
         return Err(unreadable("it is none".to_owned()));
     };

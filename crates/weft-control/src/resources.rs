@@ -5,8 +5,8 @@ use std::sync::Arc;
 use thiserror::Error;
 use weft_compile::Status;
 use weft_crd::{
-    ConfigMap, ExternalPort, Finding, Key, Kind, Object, ObjectName, Options, Parsed, Resource,
-    Severity, Timestamp, TlsRoots, parse_all,
+    ConfigMap, ExternalPort, Finding, Key, Kind, Object, ObjectName, Options, Parsed, Platform,
+    Resource, Severity, Timestamp, TlsRoots, parse_all,
 };
 use weft_model::TrustDomain;
 use weft_store::{
@@ -48,6 +48,9 @@ pub enum ApplyError {
          or apply another before you delete it"
     )]
     OnlyMesh(String),
+    /// They are kept by Kubernetes, and only copied from there.
+    #[error("the resources of this mesh are in Kubernetes: change them there, as with kubectl")]
+    Kubernetes,
     /// There is no such object.
     #[error("{0} does not exist")]
     Missing(String),
@@ -65,6 +68,7 @@ impl ApplyError {
             ApplyError::Kind(..) => ("unknown-kind", 404),
             ApplyError::Missing(_) => ("not-found", 404),
             ApplyError::OnlyMesh(_) => ("only-mesh", 409),
+            ApplyError::Kubernetes => ("in-kubernetes", 409),
             ApplyError::Store(error) => match error {
                 StoreError::Conflict(_) => ("conflict", 409),
                 StoreError::NamedTwice { .. }
@@ -102,6 +106,14 @@ impl Resources {
         Resources { store, options, trust_domain }
     }
 
+    /// That the resources are this store's own.
+    fn check_writable(&self) -> Result<(), ApplyError> {
+        match self.options.platform {
+            Platform::Standalone => Ok(()),
+            Platform::Kubernetes => Err(ApplyError::Kubernetes),
+        }
+    }
+
     /// Makes the resources as the files say: all of them, or none.
     ///
     /// An object that carries a `resourceVersion` is written only if that is still its version.
@@ -114,6 +126,7 @@ impl Resources {
         now: Moment,
         wall: UnixTime,
     ) -> Result<Applied, ApplyError> {
+        self.check_writable()?;
         let mut options = self.options.clone();
         if let Some(namespace) = &request.namespace {
             options.namespace.clone_from(namespace);
@@ -242,6 +255,7 @@ impl Resources {
         now: Moment,
         wall: UnixTime,
     ) -> Result<AppliedObject, ApplyError> {
+        self.check_writable()?;
         let document_key = known_key(key)?;
         self.keep_a_mesh(&document_key)?;
         let expected =

@@ -359,7 +359,7 @@ mod tests {
             policies: BTreeMap::from([(name, version)]),
             ports: BTreeMap::new(),
         };
-        let mut state = State::new(1);
+        let mut state = State::new(1, weft_crd::Platform::Standalone);
         state.put(Object::Guards(Arc::new(guards)), Moment::from_nanos(1)).unwrap();
         let of_guards = state.world.get(&guarding).unwrap().version();
         let due = BTreeMap::from([(policy.clone(), version), (guarding.clone(), of_guards)]);

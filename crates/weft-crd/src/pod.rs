@@ -154,13 +154,17 @@ mod tests {
     const POD: &str = r#"
 apiVersion: v1
 kind: Pod
-metadata: { name: web-0, namespace: shop, labels: { app: web }, creationTimestamp: "2026-01-02T03:04:05Z" }
+metadata:
+  { name: web-0, namespace: shop, labels: { app: web }, creationTimestamp: "2026-01-02T03:04:05Z" }
 spec:
   serviceAccountName: web
   nodeName: node-1
   containers:
-  - { name: web, image: web, ports: [{ name: http, containerPort: 8080 }, { containerPort: 53, protocol: UDP }] }
-  - { name: side, ports: [{ name: metrics, containerPort: 9090 }, { name: other, containerPort: 8080 }] }
+  - name: web
+    image: web
+    ports: [{ name: http, containerPort: 8080 }, { containerPort: 53, protocol: UDP }]
+  - name: side
+    ports: [{ name: metrics, containerPort: 9090 }, { name: other, containerPort: 8080 }]
   tolerations: [{ operator: Exists }]
 status:
   phase: Running

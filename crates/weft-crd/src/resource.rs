@@ -223,8 +223,9 @@ fn read_kind(root: &At<'_>) -> Option<Kind> {
     if NOT_YET.iter().any(|(known, kinds)| *known == version && kinds.contains(&kind)) {
         return at.not_yet(format!("{} of {}", quoted(kind), quoted(version)));
     }
-    let names = Kind::ALL.map(Kind::name);
-    let help = match suggest::nearest(kind, names) {
+    let is_here = |kind: &Kind| *kind != Kind::Pod || !root.is_standalone();
+    let names: Vec<_> = Kind::ALL.into_iter().filter(is_here).map(Kind::name).collect();
+    let help = match suggest::nearest(kind, names.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("known here: {}", names.join(", ")),
     };

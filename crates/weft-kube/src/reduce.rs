@@ -14,6 +14,11 @@ const SERVICE: [&str; 4] = ["selector", "clusterIP", "clusterIPs", "type"];
 /// What of a port of a Service is used.
 const SERVICE_PORT: [&str; 5] = ["name", "port", "targetPort", "protocol", "appProtocol"];
 
+/// What of a pod's `spec` is used, and of its containers, and of its `status`.
+const POD: [&str; 3] = ["serviceAccountName", "containers", "initContainers"];
+const CONTAINER: [&str; 2] = ["name", "ports"];
+const POD_STATUS: [&str; 4] = ["phase", "podIP", "podIPs", "conditions"];
+
 /// The document of `object`; none if it is nothing to the mesh.
 pub(crate) fn document(kind: Kind, object: DynamicObject) -> Option<String> {
     let DynamicObject { metadata: given, data, .. } = object;
@@ -44,6 +49,13 @@ pub(crate) fn document(kind: Kind, object: DynamicObject) -> Option<String> {
     let Value::Object(mut data) = data else { return None };
     match kind {
         Kind::Service => document["spec"] = service(data.remove("spec")?)?,
+        Kind::Pod => {
+            if given.deletion_timestamp.is_some() {
+                document["metadata"]["deletionTimestamp"] = json!(given.deletion_timestamp);
+            }
+            document["spec"] = pod(data.remove("spec")?)?;
+            document["status"] = status(data.remove("status").unwrap_or_default());
+        }
         Kind::ConfigMap => {
             // A root of TLS is all that is used of one.
             let root = data.remove("data")?.get_mut("ca.crt")?.take();
@@ -52,6 +64,36 @@ pub(crate) fn document(kind: Kind, object: DynamicObject) -> Option<String> {
         _ => document["spec"] = data.remove("spec").unwrap_or_default(),
     }
     Some(document.to_string())
+}
+
+/// What is used of a pod's `spec`.
+fn pod(mut spec: Value) -> Option<Value> {
+    for key in ["containers", "initContainers"] {
+        if let Some(Value::Array(list)) = spec.get_mut(key) {
+            list.iter_mut().for_each(|it| *it = kept(it.take(), &CONTAINER));
+        }
+    }
+    Some(kept(spec, &POD))
+}
+
+/// What is used of a pod's `status`.
+fn status(mut status: Value) -> Value {
+    if let Some(Value::Array(conditions)) = status.get_mut("conditions") {
+        conditions.retain(|condition| condition["type"] == "Ready");
+        conditions.iter_mut().for_each(|it| *it = kept(it.take(), &["type", "status"]));
+    }
+    kept(status, &POD_STATUS)
+}
+
+/// Of the map `value` what is called like one of `fields`.
+fn kept(value: Value, fields: &[&str]) -> Value {
+    match value {
+        Value::Object(mut map) => {
+            map.retain(|key, _| fields.contains(&key.as_str()));
+            Value::Object(map)
+        }
+        other => other,
+    }
 }
 
 /// What is used of a Service's `spec`; none where it is only another name of something.
@@ -64,14 +106,7 @@ fn service(spec: Value) -> Option<Value> {
         Value::Array(ports) => Some(ports),
         _ => None,
     });
-    let port = |port: Value| match port {
-        Value::Object(mut port) => {
-            port.retain(|key, _| SERVICE_PORT.contains(&key.as_str()));
-            Value::Object(port)
-        }
-        other => other,
-    };
-    let ports: Vec<_> = ports.into_iter().flatten().map(port).collect();
+    let ports: Vec<_> = ports.into_iter().flatten().map(|it| kept(it, &SERVICE_PORT)).collect();
     spec.retain(|key, _| SERVICE.contains(&key.as_str()));
     spec.insert("ports".to_owned(), ports.into());
     Some(Value::Object(spec))
@@ -116,6 +151,42 @@ mod tests {
             },
         });
         assert_eq!(reduced(Kind::Service, object), Some(expected));
+    }
+
+    /// A pod's status has times and messages that change when nothing does.
+    #[test]
+    fn of_a_pod_it_is_kept_where_it_is_and_whether_it_serves() {
+        let object = json!({
+            "metadata": {
+                "name": "web-1", "namespace": "shop", "deletionTimestamp": "2026-01-02T03:05:05Z",
+            },
+            "spec": {
+                "serviceAccountName": "web", "nodeName": "node-1", "volumes": [],
+                "containers": [{ "name": "a", "image": "b", "ports": [{ "containerPort": 80 }] }],
+            },
+            "status": {
+                "phase": "Running", "podIPs": [{ "ip": "198.18.65.3" }], "hostIP": "198.18.0.2",
+                "containerStatuses": [{}], "conditions": [
+                    { "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z" },
+                    { "type": "Initialized", "status": "True" },
+                ],
+            },
+        });
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "web-1", "namespace": "shop", "deletionTimestamp": "2026-01-02T03:05:05Z",
+            },
+            "spec": {
+                "serviceAccountName": "web",
+                "containers": [{ "name": "a", "ports": [{ "containerPort": 80 }] }],
+            },
+            "status": {
+                "phase": "Running", "podIPs": [{ "ip": "198.18.65.3" }],
+                "conditions": [{ "type": "Ready", "status": "True" }],
+            },
+        });
+        assert_eq!(reduced(Kind::Pod, object), Some(expected));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `weft control`: the control plane of a mesh outside Kubernetes.
 
 mod admins;
+mod kubernetes;
 
 use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use weft_control::api::BackupRequest;
 use weft_control::{Api, Ca, Discovery, Issuer, Resources, STATE_FILE, serve};
+use weft_crd::Platform;
 use weft_identity::{ControlAddress, ControlKey};
 use weft_model::TrustDomain;
 use weft_net::SystemClock;
@@ -63,6 +65,19 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     trust_domain: Option<TrustDomain>,
 
+    /// Take Services, pods, routes and policies from Kubernetes, in place of `weft apply`: as the
+    /// service account of the pod that this runs in, or by a kubeconfig.
+    #[arg(long)]
+    kubernetes: bool,
+
+    /// The kubeconfig. Default: outside of a cluster, what KUBECONFIG says, or ~/.kube/config.
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig. Default: its current one.
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    context: Option<String>,
+
     /// Begin with an empty store where the one before is lost. Keys, roots and revocations stay.
     #[arg(long)]
     new_store: bool,
@@ -82,6 +97,13 @@ struct Backup {
     /// The file, on the machine of the control plane, which writes it.
     #[arg(value_name = "FILE")]
     path: PathBuf,
+}
+
+impl Arguments {
+    /// Where the resources come from.
+    fn platform(&self) -> Platform {
+        if self.kubernetes { Platform::Kubernetes } else { Platform::Standalone }
+    }
 }
 
 /// What a control plane keeps in its directory.
@@ -121,6 +143,10 @@ fn control(arguments: &Arguments) -> anyhow::Result<()> {
     check_reachable(arguments)?;
     let kept = open(&world, &clock, arguments)
         .with_context(|| format!("the control plane of {} cannot start", data.display()))?;
+    let platform = arguments.platform();
+    if platform == Platform::Kubernetes {
+        kubernetes::follow(arguments, kept.store.clone(), clock.clone())?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
@@ -143,13 +169,13 @@ fn control(arguments: &Arguments) -> anyhow::Result<()> {
             address: advertised,
             control_key: kept.key.hash(),
         };
-        let discovery =
-            Discovery::open(&world, clock.clone(), kept.store.clone(), kept.ca.clone())?;
+        let (store, ca) = (kept.store.clone(), kept.ca.clone());
+        let discovery = Discovery::open(&world, clock.clone(), store, ca, platform)?;
         let api = Api {
             discovery,
             resources: Resources::new(
                 kept.store.clone(),
-                weft_crd::Options::default(),
+                weft_crd::Options { platform, ..weft_crd::Options::default() },
                 kept.trust_domain.clone(),
             ),
             issuer,

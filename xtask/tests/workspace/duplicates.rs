@@ -9,6 +9,9 @@ pub const PLATFORMS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-l
 
 /// Packages that are there in several versions, each with the reason.
 pub const KNOWN: &[(&str, &str)] = &[
+    ("base64", "kube is at 0.22"),
+    ("getrandom", "ahash, under kube, is at 0.3"),
+    ("hashbrown", "kube-runtime is at 0.16"),
     ("syn", "asn1-rs, under x509-parser, still derives with version 2; it is not linked"),
     ("untrusted", "aws-lc-rs takes 0.7 for its likeness to ring, webpki is at 0.9; both are tiny"),
 ];

@@ -2,20 +2,25 @@
 
 use std::sync::Arc;
 
-use weft_crd::{Key, Kind, Object, Options, Timestamp};
+use weft_crd::{Key, Kind, Object, Options, Platform, Timestamp};
 use weft_store::{Document, DocumentKey};
 
-/// The object that `document` is, with what the store says of it.
+/// The object that `document` is, which lives in `platform`, with what the store says of it. In
+/// Kubernetes an object says itself when it was made.
 ///
 /// # Errors
 /// What is wrong with it: it was written by another version, which knew more or less.
-pub(crate) fn read(document: &Document) -> Result<Arc<Object>, String> {
+pub(crate) fn read(document: &Document, platform: Platform) -> Result<Arc<Object>, String> {
     let name = document.key.to_string();
-    let mut parsed = weft_crd::parse(&name, &document.text, &Options::default());
+    let options = Options { platform, ..Options::default() };
+    let mut parsed = weft_crd::parse(&name, &document.text, &options);
     match parsed.objects.as_mut_slice() {
         [object] => {
             let seconds = i64::try_from(document.created.0.as_secs()).unwrap_or(i64::MAX);
-            object.stamp(&document.version.to_string(), Timestamp::from_unix(seconds));
+            let own = object.metadata().creation_timestamp;
+            let own = own.filter(|_| platform == Platform::Kubernetes);
+            let created = own.unwrap_or_else(|| Timestamp::from_unix(seconds));
+            object.stamp(&document.version.to_string(), created);
             Ok(Arc::new(parsed.objects.remove(0)))
         }
         _ => {

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use weft_compile::Change;
-use weft_crd::{AddressRange, Resource};
+use weft_crd::{AddressRange, Platform, Resource};
 use weft_model::ObjectName;
 use weft_store::{
     Batch, Document, DocumentKey, Event, Expectation, Filter, Item, LeaseState, StoreError, Version,
@@ -117,7 +117,7 @@ impl Discovery {
     fn put(&self, follower: &mut Follower, document: &Document) -> Option<Change> {
         let key = &document.key;
         follower.known.insert(key.clone());
-        let object = match documents::read(document) {
+        let object = match documents::read(document, self.platform()) {
             Ok(object) => object,
             Err(reason) => {
                 // What it said before stays in force: to take it away might open something.
@@ -133,7 +133,8 @@ impl Discovery {
                 let created = created.map_or(i64::MAX, |created| created.unix());
                 follower.meshes.insert(key.name.clone(), (created, mesh.address_range));
             }
-            Resource::Service(_) => {
+            // Kubernetes gives Services their addresses.
+            Resource::Service(_) if self.platform() == Platform::Standalone => {
                 if let Some(name) = object_name(key) {
                     self.addresses().give(Owner::Service(name));
                 }

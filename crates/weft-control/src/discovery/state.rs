@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use weft_compile::{Change, Compiler, Options, Update};
+use weft_crd::Platform;
 use weft_identity::PeerFacts;
 use weft_model::{ContentHash, Namespace, ObjectName};
 use weft_store::DocumentKey;
@@ -75,9 +76,9 @@ impl Live {
 
 impl State {
     /// Nothing but the number by which this start is known.
-    pub(crate) fn new(epoch: u64) -> State {
+    pub(crate) fn new(epoch: u64, platform: Platform) -> State {
         State {
-            compiler: Compiler::new(Options::default()),
+            compiler: Compiler::new(Options { platform, ..Options::default() }),
             world: World::new(),
             source: SourceVersion { epoch, revision: 0 },
             made: BTreeMap::new(),

@@ -160,8 +160,14 @@ impl Lab {
         let keys = Arc::new(KeyFiles(self.directory.0.clone()));
         let domain = "weft.local".parse().unwrap();
         let ca = Ca::open(store.clone(), keys, clock.clone(), domain).unwrap();
-        let discovery =
-            Discovery::open(&self.world, clock.clone(), store.clone(), ca.clone()).unwrap();
+        let discovery = Discovery::open(
+            &self.world,
+            clock.clone(),
+            store.clone(),
+            ca.clone(),
+            weft_crd::Platform::Standalone,
+        )
+        .unwrap();
         let issuer = Issuer {
             store: store.clone(),
             ca,

@@ -35,6 +35,16 @@ impl Cluster {
         said(lab(&["load", self.name, archive.to_str().unwrap()]));
     }
 
+    /// Has it know Gateway API's kinds.
+    pub fn install_gateway_api(&self) {
+        said(lab(&["crds", self.name]));
+    }
+
+    /// By which its administrator asks its API server.
+    pub fn kubeconfig(&self) -> PathBuf {
+        PathBuf::from(format!("/run/weft-lab/{}/admin.conf", self.name))
+    }
+
     /// What kubectl says, as the cluster's administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         said(self.try_kubectl(arguments))

@@ -3,6 +3,8 @@
 //! Needs root, and what `cargo xtask test` builds and installs. Everything that is started here is
 //! ended here, and the cluster's addresses are reached from this machine only.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod images;
 mod lab;
 #[path = "../mesh/nginx.rs"]
@@ -10,3 +12,5 @@ mod nginx;
 #[path = "../../../../xtask/src/oci.rs"]
 mod oci;
 mod pods;
+mod processes;
+mod resources;

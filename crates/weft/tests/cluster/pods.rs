@@ -5,11 +5,11 @@ use crate::lab::Cluster;
 use crate::nginx;
 
 /// Programs for pods, by Debian.
-const TOOLS: &str = "weft.test/tools:1";
+pub const TOOLS: &str = "weft.test/tools:1";
 
-const NGINX: &str = "/usr/sbin/nginx";
+pub const NGINX: &str = "/usr/sbin/nginx";
 
-const CURL: &str = "/usr/bin/curl";
+pub const CURL: &str = "/usr/bin/curl";
 
 /// A pod that does nothing until it is told to, and one of nginx on each node behind a Service.
 fn shop() -> String {
