@@ -10,7 +10,7 @@ use crate::reader::{At, check_unique, fields};
 pub struct Retry {
     /// How often at most, the first attempt not counted; 0 means never. Default: 1.
     pub attempts: u32,
-    /// The least time between attempts, which grows from there. Absent: the default.
+    /// Below what the random wait before the first retry is; it doubles with each. Absent: default.
     pub backoff: Option<Duration>,
     /// The statuses, from 400 to 599, after which it is tried again.
     pub codes: BTreeSet<u16>,

@@ -85,22 +85,24 @@ pub enum Next {
 /// Decides whether a request is sent once more after the attempt that `tried` describes.
 ///
 /// It is sent again without being asked to, [`FREE_RETRIES_MAX`] times at most, if no server can
-/// have processed it, or if it is idempotent and met the end of an idle connection. As `policy`
-/// asks, it is sent again `retries_max` times at most: after the statuses that are listed, whatever
-/// the method, and if it is idempotent after failures, those included of which the server's proxy
-/// tells. It is never sent again if an earlier part of it is gone, if a proxy further on did so, if
+/// have processed it, or if it is idempotent and met the end of an idle connection. Where there is
+/// a `policy`, all of this counts as the rest does that it asks for, `retries_max` times at most:
+/// after the statuses that are listed, whatever the method, and if it is idempotent after
+/// failures, those included of which the server's proxy tells. It is never sent again if an earlier part of it is gone, if a proxy further on did so, if
 /// the budget has no room, or if the wait would not end before the deadline.
 ///
 /// `jitter` is drawn by the caller from `0.0..1.0`, so that this stays a pure function.
-/// Source: GEP-1731 (`attempts` counts retries, 0 means none); full jitter, after the AWS
+/// Source: GEP-1731 (`attempts` is the most, and an explicit 0 must disable retries); full jitter, after the AWS
 /// Architecture Blog, "Exponential Backoff And Jitter".
 pub fn after(policy: Option<&Retry>, tried: &Tried, jitter: f64) -> Next {
     let Some(Retry { retries_max, statuses, backoff_base, backoff_max }) = policy else {
-        return decide(&Asked::default(), tried, jitter);
+        let asked = Asked { retries_max: FREE_RETRIES_MAX, ..Asked::default() };
+        return decide(&asked, tried, jitter);
     };
     let lists = |status| RetryStatus::new(status).is_ok_and(|status| statuses.contains(&status));
     let asked = Asked {
         retries_max: *retries_max,
+        is_written: true,
         is_listed: tried.outcome.status().is_some_and(lists),
         backoff_base: backoff_base.duration(),
         backoff_max: backoff_max.duration(),
@@ -112,6 +114,8 @@ pub fn after(policy: Option<&Retry>, tried: &Tried, jitter: f64) -> Next {
 #[derive(Default)]
 struct Asked {
     retries_max: u32,
+    /// Whether anything is asked for at all.
+    is_written: bool,
     /// Whether the status of the answer is one to retry.
     is_listed: bool,
     backoff_base: Duration,
@@ -133,8 +137,8 @@ fn decide(asked: &Asked, tried: &Tried, jitter: f64) -> Next {
             false
         }
     };
-    let may_retry = (is_asked_for && tried.retries < asked.retries_max)
-        || (is_free && tried.retries < FREE_RETRIES_MAX);
+    let may_retry =
+        tried.retries < asked.retries_max && (is_free || asked.is_written && is_asked_for);
     if !may_retry || !tried.is_replayable || tried.is_marked || !tried.has_budget {
         return Next::Stop;
     }

@@ -41,6 +41,7 @@ mod stream;
 mod testing;
 mod time;
 mod tunnel;
+mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -59,6 +60,7 @@ use crate::drain::Drain;
 use crate::live::Live;
 use crate::outside::Outside;
 use crate::snapshot::Configuration;
+use crate::turns::Turns;
 
 pub use listener::{Running, StartError, open, start};
 pub use names::Meaning;
@@ -83,6 +85,7 @@ pub struct Proxy {
     live: Live,
     drain: Drain,
     held: fault::Held,
+    turns: Turns,
     /// How many connections were taken and are not gone.
     connections: Cell<usize>,
     /// How many of them were taken while memory was critically short.
@@ -140,7 +143,7 @@ impl Proxy {
             overload,
         } = parts;
         let (backends, called, live, drain, drivers) = Default::default();
-        let (connections, refused, held) = Default::default();
+        let (connections, refused, held, turns) = Default::default();
         let start = world.clock.now();
         Proxy {
             start,
@@ -159,6 +162,7 @@ impl Proxy {
             live,
             drain,
             held,
+            turns,
             connections,
             refused,
             drivers,

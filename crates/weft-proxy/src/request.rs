@@ -224,7 +224,8 @@ fn decide(
     if let Some(answer) = filters::answer(&rule.filters, &facts, exchange.head) {
         return Ok(Decision::Answered(Box::new(answer)));
     }
-    let to = route::destination(rule, proxy.world.entropy.fraction());
+    let draw = proxy.turns.next(route, rule_index, &*proxy.world.entropy);
+    let to = route::destination(rule, draw);
     let found = decision::backend(&proxy.configuration.load(), selected, to)?;
     filters::on_request(&rule.filters, &facts, exchange.head);
     mirror::start(proxy, connection, exchange, rule, recording);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use weft_decide::eject::Seen;
 use weft_decide::retry::{self, Next};
-use weft_decide::route;
+use weft_decide::route::{self, Selected};
 use weft_model::{ExternalService, Protocol as Declared};
 use weft_telemetry::{Direction, Protocol, Record};
 use weft_wire::tunnel::InnerProtocol;
@@ -120,7 +120,9 @@ async fn routed(
     };
     let selected = decision::stream_rule(&called, name.as_deref())?;
     connection.describe(selected.route, selected.rule_index, record);
-    let to = route::destination(selected.rule, proxy.world.entropy.fraction());
+    let Selected { route, rule_index, rule } = selected;
+    let draw = proxy.turns.next(route, rule_index, &*proxy.world.entropy);
+    let to = route::destination(rule, draw);
     let destination = decision::backend(&proxy.configuration.load(), selected, to)?;
     backend(proxy, connection, &destination, is_tls).await
 }

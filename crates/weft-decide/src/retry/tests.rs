@@ -71,7 +71,10 @@ fn a_policy_is_kept_to() {
     assert!(goes_on(policy, post(Outcome::FailedBehind(503))));
     let never = Retry { retries_max: 0, ..self::policy() };
     assert!(!goes_on(Some(&never), tried(Outcome::Answered(503))));
-    assert!(goes_on(Some(&never), tried(Outcome::Unprocessed)));
+    // "An explicit zero value MUST disable retries."
+    assert!(!goes_on(Some(&never), tried(Outcome::Unprocessed)));
+    assert!(!goes_on(policy, Tried { retries: 2, ..tried(Outcome::Unprocessed) }));
+    assert!(goes_on(policy, Tried { retries: 1, ..tried(Outcome::Unprocessed) }));
 }
 
 #[test]
@@ -170,7 +173,8 @@ proptest! {
                 (policy.retries_max, policy.backoff_max.duration())
             });
         prop_assert!(delay <= longest);
-        prop_assert!(tried.retries < retries_max.max(FREE_RETRIES_MAX));
+        let most = policy.as_ref().map_or(FREE_RETRIES_MAX, |policy| policy.retries_max);
+        prop_assert!(tried.retries < most);
         match tried.outcome {
             Outcome::Unprocessed => {}
             Outcome::Refused => unreachable!("it is refused the next time too"),

@@ -375,7 +375,7 @@ fn what_came_behind_the_last_stream_of_an_application_is_sent_again_and_the_rest
 
 #[test]
 fn the_budget_bounds_what_may_have_been_processed_and_nothing_else() {
-    for (what, expected) in [(Says(14), [2, 1, 1]), (Refuses, [4, 4, 4])] {
+    for (what, expected) in [(Says(14), [2, 1, 1]), (Refuses, [2, 2, 2])] {
         let mut plan = Plan::of(1, Protocol::Grpc);
         // One retry a second, whatever the share is.
         plan.traffic.retry_budget =

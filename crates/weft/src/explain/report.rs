@@ -298,22 +298,26 @@ fn retry(chosen: Option<&Chosen>, is_idempotent: bool, method: &str) -> Told {
     };
     let because = vec![of_rule(chosen, ".retry")];
     if *retries_max == 0 {
-        return passed(Stage::Retry, "only what nobody has processed", because);
+        return passed(Stage::Retry, "never: `attempts` is 0", because);
     }
     let mut after: Vec<String> = statuses.iter().map(|status| status.get().to_string()).collect();
     if is_idempotent {
         after.push("failures".to_owned());
     }
-    let mut text = match after.is_empty() {
-        true => format!("never: no status is listed, and {method} is not idempotent"),
-        false => format!(
-            "at most {retries_max} times after {}, with waits from {} to {}",
-            after.join(", "),
-            written(backoff_base.duration()),
-            written(backoff_max.duration())
-        ),
-    };
-    text.push_str("; and what nobody has processed");
+    if after.is_empty() {
+        let text = format!(
+            "at most {retries_max} times, and only what nobody has processed: no status is listed, \
+             and {method} is not idempotent"
+        );
+        return passed(Stage::Retry, text, because);
+    }
+    let text = format!(
+        "at most {retries_max} times after {}, or where nobody has processed it; each time after a \
+         random wait, at first below {}, at most {}",
+        after.join(", "),
+        written(backoff_base.duration()),
+        written(backoff_max.duration())
+    );
     passed(Stage::Retry, text, because)
 }
 
