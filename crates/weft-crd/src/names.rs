@@ -291,6 +291,13 @@ pub(crate) fn http_path(text: &str) -> Result<(), String> {
             return Err(format!("{} ends with `{end}`, which a path here cannot", quoted(text)));
         }
     }
+    let is_dots = |segment: &&str| matches!(*segment, "." | "..");
+    if lower.contains("%2e") && lower.replace("%2e", ".").split('/').any(|it| is_dots(&it)) {
+        return Err(format!("{} holds a segment of dots, which a path here cannot", quoted(text)));
+    }
+    if lower.contains("%00") {
+        return Err(format!("{} holds `%00`, which a path here cannot", quoted(text)));
+    }
     let bytes = text.as_bytes();
     for (index, byte) in bytes.iter().enumerate() {
         let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);

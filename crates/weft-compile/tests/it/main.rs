@@ -4,5 +4,6 @@
 mod deny;
 mod golden;
 mod incremental;
+mod regex;
 mod render;
 mod yaml;

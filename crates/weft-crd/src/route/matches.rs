@@ -211,13 +211,32 @@ fn read_condition(
     Some((name?, if is_regex? { ValueMatch::Regex(value) } else { ValueMatch::Exact(value) }))
 }
 
-/// Checks the grammar of a regular expression: RE2's, without look-around or back-references.
+/// The most memory of a compiled expression, in bytes, as proxies have it.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// Checks a regular expression, in RE2's grammar, as proxies compile it: without look-around or
+/// back-references, its classes those of ASCII.
 pub(crate) fn check_regex(text: &str) -> Result<(), String> {
-    let why = match regex_syntax::ParserBuilder::new().nest_limit(50).build().parse(text) {
-        Ok(_) => return Ok(()),
+    let mut parser = regex_syntax::ParserBuilder::new();
+    let why = match parser.nest_limit(50).utf8(false).unicode(false).build().parse(text) {
+        Ok(_) => return check_compiled(text),
         Err(regex_syntax::Error::Parse(error)) => error.kind().to_string(),
         Err(regex_syntax::Error::Translate(error)) => error.kind().to_string(),
         Err(_) => "not understood".to_owned(),
     };
     Err(format!("{} is not a regular expression: {why}", quoted(text)))
+}
+
+/// Checks that proxies can compile `text`, which follows the grammar.
+fn check_compiled(text: &str) -> Result<(), String> {
+    let whole = format!("^(?:{text})$");
+    let mut builder = regex::bytes::RegexBuilder::new(&whole);
+    let why = match builder.unicode(false).size_limit(REGEX_BYTES_MAX).build() {
+        Ok(_) => return Ok(()),
+        Err(regex::Error::CompiledTooBig(_)) => {
+            "is too large once compiled, 1 MiB is allowed: repeat less, or match a prefix instead"
+        }
+        Err(_) => "is none any more between `^(?:` and `)$`: leave its last comment out",
+    };
+    Err(format!("{} {why}", quoted(text)))
 }

@@ -206,9 +206,24 @@ fn expressions_match_from_end_to_end_and_are_limited() {
     assert!(selected(&table, "GET /b").is_some());
     assert!(selected(&table, "GET /bc").is_none());
     assert!(selected(&table, "GET /x/a").is_none());
+    // As in RE2, classes are of ASCII, and so take little room.
+    let ids = self::table(&[route("a", 0, vec![rule(vec![regex(r"/users/[\w.-]{1,253}")])])]);
+    assert!(selected(&ids, "GET /users/a.b-c_9").is_some());
+    assert!(selected(&ids, "GET /users/%C3%A9").is_none());
     let huge = route("a", 0, vec![rule(vec![regex("/(?:a{1000}){1000}")])]);
     let error = RouteTable::new([&huge], &service(), port(80), None).unwrap_err();
     assert!(error.to_string().starts_with("http/shop/a: the regular expression `/(?:a"), "{error}");
+}
+
+/// Two ways to write a path are one path, and as long as each other.
+#[test]
+fn what_is_compared_decides_which_path_says_more() {
+    let prefix =
+        |text| RouteMatch { path: PathMatch::Prefix(HttpPath::new(text).unwrap()), ..anything() };
+    let (short, long) = (rule(vec![prefix("/%66%6F")]), rule(vec![prefix("/fo/a")]));
+    let table = table(&[route("short", 0, vec![short]), route("long", 1, vec![long])]);
+    assert_eq!(selected(&table, "GET /fo/a/b").as_deref(), Some("long/0"));
+    assert_eq!(selected(&table, "GET /fo/b").as_deref(), Some("short/0"));
 }
 
 #[test]
