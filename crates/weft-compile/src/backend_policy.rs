@@ -17,7 +17,7 @@ use weft_wire::ObjectKey;
 use crate::balance::to_balance;
 use crate::compiler::Output;
 use crate::failover;
-use crate::findings::Findings;
+use crate::findings::{Findings, listed};
 use crate::health_check;
 use crate::mesh;
 use crate::reader::{Reader, policy};
@@ -375,6 +375,14 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
         let beating = Beating { reader, policy, target, services };
         for field in &said {
             let found = beating.of(field);
+            if let Found::Nobody { younger } = &found
+                && !younger.is_empty()
+            {
+                let younger = listed(younger);
+                let message =
+                    format!("no effect of BackendPolicy {younger} on {path}: this one is older");
+                findings.warning(field, message);
+            }
             match (found.effect(), found.message(&path)) {
                 (Effect::Conflicted, Some(message)) => findings.error(field, message),
                 (_, Some(message)) => findings.warning(field, message),
@@ -457,8 +465,8 @@ struct Beating<'r, 's> {
 
 /// Who says a field in the place of a policy.
 enum Found {
-    /// Nobody, at least for one Service.
-    Nobody,
+    /// Nobody, at least for one Service; and for the same, younger policies say it without effect.
+    Nobody { younger: BTreeSet<String> },
     /// An older policy for the same.
     Older(String),
     /// For each Service, or each port of one, a more specific one.
@@ -471,9 +479,12 @@ impl Beating<'_, '_> {
         let crd::Metadata { namespace, .. } = &policy.metadata;
         let mut others: Vec<&crd::BackendPolicy> =
             reader.policies_for(namespace, (*target).clone());
-        others.retain(|other| age(other) < age(policy) && fields(other).contains(field));
-        if let Some(oldest) = others.iter().min_by_key(|other| age(other)) {
-            return Found::Older(oldest.metadata.name.clone());
+        others.retain(|other| fields(other).contains(field));
+        let name = |policy: &crd::BackendPolicy| policy.metadata.name.clone();
+        if let Some(oldest) = others.iter().min_by_key(|other| age(other))
+            && age(oldest) < age(policy)
+        {
+            return Found::Older(name(oldest));
         }
         let (each, parts) = match target {
             crd::Target::Namespace => {
@@ -488,12 +499,14 @@ impl Beating<'_, '_> {
         let own = |target: Option<crd::Target>| {
             let mut own: Vec<&crd::BackendPolicy> = reader.policies_for(namespace, target?);
             own.retain(|other| fields(other).contains(field));
-            let oldest = own.into_iter().min_by_key(|other| age(other));
-            oldest.map(|policy| policy.metadata.name.clone())
+            own.into_iter().min_by_key(|other| age(other)).map(name)
         };
         match parts.into_iter().map(own).collect::<Option<BTreeSet<_>>>() {
             Some(own) if !own.is_empty() => Found::MoreSpecific(each, own),
-            _ => Found::Nobody,
+            _ => {
+                let younger = others.into_iter().filter(|other| age(other) > age(policy));
+                Found::Nobody { younger: younger.map(name).collect() }
+            }
         }
     }
 
@@ -508,21 +521,10 @@ impl Beating<'_, '_> {
     }
 }
 
-/// How many policies a message names.
-const NAMED_MAX: usize = 3;
-
-/// The first of `names`, and how many more there are.
-fn listed(names: &BTreeSet<String>) -> String {
-    let first: Vec<_> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
-    let more = names.len().saturating_sub(NAMED_MAX);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    format!("{}{more}", first.join(", "))
-}
-
 impl Found {
     fn effect(&self) -> Effect {
         match self {
-            Found::Nobody => Effect::Some,
+            Found::Nobody { .. } => Effect::Some,
             Found::Older(_) => Effect::Conflicted,
             Found::MoreSpecific(..) => Effect::Overridden,
         }
@@ -530,7 +532,7 @@ impl Found {
 
     fn message(&self, target: &str) -> Option<String> {
         match self {
-            Found::Nobody => None,
+            Found::Nobody { .. } => None,
             Found::Older(older) => {
                 Some(format!("no effect on {target}: BackendPolicy {older} is older"))
             }

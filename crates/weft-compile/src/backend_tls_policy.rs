@@ -134,7 +134,8 @@ fn read(
     }
     let invalid =
         |what: String| ("InvalidCACertificateRef", format!("ConfigMap {namespace}/{name} {what}"));
-    let map = reader.config_map(namespace, name).ok_or_else(|| invalid("is not there".into()))?;
+    let (_, map) =
+        reader.config_map(namespace, name).ok_or_else(|| invalid("is not there".into()))?;
     let pem = map.ca.as_ref().ok_or_else(|| invalid("has no ca.crt".into()))?;
     crd::read_certificates(pem).map_err(|wrong| invalid(format!("ca.crt {wrong}")))
 }
@@ -183,6 +184,16 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
         object: None,
         status: Some(findings.status(conditions, objects.into_iter().collect())),
     }
+}
+
+/// What is to be said of a ConfigMap itself. What becomes of its certificates, the policies say that
+/// refer to it.
+pub(crate) fn status_of_map(reader: &Reader<'_>, name: &ObjectName) -> Output {
+    let Some((object, _)) = reader.config_map(name.namespace(), name.name()) else {
+        return Output::default();
+    };
+    let accepted = Condition::accepted(true, "Accepted");
+    Output { object: None, status: Some(Findings::new(object).status(vec![accepted], vec![])) }
 }
 
 /// What comes of a policy for one of its targets; the greatest says what comes of it.

@@ -250,8 +250,7 @@ fn own_units(key: &Key) -> Vec<Unit> {
         Kind::ExternalService => vec![Unit::ExternalService(object)],
         Kind::BackendPolicy => vec![Unit::BackendPolicy(object)],
         Kind::BackendTlsPolicy => vec![Unit::BackendTlsPolicy(object)],
-        // Whoever refers to it says what becomes of it.
-        Kind::ConfigMap => vec![],
+        Kind::ConfigMap => vec![Unit::ConfigMap(object)],
         Kind::AuthorizationPolicy => vec![Unit::AuthorizationPolicy(object)],
         Kind::FaultPolicy => vec![Unit::FaultPolicy(object)],
     }
@@ -267,6 +266,7 @@ fn compile(unit: &Unit, reader: &Reader<'_>) -> Output {
         Unit::Route(name) => route::compile(reader, name),
         Unit::BackendPolicy(name) => backend_policy::status(reader, name),
         Unit::BackendTlsPolicy(name) => backend_tls_policy::status(reader, name),
+        Unit::ConfigMap(name) => backend_tls_policy::status_of_map(reader, name),
         Unit::AuthorizationPolicy(name) => authorization_policy::compile(reader, name),
         Unit::FaultPolicy(name) => fault_policy::status(reader, name),
         Unit::Guards(scope) => guards::compile(reader, scope),

@@ -5,6 +5,7 @@
 //! its Service. Of two for the same the older goes first: the first that is for a request decides
 //! about it.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use weft_crd as crd;
@@ -16,7 +17,7 @@ use weft_wire::ObjectKey;
 
 use crate::authorization_policy::header;
 use crate::compiler::Output;
-use crate::findings::Findings;
+use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::{Reader, policy};
 use crate::service::with_port;
@@ -130,10 +131,24 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
                 is_attached = false;
             }
         }
-        let before = in_turn(reader, name.namespace(), target.clone());
-        let mut before = before.into_iter().take_while(|other| age(other) < age(policy));
-        match before.find(|other| takes_all_of(other, policy)) {
-            None => has_effect = true,
+        let all = in_turn(reader, name.namespace(), target.clone());
+        match decider(&all, policy) {
+            None => {
+                has_effect = true;
+                let younger = all.iter().filter(|other| {
+                    decider(&all, other).is_some_and(|decider| age(decider) == age(policy))
+                });
+                let younger: BTreeSet<_> =
+                    younger.map(|other| other.metadata.name.clone()).collect();
+                if !younger.is_empty() {
+                    let message = format!(
+                        "no effect of FaultPolicy {}: this one is older, and decides about all \
+                         requests that it is for",
+                        listed(&younger)
+                    );
+                    findings.warning(&path, message);
+                }
+            }
             Some(older) => {
                 let older = &older.metadata.name;
                 let message = format!(
@@ -159,6 +174,16 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
     objects.sort();
     objects.dedup();
     Output { object: None, status: Some(findings.status(vec![accepted, attached], objects)) }
+}
+
+/// The first of `all`, which are for the same, that is older than `policy` and decides about all of
+/// its requests.
+fn decider<'s>(
+    all: &[&'s crd::FaultPolicy],
+    policy: &crd::FaultPolicy,
+) -> Option<&'s crd::FaultPolicy> {
+    let mut older = all.iter().take_while(|other| age(other) < age(policy));
+    older.find(|other| takes_all_of(other, policy)).copied()
 }
 
 /// Whether each request that `policy` is for is one that `other` is for.

@@ -1,5 +1,6 @@
-//! What is wrong with one resource in view of the others.
+//! What is wrong with one resource, by itself and in view of the others.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use weft_crd::{Finding, Object, ObjectName, Severity};
@@ -14,8 +15,9 @@ pub(crate) struct Findings<'o> {
 }
 
 impl<'o> Findings<'o> {
+    /// Those that it has by itself, whatever else there is.
     pub(crate) fn new(object: &'o Object) -> Findings<'o> {
-        Findings { object, found: Vec::new() }
+        Findings { object, found: object.warnings().to_vec() }
     }
 
     /// Something that was written at `path` and is not in force.
@@ -48,4 +50,15 @@ impl<'o> Findings<'o> {
     pub(crate) fn status(self, conditions: Vec<Condition>, objects: Vec<ObjectKey>) -> Status {
         Status { key: self.object.key(), conditions, findings: self.found, objects }
     }
+}
+
+/// How many others a message names.
+const NAMED_MAX: usize = 3;
+
+/// The first of `names`, and how many more there are.
+pub(crate) fn listed(names: &BTreeSet<String>) -> String {
+    let first: Vec<_> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{more}", first.join(", "))
 }

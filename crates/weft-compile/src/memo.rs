@@ -26,6 +26,8 @@ pub(crate) enum Unit {
     BackendPolicy(ObjectName),
     /// Whether a policy for TLS is in force; it has no wire object of its own.
     BackendTlsPolicy(ObjectName),
+    /// What is said of a ConfigMap by itself; it has no wire object of its own.
+    ConfigMap(ObjectName),
     /// An authorization policy.
     AuthorizationPolicy(ObjectName),
     /// Whether a fault policy is in force; it has no wire object of its own.

@@ -8,7 +8,7 @@ use weft_model::{Cidr, DnsZone, MeshSettings, OutboundPolicy, UnguardedPolicy};
 use weft_wire::{Object, ObjectKey};
 
 use crate::compiler::Output;
-use crate::findings::Findings;
+use crate::findings::{Findings, listed};
 use crate::reader::Reader;
 use crate::status::Condition;
 
@@ -63,6 +63,17 @@ pub(crate) fn status(reader: &Reader<'_>, name: &str) -> Output {
     let Some((object, mesh)) = own else { return Output::default() };
     let mut findings = Findings::new(object);
     let winner = in_force(reader).map(|mesh| mesh.metadata.name.as_str());
+    if winner == Some(name) {
+        let others = reader.meshes().into_iter().map(|(_, other)| other.metadata.name.clone());
+        let others: BTreeSet<String> = others.filter(|other| other != name).collect();
+        if !others.is_empty() {
+            let message = format!(
+                "no effect of Mesh {}: there is one, and this one is older",
+                listed(&others)
+            );
+            findings.warning("metadata.name", message);
+        }
+    }
     let (conditions, objects) = match (winner, settings(mesh)) {
         (Some(winner), _) if winner != name => {
             findings.error("metadata.name", format!("there is one Mesh, and {winner} is older"));

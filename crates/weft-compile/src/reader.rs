@@ -192,9 +192,14 @@ impl<'s> Reader<'s> {
         found.into_iter().filter_map(as_external).collect()
     }
 
-    pub(crate) fn config_map(&self, namespace: &str, name: &str) -> Option<&'s ConfigMap> {
-        match &self.object(Kind::ConfigMap, namespace, name)?.resource {
-            Resource::ConfigMap(map) => Some(map),
+    pub(crate) fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Option<(&'s Object, &'s ConfigMap)> {
+        let object = self.object(Kind::ConfigMap, namespace, name)?;
+        match &object.resource {
+            Resource::ConfigMap(map) => Some((object, map)),
             _ => None,
         }
     }

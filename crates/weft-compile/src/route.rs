@@ -14,7 +14,7 @@ use weft_model::{ObjectName, Protocol, Route, RouteKind, RouteName, RouteParent}
 use weft_wire::{Object, ObjectKey};
 
 use crate::compiler::Output;
-use crate::findings::Findings;
+use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::Reader;
 use crate::service::{declared, means, to_port};
@@ -142,8 +142,11 @@ fn attach_one(
     if ports.is_empty() {
         return Err(("RouteReasonConflicted", but.join("; ")));
     }
-    if kind == RouteKind::Tcp {
-        but.extend(ports.iter().filter_map(|port| older(reader, route, &name, port)));
+    for port in &ports {
+        but.extend(without_effect(reader, kind, own, &name, port));
+        if kind == RouteKind::Tcp {
+            but.extend(against_alike(reader, route, &name, port));
+        }
     }
     let is_whole = parent.port.is_none() && parent.section_name.is_none();
     if is_whole && ports.len() == service.ports.len() {
@@ -179,8 +182,9 @@ fn spoken(kind: RouteKind) -> &'static str {
     }
 }
 
-/// That a TCPRoute has all connections to `port`, as it is older than `route`.
-fn older(
+/// Which TCPRoute has all connections to `port`, where `route` is not the only one for it: the
+/// oldest.
+fn against_alike(
     reader: &Reader<'_>,
     route: &crd::Route,
     service: &ObjectName,
@@ -188,18 +192,68 @@ fn older(
 ) -> Option<String> {
     let crd::Metadata { namespace, name, .. } = &route.metadata;
     let age = |route: &crd::Route| (mesh::created(&route.metadata), route.metadata.name.clone());
-    let is_for_it =
-        |route: &&crd::Route| route.parents.iter().any(|parent| means(parent, service, port));
-    let routes = reader.routes_of(RouteKind::Tcp, namespace, service).into_iter();
-    let oldest = routes.filter(is_for_it).min_by_key(|route| age(route))?;
-    let port = port.port;
-    (oldest.metadata.name != *name).then(|| {
-        format!(
-            "TCPRoute {namespace}/{} is older, and has all connections to port {port} of Service \
+    let routes = for_port(reader, RouteKind::Tcp, namespace, service, port);
+    let oldest = routes.iter().min_by_key(|route| age(route))?;
+    let number = port.port;
+    if oldest.metadata.name != *name {
+        return Some(format!(
+            "TCPRoute {namespace}/{} is older, and has all connections to port {number} of Service \
              {service}",
             oldest.metadata.name
+        ));
+    }
+    let younger: BTreeSet<_> = routes
+        .iter()
+        .filter(|other| other.metadata.name != *name)
+        .map(|other| format!("{namespace}/{}", other.metadata.name))
+        .collect();
+    (!younger.is_empty()).then(|| {
+        format!(
+            "no effect of TCPRoute {} on port {number} of Service {service}: this one is older, \
+             and has all connections",
+            listed(&younger)
         )
     })
+}
+
+/// The routes of other kinds, in the same namespace, that have no effect on `port` for those of
+/// `kind`.
+fn without_effect(
+    reader: &Reader<'_>,
+    kind: RouteKind,
+    namespace: &str,
+    service: &ObjectName,
+    port: &crd::ServicePort,
+) -> Vec<String> {
+    let after = RouteKind::ALL.into_iter().skip_while(|other| *other != kind).skip(1);
+    let said = after.filter(|other| fits(*other, port)).filter_map(|other| {
+        let routes = for_port(reader, other, namespace, service, port);
+        let names: BTreeSet<_> =
+            routes.iter().map(|route| format!("{namespace}/{}", route.metadata.name)).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "no effect of {} {} on port {} of Service {service}: of several kinds of routes, \
+                 this kind alone holds",
+                other.kind(),
+                listed(&names),
+                port.port,
+            )
+        })
+    });
+    said.collect()
+}
+
+/// The routes of `kind` in `namespace` that are for `port` of `service`.
+fn for_port<'s>(
+    reader: &Reader<'s>,
+    kind: RouteKind,
+    namespace: &str,
+    service: &ObjectName,
+    port: &crd::ServicePort,
+) -> Vec<&'s crd::Route> {
+    let mut routes = reader.routes_of(kind, namespace, service);
+    routes.retain(|route| route.parents.iter().any(|parent| means(parent, service, port)));
+    routes
 }
 
 /// A route of `namespace` for `port` of `service` that goes before all of `kind`, since it is of a
@@ -218,9 +272,6 @@ fn before<'s>(
         if !fits(kind, port) {
             return None;
         }
-        let is_for_it =
-            |route: &&crd::Route| route.parents.iter().any(|parent| means(parent, service, port));
-        let routes = reader.routes_of(kind, namespace, service);
-        Some((kind, routes.into_iter().find(is_for_it)?))
+        Some((kind, *for_port(reader, kind, namespace, service, port).first()?))
     })
 }

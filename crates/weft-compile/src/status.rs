@@ -54,7 +54,7 @@ impl Status {
         self.objects.clear();
         self.findings.push(Finding {
             severity: Severity::Error,
-            path: String::new(),
+            path: "spec".to_owned(),
             message: why.to_string(),
             help: None,
             position: None,

@@ -340,11 +340,13 @@ impl Applied {
 
     /// What to answer, where `statuses` are what becomes of each of the objects.
     pub(crate) fn response(mut self, statuses: Vec<Option<Status>>) -> ApplyResponse {
+        let mut found = Vec::new();
         for (applied, status) in self.applied.iter_mut().zip(statuses) {
             let Some(status) = status else { continue };
             applied.not_accepted = status.not_accepted().map(str::to_owned);
-            self.parsed.findings.extend(status.findings);
+            found.extend(status.findings);
         }
+        self.parsed.add(found);
         let rendered = self.parsed.render();
         ApplyResponse { objects: self.applied, findings: self.parsed.findings, rendered }
     }

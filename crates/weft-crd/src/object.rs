@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::emit;
-use crate::finding::Position;
+use crate::finding::{Finding, Position};
 use crate::kind::Key;
 use crate::metadata::Metadata;
 use crate::node::{Node, Value};
@@ -42,12 +42,14 @@ impl Default for Options {
     }
 }
 
-/// An accepted object: the checked resource, and the tree it was read from.
+/// An accepted object: the checked resource, the tree it was read from, and what of it has no effect
+/// or another than it may seem.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// The checked resource.
     pub resource: Resource,
     pub(crate) tree: Node,
+    pub(crate) warnings: Vec<Finding>,
     pub(crate) file: Arc<str>,
 }
 
@@ -60,6 +62,12 @@ impl Object {
     /// What every kind has.
     pub fn metadata(&self) -> &Metadata {
         self.resource.metadata()
+    }
+
+    /// What is doubtful in it, whatever else there is. It goes where the object goes, so that it is
+    /// said wherever its author looks.
+    pub fn warnings(&self) -> &[Finding] {
+        &self.warnings
     }
 
     /// All that was written, what is not read here included.

@@ -1,6 +1,6 @@
 //! From files to accepted objects and findings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::finding::{Finding, ObjectName, Position, Severity, tamed};
 use crate::kind::{Key, Kind};
@@ -31,6 +31,13 @@ impl Parsed {
     /// Whether anything was refused.
     pub fn has_errors(&self) -> bool {
         self.findings.iter().any(Finding::is_error)
+    }
+
+    /// Adds what was `found` once the objects were seen together, but for what each of them had said
+    /// by itself already ([`Object::warnings`]).
+    pub fn add(&mut self, found: impl IntoIterator<Item = Finding>) {
+        let said: HashSet<Finding> = self.findings.iter().cloned().collect();
+        self.findings.extend(found.into_iter().filter(|finding| !said.contains(finding)));
     }
 
     /// All findings as text for a terminal, a blank line between them.
@@ -170,7 +177,8 @@ fn read(
             // What was meant stays what is meant, whoever reads it next.
             map.set("namespace", Value::Text(metadata.namespace.clone()));
         }
-        let object = Object { resource, tree, file: source.shared_name() };
+        let object =
+            Object { resource, tree, warnings: report.findings(), file: source.shared_name() };
         match seen.get(&object.key()) {
             None => {
                 seen.insert(object.key(), object.locate("metadata.name"));
@@ -185,7 +193,7 @@ fn read(
             }
         }
     }
-    parsed.findings.extend(report.into_findings());
+    parsed.findings.extend(report.findings());
 }
 
 /// The name of the object at `root` as far as it has one, for findings.

@@ -86,8 +86,8 @@ impl<'o> Report<'o> {
     }
 
     /// All that was found, in the order of the file; what has no place comes last.
-    pub(crate) fn into_findings(self) -> Vec<Finding> {
-        let mut findings = self.findings.into_inner();
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.findings.borrow().clone();
         let place = |finding: &Finding| match &finding.position {
             Some(place) => (place.line, place.column),
             None => (u32::MAX, u32::MAX),

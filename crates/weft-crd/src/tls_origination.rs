@@ -173,7 +173,7 @@ mod tests {
         let read = read(&At::root(&node, &report));
         let told =
             |finding: Finding| format!("{}: {finding}", finding.position.as_ref().unwrap().line);
-        (read, report.into_findings().into_iter().map(told).collect())
+        (read, report.findings().into_iter().map(told).collect())
     }
 
     fn indented(pem: &str) -> String {

@@ -101,15 +101,16 @@ impl Checked {
     fn new(mut parsed: Parsed) -> Checked {
         let mut statuses =
             if parsed.has_errors() { BTreeMap::new() } else { compiled(&parsed.objects) };
-        let mut objects = Vec::new();
+        let (mut objects, mut found) = (Vec::new(), Vec::new());
         for key in parsed.objects.iter().map(Object::key) {
             let status = statuses.remove(&key);
             let not_accepted = status.as_ref().and_then(Status::not_accepted);
-            parsed.findings.extend(status.into_iter().flat_map(|status| status.findings));
+            found.extend(status.into_iter().flat_map(|status| status.findings));
             let Key { kind, namespace, name } = key;
             let key = ObjectKey { kind: kind.name().to_owned(), namespace, name };
             objects.push(CheckedObject { key, not_accepted });
         }
+        parsed.add(found);
         Checked { parsed, objects }
     }
 

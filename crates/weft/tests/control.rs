@@ -449,13 +449,21 @@ fn what_has_no_effect_says_so_when_it_is_applied() {
         ];
         assert_eq!(must(output).lines().collect::<Vec<_>>(), expected);
     }
-    // What is in order says nothing.
+    // Both sides say it.
     let mesh = must(weft(&admin, &["get", "mesh", "mesh", "-o", "yaml"]));
     let (mesh, _) = mesh.split_once("status:").unwrap();
     let file = directory.file("mesh.yaml", mesh);
     let output = weft(&admin, &["apply", "-f", file.to_str().unwrap()]);
-    assert_eq!(output.stderr, b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let expected =
+        "warning: metadata.name: no effect of Mesh second: there is one, and this one is older\n";
+    assert!(said.starts_with(expected), "{said}");
     assert_eq!(must(output), "Mesh mesh unchanged\n");
+    // What is in order says nothing.
+    let file = directory.file("service.yaml", SERVICE);
+    let output = weft(&admin, &["apply", "-f", file.to_str().unwrap()]);
+    assert_eq!(output.stderr, b"");
+    assert_eq!(must(output), "Service shop/cart unchanged\n");
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn findings(text: &str, read: impl Fn(&Object<'_>)) -> Vec<String> {
         Some(help) => format!("{finding} ({help})"),
         None => finding.to_string(),
     };
-    report.into_findings().into_iter().map(show).collect()
+    report.findings().into_iter().map(show).collect()
 }
 
 #[test]

@@ -81,8 +81,7 @@ pub(super) fn read<'a>(
         }
         None => Some(Read::default()),
     };
-    let what = format!("its share is {}", traffic.without_backend());
-    let (kind, namespace, name) = read_reference(at, &object, own_namespace, &what)?;
+    let (kind, namespace, name) = read_reference(&object, own_namespace)?;
     let read = filters?;
     let filters = read.filters.clone();
     Some((BackendRef { kind, namespace, name, weight: weight?, filters }, read))
@@ -94,16 +93,14 @@ pub(super) fn read_plain(
     own_namespace: &str,
 ) -> Option<(BackendKind, String, String)> {
     let object = at.object(fields(&["group", "kind", "namespace", "name", "port"]))?;
-    read_reference(at, &object, own_namespace, "nothing is sent there")
+    read_reference(&object, own_namespace)
 }
 
-/// Kind, namespace and name of what `object`, which stands at `at`, refers to. Where the kind
-/// is not known, it is said what comes of that.
+/// Kind, namespace and name of what `object` refers to. That a kind is not known says whoever looks
+/// for it.
 fn read_reference(
-    at: &At<'_>,
     object: &Object<'_>,
     own_namespace: &str,
-    otherwise: &str,
 ) -> Option<(BackendKind, String, String)> {
     let group = object.or("group", "", read_group);
     let kind = object.or("kind", "Service", At::kind);
@@ -123,14 +120,7 @@ fn read_reference(
     let kind = match port? {
         Some(port) if is_service => BackendKind::Service { port },
         Some(port) if is_external => BackendKind::External { port },
-        port => {
-            at.warning(format!(
-                "kind {} of group {} is not known here: {otherwise}",
-                crate::finding::quoted(kind),
-                crate::finding::quoted(group),
-            ));
-            BackendKind::Other { group: group.to_owned(), kind: kind.to_owned(), port }
-        }
+        port => BackendKind::Other { group: group.to_owned(), kind: kind.to_owned(), port },
     };
     Some((kind, namespace?, name?))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use weft_compile::{Assignment, Change, Compiler, Options, Update};
 use weft_control::Client;
 use weft_control::api::{ResourceStatus, SourceFile, StoredObject};
-use weft_crd::{Key, Kind, Object, Parsed, Position, Resource};
+use weft_crd::{Key, Kind, Object, Position, Resource};
 use weft_decide::explain::Cause;
 use weft_model::{
     Address, Health, MeshSettings, Namespace, Network, ObjectName, Port, SpiffeId, TrustDomain,
@@ -48,17 +48,18 @@ impl Mesh {
     /// # Errors
     /// All that is wrong with the files. What is only doubtful is said on standard error.
     pub fn of_files(files: &[SourceFile], namespace: Option<&str>) -> anyhow::Result<Mesh> {
-        let parsed = files::parse(files, namespace);
-        say_all(&parsed.render());
+        let mut parsed = files::parse(files, namespace);
         if parsed.has_errors() {
+            say_all(&parsed.render());
             bail!("nothing is explained of resources that are wrong: correct the above");
         }
-        let Parsed { mut objects, sources, .. } = parsed;
+        let mut objects = std::mem::take(&mut parsed.objects);
         objects.extend(files::missing_mesh(&objects));
-        let (mesh, update) = Mesh::new(objects, Vec::new())?;
-        for finding in update.statuses.iter().flat_map(|status| &status.findings) {
-            say_all(&weft_crd::render(finding, &sources));
-        }
+        let made = Mesh::new(objects, Vec::new());
+        let statuses = made.as_ref().map(|(_, update)| &*update.statuses).unwrap_or_default();
+        parsed.add(statuses.iter().flat_map(|status| status.findings.iter().cloned()));
+        say_all(&parsed.render());
+        let (mesh, _) = made?;
         Ok(mesh)
     }
 
