@@ -12,10 +12,10 @@ use weft_model::{
 use weft_wire::{Object, ObjectKey, SourceVersion, WireObject};
 
 use crate::compiler::Output;
-use crate::findings::Findings;
+use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::{Reader, policy};
-use crate::service::with_port;
+use crate::service::{declared, with_port};
 use crate::status::Condition;
 
 policy!(AuthorizationPolicy);
@@ -37,9 +37,59 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         true => Condition::attached(true, "Attached"),
         false => Condition::attached(false, "TargetNotFound"),
     };
+    warn_without_http(reader, policy, name, &mut findings);
     let key = PolicyName { kind: PolicyKind::Authorization, object: name.clone() };
     let status = findings.status(vec![accepted, attached], vec![ObjectKey::Policy(key)]);
     Output { object: Some(Object::Policy(compiled)), status: Some(status) }
+}
+
+/// Warns of rules that ask for HTTP where none is spoken, as those declare who are guarded.
+fn warn_without_http(
+    reader: &Reader<'_>,
+    policy: &crd::AuthorizationPolicy,
+    name: &ObjectName,
+    findings: &mut Findings<'_>,
+) {
+    // One that says nothing of ports may speak HTTP.
+    let declares_none = |target: &crd::Target| {
+        let (service, part) = match target {
+            crd::Target::Service(service) => (service, None),
+            crd::Target::ServicePort(service, part) => (service, Some(part)),
+            _ => return None,
+        };
+        let service = ObjectName::new(name.namespace(), service).ok()?;
+        let (_, found) = reader.service(&service)?;
+        let is_meant = |port: &&crd::ServicePort| {
+            port.protocol == crd::Protocol::Tcp
+                && part.is_none_or(|part| port.name.as_ref() == Some(part))
+        };
+        let mut meant = found.ports.iter().filter(is_meant).peekable();
+        meant.peek()?;
+        let is_other = |port: &crd::ServicePort| {
+            declared(port.app_protocol).is_some_and(|protocol| !protocol.is_http())
+        };
+        meant.all(is_other).then_some(service)
+    };
+    let targets = policy.scope.targets().iter().map(declares_none);
+    let Some(services) = targets.collect::<Option<BTreeSet<_>>>() else { return };
+    let named = listed(&services.iter().map(ToString::to_string).collect());
+    if services.is_empty() {
+        return;
+    }
+    let why = format!("it asks for HTTP, and Service {named} declares that none is spoken there");
+    let allow = policy.allow.as_deref().unwrap_or_default();
+    let of_deny = "refuses whatever else it is for";
+    for (field, rules, effect) in
+        [("allow", allow, "allows nothing"), ("deny", &*policy.deny, of_deny)]
+    {
+        for (index, rule) in rules.iter().enumerate() {
+            let operations = rule.to.iter().flatten().enumerate();
+            for (at, _) in operations.filter(|(_, operation)| operation.needs_http()) {
+                let path = format!("spec.{field}[{index}].to[{at}]");
+                findings.warning(&path, format!("{effect}: {why}"));
+            }
+        }
+    }
 }
 
 /// Whether all that the policy is for is there.

@@ -24,7 +24,7 @@ use crate::reader::{Reader, policy};
 use crate::service;
 use crate::session;
 use crate::status::Condition;
-use crate::subset::to_subset;
+use crate::subset::{self, to_subset};
 
 policy!(BackendPolicy);
 
@@ -347,6 +347,11 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
             && let Err(wrong) = failover::of_service(reader, service, failover)
         {
             findings.warning("spec.failover.backendRef", format!("no effect on {path}: {wrong}"));
+        }
+        for (path, message) in
+            policy.subset.iter().flat_map(|it| subset::without_workloads(reader, meant, it))
+        {
+            findings.warning(&path, message);
         }
         if let Some(Some(check)) = &policy.health_check {
             let has_none = |service: &&ObjectName| {

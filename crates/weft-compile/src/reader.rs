@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crd::{
     AuthorizationPolicy, ConfigMap, ExternalService, Key, Kind, Mesh, Metadata, Object, Pod,
-    Resource, Route, Scope, Service, Target, Workload,
+    Resource, Route, RouteMatch, Scope, Service, Target, Workload,
 };
 use weft_model::{Health, ObjectName, RouteKind, RouteName};
 
@@ -31,8 +31,12 @@ pub(crate) enum Read {
     ServicesSelecting(String, Labels),
     /// Whether any workload of a namespace has these labels.
     AnySelected(Kind, String, Labels),
+    /// Whether any of these has a label of this name.
+    AnyLabelled(Kind, String, Labels, String),
     /// At the routes of a kind and namespace that name this Service as a parent.
     RoutesOf(Kind, String, ObjectName),
+    /// At those of them that have this match too.
+    RoutesMatching(Kind, String, ObjectName, Box<RouteMatch>),
     /// At the policies of a kind and namespace that are for this target.
     PoliciesFor(Kind, String, Target),
     /// At the authorization policies of a namespace that are for a whole mesh, whatever it is
@@ -66,7 +70,9 @@ impl Read {
             Read::ExternalServices(namespace) => Some((Kind::ExternalService, namespace)),
             Read::AnyWorkload(kind, namespace)
             | Read::AnySelected(kind, namespace, _)
+            | Read::AnyLabelled(kind, namespace, ..)
             | Read::RoutesOf(kind, namespace, _)
+            | Read::RoutesMatching(kind, namespace, ..)
             | Read::PoliciesFor(kind, namespace, _) => Some((*kind, namespace)),
             Read::PoliciesForMesh(namespace) | Read::PoliciesSelecting(namespace, _) => {
                 Some((Kind::AuthorizationPolicy, namespace))
@@ -90,9 +96,19 @@ impl Read {
             (Read::AnySelected(.., selector), Resource::Workload(_) | Resource::Pod(_)) => {
                 is_subset(selector, &resource.metadata().labels)
             }
-            (Read::RoutesOf(_, _, service), resource) => resource
-                .as_route()
-                .is_some_and(|route| route.parents.iter().any(|parent| names(parent, service))),
+            (Read::AnyLabelled(_, _, selector, label), Resource::Workload(_) | Resource::Pod(_)) => {
+                let labels = &resource.metadata().labels;
+                is_subset(selector, labels) && labels.contains_key(label)
+            }
+            (Read::RoutesOf(_, _, service), resource) => {
+                resource.as_route().is_some_and(|route| is_for(route, service))
+            }
+            (Read::RoutesMatching(_, _, service, wanted), resource) => {
+                resource.as_route().is_some_and(|route| {
+                    let mut matches = route.rules.iter().flat_map(|rule| &rule.matches);
+                    is_for(route, service) && matches.any(|own| own == &**wanted)
+                })
+            }
             (Read::PoliciesFor(.., target), policy) => policy.targets().contains(target),
             (Read::PoliciesForMesh(_), Resource::AuthorizationPolicy(policy)) => {
                 policy.scope.targets().iter().any(|target| matches!(target, Target::Mesh(_)))
@@ -111,6 +127,10 @@ pub(crate) fn names(parent: &weft_crd::ParentRef, service: &ObjectName) -> bool 
     parent.kind == weft_crd::ParentKind::Service
         && (parent.namespace.as_str(), parent.name.as_str())
             == (service.namespace(), service.name())
+}
+
+fn is_for(route: &Route, service: &ObjectName) -> bool {
+    route.parents.iter().any(|parent| names(parent, service))
 }
 
 fn is_subset(selector: &Labels, labels: &Labels) -> bool {
@@ -248,6 +268,14 @@ impl<'s> Reader<'s> {
         INSTANCES.into_iter().any(|kind| !self.search(any(kind)).is_empty())
     }
 
+    /// Whether any workload of the namespace that is selected has a label called `label`.
+    pub(crate) fn has_labelled(&self, namespace: &str, selector: &Labels, label: &str) -> bool {
+        let any = |kind| {
+            Read::AnyLabelled(kind, namespace.to_owned(), selector.clone(), label.to_owned())
+        };
+        INSTANCES.into_iter().any(|kind| !self.search(any(kind)).is_empty())
+    }
+
     /// The Services of a namespace.
     pub(crate) fn services_of(&self, namespace: &str) -> Vec<ObjectName> {
         let found = self.search(Read::Services(namespace.to_owned()));
@@ -271,6 +299,19 @@ impl<'s> Reader<'s> {
         service: &ObjectName,
     ) -> Vec<&'s Route> {
         let read = Read::RoutesOf(kind_of(kind), namespace.to_owned(), service.clone());
+        self.search(read).into_iter().filter_map(as_route).collect()
+    }
+
+    /// Those of them that have the match `wanted` too.
+    pub(crate) fn routes_matching(
+        &self,
+        kind: RouteKind,
+        namespace: &str,
+        service: &ObjectName,
+        wanted: &RouteMatch,
+    ) -> Vec<&'s Route> {
+        let (kind, wanted) = (kind_of(kind), Box::new(wanted.clone()));
+        let read = Read::RoutesMatching(kind, namespace.to_owned(), service.clone(), wanted);
         self.search(read).into_iter().filter_map(as_route).collect()
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Source: GAMMA, as of Gateway API v1.7. Conditions and reasons are the standard's own.
 
+mod alike;
 mod filters;
 mod rules;
 
@@ -24,6 +25,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &RouteName) -> Output {
     let Some((object, route)) = reader.route(name) else { return Output::default() };
     let mut findings = Findings::new(object);
     let (parents, mut conditions) = attach(reader, name.kind, route, &mut findings);
+    alike::warn(reader, name.kind, route, &parents, &mut findings);
     let (rules, resolved) = match rules::convert(reader, name.kind, route, &mut findings) {
         Ok(converted) => converted,
         Err(message) => {

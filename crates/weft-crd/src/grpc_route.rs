@@ -26,8 +26,11 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<Route> {
     let object = at.object(route::FIELDS)?;
     let parents = route::read_parents(&object, namespace);
     let hostnames = route::read_hostnames(&object, parents.as_ref());
-    let rules =
-        object.or("rules", Vec::new(), |at| route::read_rules(at, |at| read_rule(at, namespace)));
+    let rules = object.or("rules", Vec::new(), |at| {
+        let rules = route::read_rules(at, |at| read_rule(at, namespace))?;
+        route::warn_of_repeated(at, &rules);
+        Some(rules)
+    });
     if matches!(&rules, Some(rules) if rules.is_empty()) {
         object.at.warning("no rules: no call matches, and all are answered with UNIMPLEMENTED");
     }

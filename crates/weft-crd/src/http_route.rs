@@ -30,6 +30,7 @@ pub(crate) fn read(header: Header, at: &At<'_>) -> Option<Route> {
         if rules.is_empty() {
             return at.error("an empty list is not allowed: leave the field out");
         }
+        route::warn_of_repeated(at, &rules);
         Some(rules)
     });
     Some(Route {

@@ -17,6 +17,8 @@ pub use parent_ref::{ParentKind, ParentRef};
 pub(crate) use backend_ref::warn_if_nowhere;
 pub(crate) use parent_ref::read_group;
 
+use std::collections::BTreeMap;
+
 use self::filters::Read;
 use crate::finding::quoted;
 use crate::metadata::Metadata;
@@ -162,6 +164,25 @@ pub(crate) fn read_rules(
         format!("the name {} is taken by {first}", quoted(name))
     });
     Some(rules)
+}
+
+/// Warns of matches that another of the same route goes before: of equal ones the first holds.
+pub(crate) fn warn_of_repeated(at: &At<'_>, rules: &[RouteRule]) {
+    let mut first: BTreeMap<&RouteMatch, String> = BTreeMap::new();
+    for (at, rule) in at.items(RULES_MAX).into_iter().flatten().zip(rules) {
+        let is_written = at.node.get("matches").is_some_and(|it| it.item(0).is_some());
+        let written = is_written.then(|| at.below("matches").items(MATCHES_MAX)).flatten();
+        let written = written.unwrap_or_default();
+        for (index, one) in rule.matches.iter().enumerate() {
+            let at = written.get(index).unwrap_or(&at);
+            match first.get(one) {
+                Some(first) => {
+                    at.warning(format!("no effect: {first} matches the same, and goes first"));
+                }
+                None => drop(first.insert(one, at.path.to_string())),
+            }
+        }
+    }
 }
 
 pub(crate) fn read_name(object: &Object<'_>) -> Option<Option<String>> {

@@ -240,14 +240,21 @@ fn backends() {
 
 #[test]
 fn bounds_of_the_standard() {
-    let rule = |name: &str| format!("{{name: '{name}', backendRefs: [{{name: b, port: 80}}]}}");
+    let rule = |name: &str| {
+        format!(
+            "{{name: '{name}', matches: [{{path: {{value: /{name}}}}}], \
+             backendRefs: [{{name: b, port: 80}}]}}"
+        )
+    };
     let parent = "parentRefs: [{group: '', kind: Service, name: a}]";
     let rules =
         |count: usize| (0..count).map(|n| rule(&format!("r{n}"))).collect::<Vec<_>>().join(", ");
-    let matching = format!(
-        "{{backendRefs: [{{name: b, port: 80}}], matches: [{}]}}",
-        (0..64).map(|n| format!("{{path: {{value: /{n}}}}}")).collect::<Vec<_>>().join(", ")
-    );
+    let matching = |of: &str| {
+        let one = |n| format!("{{path: {{value: /{of}{n}}}}}");
+        let all = (0..64).map(one).collect::<Vec<_>>().join(", ");
+        format!("{{backendRefs: [{{name: b, port: 80}}], matches: [{all}]}}")
+    };
+    let (a, b) = (matching("a"), matching("b"));
     let cases: [(String, &[&str]); 6] = [
         (format!("{{{parent}, rules: [{}]}}", rules(16)), &[]),
         (
@@ -259,12 +266,12 @@ fn bounds_of_the_standard() {
             &["error: spec.rules: an empty list is not allowed: leave the field out"],
         ),
         (
-            format!("{{{parent}, rules: [{}, {}]}}", rule("x"), rule("x")),
+            format!("{{{parent}, rules: [{}, {}]}}", rule("x"), rule("x").replace("/x", "/y")),
             &["error: spec.rules[1]: the name \"x\" is taken by spec.rules[0]"],
         ),
-        (format!("{{{parent}, rules: [{matching}, {matching}]}}"), &[]),
+        (format!("{{{parent}, rules: [{a}, {b}]}}"), &[]),
         (
-            format!("{{{parent}, rules: [{matching}, {matching}, {}]}}", rule("x")),
+            format!("{{{parent}, rules: [{a}, {b}, {}]}}", rule("x")),
             &["error: spec.rules: 129 matches in all rules together are not allowed, the most \
                  is 128"],
         ),
@@ -278,4 +285,31 @@ fn bounds_of_the_standard() {
 fn without_rules_it_matches_everything() {
     let route = route("{parentRefs: [{group: '', kind: Service, name: a}]}");
     assert_eq!(route.rules, [RouteRule::default()]);
+}
+
+#[test]
+fn of_equal_matches_the_first_holds() {
+    let rule = |matches: &str| format!("{{{matches} backendRefs: [{{name: b, port: 80}}]}}");
+    let all = rule("");
+    let several = rule("matches: [{path: {value: /a}}, {method: GET}, {path: {value: /a}}],");
+    let spec = format!(
+        "{{parentRefs: [{{group: '', kind: Service, name: a}}], \
+         rules: [{all}, {several}, {}, {}]}}",
+        rule("matches: [{path: {type: PathPrefix, value: /}}],"),
+        rule("matches: [{headers: [{name: a, value: b}]}, {method: GET}],")
+    );
+    check(
+        HEAD,
+        &[(
+            spec.as_str(),
+            &[
+                "warning: spec.rules[1].matches[2]: no effect: spec.rules[1].matches[0] matches \
+                 the same, and goes first",
+                "warning: spec.rules[2].matches[0]: no effect: spec.rules[0] matches the same, \
+                 and goes first",
+                "warning: spec.rules[3].matches[1]: no effect: spec.rules[1].matches[1] matches \
+                 the same, and goes first",
+            ],
+        )],
+    );
 }

@@ -1,0 +1,98 @@
+//! Matches that several routes have for one port: the oldest route has what they match.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weft_crd as crd;
+use weft_model::{ObjectName, Port, RouteKind, RouteParent};
+
+use crate::findings::{Findings, listed};
+use crate::mesh;
+use crate::reader::Reader;
+use crate::service::{means, to_port};
+
+/// How a match fares beside those of other routes that are alike.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// It has no effect, since this route is older.
+    Beaten(String),
+    /// These are younger, and have none.
+    Beating(BTreeSet<String>),
+}
+
+/// Says of each match of `route`, which `parents` take, whether an older route has it too, and
+/// which younger ones do.
+pub(super) fn warn(
+    reader: &Reader<'_>,
+    kind: RouteKind,
+    route: &crd::Route,
+    parents: &BTreeSet<RouteParent>,
+    findings: &mut Findings<'_>,
+) {
+    // What carries bytes has no matches.
+    if !matches!(kind, RouteKind::Http | RouteKind::Grpc) {
+        return;
+    }
+    let mut ports: BTreeMap<&ObjectName, Vec<&crd::ServicePort>> = BTreeMap::new();
+    for RouteParent { service, port } in parents {
+        let Some((_, found)) = reader.service(service) else { continue };
+        let is_taken = |one: &&crd::ServicePort| port.is_none_or(|it| it == to_port(one.port));
+        ports.entry(service).or_default().extend(found.ports.iter().filter(is_taken));
+    }
+    let namespace = &route.metadata.namespace;
+    for (index, rule) in route.rules.iter().enumerate() {
+        for (at, one) in rule.matches.iter().enumerate() {
+            for (service, ports) in &ports {
+                let alike = reader.routes_matching(kind, namespace, service, one);
+                for (fate, ports) in fates(route, &alike, service, ports) {
+                    let numbers: Vec<_> = ports.iter().map(ToString::to_string).collect();
+                    let place = format!("port {} of Service {service}", numbers.join(", "));
+                    let kind = kind.kind();
+                    let message = match fate {
+                        Fate::Beaten(older) => format!(
+                            "no effect on {place}: {kind} {namespace}/{older} is older, and \
+                             matches the same"
+                        ),
+                        Fate::Beating(younger) => format!(
+                            "no effect of {kind} {} on {place}: this one is older, and matches the \
+                             same",
+                            listed(&younger)
+                        ),
+                    };
+                    findings.warning(&format!("spec.rules[{index}].matches[{at}]"), message);
+                }
+            }
+        }
+    }
+}
+
+/// How a match of `route` fares on `ports` of `service` beside `alike`, the routes that have it,
+/// itself among them.
+fn fates(
+    route: &crd::Route,
+    alike: &[&crd::Route],
+    service: &ObjectName,
+    ports: &[&crd::ServicePort],
+) -> BTreeMap<Fate, Vec<Port>> {
+    let age = |route: &crd::Route| (mesh::created(&route.metadata), route.metadata.name.clone());
+    let own = &route.metadata.name;
+    let mut fates: BTreeMap<Fate, Vec<Port>> = BTreeMap::new();
+    if alike.len() < 2 {
+        return fates;
+    }
+    for port in ports {
+        let is_for_it =
+            |other: &&&crd::Route| other.parents.iter().any(|parent| means(parent, service, port));
+        let here: Vec<_> = alike.iter().filter(is_for_it).collect();
+        let Some(oldest) = here.iter().min_by_key(|other| age(other)) else { continue };
+        let fate = if oldest.metadata.name == *own {
+            let others = here.iter().map(|other| &other.metadata).filter(|it| it.name != *own);
+            Fate::Beating(others.map(|it| format!("{}/{}", it.namespace, it.name)).collect())
+        } else {
+            Fate::Beaten(oldest.metadata.name.clone())
+        };
+        if fate != Fate::Beating(BTreeSet::new()) {
+            fates.entry(fate).or_default().push(to_port(port.port));
+        }
+    }
+    fates
+}
