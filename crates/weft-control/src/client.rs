@@ -13,7 +13,7 @@ use crate::api::{
     TokenRequest, TokenResponse, WatchEvent,
 };
 use crate::line::Line;
-use crate::routes::NO_NAMESPACE;
+use crate::routes::{NO_NAMESPACE, REQUEST_BYTES_MAX};
 
 /// A call that did not succeed.
 #[derive(Debug, Error)]
@@ -29,6 +29,15 @@ pub enum ClientError {
     /// The control plane said no.
     #[error("{}", .0.message)]
     Refused(Refusal),
+    /// More than a control plane takes at once.
+    #[error(
+        "the files are a request of {bytes} bytes, and a control plane takes {REQUEST_BYTES_MAX} \
+         at once: apply them in parts"
+    )]
+    TooLarge {
+        /// How much it is.
+        bytes: usize,
+    },
     /// The connection broke, or the answer is not one.
     #[error("the control plane at {address} did not answer properly: {reason}")]
     Broken {
@@ -59,6 +68,9 @@ impl Client {
     /// [`ClientError`].
     pub async fn apply(&self, request: &ApplyRequest) -> Result<ApplyResponse, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.line.broken(&error))?;
+        if body.len() > REQUEST_BYTES_MAX {
+            return Err(ClientError::TooLarge { bytes: body.len() });
+        }
         self.call(Method::POST, "/api/v1/apply", body).await
     }
 

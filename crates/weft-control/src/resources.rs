@@ -6,7 +6,7 @@ use thiserror::Error;
 use weft_compile::Status;
 use weft_crd::{
     ConfigMap, ExternalPort, Finding, Key, Kind, Object, ObjectName, Options, Parsed, Platform,
-    Resource, Severity, Timestamp, TlsRoots, parse_all,
+    Resource, Severity, Timestamp, TlsRoots, harmless, parse_all,
 };
 use weft_model::TrustDomain;
 use weft_store::{
@@ -30,14 +30,6 @@ pub enum ApplyError {
         findings: Vec<Finding>,
         /// The same with the source lines.
         rendered: String,
-    },
-    /// A resource version that is no number.
-    #[error("{key}: resourceVersion `{found}` is not one of this store: read the object again")]
-    Version {
-        /// The object.
-        key: String,
-        /// What was given.
-        found: String,
     },
     /// There is no such kind.
     #[error("there is no kind `{0}`; there are {1}")]
@@ -64,7 +56,6 @@ impl ApplyError {
     pub fn reason(&self) -> (&'static str, u16) {
         match self {
             ApplyError::Invalid { .. } => ("invalid", 422),
-            ApplyError::Version { .. } => ("invalid-version", 400),
             ApplyError::Kind(..) => ("unknown-kind", 404),
             ApplyError::Missing(_) => ("not-found", 404),
             ApplyError::OnlyMesh(_) => ("only-mesh", 409),
@@ -136,6 +127,8 @@ impl Resources {
         let foreign = parsed.objects.iter().filter_map(|object| self.of_another_domain(object));
         let foreign: Vec<Finding> = foreign.collect();
         parsed.findings.extend(foreign);
+        let unknown: Vec<Finding> = parsed.objects.iter().filter_map(of_another_store).collect();
+        parsed.findings.extend(unknown);
         check_authorities(&mut parsed);
         if parsed.has_errors() {
             let rendered = parsed.render();
@@ -145,7 +138,7 @@ impl Resources {
         let actions = if request.dry_run {
             objects.iter().map(|object| self.foresee(object)).collect::<Result<Vec<_>, _>>()?
         } else {
-            let items = objects.iter().map(item).collect::<Result<Vec<_>, _>>()?;
+            let items = objects.iter().map(item).collect();
             let applied = self.store.apply(Batch { now, wall, items })?;
             applied.outcomes.into_iter().map(action).collect()
         };
@@ -186,7 +179,7 @@ impl Resources {
     /// What applying `object` would do.
     fn foresee(&self, object: &Object) -> Result<(Action, Version), ApplyError> {
         let key = document_key(object);
-        let expected = expectation(object)?;
+        let expected = expectation(object);
         let Some(found) = self.store.get(&key)? else {
             let conflict = weft_store::Conflict {
                 key: weft_store::EntryKey::Document(key),
@@ -395,9 +388,9 @@ impl Watch {
     }
 }
 
-fn item(object: &Object) -> Result<Item, ApplyError> {
+fn item(object: &Object) -> Item {
     let text = stored_text(object).into_bytes();
-    Ok(Item::put(document_key(object), text).expecting(expectation(object)?))
+    Item::put(document_key(object), text).expecting(expectation(object))
 }
 
 /// The object as it is kept: without a status, which says what became of it at one moment.
@@ -415,13 +408,20 @@ fn stored_text(object: &Object) -> String {
     kept.collect()
 }
 
-fn expectation(object: &Object) -> Result<Expectation, ApplyError> {
-    let Some(text) = &object.metadata().resource_version else { return Ok(Expectation::Any) };
-    let version = text.parse().map_err(|_| ApplyError::Version {
-        key: document_key(object).to_string(),
-        found: text.clone(),
-    })?;
-    Ok(Expectation::Version(Version::new(version)))
+/// The version that `object` asks for.
+fn expectation(object: &Object) -> Expectation {
+    let Some(text) = &object.metadata().resource_version else { return Expectation::Any };
+    // One that is none was refused before; no object has this.
+    Expectation::Version(Version::new(text.parse().unwrap_or(u64::MAX)))
+}
+
+/// What is wrong with a resource version that cannot be one of the store's.
+fn of_another_store(object: &Object) -> Option<Finding> {
+    let text = object.metadata().resource_version.as_ref()?;
+    text.parse::<u64>().err()?;
+    let message = format!("`{}` is not one of this store", harmless(text));
+    let help = "read the object again, or leave it out".to_owned();
+    Some(Finding { help: Some(help), ..error(object, "metadata.resourceVersion", message) })
 }
 
 fn action(outcome: Outcome) -> (Action, Version) {

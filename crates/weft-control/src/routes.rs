@@ -30,7 +30,7 @@ use crate::registration::RegistrationError;
 use crate::resources::{ApplyError, Resources, Watch};
 
 /// The most bytes of a request.
-const REQUEST_BYTES_MAX: usize = 32 << 20;
+pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
 
 /// The most bytes of a request for a certificate, or of a registration.
 const ISSUE_BYTES_MAX: usize = 64 << 10;

@@ -41,7 +41,8 @@ pub struct Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", tamed(&self.file), self.line, self.column)
+        // Of a long name the end says most, so it stays whole.
+        write!(f, "{}:{}:{}", harmless(&self.file), self.line, self.column)
     }
 }
 
@@ -113,20 +114,24 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// `text` shortened, with nothing in it that could drive a terminal.
 pub(crate) fn tamed(text: &str) -> String {
-    let mut tamed = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == QUOTE_MAX {
-            tamed.push('…');
-            break;
-        }
+    match text.char_indices().nth(QUOTE_MAX) {
+        Some((end, _)) => format!("{}…", harmless(&text[..end])),
+        None => harmless(text),
+    }
+}
+
+/// `text` with nothing in it that could drive a terminal.
+pub fn harmless(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    for c in text.chars() {
         match c {
-            '\n' => tamed.push_str("\\n"),
-            '\t' => tamed.push_str("\\t"),
-            c if drives_terminal(c) => tamed.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
-            c => tamed.push(c),
+            '\n' => harmless.push_str("\\n"),
+            '\t' => harmless.push_str("\\t"),
+            c if drives_terminal(c) => harmless.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            c => harmless.push(c),
         }
     }
-    tamed
+    harmless
 }
 
 /// Whether `c` could change what a terminal shows elsewhere: controls and direction marks.

@@ -78,7 +78,7 @@ pub use duration::{format as format_duration, parse as parse_duration};
 pub use external_service::{ExternalEndpoint, ExternalPort, ExternalService, ROOTS_BYTES_MAX};
 pub use failover::Failover;
 pub use fault_policy::{Abort, AbortWith, Delay, FaultPolicy};
-pub use finding::{Finding, ObjectName, Position, Severity};
+pub use finding::{Finding, ObjectName, Position, Severity, harmless};
 pub use health_check::{HealthCheck, Probe};
 pub use identity::{ServiceAccount, SpiffeId};
 pub use kind::{Key, Kind};

@@ -88,7 +88,16 @@ pub(crate) fn read(at: &At<'_>, kind: Kind) -> Option<Metadata> {
         })
     });
     let namespace = match (object.field("namespace"), kind.is_namespaced()) {
-        (None, true) => Some(at.report.options.namespace.clone()),
+        (None, true) => {
+            let default = &at.report.options.namespace;
+            match names::dns_label(default) {
+                Ok(()) => Some(default.clone()),
+                Err(message) => at.below("namespace").error_help(
+                    format!("{message}, and this is that of objects that name none"),
+                    "name one here, or another as that of objects that name none",
+                ),
+            }
+        }
         (None, false) => Some(String::new()),
         (Some(at), true) => at.parsed(|text| names::dns_label(text).map(|()| text.to_owned())),
         (Some(at), false) => at.error(format!("a {kind} is in no namespace")),

@@ -120,6 +120,15 @@ impl Node {
         }
     }
 
+    /// Takes the items out of the list under `key`; none if there is no such list.
+    pub(crate) fn take_items(&mut self, key: &str) -> Vec<Node> {
+        let Value::Map(entries) = &mut self.value else { return Vec::new() };
+        match entries.iter_mut().find(|entry| entry.key.text == key).map(|it| &mut it.value.value) {
+            Some(Value::List(items)) => std::mem::take(items),
+            _ => Vec::new(),
+        }
+    }
+
     /// Takes `key` out of the map.
     pub(crate) fn remove(&mut self, key: &str) {
         if let Value::Map(entries) = &mut self.value {

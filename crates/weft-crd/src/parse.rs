@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::finding::{Finding, ObjectName, Position, Severity, tamed};
+use crate::finding::{Finding, ObjectName, Position, Severity, harmless};
 use crate::kind::{Key, Kind};
 use crate::node::{Node, Value};
 use crate::object::{Object, Options};
 use crate::path::Path;
-use crate::reader::At;
+use crate::reader::{At, Fields};
 use crate::render::{Source, render};
 use crate::report::Report;
 use crate::resource;
@@ -83,8 +83,8 @@ pub fn parse_all<'a>(
             }
         };
         for document in yaml::documents(source.text()) {
-            for (root, problems) in roots(document) {
-                read(&source, root, problems, options, &mut seen, &mut parsed);
+            for (part, problems) in parts(document) {
+                read(&source, part, problems, options, &mut seen, &mut parsed);
             }
         }
         parsed.sources.push(source);
@@ -112,7 +112,7 @@ fn to_text(file: &str, bytes: &[u8]) -> Result<String, Box<Finding>> {
 
 fn whole_file(file: Option<&str>, message: String) -> Finding {
     let message = match file {
-        Some(file) => format!("{}: {message}", tamed(file)),
+        Some(file) => format!("{}: {message}", harmless(file)),
         None => message,
     };
     Finding {
@@ -125,50 +125,79 @@ fn whole_file(file: Option<&str>, message: String) -> Finding {
     }
 }
 
-/// The objects of a document, each with the problems in it: one, or those of a `List`.
-fn roots(document: Document) -> Vec<(Option<Node>, Vec<Problem>)> {
+/// What is read by itself.
+enum Part {
+    /// An object.
+    Object(Node),
+    /// A `List` whose items are read apart from it.
+    List(Node),
+    /// Something that has no tree.
+    Broken,
+}
+
+/// A `List`'s own fields.
+const LIST_FIELDS: Fields = Fields {
+    known: &["apiVersion", "kind", "items"],
+    not_yet: &[],
+    ignored: &["metadata"],
+    no_nulls: false,
+};
+
+/// What a document consists of, each part with the problems in it: an object, or a `List` and its
+/// items.
+fn parts(document: Document) -> Vec<(Part, Vec<Problem>)> {
     let Document { root, mut problems } = document;
-    let Some(root) = root else { return vec![(None, problems)] };
+    let Some(mut root) = root else { return vec![(Part::Broken, problems)] };
+    // An empty document, such as after a last `---`.
+    if matches!(root.value, Value::Null) && problems.is_empty() {
+        return Vec::new();
+    }
     let is_list = root.get("kind").and_then(Node::as_text) == Some("List")
         && root.get("apiVersion").and_then(Node::as_text) == Some("v1");
-    let items = match root.get("items").map(|items| &items.value) {
-        Some(Value::List(items)) if is_list => items,
-        None if is_list => return Vec::new(),
-        // An empty document, such as after a last `---`.
-        _ if matches!(root.value, Value::Null) && problems.is_empty() => return Vec::new(),
-        _ => return vec![(Some(root), problems)],
-    };
-    let mut roots = Vec::new();
-    for (index, item) in items.iter().enumerate() {
+    if !is_list {
+        return vec![(Part::Object(root), problems)];
+    }
+    let mut parts = Vec::new();
+    for (index, item) in root.take_items("items").into_iter().enumerate() {
         let prefix = format!("items[{index}]");
         let inside = |problem: &mut Problem| problem.path.is_within(&prefix);
         let mut own: Vec<Problem> = problems.extract_if(.., inside).collect();
         own.iter_mut().for_each(|problem| problem.path = problem.path.without(&prefix));
-        roots.push((Some(item.clone()), own));
+        parts.push((Part::Object(item), own));
     }
-    // What is wrong outside the items is nobody's, and still an error.
-    if !problems.is_empty() {
-        roots.push((None, problems));
-    }
-    roots
+    parts.push((Part::List(root), problems));
+    parts
 }
 
-/// Reads one object, or only reports the problems if there is no tree.
+/// Reads one object, or only reports the problems of what is none.
 fn read(
     source: &Source,
-    root: Option<Node>,
+    part: Part,
     problems: Vec<Problem>,
     options: &Options,
     seen: &mut BTreeMap<Key, Option<Position>>,
     parsed: &mut Parsed,
 ) {
-    let name = root.as_ref().and_then(|root| name_of(root, options));
+    let name = match &part {
+        Part::Object(root) => name_of(root, options),
+        Part::List(_) | Part::Broken => None,
+    };
     let report = Report::new(source.shared_name(), name, options);
     for Problem { path, span, message, help } in problems {
         report.unreadable(&path, span, message, help);
     }
-    let resource = root.as_ref().and_then(|root| resource::read(&At::root(root, &report)));
-    let accepted = resource.zip(root).filter(|_| !report.has_errors());
+    let read = match part {
+        Part::Object(root) => {
+            resource::read(&At::root(&root, &report)).map(|resource| (resource, root))
+        }
+        Part::List(root) => {
+            let object = At::root(&root, &report).object(LIST_FIELDS);
+            object.and_then(|list| list.need("items", |at| at.items(0)));
+            None
+        }
+        Part::Broken => None,
+    };
+    let accepted = read.filter(|_| !report.has_errors());
     if let Some((resource, mut tree)) = accepted {
         let metadata = resource.metadata();
         if !metadata.namespace.is_empty()

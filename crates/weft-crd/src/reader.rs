@@ -13,7 +13,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::finding::{Severity, quoted, tamed};
-use crate::node::{Node, Span, Value};
+use crate::node::{Entry, Node, Span, Value};
 use crate::object::Platform;
 use crate::path::{Path, mark};
 use crate::report::Report;
@@ -282,7 +282,7 @@ impl<'a> At<'a> {
         check_value: fn(&str) -> Result<(), String>,
     ) -> Option<BTreeMap<String, String>> {
         let Value::Map(entries) = &self.node.value else { return self.wrong_type("a map") };
-        let read = |entry: &'a crate::node::Entry| {
+        let read = |entry: &'a Entry| {
             let at = At {
                 node: &entry.value,
                 key: Some(entry.key.span),
@@ -335,6 +335,19 @@ impl<'a> At<'a> {
             self.report.add(Severity::Error, &path, entry.key.span, message, help);
         }
         Some(Object { at: self.clone(), known: fields.known })
+    }
+
+    /// Reports the fields of this map that look like one of `meant`.
+    pub(crate) fn report_misspelt(&self, meant: &[&'static str]) {
+        let Value::Map(entries) = &self.node.value else { return };
+        for Entry { key, .. } in entries.iter().filter(|it| !meant.contains(&it.key.text.as_str()))
+        {
+            if let Some(word) = suggest::nearest(&key.text, meant.iter().copied()) {
+                let (path, message) = (self.path.key(&key.text), "unknown field".to_owned());
+                let help = Some(format!("did you mean `{word}`?"));
+                self.report.add(Severity::Error, &path, key.span, message, help);
+            }
+        }
     }
 
     /// The field `key` of this map, or its place if it is not there.

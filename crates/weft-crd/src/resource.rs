@@ -203,9 +203,13 @@ pub(crate) fn read(root: &At<'_>) -> Option<Resource> {
 
 fn read_kind(root: &At<'_>) -> Option<Kind> {
     // Opened without a check of the other fields: which there may be depends on the kind.
-    let object = root.unchecked_object(&["apiVersion", "kind"])?;
+    const BOTH: &[&str] = &["apiVersion", "kind"];
+    let object = root.unchecked_object(BOTH)?;
     let version = object.need("apiVersion", At::text);
     let kind = object.need("kind", At::text);
+    if version.is_none() || kind.is_none() {
+        root.report_misspelt(BOTH);
+    }
     let (version, kind) = (version?, kind?);
     if let Some(known) = Kind::ALL.into_iter().find(|known| known.name() == kind) {
         if known.api_version() == version {

@@ -1,11 +1,12 @@
 //! Resources in files, as commands take them with `-f`.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use weft_control::api::SourceFile;
-use weft_crd::{Kind, Object, Options, Parsed};
+use weft_crd::{FILE_BYTES_MAX, Kind, Object, Options, Parsed, harmless};
 
 /// The trust domain of files without a Mesh, as of a control plane that is told of none.
 const TRUST_DOMAIN: &str = "weft.local";
@@ -15,46 +16,82 @@ pub fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
     let mut sources = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-            sources.push(SourceFile { name: "standard input".to_owned(), text });
+            sources.push(source(stdin(), "standard input")?);
         } else if path.is_dir() {
             let found = resources_in(path)?;
-            ensure!(!found.is_empty(), "{} holds no .yaml, .yml or .json file", path.display());
+            ensure!(
+                !found.is_empty(),
+                "{} holds no .yaml, .yml or .json file; directories within it are not searched",
+                shown(path)
+            );
             for file in found {
-                sources.push(source(&file)?);
+                sources.push(source_at(&file)?);
             }
         } else {
-            sources.push(source(path)?);
+            sources.push(source_at(path)?);
         }
     }
     Ok(sources)
 }
 
+/// The files of `directory` that hold resources by their names, in their order. One that is there
+/// by name alone, as a link that leads nowhere, is not passed over.
 fn resources_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let cannot = || format!("cannot read the directory {}", directory.display());
+    let cannot = || format!("cannot read the directory {}", shown(directory));
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).with_context(cannot)? {
         let path = entry.with_context(cannot)?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        if matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file() {
-            found.push(path);
+        let is_meant = |extension: &str| {
+            ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+        };
+        if !extension.is_some_and(is_meant) {
+            continue;
         }
+        let kind = std::fs::metadata(&path);
+        let kind = kind.with_context(|| format!("cannot read {}", shown(&path)))?.file_type();
+        if kind.is_dir() {
+            continue;
+        }
+        // To read from a pipe that nobody writes to would never end.
+        ensure!(kind.is_file(), "{} is called like a file, and is none", shown(&path));
+        found.push(path);
     }
     found.sort();
     Ok(found)
 }
 
-fn source(path: &Path) -> anyhow::Result<SourceFile> {
-    let name = path.display().to_string();
-    let text = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-    let text = String::from_utf8(text).with_context(|| format!("{name} is not UTF-8"))?;
-    Ok(SourceFile { name, text })
+fn source_at(path: &Path) -> anyhow::Result<SourceFile> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", shown(path)))?;
+    source(file, &path.display().to_string())
+}
+
+/// What `from` holds, which is called `name`. Not more of it is read than a file may hold.
+fn source(from: impl Read, name: &str) -> anyhow::Result<SourceFile> {
+    let (mut text, shown) = (Vec::new(), harmless(name));
+    let most = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
+    let read = from.take(most.saturating_add(1)).read_to_end(&mut text);
+    read.with_context(|| format!("cannot read {shown}"))?;
+    ensure!(
+        text.len() <= FILE_BYTES_MAX,
+        "{shown} has more than {FILE_BYTES_MAX} bytes, which is the most of a file: divide it"
+    );
+    let text = String::from_utf8(text).with_context(|| format!("{shown} is not UTF-8"))?;
+    Ok(SourceFile { name: name.to_owned(), text })
+}
+
+/// `path` for people.
+fn shown(path: &Path) -> String {
+    harmless(&path.display().to_string())
 }
 
 /// `paths` in words.
 pub fn named(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    let name = |path: &PathBuf| match path.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => shown(path),
+    };
+    paths.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// What stands in `files`. `namespace` is that of objects that name none.

@@ -6,6 +6,8 @@
 #[path = "kubernetes/corpus.rs"]
 #[expect(dead_code, reason = "what Kubernetes says is for the other test")]
 mod corpus;
+#[path = "check/hostile.rs"]
+mod hostile;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -191,7 +193,7 @@ fn what_cannot_be_checked_is_neither() {
     for (file, expected) in [
         ("nowhere.yaml", "weft: cannot read nowhere.yaml"),
         ("shop", "weft: there is no object in shop"),
-        ("-", "weft: there is no object in -"),
+        ("-", "weft: there is no object in standard input"),
     ] {
         let (stdout, stderr, code) = said(&check(&directory.0, &["-f", file]));
         assert!(stderr.starts_with(expected), "{stderr}");

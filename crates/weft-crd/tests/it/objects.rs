@@ -134,7 +134,52 @@ fn lists_are_taken_apart() {
         format!("apiVersion: v1\nkind: List\nmetadata: {{ resourceVersion: '' }}\nitems:\n{items}");
     assert_eq!(objects(&list).len(), samples::ALL.len());
     assert_eq!(objects("{apiVersion: v1, kind: List, items: []}").len(), 0);
-    assert_eq!(objects("{apiVersion: v1, kind: List}").len(), 0);
+}
+
+#[test]
+fn a_list_that_is_none_is_not_passed_over() {
+    let found = |rest: &str| {
+        let list = format!("{{ apiVersion: v1, kind: List{rest} }}");
+        let parsed = parse("list.yaml", list.as_bytes(), &Options::default());
+        assert!(parsed.has_errors() && parsed.findings.iter().all(|it| it.position.is_some()));
+        parsed.findings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(found(""), ["items: is required"]);
+    assert_eq!(found(", items: {}"), ["items: a list is needed, this is a map"]);
+    assert_eq!(found(", items: []  , item: []"), ["item: unknown field"]);
+}
+
+#[test]
+fn a_namespace_that_is_given_is_none_unless_it_could_be_written() {
+    let read = |namespace: &str, text: &str| {
+        let options = Options { namespace: namespace.to_owned(), ..Options::default() };
+        parse("a.yaml", text.as_bytes(), &options)
+    };
+    let unnamed =
+        "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 1}]}}";
+    let found = read("Bad NS", unnamed).findings;
+    assert!(found[0].is_error() && found[0].position.is_some(), "{found:?}");
+    assert_eq!(found[0].path, "metadata.namespace");
+    assert!(found[0].message.starts_with("\"Bad NS\" is not a name: "), "{found:?}");
+    assert_eq!(read("shop", unnamed).objects[0].metadata().namespace, "shop");
+    // Who names one is not touched by it.
+    let named = unnamed.replace("name: a", "name: a, namespace: b");
+    assert_eq!(read("Bad NS", &named).objects[0].metadata().namespace, "b");
+}
+
+#[test]
+fn a_kind_in_other_letters_is_told() {
+    let parsed = parse("a.yaml", b"apiversion: v1\nKind: Service\n", &Options::default());
+    let found = parsed.findings.iter().map(|it| (it.to_string(), it.help.as_deref()));
+    assert_eq!(
+        found.collect::<Vec<_>>(),
+        [
+            ("apiVersion: is required".to_owned(), None),
+            ("kind: is required".to_owned(), None),
+            ("apiversion: unknown field".to_owned(), Some("did you mean `apiVersion`?")),
+            ("Kind: unknown field".to_owned(), Some("did you mean `kind`?")),
+        ]
+    );
 }
 
 #[test]

@@ -278,7 +278,7 @@ impl Member {
 fn answered<T>(result: Result<T, ClientError>) -> Result<T, Cut> {
     result.map_err(|error| match error {
         ClientError::Connect { .. } | ClientError::Broken { .. } => Cut,
-        ClientError::Refused(refusal) => panic!("{refusal:?}"),
+        error @ (ClientError::Refused(_) | ClientError::TooLarge { .. }) => panic!("{error}"),
     })
 }
 
