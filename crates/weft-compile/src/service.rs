@@ -136,6 +136,19 @@ pub(crate) fn declared(protocol: Option<crd::AppProtocol>) -> Option<Protocol> {
     })
 }
 
+/// What `protocol` is called under `appProtocol`.
+pub(crate) fn word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Detect => "nothing",
+        Protocol::Http => "http",
+        Protocol::Http2 => "http2",
+        Protocol::Grpc => "grpc",
+        Protocol::WebSocket => "kubernetes.io/ws",
+        Protocol::Tls => "tls",
+        Protocol::Opaque => "tcp",
+    }
+}
+
 pub(crate) fn to_port(port: crd::Port) -> Port {
     Port::new(port.get()).expect("neither is ever 0")
 }

@@ -16,7 +16,7 @@ use crate::health_check;
 use crate::mesh;
 use crate::pod;
 use crate::reader::Reader;
-use crate::service::{declared, protocol, to_port};
+use crate::service::{declared, protocol, to_port, word};
 use crate::snapshot::Assignment;
 use crate::status::Condition;
 use crate::subset;
@@ -75,7 +75,7 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
                 findings.warning("spec.ports", message);
                 continue;
             };
-            ports.spoken(target, protocol(port), &mut findings);
+            ports.spoken(target, protocol(port), &service_name, &mut findings);
             leads_to.insert(to_port(port.port), target);
         }
         health_checks.extend(health_check::of_workload(reader, &service_name, &leads_to));
@@ -181,13 +181,16 @@ fn tunnel(workload: &crd::Workload) -> Tunnel {
 /// What is spoken on the ports of a workload, as it and its Services declare it.
 struct Ports {
     spoken: BTreeMap<Port, Protocol>,
+    /// Which Service said so first.
+    by: BTreeMap<Port, ObjectName>,
     /// What the workload says itself beats its Services.
     own: BTreeMap<Port, Protocol>,
 }
 
 impl Ports {
     fn new(workload: &crd::Workload) -> Ports {
-        let mut ports = Ports { spoken: BTreeMap::new(), own: BTreeMap::new() };
+        let mut ports =
+            Ports { spoken: BTreeMap::new(), by: BTreeMap::new(), own: BTreeMap::new() };
         for port in &workload.ports {
             let number = to_port(port.port);
             let declared = declared(port.app_protocol);
@@ -199,18 +202,29 @@ impl Ports {
         ports
     }
 
-    /// A Service says what is spoken on `port`.
-    fn spoken(&mut self, port: Port, protocol: Protocol, findings: &mut Findings<'_>) {
+    /// `service` says what is spoken on `port`.
+    fn spoken(
+        &mut self,
+        port: Port,
+        protocol: Protocol,
+        service: &ObjectName,
+        findings: &mut Findings<'_>,
+    ) {
         let before = self.spoken.entry(port).or_default();
         if protocol == Protocol::Detect || *before == protocol || self.own.contains_key(&port) {
             return;
         }
         if *before == Protocol::Detect {
             *before = protocol;
+            self.by.insert(port, service.clone());
             return;
         }
-        let (one, other) = (*before, protocol);
-        let message = format!("Services disagree on what port {port} speaks: {one:?}, {other:?}");
+        let (one, other) = (word(*before), word(protocol));
+        let first = self.by.get(&port).map_or_else(String::new, ToString::to_string);
+        let message = format!(
+            "the first bytes decide what is spoken on port {port}, as Services disagree: {first} \
+             declares {one}, and {service} {other}"
+        );
         findings.warning("spec.ports", message);
         *before = Protocol::Detect;
         self.own.insert(port, Protocol::Detect);

@@ -34,9 +34,8 @@ pub(crate) fn read(root: &At<'_>) -> Option<ConfigMap> {
     immutable?;
     let ca = data.remove(CA);
     if ca.is_none() && root.is_standalone() {
-        root.warning(format!(
-            "no effect: of a ConfigMap `data` is read under {CA}, which it lacks"
-        ));
+        let message = format!("no effect: what is read of a ConfigMap is {CA}, which it lacks");
+        root.below("data").warning(message);
     }
     Some(ConfigMap { metadata, ca })
 }
@@ -56,7 +55,7 @@ mod tests {
         };
         assert_eq!(read("data: { ca.crt: a, other: b }\nimmutable: true").as_deref(), Some("a"));
         for (rest, expected) in [
-            ("", "no effect: of a ConfigMap `data` is read under ca.crt, which it lacks"),
+            ("", "data: no effect: what is read of a ConfigMap is ca.crt, which it lacks"),
             ("data: { ca.crt: 1 }", "data[ca.crt]: a string is needed, this is the number 1"),
             ("data: { ca.crt: a }\nspec: {}", "spec: unknown field"),
         ] {

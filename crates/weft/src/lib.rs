@@ -127,7 +127,7 @@ fn explained(error: &anyhow::Error) -> String {
         if !said.contains(&cause) {
             let lead = match text.is_empty() {
                 // Findings in files have a head of their own, as those of a compiler.
-                true if cause.starts_with("error: ") => "",
+                true if ["error: ", "warning: "].iter().any(|head| cause.starts_with(head)) => "",
                 true => "weft: ",
                 false => "  because: ",
             };

@@ -12,6 +12,8 @@ mod kill;
 mod pipe;
 #[path = "control/watch.rs"]
 mod watch;
+#[path = "control/wrong.rs"]
+mod wrong;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
