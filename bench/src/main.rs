@@ -6,6 +6,7 @@ mod backend;
 mod bulk;
 mod certificates;
 mod chart;
+mod check;
 mod clock;
 mod install;
 mod isolation;
@@ -39,10 +40,16 @@ struct Arguments {
     /// One round of the HTTP/1.1 scenarios, saturated only; results are printed, not written
     #[arg(long)]
     quick: bool,
+    /// How long `weft check` takes for 500 manifests, and nothing else
+    #[arg(
+        long,
+        conflicts_with_all = ["quick", "only", "profile", "peers", "cores", "priority"]
+    )]
+    check: bool,
     /// Run only this scenario (may be given again)
     #[arg(long, value_name = "NAME")]
     only: Vec<Scenario>,
-    /// How often each peer is measured [default: 3, with --quick 1]
+    /// How often each peer is measured [default: 3, with --quick 1, with --check 20]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
     /// Draw flame graphs (needs perf) of weft, or of --peers, instead of writing results
@@ -112,6 +119,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     let places = Places::find()?;
+    if arguments.check {
+        install::ensure_all(&[Peer::Weft], &places, false)?;
+        check::run(&places, arguments.rounds)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if !arguments.inside {
         install::ensure_all(&arguments.peers(), &places, arguments.profile)?;
         // `perf` sees the processes of the host only.

@@ -94,6 +94,9 @@ impl Metric {
     }
 }
 
+/// The most milliseconds that `weft check` may take for 500 manifests.
+pub const CHECK_MS_MAX: f64 = 1_000.0;
+
 /// What Weft promises.
 pub struct Target {
     /// Where.

@@ -186,8 +186,8 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
     }
 }
 
-/// What is to be said of a ConfigMap itself. What becomes of its certificates, the policies say that
-/// refer to it.
+/// What is to be said of a ConfigMap itself. What becomes of its certificates, those policies say
+/// that refer to it.
 pub(crate) fn status_of_map(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let Some((object, _)) = reader.config_map(name.namespace(), name.name()) else {
         return Output::default();

@@ -42,8 +42,8 @@ impl Default for Options {
     }
 }
 
-/// An accepted object: the checked resource, the tree it was read from, and what of it has no effect
-/// or another than it may seem.
+/// An accepted object: the checked resource, the tree it was read from, and what of it has no
+/// effect or another than it may seem.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// The checked resource.

@@ -33,8 +33,8 @@ impl Parsed {
         self.findings.iter().any(Finding::is_error)
     }
 
-    /// Adds what was `found` once the objects were seen together, but for what each of them had said
-    /// by itself already ([`Object::warnings`]).
+    /// Adds what was `found` once the objects were seen together, but for what each of them had
+    /// said by itself already ([`Object::warnings`]).
     pub fn add(&mut self, found: impl IntoIterator<Item = Finding>) {
         let said: HashSet<Finding> = self.findings.iter().cloned().collect();
         self.findings.extend(found.into_iter().filter(|finding| !said.contains(finding)));

@@ -8,8 +8,10 @@
 mod corpus;
 #[path = "check/hostile.rs"]
 mod hostile;
+#[path = "../../../bench/src/check/manifests.rs"]
+mod manifests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -165,6 +167,28 @@ fn what_is_right_passes() {
     assert_eq!((code, &report["passed"]), (Some(0), &true.into()));
     let first = serde_json::json!({ "kind": "HTTPRoute", "namespace": "shop", "name": "cart" });
     assert_eq!(report["objects"][0], first);
+}
+
+#[test]
+fn five_hundred_manifests_pass_together_and_not_without_each_other() {
+    let directory = Directory::new();
+    fs::create_dir(directory.0.join("shop")).unwrap();
+    let manifests = manifests::manifests();
+    for (name, text) in &manifests {
+        fs::write(directory.0.join("shop").join(name), text).unwrap();
+    }
+    let (stdout, stderr, code) = said(&check(&directory.0, &["--strict", "-f", "shop"]));
+    let expected = "500 objects, nothing is wrong\n";
+    assert_eq!((stdout.as_str(), stderr.as_str(), code), (expected, "", Some(0)));
+    // Without the Service that routes and policies are for, each of them says so.
+    let (service, _) = &manifests[0];
+    fs::remove_file(directory.0.join("shop").join(service)).unwrap();
+    let (report, _) = report(&directory.0, &["-f", "shop"]);
+    let findings = report["findings"].as_array().unwrap();
+    let kinds: BTreeSet<_> =
+        findings.iter().map(|finding| finding["object"]["kind"].as_str().unwrap()).collect();
+    let expected = ["AuthorizationPolicy", "BackendPolicy", "GRPCRoute", "HTTPRoute"];
+    assert_eq!(kinds, BTreeSet::from(expected));
 }
 
 #[test]

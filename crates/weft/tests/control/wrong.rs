@@ -1,10 +1,10 @@
 //! Objects that are wrong: whoever looks is told the same, in the same words.
 //!
 //! A file of `wrong/` holds cases. Each begins with `== NAME`; what follows is what somebody writes
-//! beside `wrong/shop.yaml`, and behind `>` what is said of it, which `UPDATE_EXPECT=1` writes:
-//! whether it is refused or taken, each finding with line and column, and what does not hold of an
-//! object. `weft check` says it of the files, `weft apply` when they are applied, and where they are
-//! taken `weft get` goes on saying it in the status of the object.
+//! beside `wrong/shop.yaml`, and behind `>` stands what is said of it, which `UPDATE_EXPECT=1`
+//! writes: whether it is refused or taken, each finding with line and column, and what does not
+//! hold of an object. `weft check` says it of the files, `weft apply` when they are applied, and
+//! where they are taken `weft get` goes on saying it in the status of the object.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
