@@ -135,7 +135,14 @@ fn explained(error: &anyhow::Error) -> String {
         }
         said = cause;
     }
-    text
+    // What others have written is in it, who may be nobody's friend.
+    let is_layout = |c: char| c == '\n' || c == '\t';
+    text.split_inclusive(is_layout)
+        .map(|part| match part.strip_suffix(is_layout) {
+            Some(line) => weft_crd::harmless(line) + &part[line.len()..],
+            None => weft_crd::harmless(part),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -166,6 +173,16 @@ mod tests {
         for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
             untold(command, &format!("{path} {}", command.get_name()), found);
         }
+    }
+
+    #[test]
+    fn what_went_wrong_drives_no_terminal() {
+        let error = anyhow::anyhow!("no key `\u{1b}[31m`").context("one\n\ttwo \u{202e}");
+        let expected = "weft: one\n\ttwo \\u{202e}\n  because: no key `\\u{1b}[31m`\n";
+        assert_eq!(explained(&error), expected);
+        // What has a head of its own keeps it.
+        let refusal = anyhow::anyhow!("warning: spec: a\n\nerror: spec: b\n");
+        assert_eq!(explained(&refusal), "warning: spec: a\n\nerror: spec: b\n");
     }
 
     #[test]
