@@ -291,8 +291,44 @@ fn statuses(compiler: &Compiler) -> BTreeMap<Key, Status> {
     compiler.statuses().map(|status| (status.key.clone(), status.clone())).collect()
 }
 
+/// Who goes before `loser`, as `message` about it says, if it says that somebody does.
+fn winner(loser: &Key, message: &str) -> Option<Key> {
+    let words: Vec<&str> =
+        message.split([' ', ',', ':', ';']).filter(|it| !it.is_empty()).collect();
+    let at = |pair: [&str; 2]| words.windows(2).position(|found| found == pair);
+    let (name, kind) = match (at(["is", "older"]), at(["is", "for"])) {
+        (Some(at), _) => (words[at - 1], loser.kind),
+        (None, Some(at)) if message.contains("of several kinds of routes, its kind") => {
+            (words[at - 1], weft_crd::Kind::from_word(words[at - 2]).expect("a kind"))
+        }
+        _ => return None,
+    };
+    // Whose winner is itself is one.
+    let name = name.rsplit('/').next().filter(|name| *name != "one")?.to_owned();
+    Some(Key { kind, namespace: loser.namespace.clone(), name })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn both_sides_of_a_conflict_are_named(steps in prop::collection::vec(step(), 1..60)) {
+        let mut compiler = Compiler::new(Options::default());
+        compiler.update(from_nothing(&steps), source(1));
+        let all = statuses(&compiler);
+        for (loser, status) in &all {
+            for finding in &status.findings {
+                let Some(winner) = winner(loser, &finding.message) else { continue };
+                let said = all.get(&winner).map(|status| &status.findings);
+                let names_it = |finding: &weft_crd::Finding| {
+                    let mut words = finding.message.split([' ', ',', ':', '/']);
+                    words.any(|word| word == loser.name)
+                };
+                let is_named = said.is_some_and(|said| said.iter().any(names_it));
+                prop_assert!(is_named, "{loser} says {finding}, and {winner}: {said:?}");
+            }
+        }
+    }
 
     #[test]
     fn incremental_equals_cold(

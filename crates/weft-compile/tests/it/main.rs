@@ -1,5 +1,5 @@
-//! Resources to wire objects: golden cases, and the laws that incremental equals cold and that one
-//! more deny rule lets nothing more through.
+//! Resources to wire objects: golden cases, and the laws that incremental equals cold, that both
+//! sides of a conflict are named and that one more deny rule lets nothing more through.
 
 mod deny;
 mod golden;
