@@ -11,7 +11,7 @@ use weft_model::{ExternalTls, ObjectName, TlsRoots};
 use weft_wire::ObjectKey;
 
 use crate::compiler::Output;
-use crate::findings::Findings;
+use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::{Reader, policy};
 use crate::status::Condition;
@@ -255,9 +255,12 @@ fn effect(
         findings.error(path, message);
         return Effect::Conflicted;
     }
-    for younger in others.iter().filter(|other| age(other) > age(policy)) {
-        let younger = &younger.metadata.name;
-        let message = format!("BackendTLSPolicy {younger} is for the same too, and is younger");
+    let younger = others.iter().filter(|other| age(other) > age(policy));
+    let younger: BTreeSet<_> = younger.map(|other| other.metadata.name.clone()).collect();
+    if !younger.is_empty() {
+        let younger = listed(&younger);
+        let message =
+            format!("no effect of BackendTLSPolicy {younger}: this one is older, and for the same");
         findings.warning(path, message);
     }
     let mut effect = Effect::Refused;

@@ -15,7 +15,7 @@ use weft_wire::{Object, ObjectKey};
 use crate::backend_policy;
 use crate::backend_tls_policy;
 use crate::compiler::Output;
-use crate::findings::Findings;
+use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::Reader;
 use crate::service::{declared, to_port};
@@ -141,8 +141,8 @@ impl<'s> Others<'s> {
         Others { older, younger }
     }
 
-    /// Whether an older one `has` what stands at `path`; of a younger one that does it is said that
-    /// it has no effect.
+    /// Whether an older one `has` what stands at `path`; of younger ones that do it is said that
+    /// they have no effect.
     fn has_older(
         &self,
         path: &str,
@@ -156,9 +156,13 @@ impl<'s> Others<'s> {
             findings.error(path, message);
             return true;
         }
-        if let Some(younger) = self.younger.iter().find(|other| has(other)) {
-            let younger = &younger.metadata.name;
-            let message = format!("ExternalService {younger} names it too, and is younger");
+        let younger = self.younger.iter().filter(|other| has(other));
+        let younger: BTreeSet<_> = younger.map(|other| other.metadata.name.clone()).collect();
+        if !younger.is_empty() {
+            let younger = listed(&younger);
+            let message = format!(
+                "no effect of ExternalService {younger}: this one is older, and has {what}"
+            );
             findings.warning(path, message);
         }
         false
