@@ -96,7 +96,10 @@ impl Read {
             (Read::AnySelected(.., selector), Resource::Workload(_) | Resource::Pod(_)) => {
                 is_subset(selector, &resource.metadata().labels)
             }
-            (Read::AnyLabelled(_, _, selector, label), Resource::Workload(_) | Resource::Pod(_)) => {
+            (
+                Read::AnyLabelled(_, _, selector, label),
+                Resource::Workload(_) | Resource::Pod(_),
+            ) => {
                 let labels = &resource.metadata().labels;
                 is_subset(selector, labels) && labels.contains_key(label)
             }
