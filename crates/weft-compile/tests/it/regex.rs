@@ -59,6 +59,7 @@ fn what_is_taken_is_compiled_by_proxies() {
         r"/\w{1,253}",
         "/(?:[^/]{1,255}/){1,8}",
         "/é[a-z]+",
+        "/b?[é]{2}",
         "(?i)/A|/b",
     ] {
         assert_eq!(taken(fine), (true, Some(true)), "{fine}");

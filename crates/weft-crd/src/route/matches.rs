@@ -215,10 +215,11 @@ fn read_condition(
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// Checks a regular expression, in RE2's grammar, as proxies compile it: without look-around or
-/// back-references, its classes those of ASCII.
+/// back-references, its classes those of ASCII unless it has other characters itself.
 pub(crate) fn check_regex(text: &str) -> Result<(), String> {
     let mut parser = regex_syntax::ParserBuilder::new();
-    let why = match parser.nest_limit(50).utf8(false).unicode(false).build().parse(text) {
+    let why = match parser.nest_limit(50).utf8(false).unicode(!text.is_ascii()).build().parse(text)
+    {
         Ok(_) => return check_compiled(text),
         Err(regex_syntax::Error::Parse(error)) => error.kind().to_string(),
         Err(regex_syntax::Error::Translate(error)) => error.kind().to_string(),
@@ -231,7 +232,7 @@ pub(crate) fn check_regex(text: &str) -> Result<(), String> {
 fn check_compiled(text: &str) -> Result<(), String> {
     let whole = format!("^(?:{text})$");
     let mut builder = regex::bytes::RegexBuilder::new(&whole);
-    let why = match builder.unicode(false).size_limit(REGEX_BYTES_MAX).build() {
+    let why = match builder.unicode(!text.is_ascii()).size_limit(REGEX_BYTES_MAX).build() {
         Ok(_) => return Ok(()),
         Err(regex::Error::CompiledTooBig(_)) => {
             "is too large once compiled, 1 MiB is allowed: repeat less, or match a prefix instead"
