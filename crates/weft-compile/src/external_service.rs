@@ -18,38 +18,14 @@ use crate::compiler::Output;
 use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::Reader;
+use crate::route;
 use crate::service::{declared, to_port};
 use crate::status::Condition;
 
 pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let Some((object, external)) = reader.external(name) else { return Output::default() };
     let mut findings = Findings::new(object);
-    let others = Others::new(reader, external);
-    let (mut hosts, mut cidrs) = (BTreeSet::new(), BTreeSet::new());
-    let mut is_conflicted = false;
-    for (index, host) in external.hosts.iter().enumerate() {
-        let path = format!("spec.hosts[{index}]");
-        if let Some(why) = of_mesh(reader, host) {
-            findings.error(&path, why);
-        } else if others.has_older(&path, host, |other| other.hosts.contains(host), &mut findings) {
-            is_conflicted = true;
-        } else {
-            // The reader lets no other hosts through.
-            hosts.extend(HostPattern::new(host));
-        }
-    }
-    for (index, block) in external.cidrs.iter().enumerate() {
-        let path = format!("spec.cidrs[{index}]");
-        if let Some(range) = overlapped(reader, *block) {
-            let message = format!("{block} overlaps {range} of the Mesh's addressRange");
-            findings.error(&path, message);
-        } else if others.has_older(&path, block, |other| other.cidrs.contains(block), &mut findings)
-        {
-            is_conflicted = true;
-        } else {
-            cidrs.extend(Cidr::new(block.first(), block.prefix()));
-        }
-    }
+    let Named { hosts, cidrs, is_conflicted } = named(reader, external, &mut findings);
     let accepted = match hosts.is_empty() && cidrs.is_empty() {
         false => Condition::accepted(true, "Accepted"),
         true if is_conflicted => Condition::accepted(false, "Conflicted"),
@@ -66,9 +42,58 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         ports: ports(reader, external, &mut findings),
         endpoints: external.endpoints.iter().map(to_endpoint).collect(),
         traffic: backend_policy::of_external(reader, name),
+        routes: route::of_external(reader, name),
     };
     let status = findings.status(vec![accepted], vec![ObjectKey::External(name.clone())]);
     Output { object: Some(Object::External(Arc::new(compiled))), status: Some(status) }
+}
+
+/// What of the mesh's outside an ExternalService names, and no other has.
+#[derive(Default)]
+struct Named {
+    hosts: BTreeSet<HostPattern>,
+    cidrs: BTreeSet<Cidr>,
+    is_conflicted: bool,
+}
+
+fn named(
+    reader: &Reader<'_>,
+    external: &crd::ExternalService,
+    findings: &mut Findings<'_>,
+) -> Named {
+    let others = Others::new(reader, external);
+    let mut named = Named::default();
+    for (index, host) in external.hosts.iter().enumerate() {
+        let path = format!("spec.hosts[{index}]");
+        if let Some(why) = of_mesh(reader, host) {
+            findings.error(&path, why);
+        } else if others.has_older(&path, host, |other| other.hosts.contains(host), findings) {
+            named.is_conflicted = true;
+        } else {
+            // The reader lets no other hosts through.
+            named.hosts.extend(HostPattern::new(host));
+        }
+    }
+    for (index, block) in external.cidrs.iter().enumerate() {
+        let path = format!("spec.cidrs[{index}]");
+        if let Some(range) = overlapped(reader, *block) {
+            let message = format!("{block} overlaps {range} of the Mesh's addressRange");
+            findings.error(&path, message);
+        } else if others.has_older(&path, block, |other| other.cidrs.contains(block), findings) {
+            named.is_conflicted = true;
+        } else {
+            named.cidrs.extend(Cidr::new(block.first(), block.prefix()));
+        }
+    }
+    named
+}
+
+/// Whether the ExternalService `name` is there, and has anything.
+pub(crate) fn is_accepted(reader: &Reader<'_>, name: &ObjectName) -> bool {
+    reader.external(name).is_some_and(|(object, external)| {
+        let Named { hosts, cidrs, .. } = named(reader, external, &mut Findings::new(object));
+        !(hosts.is_empty() && cidrs.is_empty())
+    })
 }
 
 fn ports(

@@ -8,7 +8,7 @@ use weft_crd::{
     AuthorizationPolicy, ConfigMap, ExternalService, Key, Kind, Mesh, Metadata, Object, Pod,
     Resource, Route, RouteMatch, Scope, Service, Target, Workload,
 };
-use weft_model::{Health, ObjectName, RouteKind, RouteName};
+use weft_model::{Health, ObjectName, Parent, RouteKind, RouteName};
 
 use crate::snapshot::{Assignment, Options, Snapshot};
 
@@ -33,10 +33,10 @@ pub(crate) enum Read {
     AnySelected(Kind, String, Labels),
     /// Whether any of these has a label of this name.
     AnyLabelled(Kind, String, Labels, String),
-    /// At the routes of a kind and namespace that name this Service as a parent.
-    RoutesOf(Kind, String, ObjectName),
+    /// At the routes of a kind and namespace that name this as a parent.
+    RoutesOf(Kind, String, Parent),
     /// At those of them that have this match too.
-    RoutesMatching(Kind, String, ObjectName, Box<RouteMatch>),
+    RoutesMatching(Kind, String, Parent, Box<RouteMatch>),
     /// At the policies of a kind and namespace that are for this target.
     PoliciesFor(Kind, String, Target),
     /// At the authorization policies of a namespace that are for a whole mesh, whatever it is
@@ -103,13 +103,13 @@ impl Read {
                 let labels = &resource.metadata().labels;
                 is_subset(selector, labels) && labels.contains_key(label)
             }
-            (Read::RoutesOf(_, _, service), resource) => {
-                resource.as_route().is_some_and(|route| is_for(route, service))
+            (Read::RoutesOf(_, _, parent), resource) => {
+                resource.as_route().is_some_and(|route| is_for(route, parent))
             }
-            (Read::RoutesMatching(_, _, service, wanted), resource) => {
+            (Read::RoutesMatching(_, _, parent, wanted), resource) => {
                 resource.as_route().is_some_and(|route| {
                     let mut matches = route.rules.iter().flat_map(|rule| &rule.matches);
-                    is_for(route, service) && matches.any(|own| own == &**wanted)
+                    is_for(route, parent) && matches.any(|own| own == &**wanted)
                 })
             }
             (Read::PoliciesFor(.., target), policy) => policy.targets().contains(target),
@@ -125,15 +125,20 @@ impl Read {
     }
 }
 
-/// Whether `parent` is the Service `service`, or a part of it.
-pub(crate) fn names(parent: &weft_crd::ParentRef, service: &ObjectName) -> bool {
-    parent.kind == weft_crd::ParentKind::Service
-        && (parent.namespace.as_str(), parent.name.as_str())
-            == (service.namespace(), service.name())
+/// Whether `reference` is to `parent`, or to a part of it.
+pub(crate) fn names(reference: &weft_crd::ParentRef, parent: &Parent) -> bool {
+    let kind = match parent {
+        Parent::Service(_) => weft_crd::ParentKind::Service,
+        Parent::External(_) => weft_crd::ParentKind::External,
+    };
+    let object = parent.object();
+    reference.kind == kind
+        && (reference.namespace.as_str(), reference.name.as_str())
+            == (object.namespace(), object.name())
 }
 
-fn is_for(route: &Route, service: &ObjectName) -> bool {
-    route.parents.iter().any(|parent| names(parent, service))
+fn is_for(route: &Route, parent: &Parent) -> bool {
+    route.parents.iter().any(|reference| names(reference, parent))
 }
 
 fn is_subset(selector: &Labels, labels: &Labels) -> bool {
@@ -294,14 +299,14 @@ impl<'s> Reader<'s> {
         self.search(read).into_iter().filter_map(as_service).collect()
     }
 
-    /// The routes of a kind and namespace that name the Service as a parent, by name.
+    /// The routes of a kind and namespace that name `parent` as theirs, by name.
     pub(crate) fn routes_of(
         &self,
         kind: RouteKind,
         namespace: &str,
-        service: &ObjectName,
+        parent: &Parent,
     ) -> Vec<&'s Route> {
-        let read = Read::RoutesOf(kind_of(kind), namespace.to_owned(), service.clone());
+        let read = Read::RoutesOf(kind_of(kind), namespace.to_owned(), parent.clone());
         self.search(read).into_iter().filter_map(as_route).collect()
     }
 
@@ -310,11 +315,11 @@ impl<'s> Reader<'s> {
         &self,
         kind: RouteKind,
         namespace: &str,
-        service: &ObjectName,
+        parent: &Parent,
         wanted: &RouteMatch,
     ) -> Vec<&'s Route> {
         let (kind, wanted) = (kind_of(kind), Box::new(wanted.clone()));
-        let read = Read::RoutesMatching(kind, namespace.to_owned(), service.clone(), wanted);
+        let read = Read::RoutesMatching(kind, namespace.to_owned(), parent.clone(), wanted);
         self.search(read).into_iter().filter_map(as_route).collect()
     }
 

@@ -13,7 +13,7 @@ use crate::backend_policy;
 use crate::compiler::Output;
 use crate::fault_policy;
 use crate::findings::Findings;
-use crate::reader::{Reader, names};
+use crate::reader::Reader;
 use crate::snapshot::Assignment;
 use crate::status::Condition;
 
@@ -115,13 +115,6 @@ fn vips(
 /// What is spoken on a port as far as it was declared. What a route is for, its readers know.
 pub(crate) fn protocol(port: &crd::ServicePort) -> Protocol {
     declared(port.app_protocol).unwrap_or(Protocol::Detect)
-}
-
-/// Whether `parent` of a route means `port` of the Service `name`.
-pub(crate) fn means(parent: &crd::ParentRef, name: &ObjectName, port: &crd::ServicePort) -> bool {
-    names(parent, name)
-        && parent.port.is_none_or(|wanted| wanted == port.port)
-        && parent.section_name.as_ref().is_none_or(|wanted| port.name.as_ref() == Some(wanted))
 }
 
 /// What is spoken, if it was declared.

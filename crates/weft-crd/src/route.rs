@@ -137,11 +137,14 @@ pub(crate) fn read_hostnames(
     object.or("hostnames", Vec::new(), |at| {
         let read = |at: &At<'_>| at.parsed(|text| names::hostname(text).map(|()| text.to_owned()));
         let hostnames = at.list(HOSTNAMES_MAX, read)?;
-        let no_gateway = |parents: &Vec<ParentRef>| {
-            !parents.is_empty() && parents.iter().all(|parent| parent.kind == ParentKind::Service)
-        };
-        if !hostnames.is_empty() && parents.is_some_and(no_gateway) {
-            at.warning("has no effect on a Service: match the header `host` instead");
+        let parents = parents.map_or(&[][..], Vec::as_slice);
+        let are =
+            |kind: ParentKind| !parents.is_empty() && parents.iter().all(|it| it.kind == kind);
+        let is_any =
+            |parent: &ParentRef| matches!(parent.kind, ParentKind::Service | ParentKind::External);
+        if !hostnames.is_empty() && !parents.is_empty() && parents.iter().all(is_any) {
+            let on = if are(ParentKind::External) { "an ExternalService" } else { "a Service" };
+            at.warning(format!("has no effect on {on}: match the header `host` instead"));
         }
         Some(hostnames)
     })

@@ -11,8 +11,8 @@ pub use filters::{filters, own_answer};
 
 use weft_http::RequestHead;
 use weft_model::{
-    Abort, AbortWith, Backend, CallMatch, Delay, Fault, ObjectName, PathMatch, PolicyKind, Port,
-    Route, RouteName, ValueMatch, WeightedBackend,
+    Abort, AbortWith, Backend, CallMatch, Delay, Fault, ObjectName, Parent, PathMatch, PolicyKind,
+    Port, Route, RouteName, ValueMatch, WeightedBackend,
 };
 
 use crate::authorize::{Audited, Decision, RuleRef, Why};
@@ -97,43 +97,38 @@ pub struct Cause {
     pub note: String,
 }
 
-/// Tells which rule the request falls under: what `table`, made for `port` of `service`, selected.
+/// Tells which rule the request falls under: what `table`, made for `port` of `parent`, selected.
 pub fn route(
-    service: &ObjectName,
+    parent: &Parent,
     port: Port,
     table: &RouteTable,
     matched: Option<&Matched<'_>>,
 ) -> Step {
-    let of_service = |note: &str| Cause {
-        kind: "Service",
-        object: Some(service.clone()),
-        field: String::new(),
-        note: note.to_owned(),
-    };
+    let called = named(parent);
     let (verdict, cause) = match matched {
         Some(Matched { selected, match_index, facts: _ }) => {
             let Selected { route, rule_index, rule } = selected;
             let named = rule.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();
             let text = format!("rule {rule_index}{named} of {}", route.name);
             let field = format!("spec.rules[{rule_index}].matches[{match_index}]");
-            (Verdict::Passed(text), of_route(&route.name, field, &of_consumers(route, service)))
+            (Verdict::Passed(text), of_route(&route.name, field, &of_consumers(route, parent)))
         }
         None if table.is_empty() => {
-            let text = format!("to {service} itself");
-            (Verdict::Passed(text), of_service(&format!("no route is for its port {port}")))
+            let note = format!("no route is for its port {port}");
+            (Verdict::Passed(format!("to {called} itself")), of_parent(parent, &note))
         }
         None => {
-            let text = format!("no rule of the routes of {service}, port {port}, matches");
-            (Verdict::Refused { reason: "no-route", text }, of_service("routes are for it"))
+            let text = format!("no rule of the routes of {called}, port {port}, matches");
+            (Verdict::Refused { reason: "no-route", text }, of_parent(parent, "routes are for it"))
         }
     };
     Step { stage: Stage::Route, verdict, because: vec![cause] }
 }
 
 /// Tells which rule a connection falls under, which is for the server `name` if it says one: what
-/// `table`, made for `port` of `service`, selected.
+/// `table`, made for `port` of `parent`, selected.
 pub fn stream(
-    service: &ObjectName,
+    parent: &Parent,
     port: Port,
     name: Option<&str>,
     selected: Option<&Selected<'_>>,
@@ -145,25 +140,36 @@ pub fn stream(
                 true => format!("spec.rules[{rule_index}]"),
                 false => "spec.hostnames".to_owned(),
             };
-            (Verdict::Passed(text), of_route(&route.name, field, &of_consumers(route, service)))
+            (Verdict::Passed(text), of_route(&route.name, field, &of_consumers(route, parent)))
         }
         None => {
             let of = match name {
                 Some(name) => format!("the server `{name}`"),
                 None => "a connection that names no server".to_owned(),
             };
-            let text = format!("no route of {service}, port {port}, is for {of}");
-            let (field, note) = (String::new(), "routes are for it".to_owned());
-            let cause = Cause { kind: "Service", object: Some(service.clone()), field, note };
-            (Verdict::Refused { reason: "no-route", text }, cause)
+            let text = format!("no route of {}, port {port}, is for {of}", named(parent));
+            (Verdict::Refused { reason: "no-route", text }, of_parent(parent, "routes are for it"))
         }
     };
     Step { stage: Stage::Route, verdict, because: vec![cause] }
 }
 
-/// For whom `route` holds, if not for all callers of `service`.
-fn of_consumers(route: &Route, service: &ObjectName) -> String {
-    if !route.is_of_consumers(service) {
+/// What `parent` is called, a Service by its name alone.
+fn named(parent: &Parent) -> String {
+    match parent {
+        Parent::Service(name) => name.to_string(),
+        Parent::External(_) => parent.to_string(),
+    }
+}
+
+fn of_parent(parent: &Parent, note: &str) -> Cause {
+    let (kind, object) = (parent.kind(), Some(parent.object().clone()));
+    Cause { kind, object, field: String::new(), note: note.to_owned() }
+}
+
+/// For whom `route` holds, if not for all callers of `parent`.
+fn of_consumers(route: &Route, parent: &Parent) -> String {
+    if !route.is_of_consumers(parent) {
         return String::new();
     }
     format!("it holds for callers of the namespace {} alone", route.name.object.namespace())

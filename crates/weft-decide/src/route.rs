@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use weft_http::RequestHead;
 use weft_model::{
-    Namespace, ObjectName, Port, Protocol, Route, RouteKind, RouteMatch, RouteName, RouteRule,
+    Namespace, Parent, Port, Protocol, Route, RouteKind, RouteMatch, RouteName, RouteRule,
     WeightedBackend,
 };
 
@@ -27,7 +27,8 @@ pub struct RouteError {
     pub text: String,
 }
 
-/// The rules for the requests to one port of one Service, in the order in which they are asked.
+/// The rules for the requests to one port of a Service, or of a destination outside, in the order
+/// in which they are asked.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     entries: Vec<Entry>,
@@ -124,28 +125,29 @@ pub enum Destination<'t> {
 
 impl RouteTable {
     /// The rules of those of `routes` that hold for a caller of the namespace `caller` at `port` of
-    /// `service`: those of its own namespace if there are any, in place of the Service's own; and
-    /// of several kinds, those of the first.
+    /// `parent`: those of its own namespace if there are any, in place of the parent's own; and of
+    /// several kinds, those of the first.
     ///
     /// # Errors
     /// [`RouteError`] for the first expression that is too large.
     pub fn new<'r>(
         routes: impl IntoIterator<Item = &'r Arc<Route>>,
-        service: &ObjectName,
+        parent: &Parent,
         port: Port,
         caller: Option<&Namespace>,
     ) -> Result<RouteTable, RouteError> {
         let is_meant = |route: &&Arc<Route>| {
-            route.parents.iter().any(|parent| {
-                parent.service == *service && parent.port.is_none_or(|wanted| wanted == port)
-            })
+            route
+                .parents
+                .iter()
+                .any(|one| one.parent == *parent && one.port.is_none_or(|wanted| wanted == port))
         };
         let is_of =
             |route: &&Arc<Route>, namespace: &str| route.name.object.namespace() == namespace;
         let (producers, others): (Vec<_>, Vec<_>) = routes
             .into_iter()
             .filter(is_meant)
-            .partition(|route| is_of(route, service.namespace()));
+            .partition(|route| is_of(route, parent.object().namespace()));
         let consumers = others
             .into_iter()
             .filter(|route| caller.is_some_and(|caller| is_of(route, caller.as_str())));
@@ -181,7 +183,7 @@ impl RouteTable {
         Ok(RouteTable { entries, streams, routes: names, passed_over })
     }
 
-    /// Whether no route is for this port: then requests go to the Service itself.
+    /// Whether no route is for this port: then requests go to what was called itself.
     ///
     /// A route without a rule that matches is not the same: its requests are refused.
     pub fn is_empty(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::address::Cidr;
 use crate::error::ValueError;
 use crate::name::{ObjectName, is_subdomain};
 use crate::protocol::Protocol;
+use crate::route::RouteName;
 use crate::tls_origination::ExternalTls;
 use crate::traffic::TrafficPolicy;
 use crate::units::Port;
@@ -31,6 +32,9 @@ pub struct ExternalService {
     pub endpoints: BTreeSet<ExternalEndpoint>,
     /// How clients treat it.
     pub traffic: TrafficPolicy,
+    /// The routes whose rules calls to it follow. Who does not have one of them does not know where
+    /// a call is to go.
+    pub routes: BTreeSet<RouteName>,
 }
 
 impl ExternalService {

@@ -68,9 +68,9 @@ pub use protocol::Protocol;
 pub use retry::{Retry, RetryBudget, RetryStatus};
 pub use route::{
     AllowedNames, AllowedOrigin, Backend, CallMatch, Cors, ExactValue, Filter, HeaderEdits,
-    HeaderMatch, HeaderValue, Mirror, OriginHost, PathMatch, PathRewrite, PreciseHost, QueryMatch,
-    Redirect, RedirectStatus, Route, RouteKind, RouteMatch, RouteName, RouteParent, RouteRule,
-    Scheme, UrlRewrite, ValueMatch, WeightedBackend, is_editable,
+    HeaderMatch, HeaderValue, Mirror, OriginHost, Parent, PathMatch, PathRewrite, PreciseHost,
+    QueryMatch, Redirect, RedirectStatus, Route, RouteKind, RouteMatch, RouteName, RouteParent,
+    RouteRule, Scheme, UrlRewrite, ValueMatch, WeightedBackend, is_editable,
 };
 pub use service::{Service, ServicePort};
 pub use session::{SessionCarrier, SessionPersistence};

@@ -90,7 +90,7 @@ impl FromStr for RouteName {
     }
 }
 
-/// Where the requests for some Services go.
+/// Where the requests for some Services, or for some destinations outside, go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Kind, namespace and name.
@@ -98,7 +98,7 @@ pub struct Route {
     /// When it was made, in seconds since the Unix epoch: of two routes whose matches are equal,
     /// the older wins, then the one whose namespace and name come first.
     pub created: i64,
-    /// The Services whose requests it is for.
+    /// What it is for the requests to.
     pub parents: BTreeSet<RouteParent>,
     /// The hosts it is for; empty means all.
     pub hostnames: BTreeSet<String>,
@@ -107,12 +107,12 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether it is for the callers of its own namespace alone where `service` is called, which is
+    /// Whether it is for the callers of its own namespace alone where `parent` is called, which is
     /// in another one: a consumer route.
     ///
     /// Source: GEP-1294, "Consumer routes".
-    pub fn is_of_consumers(&self, service: &ObjectName) -> bool {
-        self.name.object.namespace() != service.namespace()
+    pub fn is_of_consumers(&self, parent: &Parent) -> bool {
+        self.name.object.namespace() != parent.object().namespace()
     }
 
     /// The Services that requests may go to, or copies of them.
@@ -134,13 +134,53 @@ impl Route {
     }
 }
 
-/// A Service whose requests a route is for.
+/// Something whose requests a route is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteParent {
-    /// The Service.
-    pub service: ObjectName,
+    /// What it is.
+    pub parent: Parent,
     /// One port of it. Absent: all.
     pub port: Option<Port>,
+}
+
+/// Something that has rules for calls to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Parent {
+    /// A Service.
+    Service(ObjectName),
+    /// An ExternalService.
+    External(ObjectName),
+}
+
+impl Parent {
+    /// Its kind, as it is called in resources.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Parent::Service(_) => "Service",
+            Parent::External(_) => "ExternalService",
+        }
+    }
+
+    /// Its namespace and name.
+    pub fn object(&self) -> &ObjectName {
+        match self {
+            Parent::Service(name) | Parent::External(name) => name,
+        }
+    }
+
+    /// The Service that it is, if it is one.
+    pub fn service(&self) -> Option<&ObjectName> {
+        match self {
+            Parent::Service(name) => Some(name),
+            Parent::External(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.object())
+    }
 }
 
 /// What to do with the requests that match.

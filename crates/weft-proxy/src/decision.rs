@@ -155,12 +155,14 @@ pub(crate) fn on_way(to: route::Destination<'_>, facts: &Facts<'_>, head: &mut R
     }
 }
 
-/// What the backend of a rule is, as `to` says it, which is what was drawn of the rule's backends.
+/// What the backend of a rule of what was `called` is, as `to` says it, which is what was drawn of
+/// the rule's backends.
 ///
 /// # Errors
 /// [`ProxyError::NoBackend`], [`ProxyError::NoWeight`].
 pub(crate) fn backend(
     snapshot: &Snapshot,
+    called: &Destination,
     selected: Selected<'_>,
     to: route::Destination<'_>,
 ) -> Result<Arc<Destination>, ProxyError> {
@@ -173,7 +175,8 @@ pub(crate) fn backend(
                 of_service(snapshot, name, *port).map_err(|error| no_backend(error.to_string()))
             }
             model::Backend::External { name, port } => {
-                of_external(snapshot, name, *port).map_err(|error| no_backend(error.to_string()))
+                let found = of_external(snapshot, called, name, *port);
+                found.map_err(|error| no_backend(error.to_string()))
             }
             model::Backend::Missing { reason } => Err(no_backend(reason.clone())),
         },

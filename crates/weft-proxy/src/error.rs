@@ -1,6 +1,7 @@
 //! What can go wrong with a request or a connection, and all that follows from it.
 
 mod nature;
+mod stream;
 mod words;
 
 use std::io;
@@ -21,47 +22,11 @@ use weft_wire::mux::MuxError;
 use weft_wire::tunnel::FrameError;
 
 use self::nature::is_of_caller;
+pub use self::stream::StreamError;
+pub(crate) use self::stream::{NoRoom, ProvenUnprocessed};
 use self::words::{asked_as, denied_by, limit_name};
 use crate::detect::HelloError;
 use crate::h2::grpc::status_of_http;
-
-/// Why a byte stream could not be read or written as a message.
-#[derive(Debug, Error)]
-pub enum StreamError {
-    /// The connection broke.
-    #[error("the connection broke: {0}")]
-    Io(#[from] io::Error),
-    /// The other side ended the connection in order, before a byte of what was waited for.
-    #[error("the connection was closed")]
-    Closed,
-    /// The bytes are not what they should be.
-    #[error(transparent)]
-    Grammar(#[from] GrammarError),
-}
-
-/// What is carried by the [`io::Error`] of a request that provably nobody has processed.
-#[derive(Debug, Error)]
-#[error("not processed: {0}")]
-pub(crate) struct ProvenUnprocessed(pub(crate) String);
-
-/// The same of one whose stream the server's proxy had no room for.
-#[derive(Debug, Error)]
-#[error("not processed: the proxy has no room for one more stream")]
-pub(crate) struct NoRoom;
-
-impl StreamError {
-    /// Whether it proves that the server has not processed the request.
-    pub fn is_unprocessed(&self) -> bool {
-        let StreamError::Io(error) = self else { return false };
-        error.get_ref().is_some_and(|inner| inner.is::<ProvenUnprocessed>() || inner.is::<NoRoom>())
-    }
-
-    /// Whether the server's proxy had no room for it.
-    pub(crate) fn is_no_room(&self) -> bool {
-        let StreamError::Io(error) = self else { return false };
-        error.get_ref().is_some_and(|inner| inner.is::<NoRoom>())
-    }
-}
 
 /// A request or a connection that did not come to its regular end.
 #[derive(Debug, Error)]
@@ -127,6 +92,15 @@ pub enum ProxyError {
         service: String,
         /// The port.
         port: Port,
+    },
+    /// An ExternalService whose rules are not all there: without one of them it is not known where
+    /// a call is to go.
+    #[error("the rules of ExternalService {service} are not all known: {why}")]
+    RulesUnknown {
+        /// The ExternalService.
+        service: String,
+        /// What is missing.
+        why: String,
     },
     /// An address within the mesh's ranges that nobody is known to have.
     #[error("nobody in the mesh is known to have the address {address}: {why}")]
@@ -509,6 +483,7 @@ impl ProxyError {
             E::BadBody(_) => (400, "bad-body", Client, Unknown),
             E::ServiceUnknown { .. } => (503, "service-unknown", Mesh, Unprocessed),
             E::NoExternalPort { .. } => (503, "no-backend", Mesh, Unprocessed),
+            E::RulesUnknown { .. } => (503, "rules-unknown", Mesh, Unprocessed),
             E::NoServicePort { .. } => (503, "no-service-port", Client, Unprocessed),
             E::AddressUnknown { .. } => (503, "address-unknown", Mesh, Unprocessed),
             E::OutsideRefused { .. } => (403, "outside-refused", Client, Unprocessed),

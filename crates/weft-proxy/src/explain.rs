@@ -370,7 +370,7 @@ fn check_server_name(
     told: &mut Explanation,
 ) -> Result<(), ProxyError> {
     let Some((host, service)) = called.outside_host(snapshot) else { return Ok(()) };
-    match (sent, destination.protocol) {
+    match (sent, destination.spoken()) {
         (Sent::Tls(name), declared @ (Protocol::Tls | Protocol::Detect)) => {
             told.server_name.clone_from(name);
             decision::check_server_name(name.as_deref(), declared, &host, &service)
@@ -435,7 +435,7 @@ fn request(
     let total = all.iter().map(|(_, share)| share).sum();
     let way = |(to, share): (route::Destination<'_>, u64)| {
         let mut way = Way::new(place(selected.rule, to), share, total);
-        match decision::backend(&caller.snapshot, selected, to) {
+        match decision::backend(&caller.snapshot, destination, selected, to) {
             Ok(backend) => {
                 let mut head = head.clone();
                 filters::on_request(&selected.rule.filters, &facts, &mut head);

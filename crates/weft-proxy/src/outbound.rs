@@ -23,7 +23,7 @@ use crate::snapshot::{
     Destination, DestinationName, EndpointSpec, Owner, Reach, ServiceView, Snapshot,
 };
 use crate::time::{DOWNSTREAM_IDLE_TIMEOUT, HANDSHAKE_TIMEOUT, LOOKUP_TIMEOUT, SILENCE, within};
-use crate::{Proxy, stream, tunnel};
+use crate::{Proxy, outside, stream, tunnel};
 
 /// How much of what a server says is read, in KiB, where nobody wants it any more.
 const LEFT_READS_MAX: usize = 64;
@@ -322,14 +322,19 @@ pub(crate) fn of_service(
     port_of(snapshot.services.get(name), name, port)
 }
 
-/// A port of the ExternalService `name` that a rule leads to, as it is known now.
+/// A port of the ExternalService `name` that a rule of what was `called` leads to, as it is known
+/// now. Where it is that itself, it is what was called of it, and its own rules are done with.
 pub(crate) fn of_external(
     snapshot: &Snapshot,
+    called: &Destination,
     name: &ObjectName,
     port: Port,
 ) -> Result<Arc<Destination>, ProxyError> {
-    let found = snapshot.externals.get(name).and_then(|ports| ports.get(&port));
-    found.cloned().ok_or_else(|| ProxyError::NoExternalPort { service: name.to_string(), port })
+    let found = match outside::itself(called, name, port) {
+        Some(itself) => itself.map(Arc::new),
+        None => snapshot.externals.get(name).and_then(|view| view.ports.get(&port)).cloned(),
+    };
+    found.ok_or_else(|| ProxyError::NoExternalPort { service: name.to_string(), port })
 }
 
 /// A port of the Service `name`, which is `view` if it is there.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use weft_decide::egress::{self, Verdict};
 use weft_identity::OriginationError;
-use weft_model::{ExternalPort, ExternalService, Port, Protocol};
+use weft_model::{ExternalPort, ExternalService, ObjectName, Port, Protocol};
 use weft_telemetry::{Event, Recorder};
 use weft_world::{BoxFuture, World};
 
@@ -112,14 +112,18 @@ impl Outward {
         }
     }
 
-    /// Where it leads, as far as that is known without DNS.
+    /// What is called, with the rules that it has, as far as it is known without DNS.
     ///
     /// # Errors
     /// [`ProxyError::OutsideRefused`], [`ProxyError::AddressUnknown`],
-    /// [`ProxyError::TlsOrigination`].
+    /// [`ProxyError::RulesUnknown`], [`ProxyError::TlsOrigination`].
     pub(crate) fn destination(&self, snapshot: &Snapshot) -> Result<Arc<Destination>, ProxyError> {
         let (service, _) = self.judged(snapshot)?;
         let port = Port::new(self.address.port()).expect("as was judged");
+        let rules = match service {
+            Some(service) => snapshot.external_rules(&service.name, port)?,
+            None => None,
+        };
         let destination = match (service, &self.host) {
             (Some(service), Some(host)) => of_host(service, host, port),
             (Some(service), None) => of_address(service, self.address, port),
@@ -130,7 +134,11 @@ impl Outward {
                 Some(Destination::plain(name, Protocol::Opaque, endpoints))
             }
         };
-        destination.map(Arc::new).ok_or_else(|| self.nameless())
+        let mut destination = destination.ok_or_else(|| self.nameless())?;
+        if let Some(rules) = rules {
+            destination.routes = rules.clone();
+        }
+        Ok(Arc::new(destination))
     }
 
     /// That there is no TLS to it, as it has no name that could be proved.
@@ -189,9 +197,11 @@ pub(crate) fn of_host(
     });
     let endpoints = endpoints.collect();
     let resolved = (!is_fixed).then(|| host.clone());
-    let outside = OfOutside { service: Some(service.clone()), resolved, port, reach };
+    let traffic = service.traffic.clone();
+    let (service, host) = (Some(service.clone()), Some(host.clone()));
+    let outside = OfOutside { service, host, resolved, port, reach };
     Some(Destination {
-        traffic: service.traffic.clone(),
+        traffic,
         outside: Some(Box::new(outside)),
         ..Destination::plain(name, protocol, endpoints)
     })
@@ -208,9 +218,28 @@ fn of_address(
     let at = ExternalAt::Address(address.ip());
     let name = DestinationName::External(service.name.clone(), at, port);
     let endpoints = vec![EndpointSpec::new(address, reach.clone())];
-    let outside = OfOutside { service: Some(service.clone()), resolved: None, port, reach };
-    let (traffic, outside) = (service.traffic.clone(), Some(Box::new(outside)));
+    let traffic = service.traffic.clone();
+    let (service, host, resolved) = (Some(service.clone()), None, None);
+    let outside = Some(Box::new(OfOutside { service, host, resolved, port, reach }));
     Some(Destination { traffic, outside, ..Destination::plain(name, protocol, endpoints) })
+}
+
+/// `port` of the ExternalService `name` itself, if that is what `called` is a port of: the host or
+/// the address that was called, past the rules that led here. The inner one is none as for hosts.
+pub(crate) fn itself(
+    called: &Destination,
+    name: &ObjectName,
+    port: Port,
+) -> Option<Option<Destination>> {
+    let outside = called.outside.as_ref()?;
+    let service = outside.service.as_ref().filter(|service| service.name == *name)?;
+    match (&outside.host, &called.name) {
+        (Some(host), _) => Some(of_host(service, host, port)),
+        (None, DestinationName::External(_, ExternalAt::Address(ip), _)) => {
+            Some(of_address(service, SocketAddr::new(*ip, port.get()), port))
+        }
+        (None, _) => None,
+    }
 }
 
 /// What a worker knows of the outside.
@@ -240,9 +269,13 @@ impl Outside {
         Outside { answers, stand_ins, told, made }
     }
 
-    /// `base` with the endpoints that it has now, and the same as long as these are the same.
+    /// `base` with the endpoints that it has now, and the same as long as these are the same. One
+    /// that has rules is called by these, and has none of its own: what it would be without them
+    /// has the same name.
     pub(crate) fn current(&self, base: &Arc<Destination>) -> Arc<Destination> {
-        let Some(outside) = &base.outside else { return base.clone() };
+        let Some(outside) = base.outside.as_ref().filter(|_| base.routes.is_empty()) else {
+            return base.clone();
+        };
         let addresses = match &outside.resolved {
             Some(host) => self.answers.of(host),
             None => Rc::default(),
@@ -364,8 +397,8 @@ fn located(
 /// `port` of a host that means nothing here.
 fn of_outside_host(host: &Arc<str>, port: Port, endpoints: Vec<EndpointSpec>) -> Destination {
     let name = DestinationName::OutsideHost(host.clone(), port);
-    let (resolved, reach) = (Some(host.clone()), Reach::Plain);
-    let outside = OfOutside { service: None, resolved, port, reach };
+    let (host, reach) = (Some(host.clone()), Reach::Plain);
+    let outside = OfOutside { service: None, resolved: host.clone(), host, port, reach };
     let plain = Destination::plain(name, Protocol::Opaque, endpoints);
     Destination { outside: Some(Box::new(outside)), ..plain }
 }

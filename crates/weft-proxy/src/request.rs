@@ -226,9 +226,9 @@ fn decide(
     }
     let draw = proxy.turns.next(route, rule_index, &*proxy.world.entropy);
     let to = route::destination(rule, draw);
-    let found = decision::backend(&proxy.configuration.load(), selected, to)?;
+    let found = decision::backend(&proxy.configuration.load(), &called, selected, to)?;
     filters::on_request(&rule.filters, &facts, exchange.head);
-    mirror::start(proxy, connection, exchange, rule, recording);
+    mirror::start(proxy, connection, &called, exchange, rule, recording);
     decision::on_way(to, &facts, exchange.head);
     if let (Some(on_answer), route::Destination::Backend(picked)) = (&mut exchange.on_answer, to) {
         on_answer.goes_to(picked);

@@ -21,6 +21,7 @@ use weft_model::{
 };
 use weft_wire::tunnel::{InnerProtocol, Preface};
 
+use crate::error::ProxyError;
 use crate::guard::Guard;
 
 pub use self::builder::{Builder, OwnWorkload, check};
@@ -40,8 +41,37 @@ pub struct Snapshot {
     pub(crate) closed: HashMap<ObjectName, String>,
     /// The destinations outside that the own workload may call.
     pub(crate) egress: Egress,
-    /// The ports of those of which it is known which host to call: rules may lead there.
-    pub(crate) externals: HashMap<ObjectName, Arc<BTreeMap<Port, Arc<Destination>>>>,
+    /// The same, as rules see them.
+    pub(crate) externals: HashMap<ObjectName, ExternalView>,
+}
+
+impl Snapshot {
+    /// The rules for calls to `port` of the ExternalService `name`; none where they go there.
+    ///
+    /// # Errors
+    /// [`ProxyError::RulesUnknown`].
+    pub(crate) fn external_rules(
+        &self,
+        name: &ObjectName,
+        port: Port,
+    ) -> Result<Option<&Arc<RouteTable>>, ProxyError> {
+        let Some(view) = self.externals.get(name) else { return Ok(None) };
+        match &view.rules {
+            Ok(rules) => Ok(rules.get(&port)),
+            Err(why) => {
+                Err(ProxyError::RulesUnknown { service: name.to_string(), why: why.clone() })
+            }
+        }
+    }
+}
+
+/// A destination outside, port by port.
+#[derive(Clone, Debug)]
+pub(crate) struct ExternalView {
+    /// The ports of which it is known which host to call: rules of others may lead there.
+    pub(crate) ports: Arc<BTreeMap<Port, Arc<Destination>>>,
+    /// The rules for calls to it, of ports that have any; or why it is not known which they are.
+    pub(crate) rules: Result<Arc<BTreeMap<Port, Arc<RouteTable>>>, String>,
 }
 
 /// Who has an address.
@@ -175,7 +205,7 @@ pub struct Destination {
     /// How it is called.
     pub traffic: TrafficPolicy,
     /// The rules for requests to it. None: all go to its own endpoints.
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     /// The endpoints.
     pub endpoints: Vec<EndpointSpec>,
     /// What a key leads to one of them by, where it is called so.
@@ -189,6 +219,8 @@ pub struct Destination {
 pub(crate) struct OfOutside {
     /// Which ExternalService, if it is of one.
     pub(crate) service: Option<Arc<ExternalService>>,
+    /// The host by which it is called, if by one.
+    pub(crate) host: Option<Arc<str>>,
     /// The host whose addresses DNS says, if that is so.
     pub(crate) resolved: Option<Arc<str>>,
     /// The port that is called.
@@ -204,7 +236,7 @@ impl Destination {
         protocol: Protocol,
         endpoints: Vec<EndpointSpec>,
     ) -> Destination {
-        let (traffic, routes) = (TrafficPolicy::default(), RouteTable::default());
+        let (traffic, routes) = Default::default();
         Destination { name, protocol, traffic, routes, endpoints, table: None, outside: None }
     }
 

@@ -105,7 +105,7 @@ async fn routed(
     let mut called = connection.destination(proxy)?;
     if let Some(outside) = connection.outside_host(proxy)
         && let Some(other) =
-            Box::pin(other_server(proxy, connection, outside, called.protocol, downstream)).await?
+            Box::pin(other_server(proxy, connection, outside, called.spoken(), downstream)).await?
     {
         record.audited = other.audited(proxy);
         called = other.destination(&proxy.configuration.load())?;
@@ -123,7 +123,7 @@ async fn routed(
     let Selected { route, rule_index, rule } = selected;
     let draw = proxy.turns.next(route, rule_index, &*proxy.world.entropy);
     let to = route::destination(rule, draw);
-    let destination = decision::backend(&proxy.configuration.load(), selected, to)?;
+    let destination = decision::backend(&proxy.configuration.load(), &called, selected, to)?;
     backend(proxy, connection, &destination, is_tls).await
 }
 

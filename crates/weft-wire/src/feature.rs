@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_model::{
     AgainstPeers, AuthorizationPolicy, BackendTimeouts, Balance, Filter, OutboundPolicy,
-    PanicThreshold, PathMatch, Peer, Policy, PolicyMode, Route, RouteKind, RouteMatch, Rule,
-    TrafficPolicy, UnguardedPolicy,
+    PanicThreshold, Parent, PathMatch, Peer, Policy, PolicyMode, Route, RouteKind, RouteMatch,
+    Rule, TrafficPolicy, UnguardedPolicy,
 };
 
 use crate::envelope::SCHEMA;
@@ -31,6 +31,9 @@ pub enum Feature {
     /// A Service with its own bounds on how much worse than their peers endpoints may be. Ignored,
     /// others are ejected than is asked for.
     EjectionByPeers,
+    /// A route for calls to a destination outside, or such a destination. Ignored, calls would go
+    /// there past the rules.
+    ExternalRoute,
     /// A destination outside of the mesh, or a route that leads to one. Ignored, connections there
     /// would go by other rules, or be refused.
     ExternalService,
@@ -88,12 +91,13 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 27] = [
+    pub const ALL: [Feature; 28] = [
         Feature::AdaptiveLimits,
         Feature::AuditMode,
         Feature::ConsumerRoute,
         Feature::Cors,
         Feature::EjectionByPeers,
+        Feature::ExternalRoute,
         Feature::ExternalService,
         Feature::Failover,
         Feature::Faults,
@@ -126,6 +130,7 @@ impl Feature {
             Feature::ConsumerRoute => "consumer-route",
             Feature::Cors => "cors",
             Feature::EjectionByPeers => "ejection-by-peers",
+            Feature::ExternalRoute => "external-route",
             Feature::ExternalService => "external-service",
             Feature::Failover => "failover",
             Feature::Faults => "faults",
@@ -184,8 +189,12 @@ impl Feature {
                 Policy::Authorization(policy) => peers(policy).any(has_exceptions),
             },
             (Feature::ConsumerRoute, Object::Route(route)) => {
-                route.parents.iter().any(|parent| route.is_of_consumers(&parent.service))
+                route.parents.iter().any(|parent| route.is_of_consumers(&parent.parent))
             }
+            (Feature::ExternalRoute, Object::Route(route)) => {
+                route.parents.iter().any(|parent| matches!(parent.parent, Parent::External(_)))
+            }
+            (Feature::ExternalRoute, Object::External(external)) => !external.routes.is_empty(),
             (Feature::GrpcRoute, Object::Route(route)) => is_about_calls(route),
             (Feature::StreamRoute, Object::Route(route)) => {
                 matches!(route.name.kind, RouteKind::Tls | RouteKind::Tcp)

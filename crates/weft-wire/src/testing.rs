@@ -11,12 +11,12 @@ use weft_model::{
     Cors, Delay, DnsZone, ExactValue, ExternalEndpoint, ExternalPort, ExternalService, ExternalTls,
     Fault, Filter, Fraction, GuardScope, Guards, HeaderCondition, HeaderEdits, HeaderMatch,
     HeaderName, Health, HostPattern, HttpPath, Locality, MeshSettings, Method, Mirror, MtlsMode,
-    Namespace, Network, ObjectName, Operation, OutboundPolicy, PathMatch, PathPattern, PathRewrite,
-    Peer, Percent, Policy, PolicyMode, Port, PreciseHost, Protocol, QueryMatch, Redirect,
-    RedirectStatus, RegexText, Retry, RetryStatus, Revocation, RootCertificate, Route, RouteMatch,
-    RouteParent, RouteRule, Rule, Scheme, SerialNumber, Service, ServicePort, SubjectAltName,
-    TimeBound, Timeouts, TlsRoots, TrafficPolicy, Trust, Tunnel, UnguardedPolicy, UrlRewrite,
-    ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
+    Namespace, Network, ObjectName, Operation, OutboundPolicy, Parent, PathMatch, PathPattern,
+    PathRewrite, Peer, Percent, Policy, PolicyMode, Port, PreciseHost, Protocol, QueryMatch,
+    Redirect, RedirectStatus, RegexText, Retry, RetryStatus, Revocation, RootCertificate, Route,
+    RouteMatch, RouteParent, RouteRule, Rule, Scheme, SerialNumber, Service, ServicePort,
+    SubjectAltName, TimeBound, Timeouts, TlsRoots, TrafficPolicy, Trust, Tunnel, UnguardedPolicy,
+    UrlRewrite, ValueMatch, Weight, WeightedBackend, Workload, WorkloadPort,
 };
 
 use crate::objects::Object;
@@ -91,6 +91,7 @@ pub(crate) fn external(name: &str) -> ExternalService {
         ports: BTreeMap::from([(port(80), settings)]),
         endpoints: BTreeSet::new(),
         traffic: TrafficPolicy::default(),
+        routes: BTreeSet::new(),
     }
 }
 
@@ -163,7 +164,10 @@ pub(crate) fn route(name: &str, parent: &str, backends: &[&str]) -> Route {
     Route {
         name: read(name),
         created: 0,
-        parents: BTreeSet::from([RouteParent { service: read(parent), port: None }]),
+        parents: BTreeSet::from([RouteParent {
+            parent: Parent::Service(read(parent)),
+            port: None,
+        }]),
         hostnames: BTreeSet::new(),
         rules: vec![rule],
     }
@@ -266,7 +270,27 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         Object::Route(Arc::new(outside_route())),
         Object::Guards(Arc::new(guards_of_port())),
         Object::Service(Arc::new(service_of_ports())),
+        Object::External(Arc::new(routed_external())),
+        Object::Route(Arc::new(external_route("http/shop/egress", "shop/routed"))),
     ]
+}
+
+/// A destination outside that has rules.
+pub(crate) fn routed_external() -> ExternalService {
+    let routes = BTreeSet::from([read("http/shop/egress")]);
+    ExternalService { routes, ..external("shop/routed") }
+}
+
+/// A route for calls to the destination outside `parent`: to a Service, and to itself.
+pub(crate) fn external_route(name: &str, parent: &str) -> Route {
+    let mut route = route(name, "shop/cart", &["shop/cart-v1"]);
+    let parent: ObjectName = read(parent);
+    let backend = Backend::External { name: parent.clone(), port: port(80) };
+    let itself = WeightedBackend { backend, ..route.rules[0].backends[0].clone() };
+    route.rules[0].backends.push(itself);
+    let parent = Parent::External(parent);
+    route.parents = BTreeSet::from([RouteParent { parent, port: Some(port(80)) }]);
+    route
 }
 
 /// With one policy for one port, and one for all.
@@ -454,7 +478,9 @@ fn full_route() -> Route {
     };
     let mut route = route("http/shop/canary", "shop/cart", &["shop/cart-v1", "shop/cart-v2"]);
     route.created = -1;
-    route.parents.insert(RouteParent { service: read("shop/cart"), port: Some(port(80)) });
+    route
+        .parents
+        .insert(RouteParent { parent: Parent::Service(read("shop/cart")), port: Some(port(80)) });
     route.hostnames = BTreeSet::from(["*.example.com".to_owned(), "example.com".to_owned()]);
     route.rules[0].name = Some("canary".to_owned());
     route.rules[0].matches = vec![canary, by_regex];

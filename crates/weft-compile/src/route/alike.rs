@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crd as crd;
-use weft_model::{ObjectName, Port, RouteKind, RouteParent};
+use weft_model::{Parent, Port, RouteKind, RouteParent};
 
+use super::parent::{PortOf, means, ports_of};
 use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::Reader;
-use crate::service::{means, to_port};
+use crate::service::to_port;
 
 /// How a match fares beside those of other routes that are alike.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -32,20 +33,20 @@ pub(super) fn warn(
     if !matches!(kind, RouteKind::Http | RouteKind::Grpc) {
         return;
     }
-    let mut ports: BTreeMap<&ObjectName, Vec<&crd::ServicePort>> = BTreeMap::new();
-    for RouteParent { service, port } in parents {
-        let Some((_, found)) = reader.service(service) else { continue };
-        let is_taken = |one: &&crd::ServicePort| port.is_none_or(|it| it == to_port(one.port));
-        ports.entry(service).or_default().extend(found.ports.iter().filter(is_taken));
+    let mut ports: BTreeMap<&Parent, Vec<PortOf<'_>>> = BTreeMap::new();
+    for RouteParent { parent, port } in parents {
+        let is_taken = |one: &PortOf<'_>| port.is_none_or(|it| it == to_port(one.number));
+        let taken = ports_of(reader, parent).into_iter().filter(is_taken);
+        ports.entry(parent).or_default().extend(taken);
     }
     let namespace = &route.metadata.namespace;
     for (index, rule) in route.rules.iter().enumerate() {
         for (at, one) in rule.matches.iter().enumerate() {
-            for (service, ports) in &ports {
-                let alike = reader.routes_matching(kind, namespace, service, one);
-                for (fate, ports) in fates(route, &alike, service, ports) {
+            for (parent, ports) in &ports {
+                let alike = reader.routes_matching(kind, namespace, parent, one);
+                for (fate, ports) in fates(route, &alike, parent, ports) {
                     let numbers: Vec<_> = ports.iter().map(ToString::to_string).collect();
-                    let place = format!("port {} of Service {service}", numbers.join(", "));
+                    let place = format!("port {} of {parent}", numbers.join(", "));
                     let kind = kind.kind();
                     let message = match fate {
                         Fate::Beaten(older) => format!(
@@ -65,13 +66,13 @@ pub(super) fn warn(
     }
 }
 
-/// How a match of `route` fares on `ports` of `service` beside `alike`, the routes that have it,
+/// How a match of `route` fares on `ports` of `parent` beside `alike`, the routes that have it,
 /// itself among them.
 fn fates(
     route: &crd::Route,
     alike: &[&crd::Route],
-    service: &ObjectName,
-    ports: &[&crd::ServicePort],
+    parent: &Parent,
+    ports: &[PortOf<'_>],
 ) -> BTreeMap<Fate, Vec<Port>> {
     let age = |route: &crd::Route| (mesh::created(&route.metadata), route.metadata.name.clone());
     let own = &route.metadata.name;
@@ -81,7 +82,7 @@ fn fates(
     }
     for port in ports {
         let is_for_it =
-            |other: &&&crd::Route| other.parents.iter().any(|parent| means(parent, service, port));
+            |other: &&&crd::Route| other.parents.iter().any(|it| means(it, parent, port));
         let here: Vec<_> = alike.iter().filter(is_for_it).collect();
         let Some(oldest) = here.iter().min_by_key(|other| age(other)) else { continue };
         let fate = if oldest.metadata.name == *own {
@@ -91,7 +92,7 @@ fn fates(
             Fate::Beaten(oldest.metadata.name.clone())
         };
         if fate != Fate::Beating(BTreeSet::new()) {
-            fates.entry(fate).or_default().push(to_port(port.port));
+            fates.entry(fate).or_default().push(to_port(port.number));
         }
     }
     fates

@@ -1,13 +1,16 @@
 //! The rules of a route.
 
+use std::collections::BTreeSet;
+
 use weft_crd as crd;
 use weft_model::{
-    Backend, CallMatch, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, ObjectName,
+    Backend, CallMatch, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, ObjectName, Parent,
     PathMatch, Protocol, QueryMatch, RegexText, Retry, RetryStatus, RouteKind, RouteMatch,
-    RouteRule, TimeBound, Timeouts, ValueMatch, Weight, WeightedBackend,
+    RouteParent, RouteRule, TimeBound, Timeouts, ValueMatch, Weight, WeightedBackend,
 };
 
 use super::filters;
+use super::parent::spoken;
 use crate::backend_tls_policy;
 use crate::fault_policy;
 use crate::findings::Findings;
@@ -15,19 +18,20 @@ use crate::reader::Reader;
 use crate::service::{declared, to_port};
 use crate::status::Condition;
 
-/// The rules of `route`, and whether all their backends are there.
+/// The rules of `route`, which `parents` take, and whether all their backends are there.
 ///
 /// # Errors
 /// In words, if a rule cannot be said on the wire.
 pub(super) fn convert(
     reader: &Reader<'_>,
-    kind: RouteKind,
-    route: &crd::Route,
+    (kind, route): (RouteKind, &crd::Route),
+    parents: &BTreeSet<RouteParent>,
     findings: &mut Findings<'_>,
 ) -> Result<(Vec<RouteRule>, Condition), String> {
     let mut rules = Vec::new();
     let mut unresolved: Option<&'static str> = None;
     let crd::Metadata { namespace: own, name: own_name, .. } = &route.metadata;
+    let from = From { kind, own, called: only_external(parents) };
     for (index, rule) in route.rules.iter().enumerate() {
         let crd::RouteRule { name, matches, filters, backends, timeouts, retry } = rule;
         let mut or_missing = |resolved: Result<_, (&'static str, String)>, part: String, so| {
@@ -42,7 +46,7 @@ pub(super) fn convert(
         for (at, backend) in backends.iter().enumerate() {
             let crd::BackendRef { kind: of, namespace, name, weight, filters } = backend;
             let weight = Weight::new(*weight).map_err(|error| error.to_string())?;
-            let resolved = resolve(reader, kind, own, (of, namespace, name));
+            let resolved = resolve(reader, &from, (of, namespace, name));
             let so = share_without_backend(kind);
             let backend = or_missing(resolved, format!("backendRefs[{at}]"), so);
             // Only rules have mirrors.
@@ -53,7 +57,7 @@ pub(super) fn convert(
         }
         let filters = filters::convert(filters, |at, mirror| {
             let crd::Mirror { kind: of, namespace, name, share: _ } = mirror;
-            let resolved = resolve(reader, kind, own, (of, namespace, name));
+            let resolved = resolve(reader, &from, (of, namespace, name));
             let part = format!("filters[{at}].requestMirror.backendRef");
             or_missing(resolved, part, "nothing is sent there")
         })?;
@@ -82,18 +86,32 @@ fn share_without_backend(kind: RouteKind) -> &'static str {
     }
 }
 
-/// Where the backend with this kind, namespace and name leads from a route of the namespace `own`,
-/// or why nowhere.
+/// The route that backends are of.
+struct From<'r> {
+    kind: RouteKind,
+    /// Its namespace.
+    own: &'r str,
+    /// The ExternalService that is called wherever it holds, if it is for one alone.
+    called: Option<ObjectName>,
+}
+
+/// The ExternalService that all of `parents` are, if they are one.
+fn only_external(parents: &BTreeSet<RouteParent>) -> Option<ObjectName> {
+    let Parent::External(name) = &parents.first()?.parent else { return None };
+    let is_it = |one: &RouteParent| one.parent == Parent::External(name.clone());
+    parents.iter().all(is_it).then(|| name.clone())
+}
+
+/// Where the backend with this kind, namespace and name leads from a route, or why nowhere.
 fn resolve(
     reader: &Reader<'_>,
-    route: RouteKind,
-    own: &str,
+    from: &From<'_>,
     (kind, namespace, name): (&crd::BackendKind, &String, &String),
 ) -> Result<Backend, (&'static str, String)> {
     let port = match kind {
         crd::BackendKind::Service { port } => *port,
         crd::BackendKind::External { port } => {
-            return resolve_external(reader, route, own, (namespace, name, *port));
+            return resolve_external(reader, from, (namespace, name, *port));
         }
         crd::BackendKind::Other { group, kind, port: _ } => {
             let message = format!("kind {kind} of group `{group}` is not known here");
@@ -108,19 +126,19 @@ fn resolve(
     let Some(found) = service.ports.iter().find(is_wanted) else {
         return Err(("BackendNotFound", format!("Service {name} has no port {port}")));
     };
-    if !takes(route, declared(found.app_protocol)) {
-        let spoken = super::spoken(route);
+    if !takes(from.kind, declared(found.app_protocol)) {
+        let spoken = spoken(from.kind);
         let message = format!("Service {name} declares that no {spoken} is spoken on port {port}");
         return Err(("UnsupportedProtocol", message));
     }
     Ok(Backend::Service { name, port: to_port(port) })
 }
 
-/// The same for an ExternalService, of which it must be known where it is.
+/// The same for an ExternalService, of which it must be known where it is: that it is what was
+/// called says so as well.
 fn resolve_external(
     reader: &Reader<'_>,
-    route: RouteKind,
-    own: &str,
+    &From { kind: route, own, ref called }: &From<'_>,
     (namespace, name, port): (&String, &String, crd::Port),
 ) -> Result<Backend, (&'static str, String)> {
     let missing =
@@ -135,10 +153,11 @@ fn resolve_external(
         return Err(("BackendNotFound", format!("ExternalService {name} has no port {port}")));
     };
     let is_one = matches!(&external.hosts[..], [host] if !host.starts_with("*."));
+    let is_one = is_one || *called == Some(name.clone());
     if !is_one && external.endpoints.is_empty() {
         let message = format!(
             "ExternalService {name} has neither endpoints nor one host alone, so that it is not \
-             known which to call"
+             known which to call, but to a route for itself alone"
         );
         return Err(("UnsupportedValue", message));
     }
@@ -158,7 +177,7 @@ fn resolve_external(
         return Err(("UnsupportedProtocol", message));
     }
     if !takes(route, declared(found.app_protocol)) {
-        let spoken = super::spoken(route);
+        let spoken = spoken(route);
         let message =
             format!("ExternalService {name} declares that no {spoken} is spoken on port {port}");
         return Err(("UnsupportedProtocol", message));

@@ -44,6 +44,11 @@ fn resource(which: u8, name: u8, content: u8) -> String {
     let weft = "weft.dev/v1alpha1";
     let created = format!(", creationTimestamp: '2026-01-0{}T00:00:00Z'", content % 2 + 1);
     let service_target = format!("{{ group: '', kind: Service, name: s{a} }}");
+    // The routes called 3 are for destinations outside.
+    let parent = match name {
+        3 => format!("{{ group: weft.dev, kind: ExternalService, name: e{a}, port: {port} }}"),
+        _ => format!("{{ group: '', kind: Service, name: s{a}, port: {port} }}"),
+    };
     match which {
         0 => {
             let spec = format!(
@@ -69,7 +74,7 @@ fn resource(which: u8, name: u8, content: u8) -> String {
         }
         3 => {
             let spec = format!(
-                "spec: {{ parentRefs: [{{ group: '', kind: Service, name: s{a}, port: {port} }}], \
+                "spec: {{ parentRefs: [{parent}], \
                  rules: [{{ name: {}, {} backendRefs: [{{ name: s{b}, port: 80 }}, \
                  {{ group: weft.dev, kind: ExternalService, name: e{b}, port: 80 }}] }}] }}\n",
                 ["all", "some"][usize::from(content % 2)],
@@ -96,7 +101,7 @@ fn resource(which: u8, name: u8, content: u8) -> String {
         8 => {
             let host = ["a.test", "'*.test'"][usize::from(content % 2)];
             let spec = format!(
-                "spec: {{ parentRefs: [{{ group: '', kind: Service, name: s{a}, port: {port} }}], \
+                "spec: {{ parentRefs: [{parent}], \
                  hostnames: [{host}], rules: [{{ backendRefs: [{{ name: s{b}, port: 80 }}] }}] }}\n"
             );
             head("gateway.networking.k8s.io/v1", "TLSRoute", &format!("r{name}"), &created) + &spec

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weft_crd::Resource;
 use weft_decide::route::RouteTable;
-use weft_model::{ObjectName, Port};
+use weft_model::{Parent, Port};
 use weft_wire::{Object, SourceVersion};
 
 /// Whether `weft check` takes the expression, and whether a proxy does; `None` where it does not
@@ -46,7 +46,7 @@ spec:
             _ => None,
         })
         .collect();
-    let service: ObjectName = "shop/web".parse().unwrap();
+    let service = Parent::Service("shop/web".parse().unwrap());
     let table = RouteTable::new(&routes, &service, Port::new(80).unwrap(), None);
     (true, (!routes.is_empty()).then_some(table.is_ok()))
 }

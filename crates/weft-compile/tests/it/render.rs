@@ -4,10 +4,10 @@ use weft_compile::{Compiler, Status};
 use weft_model::{
     Abort, AbortWith, AllowedNames, AuthorizationPolicy, Backend, CallMatch, ContentHash, Cors,
     Delay, ExternalService, ExternalTls, Fault, Filter, Guards, HeaderCondition, HeaderEdits,
-    HealthCheck, MeshSettings, Mirror, Operation, PathMatch, PathPattern, PathRewrite, Peer,
-    Policy, PolicyMode, PolicyName, Port, Probe, Redirect, Retry, Route, RouteMatch, RouteRule,
-    Rule, Service, ServicePort, TlsRoots, TrafficPolicy, Trust, Tunnel, UrlRewrite, ValueMatch,
-    Workload,
+    HealthCheck, MeshSettings, Mirror, Operation, Parent, PathMatch, PathPattern, PathRewrite,
+    Peer, Policy, PolicyMode, PolicyName, Port, Probe, Redirect, Retry, Route, RouteMatch,
+    RouteRule, Rule, Service, ServicePort, TlsRoots, TrafficPolicy, Trust, Tunnel, UrlRewrite,
+    ValueMatch, Workload,
 };
 use weft_wire::Object;
 
@@ -92,7 +92,7 @@ fn service(service: &Service) -> Tree {
 }
 
 fn external(external: &ExternalService) -> Tree {
-    let ExternalService { name: _, is_for_mesh, hosts, cidrs, ports, endpoints, traffic } =
+    let ExternalService { name: _, is_for_mesh, hosts, cidrs, ports, endpoints, traffic, routes } =
         external;
     let ports = ports.iter().map(|(port, settings)| {
         let name = settings.name.as_ref().map_or(String::new(), |name| format!("{name} "));
@@ -111,6 +111,7 @@ fn external(external: &ExternalService) -> Tree {
         ("ports", Tree::Map(ports.collect())),
         ("endpoints", Tree::list(endpoints)),
         ("traffic", traffic_policy(traffic)),
+        ("routes", Tree::list(routes)),
     ])
 }
 
@@ -250,7 +251,10 @@ fn route(route: &Route) -> Tree {
     let Route { name: _, created, parents, hostnames, rules } = route;
     let parent = |parent: &weft_model::RouteParent| {
         let port = parent.port.map_or(String::new(), |port| format!(":{port}"));
-        format!("{}{port}", parent.service)
+        match &parent.parent {
+            Parent::Service(name) => format!("{name}{port}"),
+            Parent::External(name) => format!("outside {name}{port}"),
+        }
     };
     Tree::map([
         (

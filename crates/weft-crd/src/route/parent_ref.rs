@@ -1,6 +1,6 @@
 //! What a route attaches to.
 
-use crate::kind::GATEWAY_GROUP;
+use crate::kind::{GATEWAY_GROUP, WEFT_GROUP};
 use crate::names;
 use crate::reader::{At, fields};
 use crate::units::Port;
@@ -14,7 +14,8 @@ pub struct ParentRef {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Of a Service, the name of one port; of a Gateway, of one listener. Absent: all.
+    /// Of a Service or an ExternalService, the name of one port; of a Gateway, of one listener.
+    /// Absent: all.
     pub section_name: Option<String>,
     /// One port. Absent: all.
     pub port: Option<Port>,
@@ -25,6 +26,8 @@ pub struct ParentRef {
 pub enum ParentKind {
     /// A Service: the route holds for calls to it within the mesh.
     Service,
+    /// An ExternalService: the route holds for calls that leave the mesh for it.
+    External,
     /// A Gateway. Understood, while none is served yet.
     Gateway,
     /// Someone else's.
@@ -51,11 +54,20 @@ pub(super) fn read(at: &At<'_>, own_namespace: &str) -> Option<ParentRef> {
     let port = object.maybe("port", At::port);
     let kind = match (group?, kind?) {
         ("", "Service") => ParentKind::Service,
+        (WEFT_GROUP, "ExternalService") => ParentKind::External,
         (GATEWAY_GROUP, "Gateway") => ParentKind::Gateway,
         (GATEWAY_GROUP, "Service") => {
             return at.error_help(
                 format!("no kind Service is in group {GATEWAY_GROUP}, which is the default"),
                 "add `group: \"\"`",
+            );
+        }
+        (GATEWAY_GROUP, "ExternalService") => {
+            return at.error_help(
+                format!(
+                    "no kind ExternalService is in group {GATEWAY_GROUP}, which is the default"
+                ),
+                format!("add `group: {WEFT_GROUP}`"),
             );
         }
         (group, kind) => ParentKind::Other { group: group.to_owned(), kind: kind.to_owned() },

@@ -18,6 +18,7 @@ fn service(name: &str, hosts: &[&str], cidrs: &[&str]) -> Arc<ExternalService> {
         ports: [(Port::new(443).unwrap(), port)].into(),
         endpoints: [].into(),
         traffic: TrafficPolicy::default(),
+        routes: Default::default(),
     })
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use weft_http::{RequestHead, Version, request};
 use weft_model::{
-    AuthorizationPolicy, CallMatch, ExactValue, HttpPath, PathMatch, Policy, Route, RouteMatch,
-    RouteParent, RouteRule, Rule, SpiffeId, Timeouts, UnguardedPolicy, Weight, WeightedBackend,
+    AuthorizationPolicy, CallMatch, ExactValue, HttpPath, Parent, PathMatch, Policy, Route,
+    RouteMatch, RouteParent, RouteRule, Rule, SpiffeId, Timeouts, UnguardedPolicy, Weight,
+    WeightedBackend,
 };
 
 use super::*;
@@ -16,6 +17,10 @@ use crate::route;
 
 fn service() -> ObjectName {
     "shop/cart".parse().unwrap()
+}
+
+fn parent() -> Parent {
+    Parent::Service(service())
 }
 
 fn port(number: u16) -> Port {
@@ -55,17 +60,17 @@ fn table(rules: Vec<RouteRule>) -> RouteTable {
     let route = Route {
         name: "http/shop/web".parse().unwrap(),
         created: 0,
-        parents: BTreeSet::from([RouteParent { service: service(), port: None }]),
+        parents: BTreeSet::from([RouteParent { parent: parent(), port: None }]),
         hostnames: BTreeSet::new(),
         rules,
     };
-    RouteTable::new(&[Arc::new(route)], &service(), port(80), None).unwrap()
+    RouteTable::new(&[Arc::new(route)], &parent(), port(80), None).unwrap()
 }
 
 /// Route and destination of a request for `path`, as text.
 fn explained(table: &RouteTable, path: &str) -> String {
     let matched = table.select_match(&head(path));
-    let step = route(&service(), port(80), table, matched.as_ref());
+    let step = route(&parent(), port(80), table, matched.as_ref());
     let Some(Matched { selected, .. }) = matched else { return step.to_string() };
     let to = route::destination(selected.rule, 0.5);
     format!("{step}\n{}", destination(&selected, &to))
@@ -187,7 +192,7 @@ fn of_a_call_service_and_method_are_told() {
 
 #[test]
 fn without_a_route_a_request_goes_to_the_service() {
-    let empty = RouteTable::new(&[], &service(), port(80), None).unwrap();
+    let empty = RouteTable::new(&[], &parent(), port(80), None).unwrap();
     assert_eq!(
         explained(&empty, "/"),
         "route: to shop/cart itself\n  Service shop/cart: no route is for its port 80"

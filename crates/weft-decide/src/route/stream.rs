@@ -64,7 +64,9 @@ fn covers(host: &str, name: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use weft_model::{Backend, Port, RouteParent, RouteRule, Timeouts, Weight, WeightedBackend};
+    use weft_model::{
+        Backend, Parent, Port, RouteParent, RouteRule, Timeouts, Weight, WeightedBackend,
+    };
 
     use super::*;
 
@@ -87,7 +89,7 @@ mod tests {
             name: name.parse().unwrap(),
             created,
             parents: BTreeSet::from([RouteParent {
-                service: "shop/db".parse().unwrap(),
+                parent: Parent::Service("shop/db".parse().unwrap()),
                 port: None,
             }]),
             hostnames: hosts.iter().map(|host| (*host).to_owned()).collect(),
@@ -96,8 +98,8 @@ mod tests {
     }
 
     fn table(routes: &[Arc<Route>]) -> RouteTable {
-        let (service, port) = ("shop/db".parse().unwrap(), Port::new(443).unwrap());
-        RouteTable::new(routes, &service, port, None).unwrap()
+        let parent = Parent::Service("shop/db".parse().unwrap());
+        RouteTable::new(routes, &parent, Port::new(443).unwrap(), None).unwrap()
     }
 
     fn selected(table: &RouteTable, name: Option<&str>) -> Option<String> {

@@ -4,14 +4,19 @@ use std::collections::BTreeSet;
 
 use weft_http::{GrammarError, Version, request};
 use weft_model::{
-    Backend, CallMatch, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, PathMatch,
-    QueryMatch, RegexText, RouteName, RouteParent, Timeouts, ValueMatch, Weight, WeightedBackend,
+    Backend, CallMatch, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, ObjectName,
+    PathMatch, QueryMatch, RegexText, RouteName, RouteParent, Timeouts, ValueMatch, Weight,
+    WeightedBackend,
 };
 
 use super::*;
 
 fn service() -> ObjectName {
     "shop/cart".parse().unwrap()
+}
+
+fn parent() -> Parent {
+    Parent::Service(service())
 }
 
 fn port(number: u16) -> Port {
@@ -54,7 +59,7 @@ fn route(name: &str, created: i64, rules: Vec<RouteRule>) -> Arc<Route> {
     Arc::new(Route {
         name: format!("http/shop/{name}").parse::<RouteName>().unwrap(),
         created,
-        parents: BTreeSet::from([RouteParent { service: service(), port: None }]),
+        parents: BTreeSet::from([RouteParent { parent: parent(), port: None }]),
         hostnames: BTreeSet::new(),
         rules,
     })
@@ -79,7 +84,7 @@ fn selected(table: &RouteTable, text: &str) -> Option<String> {
 }
 
 fn table(routes: &[Arc<Route>]) -> RouteTable {
-    RouteTable::new(routes, &service(), port(80), None).unwrap()
+    RouteTable::new(routes, &parent(), port(80), None).unwrap()
 }
 
 #[test]
@@ -211,7 +216,7 @@ fn expressions_match_from_end_to_end_and_are_limited() {
     assert!(selected(&ids, "GET /users/a.b-c_9").is_some());
     assert!(selected(&ids, "GET /users/%C3%A9").is_none());
     let huge = route("a", 0, vec![rule(vec![regex("/(?:a{1000}){1000}")])]);
-    let error = RouteTable::new([&huge], &service(), port(80), None).unwrap_err();
+    let error = RouteTable::new([&huge], &parent(), port(80), None).unwrap_err();
     assert!(error.to_string().starts_with("http/shop/a: the regular expression `/(?:a"), "{error}");
 }
 
@@ -231,7 +236,7 @@ fn no_route_is_not_the_same_as_no_rule() {
     let bound = |number| {
         let mut route = (*route("a", 0, vec![rule(vec![exact("/a")])])).clone();
         route.parents =
-            BTreeSet::from([RouteParent { service: service(), port: Some(port(number)) }]);
+            BTreeSet::from([RouteParent { parent: parent(), port: Some(port(number)) }]);
         Arc::new(route)
     };
     assert!(table(&[bound(81)]).is_empty());
@@ -353,7 +358,7 @@ fn routes_of_the_callers_namespace_replace_those_of_the_service() {
     let all = [&producers[0], &producers[1], &consumer, &stranger];
     let table = |caller: &str| {
         let caller = Namespace::new(caller).unwrap();
-        RouteTable::new(all, &service(), port(80), Some(&caller)).unwrap()
+        RouteTable::new(all, &parent(), port(80), Some(&caller)).unwrap()
     };
     let holding = |table: &RouteTable| {
         let names = all.into_iter().map(|route| &route.name);
@@ -370,7 +375,7 @@ fn routes_of_the_callers_namespace_replace_those_of_the_service() {
     let mut grpc = Route::clone(&call_route("grpc", 1, vec![rule(vec![call("*", "*")])]));
     let caller = Namespace::new("other").unwrap();
     let table = |grpc: Route| {
-        RouteTable::new([&Arc::new(grpc), &consumer], &service(), port(80), Some(&caller)).unwrap()
+        RouteTable::new([&Arc::new(grpc), &consumer], &parent(), port(80), Some(&caller)).unwrap()
     };
     assert_eq!(table(grpc.clone()).spoken(Protocol::Detect), Protocol::Http);
     grpc.name = "grpc/other/grpc".parse().unwrap();

@@ -49,7 +49,7 @@ pub(super) fn stream(
     let total = all.iter().map(|(_, share)| share).sum();
     let way = |(to, share): (route::Destination<'_>, u64)| {
         let mut way = Way::new(place(selected.rule, to), share, total);
-        match decision::backend(&caller.snapshot, selected, to).and_then(check) {
+        match decision::backend(&caller.snapshot, destination, selected, to).and_then(check) {
             Ok(backend) => way.carry(caller, backend, server),
             Err(error) => way.end(&error),
         }

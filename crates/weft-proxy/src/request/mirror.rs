@@ -17,6 +17,7 @@ use crate::copies::Copied;
 use crate::error::ProxyError;
 use crate::exchange::Exchange;
 use crate::outbound::{of_external, of_service};
+use crate::snapshot::Destination;
 
 /// How long a copy may take. A request that streams for longer is copied for so long.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,11 +33,12 @@ struct Copy {
     timeouts: Timeouts,
 }
 
-/// Has copies of the request go where the filters of its `rule` say. To be done when these have
-/// changed its head, and before its body is sent.
+/// Has copies of the request, which is for what was `called`, go where the filters of its `rule`
+/// say. To be done when these have changed its head, and before its body is sent.
 pub(super) fn start(
     proxy: &Rc<Proxy>,
     connection: &Connection,
+    called: &Destination,
     exchange: &mut Exchange<'_>,
     rule: &RouteRule,
     recording: &Recording<'_>,
@@ -61,7 +63,7 @@ pub(super) fn start(
             continue;
         }
         let found = match &mirror.backend {
-            To::External { .. } => of_external(&snapshot, name, *port),
+            To::External { .. } => of_external(&snapshot, called, name, *port),
             _ => of_service(&snapshot, name, *port),
         };
         let destination = match found {

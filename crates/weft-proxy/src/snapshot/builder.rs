@@ -7,15 +7,15 @@ use std::sync::Arc;
 use weft_decide::egress::Egress;
 use weft_decide::route::RouteTable;
 use weft_model::{
-    Address, ExternalService, Label, MtlsMode, Namespace, Network, ObjectName, Port, Route,
-    Service, TrafficPolicy, TrustDomain, UnguardedPolicy, Workload,
+    Address, ExternalService, Label, MtlsMode, Namespace, Network, ObjectName, Parent, Port, Route,
+    RouteName, Service, TrafficPolicy, TrustDomain, UnguardedPolicy, Workload,
 };
 use weft_wire::discovery::{Client, Guarding, Outcome};
 use weft_wire::{Object, ObjectKey};
 
 use super::{
-    Destination, DestinationName, EndpointSpec, Own, OwnPort, Owner, Reach, ServiceView, Snapshot,
-    TunnelTarget, WorkloadView,
+    Destination, DestinationName, EndpointSpec, ExternalView, Own, OwnPort, Owner, Reach,
+    ServiceView, Snapshot, TunnelTarget, WorkloadView,
 };
 use crate::guard::Guard;
 use crate::outside;
@@ -31,14 +31,17 @@ pub struct OwnWorkload {
     pub applications: BTreeMap<Port, SocketAddr>,
 }
 
-/// A destination outside, port by port as far as rules may lead there.
+/// A destination outside.
 struct External {
     service: Arc<ExternalService>,
-    ports: Arc<BTreeMap<Port, Arc<Destination>>>,
+    /// The routes whose rules are followed, if it is known which.
+    routes: Option<Vec<Arc<Route>>>,
+    view: ExternalView,
 }
 
 impl External {
-    fn new(service: &Arc<ExternalService>) -> External {
+    /// Its ports as far as rules may lead there.
+    fn ports(service: &Arc<ExternalService>) -> BTreeMap<Port, Arc<Destination>> {
         let port = |host: &Arc<str>, port: Port| {
             Some((port, Arc::new(outside::of_host(service, host, port)?)))
         };
@@ -49,7 +52,7 @@ impl External {
             };
             port(&host, *number)
         });
-        External { service: service.clone(), ports: Arc::new(ports.collect()) }
+        ports.collect()
     }
 }
 
@@ -77,7 +80,7 @@ pub fn check(object: &Object) -> Result<(), String> {
     let Some(parent) = route.parents.first() else { return Ok(()) };
     let port = parent.port.or(Port::new(1).ok()).expect("1 is a port");
     let caller = route.name.object.own_namespace();
-    RouteTable::new([route], &parent.service, port, Some(&caller))
+    RouteTable::new([route], &parent.parent, port, Some(&caller))
         .map_err(|error| error.to_string())?;
     Ok(())
 }
@@ -130,7 +133,8 @@ impl Builder {
                 None => drop(self.workloads.remove(name)),
             }
         }
-        self.externals = held.externals.iter().map(|service| self.external(service)).collect();
+        let external = |service: &&Arc<ExternalService>| self.external(client, &held, service);
+        self.externals = held.externals.iter().map(external).collect();
         let mesh = held.mesh.cloned();
         let own = self.own(client, &held).map(Arc::new);
         let ports = own.iter().flat_map(|own| &own.ports);
@@ -139,25 +143,79 @@ impl Builder {
         let closed = client.closed().map(|(service, why)| (service.clone(), why)).collect();
         let view = |name: &ObjectName| Some((name.clone(), services.get(name)?.clone()));
         let callable = client.followed().filter_map(view).collect();
-        let ports =
-            |(name, external): (&ObjectName, &External)| (name.clone(), external.ports.clone());
-        let externals = self.externals.iter().map(ports).collect();
+        let view =
+            |(name, external): (&ObjectName, &External)| (name.clone(), external.view.clone());
+        let externals = self.externals.iter().map(view).collect();
         let namespace = self.namespace.clone();
         let namespace = namespace.or(self.own.as_ref().map(|own| own.name.own_namespace()));
         let egress = Egress::new(held.externals.iter().copied(), namespace.as_ref());
         Arc::new(Snapshot { mesh, own, services, callable, addresses, closed, egress, externals })
     }
 
-    /// `service`, as it was before if it is the same.
-    fn external(&self, service: &Arc<ExternalService>) -> (ObjectName, External) {
+    /// `service`, as far as it was before if it is the same.
+    ///
+    /// Its rules are those of the routes that it names once all of them are there, and those of
+    /// before until then. Where it was not known before, it is closed: without one of them, calls
+    /// would go past it.
+    fn external<'h>(
+        &self,
+        client: &Client,
+        held: &Held<'h>,
+        service: &'h Arc<ExternalService>,
+    ) -> (ObjectName, External) {
         let before = self.externals.get(&service.name);
-        let before = before.filter(|before| Arc::ptr_eq(&before.service, service));
-        let ports = before.map(|before| before.ports.clone());
-        let external = match ports {
-            Some(ports) => External { service: service.clone(), ports },
-            None => External::new(service),
+        let same = before.filter(|before| Arc::ptr_eq(&before.service, service));
+        let ports = match same {
+            Some(before) => before.view.ports.clone(),
+            None => Arc::new(External::ports(service)),
         };
-        (service.name.clone(), external)
+        let parent = Parent::External(service.name.clone());
+        // One that is not for it is an older version, in whose place the new one was refused.
+        let is_for_it = |route: &&Arc<Route>| route.parents.iter().any(|it| it.parent == parent);
+        let found = |name: &'h RouteName| held.route(name).filter(is_for_it).ok_or(name);
+        let named: Result<Vec<_>, _> = service.routes.iter().map(found).collect();
+        let routes = match named {
+            Ok(routes) => Ok(routes.into_iter().cloned().collect()),
+            Err(missing) => before.and_then(|it| it.routes.clone()).ok_or(missing),
+        };
+        let is_same = |before: &&External| match (&before.routes, &routes) {
+            (Some(before), Ok(now)) => {
+                before.len() == now.len()
+                    && before.iter().zip(now).all(|(one, other)| Arc::ptr_eq(one, other))
+            }
+            _ => false,
+        };
+        let rules = match (same.filter(is_same), &routes) {
+            (Some(before), _) => before.view.rules.clone(),
+            (None, Ok(routes)) => Ok(Arc::new(self.external_rules(service, &parent, routes))),
+            (None, Err(missing)) => Err(lacking(client, missing)),
+        };
+        let (service, routes) = (service.clone(), routes.ok());
+        let name = service.name.clone();
+        (name, External { service, routes, view: ExternalView { ports, rules } })
+    }
+
+    /// The rules for calls to `service`, of those of its ports that `routes` are for.
+    fn external_rules(
+        &self,
+        service: &ExternalService,
+        parent: &Parent,
+        routes: &[Arc<Route>],
+    ) -> BTreeMap<Port, Arc<RouteTable>> {
+        let of_port = |port: &Port| (*port, self.rules(routes, parent, *port));
+        let tables = service.ports.keys().map(of_port);
+        tables.filter(|(_, table)| !table.is_empty()).collect()
+    }
+
+    /// The rules for calls to `port` of `parent` that are of some of `routes`.
+    fn rules<'r>(
+        &self,
+        routes: impl IntoIterator<Item = &'r Arc<Route>>,
+        parent: &Parent,
+        port: Port,
+    ) -> Arc<RouteTable> {
+        let table = RouteTable::new(routes, parent, port, self.namespace.as_ref());
+        Arc::new(table.expect("routes were checked before they were taken"))
     }
 
     /// The Services that `keys` have a part in, now or before.
@@ -174,7 +232,8 @@ impl Builder {
                 }
                 ObjectKey::Route(name) => {
                     if let Some(route) = held.routes.iter().find(|route| route.name == *name) {
-                        services.extend(route.parents.iter().map(|parent| parent.service.clone()));
+                        let parents = route.parents.iter();
+                        services.extend(parents.filter_map(|it| it.parent.service()).cloned());
                     }
                     services.extend(self.services_with(|view| {
                         view.ports.values().any(|port| port.routes.has(name))
@@ -208,12 +267,12 @@ impl Builder {
                 Some(EndpointSpec { labels: labels(workload, service.traffic(*port)), ..spec })
             });
             let routes = held.routes.iter().copied();
+            let parent = Parent::Service(service.name.clone());
             let destination = Destination {
                 name: DestinationName::Service(service.name.clone(), *port),
                 protocol: spoken.protocol,
                 traffic: service.traffic(*port).clone(),
-                routes: RouteTable::new(routes, &service.name, *port, self.namespace.as_ref())
-                    .expect("routes were checked before they were taken"),
+                routes: self.rules(routes, &parent, *port),
                 endpoints: endpoints.collect(),
                 table: None,
                 outside: None,
@@ -327,6 +386,15 @@ impl Builder {
     }
 }
 
+/// That the route `missing` is not there, and why.
+fn lacking(client: &Client, missing: &RouteName) -> String {
+    let key = ObjectKey::Route(missing.clone());
+    match client.refused().find(|(refused, _)| **refused == key) {
+        Some((_, why)) => format!("{missing} is refused: {why}"),
+        None => format!("{missing} is not there yet"),
+    }
+}
+
 /// What a client holds, kind by kind.
 struct Held<'c> {
     mesh: Option<&'c Arc<weft_model::MeshSettings>>,
@@ -357,6 +425,12 @@ impl<'c> Held<'c> {
         }
         held
     }
+
+    /// The route called `name`; they are held in the order of their names.
+    fn route(&self, name: &RouteName) -> Option<&'c Arc<Route>> {
+        let place = self.routes.binary_search_by(|route| route.name.cmp(name)).ok()?;
+        Some(self.routes[place])
+    }
 }
 
 /// What `workload` has of the labels by which requests choose, in the order of the policy's.
@@ -364,3 +438,6 @@ fn labels(workload: &Workload, traffic: &TrafficPolicy) -> Box<[Option<Label>]> 
     let wanted = traffic.subset.iter().flat_map(|subset| &subset.labels);
     wanted.map(|wanted| workload.labels.get(&wanted.name).cloned()).collect()
 }
+
+#[cfg(test)]
+mod tests;

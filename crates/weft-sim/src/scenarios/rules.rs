@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use weft_model::{
     Abort, AbortStatus, AbortWith, Backend, Balance, Delay, ExactValue, Fault, Filter, Fraction,
-    HashOn, HeaderEdits, HeaderName, HttpPath, Mirror, ObjectName, PathMatch, Percent, Retry,
-    RetryStatus, Route, RouteMatch, RouteParent, RouteRule, SessionCarrier, SessionPersistence,
-    TimeBound, Timeouts, TrafficPolicy, Weight, WeightedBackend,
+    HashOn, HeaderEdits, HeaderName, HttpPath, Mirror, ObjectName, Parent, PathMatch, Percent,
+    Retry, RetryStatus, Route, RouteMatch, RouteParent, RouteRule, SessionCarrier,
+    SessionPersistence, TimeBound, Timeouts, TrafficPolicy, Weight, WeightedBackend,
 };
 use weft_wire::Object;
 
@@ -101,7 +101,7 @@ pub(super) fn rules(random: &mut Random, retried: &[u16], is_gentle: bool) -> Ob
     Object::Route(Arc::new(Route {
         name: "http/shop/web".parse().expect("it is a name"),
         created: 0,
-        parents: [RouteParent { service: service(), port: None }].into(),
+        parents: [RouteParent { parent: Parent::Service(service()), port: None }].into(),
         hostnames: Default::default(),
         rules: vec![rule],
     }))

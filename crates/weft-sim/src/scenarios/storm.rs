@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use weft_http::{Fields, ResponseHead};
 use weft_model::{
-    Backend, Ejection, HttpPath, ObjectName, PathMatch, Percent, Protocol, Retry, RetryBudget,
-    RetryStatus, Route, RouteMatch, RouteParent, RouteRule, TrafficPolicy, Weight, WeightedBackend,
+    Backend, Ejection, HttpPath, ObjectName, Parent, PathMatch, Percent, Protocol, Retry,
+    RetryBudget, RetryStatus, Route, RouteMatch, RouteParent, RouteRule, TrafficPolicy, Weight,
+    WeightedBackend,
 };
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::h2::server::Incoming;
@@ -127,7 +128,7 @@ fn route(place: usize, plan: &Plan) -> Object {
     Object::Route(Arc::new(Route {
         name: format!("http/{service}").parse().expect("it is a name"),
         created: 0,
-        parents: [RouteParent { service, port: None }].into(),
+        parents: [RouteParent { parent: Parent::Service(service), port: None }].into(),
         hostnames: Default::default(),
         rules: vec![rule],
     }))

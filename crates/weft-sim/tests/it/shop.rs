@@ -279,7 +279,7 @@ pub(crate) fn shared<T: Default>() -> Rc<RefCell<T>> {
 
 /// A route for all requests to `shop/web`, as `change` makes it.
 pub(crate) fn route(change: impl FnOnce(&mut weft_model::RouteRule)) -> weft_wire::Object {
-    use weft_model::{Backend, HttpPath, PathMatch, RouteMatch, RouteParent, RouteRule};
+    use weft_model::{Backend, HttpPath, Parent, PathMatch, RouteMatch, RouteParent, RouteRule};
     use weft_model::{Timeouts, Weight, WeightedBackend};
     let service: ObjectName = "shop/web".parse().unwrap();
     let path = PathMatch::Prefix(HttpPath::new("/").unwrap());
@@ -295,7 +295,7 @@ pub(crate) fn route(change: impl FnOnce(&mut weft_model::RouteRule)) -> weft_wir
     weft_wire::Object::Route(Arc::new(weft_model::Route {
         name: "http/shop/web".parse().unwrap(),
         created: 0,
-        parents: [RouteParent { service, port: None }].into(),
+        parents: [RouteParent { parent: Parent::Service(service), port: None }].into(),
         hostnames: Default::default(),
         rules: vec![rule],
     }))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_model::{Address, Namespace, ObjectName, RouteName};
+use weft_model::{Address, Namespace, ObjectName, Parent, RouteName};
 
 use super::resource::Answer;
 use super::subscription::Subscription;
@@ -26,8 +26,8 @@ pub struct World {
 enum Link {
     /// An object, there or not.
     Object(ObjectKey),
-    /// The routes of a Service.
-    RoutesOf(ObjectName),
+    /// The routes of a Service, or of a destination outside.
+    RoutesOf(Parent),
     /// The workloads of a Service.
     WorkloadsOf(ObjectName),
     /// What has an address.
@@ -196,7 +196,7 @@ fn links_to(object: &Object) -> BTreeSet<Link> {
             BTreeSet::from([Link::ExternalsFor(own)])
         }
         Object::Route(route) => {
-            route.parents.iter().map(|parent| Link::RoutesOf(parent.service.clone())).collect()
+            route.parents.iter().map(|parent| Link::RoutesOf(parent.parent.clone())).collect()
         }
     }
 }
@@ -226,8 +226,14 @@ impl<'w> Walk<'w> {
     /// A Service with its routes, and with the Services that they lead to.
     fn service(&mut self, name: &ObjectName) -> bool {
         let is_there = self.endpoints(name);
-        for key in self.linked(Link::RoutesOf(name.clone())) {
-            if !self.is_for_caller(key, name) {
+        self.rules(Parent::Service(name.clone()));
+        is_there
+    }
+
+    /// The routes of `parent` that are for the caller, with what they lead to.
+    fn rules(&mut self, parent: Parent) {
+        for key in self.linked(Link::RoutesOf(parent.clone())) {
+            if !self.is_for_caller(key, parent.object()) {
                 continue;
             }
             let Some(route) = self.object(key.clone()) else { continue };
@@ -239,14 +245,13 @@ impl<'w> Walk<'w> {
                 }
             }
         }
-        is_there
     }
 
-    /// Whether the route `key` of the Service `service` is for the caller.
-    fn is_for_caller(&self, key: &ObjectKey, service: &ObjectName) -> bool {
+    /// Whether the route `key` of what is called `parent` is for the caller.
+    fn is_for_caller(&self, key: &ObjectKey, parent: &ObjectName) -> bool {
         let ObjectKey::Route(RouteName { object, .. }) = key else { return true };
         let is_of = |namespace: &str| object.namespace() == namespace;
-        is_of(service.namespace()) || self.namespace.is_some_and(|own| is_of(own.as_str()))
+        is_of(parent.namespace()) || self.namespace.is_some_and(|own| is_of(own.as_str()))
     }
 
     /// A Service with its workloads, and those of the Service that takes over from it, for which
@@ -311,12 +316,16 @@ impl<'w> Walk<'w> {
         vec![key]
     }
 
-    /// The destinations outside that the caller may call.
+    /// The destinations outside that the caller may call, with their rules: who calls one of them
+    /// does not ask for it.
     fn externals(&mut self, own: Option<&ObjectName>) {
         let namespace = self.namespace.cloned().or(own.map(ObjectName::own_namespace));
         for scope in [None].into_iter().chain(namespace.map(Some)) {
             for key in self.linked(Link::ExternalsFor(scope)) {
                 self.object(key.clone());
+                if let ObjectKey::External(name) = key {
+                    self.rules(Parent::External(name.clone()));
+                }
             }
         }
     }
@@ -327,7 +336,9 @@ mod tests {
     use weft_model::{ExternalService, Failover, Percent};
 
     use super::*;
-    use crate::testing::{external, read, service, workload};
+    use crate::testing::{
+        external, external_route, read, route, routed_external, service, workload,
+    };
 
     #[test]
     fn a_namespace_is_told_of_its_own_destinations_outside_and_of_those_of_the_mesh() {
@@ -350,6 +361,41 @@ mod tests {
         assert!(!is_touched(&world.apply([wire(external("shop/new"))], [], source)));
         let for_mesh = ExternalService { is_for_mesh: true, ..external("weft-system/new") };
         assert!(is_touched(&world.apply([wire(for_mesh)], [], source)));
+    }
+
+    #[test]
+    fn destinations_outside_come_with_their_rules_and_with_what_these_lead_to() {
+        let source = SourceVersion { epoch: 1, revision: 1 };
+        let wire = |object| WireObject::new(object, source).unwrap();
+        let objects: [Object; 5] = [
+            routed_external().into(),
+            external_route("http/shop/egress", "shop/routed").into(),
+            service("shop/cart-v1", "240.119.0.1").into(),
+            // Its own rules are for those who call it by its own name.
+            route("http/shop/cart", "shop/cart-v1", &["shop/other"]).into(),
+            workload("shop/cart-1", "192.0.2.1", &["shop/cart-v1"]).into(),
+        ];
+        let mut world = World::new();
+        world.apply(objects.map(wire), [], source);
+        let keys = |world: &World, namespace: &str| -> Vec<_> {
+            let namespace = Namespace::new(namespace).unwrap();
+            let view = world.view(None, Some(&namespace), [&Subscription::SelfWorkload]);
+            view.objects().map(|object| object.key().to_string()).collect()
+        };
+        let expected = [
+            "service/shop/cart-v1",
+            "workload/shop/cart-1",
+            "external/shop/routed",
+            "route/http/shop/egress",
+        ];
+        assert_eq!(keys(&world, "shop"), expected);
+        assert_eq!(keys(&world, "other"), [""; 0]);
+        // One that comes later comes by itself.
+        let namespace = Namespace::new("shop").unwrap();
+        let view = world.view(None, Some(&namespace), [&Subscription::SelfWorkload]);
+        let later = external_route("http/shop/later", "shop/routed").into();
+        assert!(view.is_touched(&world.apply([wire(later)], [], source)));
+        assert_eq!(keys(&world, "shop").len(), expected.len() + 1);
     }
 
     #[test]

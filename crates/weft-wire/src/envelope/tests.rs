@@ -198,7 +198,7 @@ proptest! {
     }
 }
 
-const GOLDEN: [(&str, &str); 19] = [
+const GOLDEN: [(&str, &str); 21] = [
     ("mesh", "cc31f0d5fd84c927f64d35a666a8809e586b803d5292ea407f228544a7b6c657"),
     ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
     (
@@ -236,4 +236,6 @@ const GOLDEN: [(&str, &str); 19] = [
         "2dc6abd96ba3eda792ea7db5731fd447db4a5b24725e5631b8f37208fcaac7de",
     ),
     ("service/shop/ports", "f746e1fbbecd42c6b074ce87217f304c1b59970b3411d8dfd93bb3b360a1018f"),
+    ("external/shop/routed", "2b3dd693db9af13aa8544ab9da27ef9de23ac7f15dd3f82e810dbb1c2887289a"),
+    ("route/http/shop/egress", "eb406344e05bceffa3758189d27fe1cdad7fcd0d45c67c318b26d2a2bfb74066"),
 ];

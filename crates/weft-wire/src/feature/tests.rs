@@ -10,8 +10,8 @@ use weft_model::{
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
 use crate::testing::{
-    external, faults, filters, guards_of_port, one_of_each, policy, read, route, service,
-    service_of_ports, trust,
+    external, external_route, faults, filters, guards_of_port, one_of_each, policy, read, route,
+    routed_external, service, service_of_ports, trust,
 };
 
 fn required(object: impl Into<Object>) -> Vec<&'static str> {
@@ -75,6 +75,12 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     led_out.rules[0].backends[0].backend =
         weft_model::Backend::External { name: read("shop/api"), port: crate::testing::port(80) };
     assert_eq!(required(led_out), ["external-service"]);
+
+    assert_eq!(required(routed_external()), ["external-route", "external-service"]);
+    let mut egress = external_route("http/shop/egress", "shop/routed");
+    assert_eq!(required(egress.clone()), ["external-route", "external-service"]);
+    egress.rules[0].backends.pop();
+    assert_eq!(required(egress), ["external-route"]);
 
     let mut by_query = route("http/shop/cart", "shop/cart", &["shop/cart-v1"]);
     assert_eq!(required(by_query.clone()), [""; 0]);

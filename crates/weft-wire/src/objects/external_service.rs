@@ -24,6 +24,8 @@ pub(super) struct ExternalBody {
     endpoints: Vec<EndpointMessage>,
     #[prost(message, optional, tag = "6")]
     traffic: Option<TrafficMessage>,
+    #[prost(string, repeated, tag = "7")]
+    routes: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -48,8 +50,16 @@ struct EndpointMessage {
 
 impl From<&ExternalService> for ExternalBody {
     fn from(external: &ExternalService) -> ExternalBody {
-        let ExternalService { name: _, is_for_mesh, hosts, cidrs, ports, endpoints, traffic } =
-            external;
+        let ExternalService {
+            name: _,
+            is_for_mesh,
+            hosts,
+            cidrs,
+            ports,
+            endpoints,
+            traffic,
+            routes,
+        } = external;
         ExternalBody {
             is_for_mesh: *is_for_mesh,
             hosts: hosts.iter().map(ToString::to_string).collect(),
@@ -57,13 +67,14 @@ impl From<&ExternalService> for ExternalBody {
             ports: ports.iter().map(PortMessage::new).collect(),
             endpoints: endpoints.iter().map(EndpointMessage::new).collect(),
             traffic: Some(traffic.into()),
+            routes: routes.iter().map(ToString::to_string).collect(),
         }
     }
 }
 
 impl ExternalBody {
     pub(super) fn check(self, name: ObjectName) -> Result<ExternalService, FieldError> {
-        let ExternalBody { is_for_mesh, hosts, cidrs, ports, endpoints, traffic } = self;
+        let ExternalBody { is_for_mesh, hosts, cidrs, ports, endpoints, traffic, routes } = self;
         Ok(ExternalService {
             name,
             is_for_mesh,
@@ -72,6 +83,7 @@ impl ExternalBody {
             ports: list("ports", ports, PortMessage::check)?,
             endpoints: list("endpoints", endpoints, EndpointMessage::check)?,
             traffic: needed("traffic", traffic)?.check().at("traffic")?,
+            routes: list("routes", routes, |text| Ok(text.parse()?))?,
         })
     }
 }

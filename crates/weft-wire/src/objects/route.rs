@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use prost::{Message, Oneof};
 use weft_model::{
-    Backend, ObjectName, Retry, RetryStatus, Route, RouteName, RouteParent, RouteRule, TimeBound,
-    Timeouts, Weight, WeightedBackend, is_subdomain,
+    Backend, ObjectName, Parent, Retry, RetryStatus, Route, RouteName, RouteParent, RouteRule,
+    TimeBound, Timeouts, Weight, WeightedBackend, is_subdomain,
 };
 
 use self::filters::FilterMessage;
@@ -31,10 +31,14 @@ pub(super) struct RouteBody {
 
 #[derive(Clone, PartialEq, Message)]
 struct ParentMessage {
+    /// Empty where it is no Service.
     #[prost(string, tag = "1")]
     service: String,
     #[prost(uint32, optional, tag = "2")]
     port: Option<u32>,
+    /// An ExternalService, in the place of a Service.
+    #[prost(string, optional, tag = "3")]
+    external: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -138,16 +142,24 @@ impl RouteBody {
 
 impl ParentMessage {
     fn new(parent: &RouteParent) -> ParentMessage {
-        let RouteParent { service, port } = parent;
-        ParentMessage { service: service.to_string(), port: port.map(from_port) }
+        let RouteParent { parent, port } = parent;
+        let (service, external) = match parent {
+            Parent::Service(name) => (name.to_string(), None),
+            Parent::External(name) => (String::new(), Some(name.to_string())),
+        };
+        ParentMessage { service, port: port.map(from_port), external }
     }
 
     fn check(self) -> Result<RouteParent, FieldError> {
-        let ParentMessage { service, port } = self;
-        Ok(RouteParent {
-            service: service.parse().at("service")?,
-            port: port.map(to_port).transpose().at("port")?,
-        })
+        let ParentMessage { service, port, external } = self;
+        let parent = match external {
+            None => Parent::Service(service.parse().at("service")?),
+            Some(_) if !service.is_empty() => {
+                return Err(FieldError::new("is both a Service and an ExternalService"));
+            }
+            Some(external) => Parent::External(external.parse().at("external")?),
+        };
+        Ok(RouteParent { parent, port: port.map(to_port).transpose().at("port")? })
     }
 }
 

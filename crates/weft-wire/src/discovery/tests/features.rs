@@ -4,6 +4,7 @@ use weft_model::{ExactValue, Namespace, Policy, QueryMatch, Rule, ValueMatch};
 
 use super::guarding::{deny, in_force, policies, set, unguarded};
 use super::*;
+use crate::testing::{external_route, routed_external};
 
 const ROUTE: &str = "route/http/shop/cart";
 
@@ -248,4 +249,34 @@ fn objects_of_another_schema_are_refused_with_who_is_to_be_upgraded() {
         pair.settle(&world);
         assert_eq!((pair.client.get(&read(ROUTE)), refusals(&pair)), (Some(&newer), vec![]));
     }
+}
+
+#[test]
+fn a_destination_outside_is_not_called_past_rules_that_are_not_known() {
+    let routed = || -> Vec<Object> {
+        let route = external_route("http/shop/egress", "shop/routed");
+        vec![routed_external().into(), route.into()]
+    };
+    let names = |pair: &Pair| -> BTreeSet<String> {
+        pair.client.objects().map(|object| object.key().to_string()).collect()
+    };
+    let mut world = small_world();
+    world.apply(routed().into_iter().map(|object| wire(object, 1)), [], source(1));
+    let of_shop = |features: &[Feature]| {
+        let mut pair = Pair::with(features.iter().copied());
+        pair.subscribe("self");
+        pair
+    };
+    // One that lacks the feature has neither, and what it has not is not registered.
+    let mut old = of_shop(&[Feature::ExternalService]);
+    old.settle(&world);
+    let refused: BTreeSet<_> = refusals(&old).into_iter().map(|(name, _)| name).collect();
+    let both = ["external/shop/routed", "route/http/shop/egress"].map(str::to_owned);
+    assert_eq!(refused, both.clone().into());
+    assert!(names(&old).is_disjoint(&both.clone().into()));
+    // One that has it has both.
+    let mut new = of_shop(&[Feature::ExternalService, Feature::ExternalRoute]);
+    new.settle(&world);
+    assert_eq!(refusals(&new), []);
+    assert!(names(&new).is_superset(&both.into()));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use weft_decide::explain::{self as words, Stage};
-use weft_model::{Protocol, RouteName};
+use weft_model::{Parent, Protocol, RouteName};
 use weft_proxy::explain::{Called, Explanation, Refused};
 use weft_proxy::snapshot::{Destination, DestinationName};
 use weft_telemetry::Protocol as Spoken;
@@ -16,6 +16,9 @@ pub(super) fn protocol(mesh: &Mesh, destination: &Destination, explanation: &Exp
     let is_declared = match &destination.name {
         DestinationName::Service(service, port) => {
             mesh.service_port(service, *port).is_none_or(|(_, is_declared)| is_declared)
+        }
+        DestinationName::External(external, _, port) => {
+            mesh.external_port(external, *port).is_none_or(|(_, is_declared)| is_declared)
         }
         _ => true,
     };
@@ -58,14 +61,17 @@ pub(super) fn protocol(mesh: &Mesh, destination: &Destination, explanation: &Exp
 /// The rule that a request falls under.
 pub(super) fn route(called: &Called, destination: &Destination, explanation: &Explanation) -> Told {
     let head = &explanation.head;
-    let (service, port) = match (&destination.name, called) {
+    let (parent, port) = match (&destination.name, called) {
         (DestinationName::Service(service, port), _) | (_, Called::Service(service, port)) => {
-            (service, *port)
+            (Parent::Service(service.clone()), *port)
+        }
+        (DestinationName::External(external, _, port), _) if !destination.routes.is_empty() => {
+            (Parent::External(external.clone()), *port)
         }
         _ => return passed(Stage::Route, format!("to {} itself", destination.name), vec![]),
     };
     let matched = destination.routes.select_match(head);
-    let step = words::route(service, port, &destination.routes, matched.as_ref());
+    let step = words::route(&parent, port, &destination.routes, matched.as_ref());
     let mut decided = false;
     let mut not = Vec::new();
     for one in destination.routes.consider(head) {
@@ -80,8 +86,10 @@ pub(super) fn route(called: &Called, destination: &Destination, explanation: &Ex
 
 /// The rule that a connection falls under.
 pub(super) fn stream_route(destination: &Destination, explanation: &Explanation) -> Told {
-    let DestinationName::Service(service, port) = &destination.name else {
-        return passed(Stage::Route, format!("to {} itself", destination.name), vec![]);
+    let (parent, port) = match &destination.name {
+        DestinationName::Service(service, port) => (Parent::Service(service.clone()), *port),
+        DestinationName::External(external, _, port) => (Parent::External(external.clone()), *port),
+        _ => return passed(Stage::Route, format!("to {} itself", destination.name), vec![]),
     };
     if let Err(Refused { verdict, detail, .. }) = &explanation.ways
         && verdict.reason == "bad-hello"
@@ -90,6 +98,6 @@ pub(super) fn stream_route(destination: &Destination, explanation: &Explanation)
     }
     let name = explanation.server_name.as_deref();
     let selected = explanation.rule.as_ref().map(selected);
-    let step = words::stream(service, *port, name, selected.as_ref());
+    let step = words::stream(&parent, port, name, selected.as_ref());
     Told { step, not: words::passed_over(&destination.routes) }
 }
