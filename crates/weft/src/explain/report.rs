@@ -16,7 +16,7 @@ use weft_model::{
     TlsRoots,
 };
 use weft_proxy::explain::{Called, Chosen, Endpoint, Explanation, HANDSHAKE_TIMEOUT, Refused, Way};
-use weft_proxy::snapshot::{Destination, DestinationName, Reach};
+use weft_proxy::snapshot::{Destination, DestinationName, ExternalAt, Reach};
 
 use self::route::{protocol, route, stream_route};
 use self::traffic::{failover, locality, traffic};
@@ -390,7 +390,19 @@ fn going(destination: &Destination, chosen: Option<&Chosen>, way: &Way) -> Told 
         // Nothing is drawn where there is nothing to draw from.
         None => weft_decide::route::destination(rule, 0.0),
     };
-    Told { step: words::destination(&selected(chosen), &to), not: vec![] }
+    let mut step = words::destination(&selected(chosen), &to);
+    // Which of its hosts that is, is for the call to say where its own rules lead back to it.
+    let backend = way.backend.as_ref().map(|backend| &backend.name);
+    if let (Verdict::Passed(text), Some(DestinationName::External(_, at, _))) =
+        (&mut step.verdict, backend)
+    {
+        match at {
+            ExternalAt::Host(host) => text.push_str(&format!(" ({host})")),
+            ExternalAt::Address(address) => text.push_str(&format!(" ({address})")),
+            ExternalAt::Endpoints => {}
+        }
+    }
+    Told { step, not: vec![] }
 }
 
 fn selected(chosen: &Chosen) -> Selected<'_> {
