@@ -4,6 +4,8 @@
 //! and that what is for the mesh. Of two for the same, the older one wins, field by field, and the
 //! other is told.
 
+mod effect;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -14,6 +16,7 @@ use weft_model::{
 };
 use weft_wire::ObjectKey;
 
+use self::effect::{Beating, Effect, Found};
 use crate::balance::to_balance;
 use crate::compiler::Output;
 use crate::failover;
@@ -52,18 +55,41 @@ fn for_port<'s>(reader: &Reader<'s>, name: &ObjectName, port: &str) -> Vec<&'s c
     reader.policies_for(name.namespace(), target)
 }
 
-/// The policies for the ExternalService `name`, and no wider ones, each before those that beat it.
-fn layers_of_external<'s>(reader: &Reader<'s>, name: &ObjectName) -> Vec<&'s crd::BackendPolicy> {
-    let target = crd::Target::ExternalService(name.name().to_owned());
-    let mut layers: Vec<&crd::BackendPolicy> = reader.policies_for(name.namespace(), target);
-    layers.sort_by_key(|policy| std::cmp::Reverse(age(policy)));
-    layers
+/// Whether a policy is for the port of this name of the ExternalService `name` alone.
+pub(crate) fn is_for_external_port(reader: &Reader<'_>, name: &ObjectName, port: &str) -> bool {
+    !for_external_port(reader, name, port).is_empty()
 }
 
-/// How clients treat the ExternalService `name`.
-pub(crate) fn of_external(reader: &Reader<'_>, name: &ObjectName) -> TrafficPolicy {
+fn for_external_port<'s>(
+    reader: &Reader<'s>,
+    name: &ObjectName,
+    port: &str,
+) -> Vec<&'s crd::BackendPolicy> {
+    let target = crd::Target::ExternalPort(name.name().to_owned(), port.to_owned());
+    reader.policies_for(name.namespace(), target)
+}
+
+/// The policies for the ExternalService `name`, or its port of that name, and no wider ones, each
+/// before those that beat it.
+fn layers_of_external<'s>(
+    reader: &Reader<'s>,
+    name: &ObjectName,
+    port: Option<&str>,
+) -> Vec<&'s crd::BackendPolicy> {
+    let target = crd::Target::ExternalService(name.name().to_owned());
+    let mut levels = vec![reader.policies_for(name.namespace(), target)];
+    levels.extend(port.map(|port| for_external_port(reader, name, port)));
+    in_order(levels)
+}
+
+/// How clients treat the ExternalService `name`, or its port of that name.
+pub(crate) fn of_external(
+    reader: &Reader<'_>,
+    name: &ObjectName,
+    port: Option<&str>,
+) -> TrafficPolicy {
     let mut traffic = TrafficPolicy::default();
-    let layers = layers_of_external(reader, name);
+    let layers = layers_of_external(reader, name, port);
     layers.iter().for_each(|policy| overlay(&mut traffic, policy));
     let session = layers.iter().rev().find_map(|policy| policy.session_persistence.as_ref());
     traffic.session = session.and_then(|written| session::of_service(name, written));
@@ -105,8 +131,9 @@ pub(crate) fn sources(
 pub(crate) fn sources_of_external(
     reader: &Reader<'_>,
     name: &ObjectName,
+    port: Option<&str>,
 ) -> BTreeMap<&'static str, crd::Key> {
-    let mut sources = sources_in(layers_of_external(reader, name));
+    let mut sources = sources_in(layers_of_external(reader, name, port));
     sources.retain(|field, _| !IN_THE_MESH.contains(field));
     sources
 }
@@ -137,6 +164,11 @@ fn layers<'s>(
     let own = crd::Target::Service(name.name().to_owned());
     levels.push(reader.policies_for(name.namespace(), own));
     levels.extend(port.map(|port| for_port(reader, name, port)));
+    in_order(levels)
+}
+
+/// The policies of `levels`, of which the later beat the earlier, each before those that beat it.
+fn in_order(mut levels: Vec<Vec<&crd::BackendPolicy>>) -> Vec<&crd::BackendPolicy> {
     for level in &mut levels {
         // The oldest is laid on last, over the others.
         level.sort_by_key(|policy| std::cmp::Reverse(age(policy)));
@@ -334,7 +366,9 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
     let (mut objects, namespace) = (BTreeSet::new(), name.namespace());
     for (index, target) in policy.targets.iter().enumerate() {
         let path = format!("spec.targetRefs[{index}]");
-        let services = match services(reader, name.namespace(), target) {
+        let found = services(reader, name.namespace(), target);
+        let is_there = found.is_ok();
+        let services = match found {
             Ok(services) => services,
             Err(missing) => {
                 findings.warning(&path, missing);
@@ -365,14 +399,14 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
                 findings.warning("spec.healthCheck.port", message);
             }
         }
-        if let crd::Target::ExternalService(name) = target
+        if let crd::Target::ExternalService(name) | crd::Target::ExternalPort(name, _) = target
             && let Ok(name) = ObjectName::new(namespace, name)
         {
             for field in said.iter().filter(|field| IN_THE_MESH.contains(field)) {
                 let message = format!("no effect on {path}: it is for workloads of the mesh");
                 findings.warning(field, message);
             }
-            if reader.external(&name).is_some() {
+            if is_there {
                 objects.insert(ObjectKey::External(name));
             }
         }
@@ -429,17 +463,23 @@ fn services(
             let found = service::with_port(reader, namespace, service, port)?;
             Ok(Some(vec![found]))
         }
-        crd::Target::ExternalService(external) => {
-            let external = ObjectName::new(namespace, external).ok();
-            let external = external.filter(|external| reader.external(external).is_some());
-            external.map(|_| Some(vec![])).ok_or("this ExternalService is not there")
+        crd::Target::ExternalService(external) => external_at(reader, namespace, external)
+            .map(|_| Some(vec![]))
+            .ok_or("this ExternalService is not there"),
+        crd::Target::ExternalPort(external, port) => {
+            let missing = "this ExternalService is not there";
+            let found = external_at(reader, namespace, external).ok_or(missing)?;
+            match found.ports.iter().any(|one| one.name.as_ref() == Some(port)) {
+                true => Ok(Some(vec![])),
+                false => Err("this ExternalService has no such port"),
+            }
         }
         crd::Target::Namespace => {
             let services = reader.services_of(namespace);
             let missing = "no Service is in this namespace: it has no effect yet";
             if services.is_empty() { Err(missing) } else { Ok(Some(services)) }
         }
-        crd::Target::Route(..) | crd::Target::ExternalPort(..) => Err("no such target is possible"),
+        crd::Target::Route(..) => Err("no such target is possible"),
         crd::Target::Mesh(wanted) => {
             let mesh = mesh::in_force(reader).map(|mesh| &mesh.metadata.name);
             let missing = "no such Mesh is in force: it has no effect";
@@ -448,106 +488,12 @@ fn services(
     }
 }
 
-/// What comes of a field of a policy, the greatest saying what comes of all of them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Effect {
-    /// An older policy for the same says it otherwise.
-    Conflicted,
-    /// Whatever it is for has a more specific policy that says it.
-    Overridden,
-    /// It holds for something, or would if that was there.
-    Some,
-}
-
-/// What beats a policy with regard to one of its targets.
-struct Beating<'r, 's> {
-    reader: &'r Reader<'s>,
-    policy: &'s crd::BackendPolicy,
-    target: &'r crd::Target,
-    /// The Services that the target means, where they are known.
-    services: Option<Vec<ObjectName>>,
-}
-
-/// Who says a field in the place of a policy.
-enum Found {
-    /// Nobody, at least for one Service; and for the same, younger policies say it without effect.
-    Nobody { younger: BTreeSet<String> },
-    /// An older policy for the same.
-    Older(String),
-    /// For each Service, or each port of one, a more specific one.
-    MoreSpecific(&'static str, BTreeSet<String>),
-}
-
-impl Beating<'_, '_> {
-    fn of(&self, field: &str) -> Found {
-        let Beating { reader, policy, target, services } = self;
-        let crd::Metadata { namespace, .. } = &policy.metadata;
-        let mut others: Vec<&crd::BackendPolicy> =
-            reader.policies_for(namespace, (*target).clone());
-        others.retain(|other| fields(other).contains(field));
-        let name = |policy: &crd::BackendPolicy| policy.metadata.name.clone();
-        if let Some(oldest) = others.iter().min_by_key(|other| age(other))
-            && age(oldest) < age(policy)
-        {
-            return Found::Older(name(oldest));
-        }
-        let (each, parts) = match target {
-            crd::Target::Namespace => {
-                let target = |name: &ObjectName| crd::Target::Service(name.name().to_owned());
-                ("Service there", services.iter().flatten().map(target).map(Some).collect())
-            }
-            crd::Target::Service(_) => {
-                ("port", services.iter().flatten().flat_map(|name| self.ports(name)).collect())
-            }
-            _ => ("", vec![]),
-        };
-        let own = |target: Option<crd::Target>| {
-            let mut own: Vec<&crd::BackendPolicy> = reader.policies_for(namespace, target?);
-            own.retain(|other| fields(other).contains(field));
-            own.into_iter().min_by_key(|other| age(other)).map(name)
-        };
-        match parts.into_iter().map(own).collect::<Option<BTreeSet<_>>>() {
-            Some(own) if !own.is_empty() => Found::MoreSpecific(each, own),
-            _ => {
-                let younger = others.into_iter().filter(|other| age(other) > age(policy));
-                Found::Nobody { younger: younger.map(name).collect() }
-            }
-        }
-    }
-
-    /// What means each port of the Service `name`; none for a port without a name.
-    fn ports(&self, name: &ObjectName) -> Vec<Option<crd::Target>> {
-        let ports = self.reader.service(name).into_iter().flat_map(|(_, found)| &found.ports);
-        let ports = ports.filter(|port| port.protocol == crd::Protocol::Tcp);
-        let target = |port: &crd::ServicePort| {
-            Some(crd::Target::ServicePort(name.name().to_owned(), port.name.clone()?))
-        };
-        ports.map(target).collect()
-    }
-}
-
-impl Found {
-    fn effect(&self) -> Effect {
-        match self {
-            Found::Nobody { .. } => Effect::Some,
-            Found::Older(_) => Effect::Conflicted,
-            Found::MoreSpecific(..) => Effect::Overridden,
-        }
-    }
-
-    fn message(&self, target: &str) -> Option<String> {
-        match self {
-            Found::Nobody { .. } => None,
-            Found::Older(older) => {
-                Some(format!("no effect on {target}: BackendPolicy {older} is older"))
-            }
-            Found::MoreSpecific(each, own) => {
-                let own = listed(own);
-                Some(format!(
-                    "no effect on {target}: each {each} has it from a policy of its own, \
-                     BackendPolicy {own}"
-                ))
-            }
-        }
-    }
+/// The ExternalService of this namespace and name.
+fn external_at<'s>(
+    reader: &Reader<'s>,
+    namespace: &str,
+    name: &str,
+) -> Option<&'s crd::ExternalService> {
+    let name = ObjectName::new(namespace, name).ok()?;
+    reader.external(&name).map(|(_, external)| external)
 }

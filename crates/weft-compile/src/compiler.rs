@@ -107,10 +107,16 @@ impl Compiler {
         backend_policy::sources(&reader, service, port)
     }
 
-    /// The same for the ExternalService `external`.
-    pub fn external_sources(&self, external: &ObjectName) -> BTreeMap<&'static str, Key> {
+    /// The same for `port` of the ExternalService `external`.
+    pub fn external_sources(
+        &self,
+        external: &ObjectName,
+        port: Port,
+    ) -> BTreeMap<&'static str, Key> {
         let reader = Reader::new(&self.snapshot, &self.options);
-        backend_policy::sources_of_external(&reader, external)
+        let found = reader.external(external).map(|(_, found)| found);
+        let port = found.and_then(|found| external_service::name_of(found, port));
+        backend_policy::sources_of_external(&reader, external, port)
     }
 
     /// What says how TLS is opened to `port` of the ExternalService `name`, if something does.

@@ -39,9 +39,9 @@ pub(crate) fn compile(reader: &Reader<'_>, name: &ObjectName) -> Output {
         is_for_mesh: name.namespace() == reader.options.mesh_namespace,
         hosts,
         cidrs,
-        ports: ports(reader, external, &mut findings),
+        ports: ports(reader, name, external, &mut findings),
         endpoints: external.endpoints.iter().map(to_endpoint).collect(),
-        traffic: backend_policy::of_external(reader, name),
+        traffic: backend_policy::of_external(reader, name, None),
         routes: route::of_external(reader, name),
     };
     let status = findings.status(vec![accepted], vec![ObjectKey::External(name.clone())]);
@@ -98,6 +98,7 @@ pub(crate) fn is_accepted(reader: &Reader<'_>, name: &ObjectName) -> bool {
 
 fn ports(
     reader: &Reader<'_>,
+    name: &ObjectName,
     external: &crd::ExternalService,
     findings: &mut Findings<'_>,
 ) -> BTreeMap<weft_model::Port, ExternalPort> {
@@ -114,7 +115,12 @@ fn ports(
             findings.error(&format!("spec.ports[{index}]"), format!("nobody is trusted: {why}"));
             tls.roots = TlsRoots::Nobody(why.into());
         }
-        ports.insert(to_port(port.port), ExternalPort { name: port.name.clone(), protocol, tls });
+        let own = port.name.as_deref();
+        let own = own.filter(|port| backend_policy::is_for_external_port(reader, name, port));
+        let of_port = |port| backend_policy::of_external(reader, name, Some(port));
+        let (own_name, traffic) = (port.name.clone(), own.map(of_port).map(Box::new));
+        let settings = ExternalPort { name: own_name, protocol, tls, traffic };
+        ports.insert(to_port(port.port), settings);
     }
     ports
 }
@@ -192,4 +198,10 @@ impl<'s> Others<'s> {
         }
         false
     }
+}
+
+/// What `port` of `external` is called, if it has a name.
+pub(crate) fn name_of(external: &crd::ExternalService, port: weft_model::Port) -> Option<&str> {
+    let found = external.ports.iter().find(|one| to_port(one.port) == port);
+    found.and_then(|port| port.name.as_deref())
 }

@@ -46,7 +46,7 @@ const FIELDS: Fields = Fields {
     no_nulls: true,
 };
 
-const ALLOWED: Allowed = Allowed { external: true, external_ports: true, ..Allowed::SERVICES };
+const ALLOWED: Allowed = Allowed { external: true, ..Allowed::SERVICES };
 
 pub(crate) fn read(header: Header, at: &At<'_>) -> Option<BackendTlsPolicy> {
     let object = at.object(FIELDS)?;

@@ -1,9 +1,6 @@
 //! What a policy is for: `spec.targetRefs`.
 //!
 //! Source: GEP-713. A policy lives in the namespace of its target, so a reference has no namespace.
-//!
-//! Deliberately absent: `sectionName` of an ExternalService, refused by name where policies cannot
-//! be for one port of it.
 
 use crate::finding::quoted;
 use crate::kind::{GATEWAY_GROUP, Kind, WEFT_GROUP};
@@ -37,6 +34,13 @@ impl Target {
             Some(port) => Target::ServicePort(name, port),
         }
     }
+
+    fn of_external(name: String, port: Option<String>) -> Target {
+        match port {
+            None => Target::ExternalService(name),
+            Some(port) => Target::ExternalPort(name, port),
+        }
+    }
 }
 
 /// The kinds that a policy may be for.
@@ -46,10 +50,8 @@ pub(crate) struct Allowed {
     pub(crate) wide: bool,
     /// Whether routes are among them.
     pub(crate) routes: bool,
-    /// Whether an ExternalService is among them.
+    /// Whether an ExternalService and its ports are among them.
     pub(crate) external: bool,
-    /// Whether a port of one is.
-    pub(crate) external_ports: bool,
     /// Group and kind of those that come later.
     pub(crate) not_yet: &'static [(&'static str, &'static str)],
     /// Group and kind of those that never can, and what does instead.
@@ -58,14 +60,8 @@ pub(crate) struct Allowed {
 
 impl Allowed {
     /// Services and their ports alone.
-    pub(crate) const SERVICES: Allowed = Allowed {
-        wide: false,
-        routes: false,
-        external: false,
-        external_ports: false,
-        not_yet: &[],
-        instead: &[],
-    };
+    pub(crate) const SERVICES: Allowed =
+        Allowed { wide: false, routes: false, external: false, not_yet: &[], instead: &[] };
 }
 
 const TARGETS_MAX: usize = 16;
@@ -110,10 +106,9 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
     }
     let whole = match (group, kind) {
         ("", "Service") => return Some(Target::of_service(name, section)),
-        (WEFT_GROUP, "ExternalService") if allowed.external => match section {
-            Some(port) if allowed.external_ports => return Some(Target::ExternalPort(name, port)),
-            _ => Some(Target::ExternalService(name)),
-        },
+        (WEFT_GROUP, "ExternalService") if allowed.external => {
+            return Some(Target::of_external(name, section));
+        }
         ("", "Namespace") if allowed.wide => {
             let message = format!(
                 "namespace {} cannot be reached from here: the policy lives in {}",
@@ -142,8 +137,10 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
         }
         _ => {
             let all = match allowed {
-                Allowed { external_ports: true, .. } => "Service, ExternalService",
-                Allowed { external: true, .. } => "Mesh, Namespace, Service, ExternalService",
+                Allowed { external: true, wide: true, .. } => {
+                    "Mesh, Namespace, Service, ExternalService"
+                }
+                Allowed { external: true, .. } => "Service, ExternalService",
                 Allowed { wide: true, .. } => "Mesh, Namespace, Service",
                 Allowed { routes: true, .. } => "Service, HTTPRoute, GRPCRoute",
                 _ => "Service",
@@ -157,7 +154,6 @@ fn read_one(at: &At<'_>, namespace: &str, allowed: Allowed) -> Option<Target> {
     }?;
     match (&whole, object.field("sectionName")) {
         (_, None) => Some(whole),
-        (Target::ExternalService(_), Some(at)) => at.not_yet("a port of an ExternalService"),
         (_, Some(at)) => at.error(format!("a {} has no sections", quoted(kind))),
     }
 }

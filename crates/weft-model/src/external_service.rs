@@ -49,6 +49,12 @@ impl ExternalService {
         !self.endpoints.is_empty() && port.tls.as_ref().is_none_or(has_one_name)
     }
 
+    /// How clients treat it on `port`.
+    pub fn traffic(&self, port: Port) -> &TrafficPolicy {
+        let own = self.ports.get(&port).and_then(|port| port.traffic.as_deref());
+        own.unwrap_or(&self.traffic)
+    }
+
     /// The one host that it is, if it is one alone.
     pub fn only_host(&self) -> Option<&Arc<str>> {
         let mut hosts = self.hosts.iter();
@@ -68,6 +74,8 @@ pub struct ExternalPort {
     pub protocol: Protocol,
     /// How TLS is opened to its servers. None: what programs say goes out as it is.
     pub tls: Option<ExternalTls>,
+    /// How clients treat it, if not as they treat the rest.
+    pub traffic: Option<Box<TrafficPolicy>>,
 }
 
 /// Where a host is, in the place of what DNS says.

@@ -197,7 +197,7 @@ pub(crate) fn of_host(
     });
     let endpoints = endpoints.collect();
     let resolved = (!is_fixed).then(|| host.clone());
-    let traffic = service.traffic.clone();
+    let traffic = service.traffic(port).clone();
     let (service, host) = (Some(service.clone()), Some(host.clone()));
     let outside = OfOutside { service, host, resolved, port, reach };
     Some(Destination {
@@ -218,7 +218,7 @@ fn of_address(
     let at = ExternalAt::Address(address.ip());
     let name = DestinationName::External(service.name.clone(), at, port);
     let endpoints = vec![EndpointSpec::new(address, reach.clone())];
-    let traffic = service.traffic.clone();
+    let traffic = service.traffic(port).clone();
     let (service, host, resolved) = (Some(service.clone()), None, None);
     let outside = Some(Box::new(OfOutside { service, host, resolved, port, reach }));
     Some(Destination { traffic, outside, ..Destination::plain(name, protocol, endpoints) })

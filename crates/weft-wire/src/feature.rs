@@ -1,6 +1,6 @@
 //! The features that an object can require of who reads it, and what a release of Weft can read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use weft_model::{
     AgainstPeers, AuthorizationPolicy, BackendTimeouts, Balance, Filter, OutboundPolicy,
@@ -31,6 +31,9 @@ pub enum Feature {
     /// A Service with its own bounds on how much worse than their peers endpoints may be. Ignored,
     /// others are ejected than is asked for.
     EjectionByPeers,
+    /// A destination outside that is treated otherwise on some ports. Ignored, it would get there
+    /// what it does not bear, or all ports would be treated alike.
+    ExternalPortPolicies,
     /// A route for calls to a destination outside, or such a destination. Ignored, calls would go
     /// there past the rules.
     ExternalRoute,
@@ -91,12 +94,13 @@ pub enum Feature {
 
 impl Feature {
     /// All that this release has, by name.
-    pub const ALL: [Feature; 28] = [
+    pub const ALL: [Feature; 29] = [
         Feature::AdaptiveLimits,
         Feature::AuditMode,
         Feature::ConsumerRoute,
         Feature::Cors,
         Feature::EjectionByPeers,
+        Feature::ExternalPortPolicies,
         Feature::ExternalRoute,
         Feature::ExternalService,
         Feature::Failover,
@@ -130,6 +134,7 @@ impl Feature {
             Feature::ConsumerRoute => "consumer-route",
             Feature::Cors => "cors",
             Feature::EjectionByPeers => "ejection-by-peers",
+            Feature::ExternalPortPolicies => "external-port-policies",
             Feature::ExternalRoute => "external-route",
             Feature::ExternalService => "external-service",
             Feature::Failover => "failover",
@@ -169,6 +174,9 @@ impl Feature {
             (Feature::PortPolicies, Object::Guards(guards)) => !guards.ports.is_empty(),
             (Feature::PortPolicies, Object::Service(service)) => {
                 service.ports.values().any(|port| port.traffic.is_some())
+            }
+            (Feature::ExternalPortPolicies, Object::External(external)) => {
+                external.ports.values().any(|port| port.traffic.is_some())
             }
             (Feature::AuditMode, Object::Policy(policy)) => match &**policy {
                 Policy::Authorization(policy) => policy.mode == PolicyMode::Audit,
@@ -231,13 +239,20 @@ impl Feature {
 
 /// How clients treat the backend that `object` is, if it is one, and its ports.
 fn traffic(object: &Object) -> impl Iterator<Item = &TrafficPolicy> {
-    let (whole, ports) = match object {
-        Object::Service(service) => (Some(&service.traffic), Some(&service.ports)),
-        Object::External(external) => (Some(&external.traffic), None),
-        _ => (None, None),
-    };
-    let of_ports = ports.into_iter().flat_map(BTreeMap::values);
-    whole.into_iter().chain(of_ports.filter_map(|port| port.traffic.as_deref()))
+    let (mut found, mut ports) = (Vec::new(), Vec::new());
+    match object {
+        Object::Service(service) => {
+            found.push(&service.traffic);
+            ports.extend(service.ports.values().map(|port| &port.traffic));
+        }
+        Object::External(external) => {
+            found.push(&external.traffic);
+            ports.extend(external.ports.values().map(|port| &port.traffic));
+        }
+        _ => {}
+    }
+    found.extend(ports.into_iter().filter_map(Option::as_deref));
+    found.into_iter()
 }
 
 fn peers(policy: &AuthorizationPolicy) -> impl Iterator<Item = &Peer> {

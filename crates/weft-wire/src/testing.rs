@@ -82,7 +82,8 @@ pub(crate) fn service(name: &str, vip: &str) -> Service {
 
 /// A destination outside of the mesh.
 pub(crate) fn external(name: &str) -> ExternalService {
-    let settings = ExternalPort { name: None, protocol: Protocol::Detect, tls: None };
+    let settings =
+        ExternalPort { name: None, protocol: Protocol::Detect, tls: None, traffic: None };
     ExternalService {
         name: read(name),
         is_for_mesh: false,
@@ -112,7 +113,8 @@ fn full_external() -> ExternalService {
     external.hosts.insert(HostPattern::new("*.example.com").unwrap());
     external.cidrs.insert(Cidr::new(read("203.0.113.0"), 24).unwrap());
     let (name, tls) = (Some("web".to_owned()), Some(tls()));
-    external.ports.insert(port(443), ExternalPort { name, protocol: Protocol::Http, tls });
+    let settings = ExternalPort { name, protocol: Protocol::Http, tls, traffic: None };
+    external.ports.insert(port(443), settings);
     let at = |ip, port| ExternalEndpoint { ip: read(ip), port };
     external.endpoints.extend([at("192.0.2.9", None), at("2001:db8::9", Some(port(8443)))]);
     external
@@ -272,7 +274,16 @@ pub(crate) fn one_of_each() -> Vec<Object> {
         Object::Service(Arc::new(service_of_ports())),
         Object::External(Arc::new(routed_external())),
         Object::Route(Arc::new(external_route("http/shop/egress", "shop/routed"))),
+        Object::External(Arc::new(external_of_ports())),
     ]
+}
+
+/// With another policy for its port than for the rest.
+pub(crate) fn external_of_ports() -> ExternalService {
+    let mut external = external("shop/apart");
+    let traffic = TrafficPolicy { slow_start: TimeBound::from_millis(7), ..Default::default() };
+    external.ports.get_mut(&port(80)).unwrap().traffic = Some(Box::new(traffic));
+    external
 }
 
 /// A destination outside that has rules.

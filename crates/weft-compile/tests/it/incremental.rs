@@ -110,7 +110,10 @@ fn resource(which: u8, name: u8, content: u8) -> String {
             let target = match (name, b) {
                 (2, _) => format!("{{ group: weft.dev, kind: Mesh, name: m{a} }}"),
                 (_, 0) => "{ group: '', kind: Namespace, name: shop }".to_owned(),
-                (_, 1) => format!("{{ group: weft.dev, kind: ExternalService, name: e{a} }}"),
+                (_, 1) => {
+                    let part = ["", ", sectionName: web"][usize::from(content % 2)];
+                    format!("{{ group: weft.dev, kind: ExternalService, name: e{a}{part} }}")
+                }
                 _ => service_target,
             };
             let fields = TRAFFIC[usize::from(content) % TRAFFIC.len()];

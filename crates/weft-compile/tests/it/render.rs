@@ -97,7 +97,9 @@ fn external(external: &ExternalService) -> Tree {
     let ports = ports.iter().map(|(port, settings)| {
         let name = settings.name.as_ref().map_or(String::new(), |name| format!("{name} "));
         let tls = settings.tls.as_ref().map_or(String::new(), tls);
-        (port.to_string(), Tree::text(format!("{name}{:?}{tls}", settings.protocol)))
+        let own =
+            settings.traffic.as_ref().map_or(String::new(), |own| format!(" {:?}", own.limits));
+        (port.to_string(), Tree::text(format!("{name}{:?}{tls}{own}", settings.protocol)))
     });
     let endpoints = endpoints.iter().map(|endpoint| match endpoint.port {
         Some(port) => format!("{} {port}", endpoint.ip),

@@ -192,8 +192,7 @@ fn targets() {
             ),
             (
                 "{targetRefs: [{group: weft.dev, kind: ExternalService, name: a, sectionName: b}]}",
-                &["error: spec.targetRefs[0].sectionName: a port of an ExternalService is not \
-                   supported yet by this version"],
+                &[],
             ),
             (
                 "{targetRefs: [{group: '', kind: Service, name: a, sectionName: b}], \

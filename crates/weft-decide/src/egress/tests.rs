@@ -9,7 +9,7 @@ fn service(name: &str, hosts: &[&str], cidrs: &[&str]) -> Arc<ExternalService> {
         let (first, prefix) = text.split_once('/').unwrap();
         Cidr::new(first.parse().unwrap(), prefix.parse().unwrap()).unwrap()
     };
-    let port = ExternalPort { name: None, protocol: Protocol::Detect, tls: None };
+    let port = ExternalPort { name: None, protocol: Protocol::Detect, tls: None, traffic: None };
     Arc::new(ExternalService {
         name: name.parse().unwrap(),
         is_for_mesh: name.starts_with("weft-system/"),

@@ -198,7 +198,7 @@ proptest! {
     }
 }
 
-const GOLDEN: [(&str, &str); 21] = [
+const GOLDEN: [(&str, &str); 22] = [
     ("mesh", "cc31f0d5fd84c927f64d35a666a8809e586b803d5292ea407f228544a7b6c657"),
     ("trust/weft.local", "7d6ef6cfe73e931d4bd5bcf8c1cfe13ec00828d32cfdd7d11f945472da29b48f"),
     (
@@ -238,4 +238,5 @@ const GOLDEN: [(&str, &str); 21] = [
     ("service/shop/ports", "f746e1fbbecd42c6b074ce87217f304c1b59970b3411d8dfd93bb3b360a1018f"),
     ("external/shop/routed", "2b3dd693db9af13aa8544ab9da27ef9de23ac7f15dd3f82e810dbb1c2887289a"),
     ("route/http/shop/egress", "eb406344e05bceffa3758189d27fe1cdad7fcd0d45c67c318b26d2a2bfb74066"),
+    ("external/shop/apart", "0f5181d2539fe57452fdb20b98dd943eb6458c03c52435f316d6f7fe78e2653e"),
 ];

@@ -10,8 +10,8 @@ use weft_model::{
 use super::*;
 use crate::envelope::{SourceVersion, WireObject};
 use crate::testing::{
-    external, external_route, faults, filters, guards_of_port, one_of_each, policy, read, route,
-    routed_external, service, service_of_ports, trust,
+    external, external_of_ports, external_route, faults, filters, guards_of_port, one_of_each,
+    policy, read, route, routed_external, service, service_of_ports, trust,
 };
 
 fn required(object: impl Into<Object>) -> Vec<&'static str> {
@@ -63,6 +63,8 @@ fn each_feature_is_required_by_what_uses_it_and_by_nothing_else() {
     assert_eq!(required(Object::Guards(Arc::new(guards_of_port()))), ["port-policies"]);
     // Also what the port alone asks for.
     assert_eq!(required(service_of_ports()), ["port-policies", "slow-start"]);
+    let of_external = ["external-port-policies", "external-service", "slow-start"];
+    assert_eq!(required(external_of_ports()), of_external);
 
     let mut outside = external("shop/api");
     assert_eq!(required(outside.clone()), ["external-service"]);

@@ -38,6 +38,8 @@ struct PortMessage {
     protocol: i32,
     #[prost(message, optional, tag = "4")]
     tls: Option<TlsMessage>,
+    #[prost(message, optional, boxed, tag = "5")]
+    traffic: Option<Box<TrafficMessage>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -90,20 +92,23 @@ impl ExternalBody {
 
 impl PortMessage {
     fn new((port, settings): (&Port, &ExternalPort)) -> PortMessage {
-        let ExternalPort { name, protocol, tls } = settings;
+        let ExternalPort { name, protocol, tls, traffic } = settings;
         PortMessage {
             port: from_port(*port),
             name: name.clone(),
             protocol: from_protocol(*protocol),
             tls: tls.as_ref().map(Into::into),
+            traffic: traffic.as_deref().map(|traffic| Box::new(traffic.into())),
         }
     }
 
     fn check(self) -> Result<(Port, ExternalPort), FieldError> {
-        let PortMessage { port, name, protocol, tls } = self;
+        let PortMessage { port, name, protocol, tls, traffic } = self;
         let protocol = to_protocol(protocol).at("protocol")?;
         let tls = tls.map(|tls| tls.check().at("tls")).transpose()?;
-        Ok((to_port(port).at("port")?, ExternalPort { name, protocol, tls }))
+        let traffic = traffic.map(|traffic| traffic.check().map(Box::new));
+        let traffic = traffic.transpose().at("traffic")?;
+        Ok((to_port(port).at("port")?, ExternalPort { name, protocol, tls, traffic }))
     }
 }
 

@@ -185,7 +185,9 @@ impl Mesh {
             DestinationName::Service(service, port) => {
                 self.compiler.traffic_sources(service, *port)
             }
-            DestinationName::External(external, ..) => self.compiler.external_sources(external),
+            DestinationName::External(external, _, port) => {
+                self.compiler.external_sources(external, *port)
+            }
             _ => return None,
         };
         let Key { namespace, name, .. } = sources.get(field)?;

@@ -14,6 +14,7 @@ mod app;
 mod authority;
 mod backends;
 mod egress;
+mod egress_policies;
 mod egress_routes;
 #[path = "../python/grpcio.rs"]
 mod grpcio;

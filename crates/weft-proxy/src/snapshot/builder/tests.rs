@@ -33,7 +33,9 @@ fn mesh() -> Object {
 
 /// Hosts and addresses outside, at 80 and 81, where `routes` say what is called.
 fn external(routes: &[&str]) -> Object {
-    let settings = || ExternalPort { name: None, protocol: Protocol::Http, tls: None };
+    let (protocol, tls, traffic) = (Protocol::Http, None, None);
+    let settings =
+        || ExternalPort { name: None, protocol, tls: tls.clone(), traffic: traffic.clone() };
     Object::External(Arc::new(ExternalService {
         name: "shop/api".parse().unwrap(),
         is_for_mesh: false,

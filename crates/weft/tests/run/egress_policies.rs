@@ -1,0 +1,102 @@
+//! How destinations outside are treated: what one port bears, and what is forbidden by now.
+
+use crate::egress::{Outside, external, mesh};
+use crate::lab::{Lab, OUTSIDE, Running, must, wait_until};
+
+/// A server of HTTP at argv[1] and the port argv[2]: what is below `/hang` it begins to answer, and
+/// never ends; all else it answers.
+const HANGING: &str = r#"
+import http.server, sys, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("content-length", "1000" if self.path.startswith("/hang") else "3")
+        self.end_headers()
+        self.wfile.write(b"ok\n")
+        self.wfile.flush()
+        if self.path.startswith("/hang"): threading.Event().wait()
+    def log_message(self, *_): pass
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+print("serving", flush=True)
+Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+"#;
+
+fn hanging(lab: &Lab, outside: &Outside, address: &str, port: &str) -> Running {
+    let script = lab.file("hanging.py", HANGING);
+    let mut command = outside.host.command("python3");
+    command.arg(script).args([address, port]);
+    let server = lab.start(&format!("hanging-{address}-{port}"), command);
+    server.wait_for("serving");
+    server
+}
+
+/// A BackendPolicy of the namespace shop for `target` of what is outside.
+fn policy(name: &str, target: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: weft.dev/v1alpha1\nkind: BackendPolicy\n\
+         metadata: {{ name: {name}, namespace: shop }}\nspec:\n  \
+         targetRefs: [{{ group: weft.dev, kind: ExternalService, name: {target} }}]\n  {spec}\n---\n"
+    )
+}
+
+/// A shell in the mesh, to be told what to do.
+struct Shell(Running);
+
+impl Shell {
+    fn new(lab: &Lab) -> Shell {
+        let mut command = lab.client("web");
+        command.args(["sh", "-c", "while read line; do eval \"$line\" 2>&1; echo end; done"]);
+        Shell(lab.start_typed("web", command))
+    }
+
+    /// What `line` prints, once it has ended.
+    fn say(&mut self, line: &str) -> String {
+        let before = self.0.output().len();
+        self.0.type_in(format!("{line}\n").as_bytes());
+        wait_until(line, || self.0.output()[before..].ends_with("end\n"));
+        self.0.output()[before..].trim_end_matches("end\n").to_owned()
+    }
+
+    /// The status of a request for `url`, and why it is refused if it is.
+    fn status(&mut self, url: &str) -> String {
+        let curl = "curl -sS -m 20 -o /dev/null -w '%{http_code} %header{weft-reason}'";
+        self.say(&format!("{curl} {url}")).trim_end().to_owned()
+    }
+
+    /// Begins a request for `url` that is answered for ever, in the file `name`.
+    fn hang(&mut self, lab: &Lab, url: &str, name: &str) {
+        self.say(&format!("curl -sSN -m 600 -o {name} {url} 2> {name}.err & true"));
+        let path = lab.directory.join(name);
+        wait_until(name, || std::fs::metadata(&path).is_ok_and(|found| found.len() > 0));
+    }
+}
+
+#[test]
+fn one_port_outside_is_treated_otherwise_than_another() {
+    let lab = Lab::new();
+    let outside = Outside::new(&lab);
+    let _servers = ["80", "90"].map(|port| hanging(&lab, &outside, OUTSIDE, port));
+    outside.names(&format!("api.outside.example 1 {OUTSIDE}\n"));
+    let api = "hosts: [api.outside.example], ports: [{ name: web, port: 80, appProtocol: http }, \
+               { name: admin, port: 90, appProtocol: http }]";
+    lab.apply(
+        &(mesh("registered")
+            + &external("shop", "api", api)
+            + &policy("all", "api", "limits: { requests: 2 }")
+            + &policy("admin", "api, sectionName: admin", "limits: { requests: 1 }")),
+    );
+    let (web, admin) = ("http://api.outside.example", "http://api.outside.example:90");
+    let mut shell = Shell::new(&lab);
+    shell.hang(&lab, &format!("{web}/hang"), "web");
+    shell.hang(&lab, &format!("{admin}/hang"), "admin");
+    assert_eq!(shell.status(web), "200");
+    assert_eq!(shell.status(admin), "503 limit-requests");
+    // Without the policy of the port, that of the whole holds there.
+    must(lab.user("./weft").args(["delete", "backendpolicy", "admin", "-n", "shop"]));
+    wait_until("the other one holds", || shell.status(admin) == "200");
+    shell.hang(&lab, &format!("{admin}/hang"), "second");
+    assert_eq!(shell.status(admin), "503 limit-requests");
+    assert_eq!(shell.status(web), "200");
+}
