@@ -158,6 +158,14 @@ impl Connection {
         now.guard.judge(&self.attempt(port, http)).map_err(changed)
     }
 
+    /// What it is for outside of the mesh, if it is for something there.
+    pub(crate) fn outward(&self) -> Option<&Outward> {
+        match &self.to {
+            To::Outside(outward) => Some(outward),
+            _ => None,
+        }
+    }
+
     /// What in audit would refuse what it carries outside, for its record; the recorder is told.
     pub(crate) fn audited(&self, proxy: &Proxy) -> Option<String> {
         match &self.to {

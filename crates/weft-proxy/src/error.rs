@@ -392,7 +392,8 @@ pub enum ProxyError {
     /// The peer of a live connection may not go on.
     #[error("the connection was ended: {0}")]
     PeerRevoked(Box<weft_identity::Reason>),
-    /// What guards the port forbids by now what it allowed before.
+    /// What guards the port, or says what may leave the mesh, forbids by now what it allowed
+    /// before.
     #[error("{0}; it was allowed before a change")]
     PolicyChanged(Box<ProxyError>),
     /// No mutual TLS with a peer that wanted to open a tunnel.

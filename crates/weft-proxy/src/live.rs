@@ -84,10 +84,11 @@ impl Live {
         self.watch().moving(limit)
     }
 
-    /// The same for what is exchanged with `peer`: if there were changes since that was last
-    /// judged, it is judged at once.
-    pub(crate) fn watch_peer(&self, peer: Option<&Peer>, limit: Duration) -> Watch {
-        let judged = peer.map_or(self.changes(), |peer| peer.judged.get());
+    /// The same for what is exchanged with `peer`, and was decided when there were so many
+    /// `changes`: if there were more since then, or since the peer was last judged, it is judged at
+    /// once.
+    pub(crate) fn watch_peer(&self, peer: Option<&Peer>, changes: u64, limit: Duration) -> Watch {
+        let judged = peer.map_or(changes, |peer| peer.judged.get().min(changes));
         self.watch_moving(limit).since(judged)
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use weft_decide::egress::{self, Verdict};
 use weft_identity::OriginationError;
-use weft_model::{ExternalPort, ExternalService, ObjectName, Port, Protocol};
+use weft_model::{ExternalPort, ExternalService, ObjectName, OutboundPolicy, Port, Protocol};
 use weft_telemetry::{Event, Recorder};
 use weft_world::{BoxFuture, World};
 
@@ -164,6 +164,64 @@ impl Outward {
         let host = self.host.clone()?;
         let (service, _) = self.judged(snapshot).ok()?;
         Some((host, service?.clone()))
+    }
+}
+
+/// By what something leaves the mesh: it may go on for as long as new ones may.
+pub(crate) enum Leaving<'c> {
+    /// By what was called outside.
+    Called(&'c Outward),
+    /// By rules that led to this port of an ExternalService.
+    Led(Box<(ObjectName, Port)>),
+}
+
+impl<'c> Leaving<'c> {
+    /// By what something leaves that was `called`, by `outward` if that is outside, and goes `to`
+    /// there; none if it stays inside, or passes by the mesh.
+    pub(crate) fn new(
+        outward: Option<&'c Outward>,
+        called: &Destination,
+        to: &Destination,
+    ) -> Option<Leaving<'c>> {
+        let service = |of: &Destination| {
+            let service = of.outside.as_ref().and_then(|outside| outside.service.as_ref());
+            service.map(|service| service.name.clone())
+        };
+        match (&to.name, outward) {
+            (
+                DestinationName::Outside(_)
+                | DestinationName::OutsideHost(..)
+                | DestinationName::External(..),
+                Some(outward),
+            ) if service(called) == service(to) => Some(Leaving::Called(outward)),
+            (DestinationName::External(name, _, port), _) => {
+                Some(Leaving::Led(Box::new((name.clone(), *port))))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it may go on, as things are now.
+    ///
+    /// # Errors
+    /// [`ProxyError::PolicyChanged`].
+    pub(crate) fn judge(&self, proxy: &Proxy) -> Result<(), ProxyError> {
+        let snapshot = proxy.configuration.load();
+        let judged = match self {
+            Leaving::Called(outward) => outward.judged(&snapshot).map(drop),
+            Leaving::Led(to) => led(&snapshot, &to.0, to.1),
+        };
+        judged.map_err(|error| ProxyError::PolicyChanged(Box::new(error)))
+    }
+}
+
+/// Whether rules may lead to `port` of the ExternalService `name`, or anything may leave.
+fn led(snapshot: &Snapshot, name: &ObjectName, port: Port) -> Result<(), ProxyError> {
+    let outbound = snapshot.mesh.as_ref().map_or(OutboundPolicy::Registered, |mesh| mesh.outbound);
+    let found = snapshot.externals.get(name).map(|view| &view.service);
+    match egress::judge(outbound, found, port) {
+        Verdict::To(_) | Verdict::Passes { .. } => Ok(()),
+        Verdict::Refused => Err(ProxyError::NoExternalPort { service: name.to_string(), port }),
     }
 }
 

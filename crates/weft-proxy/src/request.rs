@@ -32,6 +32,7 @@ use crate::exchange::{Exchange, Reply, Upstream};
 use crate::fault::{self, Patience};
 use crate::h2::grpc;
 use crate::live::judge_peer;
+use crate::outside::Leaving;
 use crate::overload::Pressure;
 use crate::snapshot::{Destination, OwnPort};
 use crate::time::{ANSWER_TIMEOUT, LINGER_TIMEOUT, within, within_unless};
@@ -89,23 +90,27 @@ async fn outbound(
         exchange.head.set_authority(host);
     }
     decision::prepare(exchange.head, connection.destination, connection.peer.is_some())?;
-    let mut instead = None;
+    let (mut instead, changes) = (None, proxy.live.changes());
     if let Some((host, service)) = outside
         && let Err(error) = decision::check_host(exchange.head, &host, &service)
     {
         let asked = host_of(exchange.head.authority());
         let other = connection.instead(Some(&asked)).ok_or(error)?;
         recording.record.audited = other.audited(proxy);
-        instead = Some(other.destination(&proxy.configuration.load())?);
+        instead = Some(other);
     }
-    let Decided { called, to, rule } =
-        match decide(proxy, connection, instead, exchange, recording)? {
-            Decision::Goes(decided) => decided,
-            Decision::Answered(answer) => {
-                give(proxy, exchange, &answer, &mut recording.record).await;
-                return Ok(());
-            }
-        };
+    let called = match &instead {
+        Some(instead) => instead.destination(&proxy.configuration.load())?,
+        None => connection.destination(proxy)?,
+    };
+    let Decided { called, to, rule } = match decide(proxy, connection, called, exchange, recording)?
+    {
+        Decision::Goes(decided) => decided,
+        Decision::Answered(answer) => {
+            give(proxy, exchange, &answer, &mut recording.record).await;
+            return Ok(());
+        }
+    };
     proxy.outside.located(proxy, &to).await?;
     let backend = connection.backend_of(proxy, &to);
     backend.describe(&mut recording.record);
@@ -120,6 +125,8 @@ async fn outbound(
         set_cookie: key.and_then(|key| key.set_cookie).map(String::into_boxed_str),
         deadline: recording.deadline(exchange.head, &timeouts)?,
         idle: backend.timeouts().stream_idle.duration(),
+        leaving: Leaving::new(instead.as_ref().or(connection.outward()), &called, &to),
+        changes,
         is_final: false,
     };
 
@@ -176,6 +183,10 @@ struct Tries<'t> {
     deadline: Deadline,
     /// How long it may go without a byte in either direction.
     idle: Duration,
+    /// By what it leaves the mesh, if it does.
+    leaving: Option<Leaving<'t>>,
+    /// How many changes there were when it was decided where it goes.
+    changes: u64,
     /// Whether any answer is given to the caller, whatever it is.
     is_final: bool,
 }
@@ -204,16 +215,15 @@ struct Decided {
 }
 
 /// Decides where the request goes: by the rules of what was called, or to its own endpoints. That
-/// is what the connection leads to, or what the request is for `instead`. What
-/// the filters of its rule do to it is done here, once.
+/// is what the connection leads to, or what the request is for instead. What the filters of its
+/// rule do to it is done here, once.
 fn decide(
     proxy: &Rc<Proxy>,
     connection: &Connection,
-    instead: Option<Arc<Destination>>,
+    called: Arc<Destination>,
     exchange: &mut Exchange<'_>,
     recording: &mut Recording<'_>,
 ) -> Result<Decision, ProxyError> {
-    let called = instead.map_or_else(|| connection.destination(proxy), Ok)?;
     let Some(Matched { selected, facts, .. }) = decision::rule(&called, exchange.head)? else {
         let to = called.clone();
         return Ok(Decision::Goes(Decided { called, to, rule: None }));
@@ -268,7 +278,9 @@ async fn inbound(
     // Nobody waits for what its caller has given up.
     let deadline = recording.deadline(exchange.head, &Timeouts::default())?;
     let idle = idle::at_server(idle::told(exchange.head).map_err(ProxyError::BadTimeout)?);
-    let tries = Tries { policy: None, key: None, set_cookie: None, deadline, idle, is_final: true };
+    let (key, set_cookie, leaving, changes) = (None, None, None, proxy.live.changes());
+    let (policy, is_final) = (None, true);
+    let tries = Tries { policy, key, set_cookie, deadline, idle, leaving, changes, is_final };
     let mut sent: Option<Box<ProxyError>> = None;
     loop {
         recording.record.attempts += 1;
@@ -392,8 +404,12 @@ async fn ask(
     let mut connected = connect(proxy, backend, endpoint, exchange, recording, tries).await?;
     attempted.connected(proxy);
     let peer = connected.peer.clone();
-    let judge = || judge_peer(proxy, peer.as_deref());
-    let (mut watch, moved) = (proxy.live.watch_peer(peer.as_deref(), tries.idle), Cell::new(0));
+    let judge = || {
+        judge_peer(proxy, peer.as_deref())?;
+        tries.leaving.as_ref().map_or(Ok(()), |leaving| leaving.judge(proxy))
+    };
+    let moved = Cell::new(0);
+    let mut watch = proxy.live.watch_peer(peer.as_deref(), tries.changes, tries.idle);
     let upstream = &mut *connected.stream;
     let asked = {
         let asking = pin!(exchange.ask(upstream, address, &moved));

@@ -68,6 +68,7 @@ impl Snapshot {
 /// A destination outside, port by port.
 #[derive(Clone, Debug)]
 pub(crate) struct ExternalView {
+    pub(crate) service: Arc<ExternalService>,
     /// The ports of which it is known which host to call: rules of others may lead there.
     pub(crate) ports: Arc<BTreeMap<Port, Arc<Destination>>>,
     /// The rules for calls to it, of ports that have any; or why it is not known which they are.

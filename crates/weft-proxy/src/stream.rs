@@ -24,7 +24,7 @@ use crate::decision;
 use crate::detect::hello;
 use crate::error::{ProxyError, StreamError};
 use crate::live::{Watch, judge_peer};
-use crate::outside::Outward;
+use crate::outside::{Leaving, Outward};
 use crate::overload::Pressure;
 use crate::prefixed::Prefixed;
 use crate::snapshot::Destination;
@@ -61,27 +61,36 @@ pub(crate) async fn serve(
     let fresh = || connection.record(Protocol::Tcp, clock.wall());
     let mut record = record.unwrap_or_else(fresh);
     record.audited = connection.audited(proxy);
+    let mut instead = None;
+    let changes = proxy.live.changes();
     let dialled = async {
         if proxy.pressure() > Pressure::None {
             return Err(ProxyError::Overload);
         }
-        let backend = routed(proxy, connection, &mut downstream, &mut record).await?;
+        let Routed { called, backend } =
+            routed(proxy, connection, &mut downstream, &mut instead, &mut record).await?;
         backend.describe(&mut record);
+        let outward = instead.as_ref().or(connection.outward());
+        let leaving = Leaving::new(outward, &called, backend.destination());
         let idle = backend.timeouts().stream_idle.duration();
         let connected = match upstream {
             Some(connected) => connected.map(|stream| Box::new(stream) as Box<dyn Stream>),
             None => dial(proxy, connection.direction, &backend, &mut record).await?,
         };
-        Ok((connected, idle))
+        Ok((connected, idle, leaving))
     };
     let result = match dialled.await {
         Ok((
             Connected { stream: mut upstream, peer, place: _place, attempted: _attempted, .. },
             idle,
+            leaving,
         )) => {
-            let judge = || judge_peer(proxy, peer.as_deref());
+            let judge = || {
+                judge_peer(proxy, peer.as_deref())?;
+                leaving.as_ref().map_or(Ok(()), |leaving| leaving.judge(proxy))
+            };
             // It may have been opened long ago, to see whether its server speaks first.
-            let watch = proxy.live.watch_peer(peer.as_deref(), idle);
+            let watch = proxy.live.watch_peer(peer.as_deref(), changes, idle);
             let mut ends = Ends { downstream: &mut downstream, upstream: &mut *upstream };
             ends.carry(proxy, &*proxy.world.network, &mut record, watch, judge).await
         }
@@ -95,13 +104,21 @@ pub(crate) async fn serve(
     proxy.recorder.finish(&record);
 }
 
-/// Where the connection goes: to what was called, or where the rule leads that it falls under.
+/// Where a connection goes.
+struct Routed {
+    called: Arc<Destination>,
+    backend: Rc<Backend>,
+}
+
+/// Where the connection goes: to what was called, or where the rule leads that it falls under. What
+/// is called is what it is for `instead`, if that is noted.
 async fn routed(
     proxy: &Proxy,
     connection: &Connection,
     downstream: &mut Prefixed,
+    instead: &mut Option<Outward>,
     record: &mut Record,
-) -> Result<Rc<Backend>, ProxyError> {
+) -> Result<Routed, ProxyError> {
     let mut called = connection.destination(proxy)?;
     if let Some(outside) = connection.outside_host(proxy)
         && let Some(other) =
@@ -109,10 +126,12 @@ async fn routed(
     {
         record.audited = other.audited(proxy);
         called = other.destination(&proxy.configuration.load())?;
+        *instead = Some(other);
     }
     let is_tls = downstream.seen().starts_with(TLS_HANDSHAKE);
     if called.routes.is_empty() {
-        return backend(proxy, connection, &called, is_tls).await;
+        let backend = backend(proxy, connection, &called, is_tls).await?;
+        return Ok(Routed { called, backend });
     }
     let name = match called.routes.needs_server_name() {
         true => server_name(&*proxy.world.clock, downstream).await?,
@@ -124,7 +143,8 @@ async fn routed(
     let draw = proxy.turns.next(route, rule_index, &*proxy.world.entropy);
     let to = route::destination(rule, draw);
     let destination = decision::backend(&proxy.configuration.load(), &called, selected, to)?;
-    backend(proxy, connection, &destination, is_tls).await
+    let backend = backend(proxy, connection, &destination, is_tls).await?;
+    Ok(Routed { called, backend })
 }
 
 /// The backend that `destination` is, where TLS that its caller has begun may go.

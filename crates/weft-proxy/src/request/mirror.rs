@@ -121,6 +121,9 @@ impl Copy {
             set_cookie: None,
             deadline: Deadline::new(timeouts, Some(left), proxy.now()),
             idle: MIRROR_TIMEOUT.min(backend.timeouts().stream_idle.duration()),
+            // It has ended soon by itself.
+            leaving: None,
+            changes: proxy.live.changes(),
             is_final: true,
         };
         let mut response = ResponseHead::default();

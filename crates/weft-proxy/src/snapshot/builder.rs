@@ -33,7 +33,6 @@ pub struct OwnWorkload {
 
 /// A destination outside.
 struct External {
-    service: Arc<ExternalService>,
     /// The routes whose rules are followed, if it is known which.
     routes: Option<Vec<Arc<Route>>>,
     view: ExternalView,
@@ -164,7 +163,7 @@ impl Builder {
         service: &'h Arc<ExternalService>,
     ) -> (ObjectName, External) {
         let before = self.externals.get(&service.name);
-        let same = before.filter(|before| Arc::ptr_eq(&before.service, service));
+        let same = before.filter(|before| Arc::ptr_eq(&before.view.service, service));
         let ports = match same {
             Some(before) => before.view.ports.clone(),
             None => Arc::new(External::ports(service)),
@@ -192,7 +191,7 @@ impl Builder {
         };
         let (service, routes) = (service.clone(), routes.ok());
         let name = service.name.clone();
-        (name, External { service, routes, view: ExternalView { ports, rules } })
+        (name, External { routes, view: ExternalView { service, ports, rules } })
     }
 
     /// The rules for calls to `service`, of those of its ports that `routes` are for.

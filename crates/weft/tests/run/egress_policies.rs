@@ -1,7 +1,7 @@
 //! How destinations outside are treated: what one port bears, and what is forbidden by now.
 
 use crate::egress::{Outside, external, mesh};
-use crate::lab::{Lab, OUTSIDE, Running, must, wait_until};
+use crate::lab::{Lab, OUTSIDE, Running, lines, must, wait_until};
 
 /// A server of HTTP at argv[1] and the port argv[2]: what is below `/hang` it begins to answer, and
 /// never ends; all else it answers.
@@ -67,10 +67,15 @@ impl Shell {
 
     /// Begins a request for `url` that is answered for ever, in the file `name`.
     fn hang(&mut self, lab: &Lab, url: &str, name: &str) {
-        self.say(&format!("curl -sSN -m 600 -o {name} {url} 2> {name}.err & true"));
-        let path = lab.directory.join(name);
-        wait_until(name, || std::fs::metadata(&path).is_ok_and(|found| found.len() > 0));
+        let curl = format!("curl -sSN -m 600 -o {name} {url} 2> {name}.err");
+        self.say(&format!("{{ {curl}; echo $? > {name}.code; }} & true"));
+        wait_until(name, || has_something(lab, name));
     }
+}
+
+/// Whether there is something in the file `name`.
+fn has_something(lab: &Lab, name: &str) -> bool {
+    std::fs::metadata(lab.directory.join(name)).is_ok_and(|found| found.len() > 0)
 }
 
 #[test]
@@ -99,4 +104,61 @@ fn one_port_outside_is_treated_otherwise_than_another() {
     shell.hang(&lab, &format!("{admin}/hang"), "second");
     assert_eq!(shell.status(admin), "503 limit-requests");
     assert_eq!(shell.status(web), "200");
+}
+
+#[test]
+fn what_lives_is_ended_once_it_may_not_leave_any_more() {
+    let lab = Lab::new();
+    let outside = Outside::new(&lab);
+    let _servers = ["80", "81", "82", "83"].map(|port| hanging(&lab, &outside, OUTSIDE, port));
+    let hosts = ["http", "bytes", "led", "kept"];
+    let name = |host: &str| format!("{host}.outside.example 1 {OUTSIDE}\n");
+    outside.names(&hosts.map(name).concat());
+    let of = |name: &str, port: u16, spoken: &str| {
+        let spec = format!(
+            "hosts: [{name}.outside.example], ports: [{{ port: {port}, appProtocol: {spoken} }}]"
+        );
+        external("shop", name, &spec)
+    };
+    let kept = of("kept", 83, "http");
+    let gone = of("http", 80, "http") + &of("bytes", 81, "tcp") + &of("led", 82, "http");
+    let cart = "apiVersion: v1\nkind: Service\nmetadata: { name: cart, namespace: shop }\n\
+                spec: { selector: { app: cart }, ports: [{ port: 80 }] }\n---\n\
+                apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+                metadata: { name: cart, namespace: shop }\nspec:\n  parentRefs: [{ group: '', \
+                kind: Service, name: cart }]\n  rules: [{ backendRefs: [{ group: weft.dev, kind: \
+                ExternalService, name: led, port: 82 }] }]\n---\n";
+    lab.apply(&(mesh("registered") + &kept + &gone + cart));
+    let mut shell = Shell::new(&lab);
+    let urls = [
+        ("http", "http://http.outside.example/hang"),
+        ("bytes", "http://bytes.outside.example:81/hang"),
+        ("led", "http://cart/hang"),
+        ("kept", "http://kept.outside.example:83/hang"),
+    ];
+    for (name, url) in urls {
+        shell.hang(&lab, url, name);
+    }
+    let ended = |name: &str| has_something(&lab, &format!("{name}.code"));
+
+    // What all may leave by goes on, whatever is registered.
+    lab.apply(&mesh("any"));
+    for name in ["http", "bytes", "led"] {
+        must(lab.user("./weft").args(["delete", "externalservice", name, "-n", "shop"]));
+    }
+    wait_until("they are not known", || shell.status("http://cart/") == "500 no-backend");
+    assert_eq!(shell.status("http://http.outside.example/"), "200");
+    assert!(!hosts.iter().any(|name| ended(name)), "{}", shell.0.log());
+
+    lab.apply(&mesh("registered"));
+    for name in ["http", "bytes", "led"] {
+        wait_until(name, || ended(name));
+    }
+    let log = shell.0.log();
+    for backend in ["backend=shop/http", "backend=shop/bytes", "backend=shop/led"] {
+        let parts = ["reason=policy-changed", backend, "it was allowed before a change"];
+        assert_eq!(lines(&log, &parts).len(), 1, "{backend}:\n{log}");
+    }
+    assert!(!ended("kept"), "{log}");
+    assert_eq!(shell.status("http://kept.outside.example:83/"), "200");
 }
