@@ -1,5 +1,6 @@
 //! Where requests go: endpoints, the connections to them, and whose turn it is.
 
+mod blocks;
 mod choice;
 mod counts;
 mod dialling;
@@ -29,6 +30,7 @@ use crate::outbound::of_service;
 use crate::snapshot::{Destination, DestinationName, EndpointSpec};
 use crate::time::BACKEND_IDLE_TIMEOUT;
 
+use self::blocks::Blocks;
 pub(crate) use self::choice::Tried;
 use self::counts::{Counts, Place};
 pub(crate) use self::endpoint::{Attempted, Connected, Endpoint};
@@ -312,6 +314,8 @@ impl Backend {
 pub(crate) struct Backends {
     /// In an order of their own, so that a run can be repeated.
     known: RefCell<BTreeMap<DestinationName, Rc<Backend>>>,
+    /// Those of them that are addresses of registered blocks.
+    blocks: RefCell<Blocks>,
     /// Endpoints that are no more, but that requests are still under way at.
     gone: RefCell<Vec<Weak<Endpoint>>>,
 }
@@ -334,7 +338,7 @@ impl Backends {
         }
         let backend = Backend::new(destination.clone(), before.map(|before| &**before), own, now);
         let backend = Rc::new(backend);
-        if destination.name.is_one_of_many() {
+        if destination.name.is_unregistered() {
             return backend; // There is no end to these.
         }
         match known.insert(destination.name.clone(), backend.clone()) {
@@ -343,6 +347,10 @@ impl Backends {
                 let port = destination.name.port().map(Port::get);
                 let (service, used) = (&*backend.name, backend.counts.used());
                 proxy.recorder.note(Event::Backend { service, port, used });
+                if destination.name.is_of_block() {
+                    let mut blocks = self.blocks.borrow_mut();
+                    blocks.add(destination.name.clone(), |name| forget(proxy, &mut known, name));
+                }
             }
         }
         backend
@@ -392,12 +400,30 @@ impl Backends {
         known.retain(|_, backend| {
             backend.sweep(now);
             backend.compare(proxy, now);
+            // What is under way counts for the limits of who comes next.
             let is_kept = Rc::strong_count(backend) > 1
+                || (backend.destination.name.is_of_block() && backend.counts.has_any())
                 || now.since(backend.used.get()) < BACKEND_IDLE_TIMEOUT;
             if !is_kept {
                 backend.endpoints.iter().for_each(|one| one.retire(proxy, &backend.name));
             }
             is_kept
         });
+        self.blocks.borrow_mut().retain(|name| known.contains_key(name));
     }
+}
+
+/// Forgets the backend `name` of those `known` unless it is used, and says whether it has.
+fn forget(
+    proxy: &Proxy,
+    known: &mut BTreeMap<DestinationName, Rc<Backend>>,
+    name: &DestinationName,
+) -> bool {
+    if known.get(name).is_some_and(|backend| !backend.can_be_forgotten()) {
+        return false;
+    }
+    if let Some(backend) = known.remove(name) {
+        backend.endpoints.iter().for_each(|one| one.retire(proxy, &backend.name));
+    }
+    true
 }

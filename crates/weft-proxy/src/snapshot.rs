@@ -145,14 +145,16 @@ impl DestinationName {
         }
     }
 
-    /// Whether there is no end to those of its kind, which its caller chooses.
-    pub(crate) fn is_one_of_many(&self) -> bool {
-        matches!(
-            self,
-            DestinationName::Outside(_)
-                | DestinationName::OutsideHost(..)
-                | DestinationName::External(_, ExternalAt::Address(_), _)
-        )
+    /// Whether nothing says how it is treated, as nobody has registered it. There is no end to
+    /// those of its kind, which its caller chooses.
+    pub(crate) fn is_unregistered(&self) -> bool {
+        matches!(self, DestinationName::Outside(_) | DestinationName::OutsideHost(..))
+    }
+
+    /// Whether it is an address of a registered block, of which there are as many as its caller
+    /// chooses.
+    pub(crate) fn is_of_block(&self) -> bool {
+        matches!(self, DestinationName::External(_, ExternalAt::Address(_), _))
     }
 
     /// Whether it is the own application.

@@ -61,6 +61,11 @@ impl Counts {
         &self.0.used
     }
 
+    /// Whether something has a place.
+    pub(crate) fn has_any(&self) -> bool {
+        Rc::strong_count(&self.0) > 1
+    }
+
     /// From now on, these are the limits, of which that on requests holds if `has_requests`.
     pub(crate) fn limited(&self, limits: &Limits, has_requests: bool) {
         let Limits { requests, pending, connections, .. } = limits;

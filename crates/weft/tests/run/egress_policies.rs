@@ -68,7 +68,8 @@ impl Shell {
     /// Begins a request for `url` that is answered for ever, in the file `name`.
     fn hang(&mut self, lab: &Lab, url: &str, name: &str) {
         let curl = format!("curl -sSN -m 600 -o {name} {url} 2> {name}.err");
-        self.say(&format!("{{ {curl}; echo $? > {name}.code; }} & true"));
+        let end = format!("echo $! > {name}.id; wait $!; echo $? > {name}.code");
+        self.say(&format!("{{ {curl} & {end}; }} 2> {name}.shell & true"));
         wait_until(name, || has_something(lab, name));
     }
 }
@@ -161,4 +162,49 @@ fn what_lives_is_ended_once_it_may_not_leave_any_more() {
     }
     assert!(!ended("kept"), "{log}");
     assert_eq!(shell.status("http://kept.outside.example:83/"), "200");
+}
+
+#[test]
+fn limits_hold_for_each_address_of_a_block_that_is_called() {
+    let lab = Lab::new();
+    let outside = Outside::new(&lab);
+    // All of these are that host.
+    let range = "10.78.0.0/20";
+    must(outside.host.command("ip").args(["route", "add", "local", range, "dev", "lo"]));
+    must(lab.host.command("ip").args(["route", "add", range, "via", OUTSIDE]));
+    let serve = |port| hanging(&lab, &outside, "0.0.0.0", port);
+    let (_web, bytes) = (serve("80"), serve("81"));
+    let block = format!(
+        "cidrs: [{range}], ports: [{{ name: web, port: 80, appProtocol: http }}, \
+         {{ name: bytes, port: 81, appProtocol: tcp }}]"
+    );
+    lab.apply(
+        &(mesh("registered")
+            + &external("shop", "block", &block)
+            + &policy("block", "block", "limits: { requests: 1, connections: 1 }")),
+    );
+    let (one, other) = ("http://10.78.0.1", "http://10.78.0.2");
+    let mut shell = Shell::new(&lab);
+    shell.hang(&lab, &format!("{one}/hang"), "web");
+    shell.hang(&lab, &format!("{one}:81/hang"), "bytes");
+    let full = "503 limit-requests";
+    assert_eq!(shell.status(one), full);
+    assert_eq!(shell.status(other), "200");
+    let refused = format!("curl -sS -m 20 {one}:81/");
+    assert!(!shell.say(&refused).starts_with("ok"));
+    assert_eq!(lines(&shell.0.log(), &["reason=limit-connections", "10.78.0.1:81"]).len(), 1);
+    assert_eq!(shell.say(&format!("curl -sS -m 20 {other}:81/")), "ok\n");
+
+    // However many others are called meanwhile.
+    let scan = "curl -sS -m 100 'http://10.78.[4-8].[0-255]/' | sort | uniq -c";
+    assert_eq!(shell.say(scan).trim(), "1280 ok");
+    assert_eq!(shell.status(one), full);
+    assert!(!shell.say(&refused).starts_with("ok"));
+    assert_eq!(lines(&shell.0.log(), &["reason=limit-connections", "10.78.0.1:81"]).len(), 2);
+    // It is over with what was under way.
+    shell.say("kill $(cat web.id)");
+    wait_until("there is room again", || shell.status(one) == "200");
+    drop(bytes);
+    let _bytes = serve("81");
+    wait_until("also for bytes", || shell.say(&refused) == "ok\n");
 }

@@ -301,6 +301,9 @@ pub const ROWS: &[Row] = &[
             Const("weft-proxy/src/outside.rs", "MADE_MAX"),
         ],
     ),
+    row("addresses of `cidrs` that are known while nothing is under way towards them", &[
+        Const("weft-proxy/src/backend/blocks.rs", "ADDRESSES_MAX"),
+    ]),
     row("addresses of one host that are called", &[
         Const("weft-proxy/src/outside/answers.rs", "ADDRESSES_MAX"),
     ]),

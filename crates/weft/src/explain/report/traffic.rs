@@ -6,7 +6,7 @@ use weft_model::{
     AgainstPeers, Balance, Ejection, Failover, Limits, SubsetFallback, TrafficPolicy,
 };
 use weft_proxy::explain::{Endpoint, Way};
-use weft_proxy::snapshot::{Destination, DestinationName};
+use weft_proxy::snapshot::{Destination, DestinationName, ExternalAt};
 
 use super::{Told, passed, written};
 use crate::explain::mesh::Mesh;
@@ -81,7 +81,14 @@ pub(super) fn traffic(mesh: &Mesh, backend: &Destination, is_http: bool, way: &W
         "spec.sessionPersistence",
     ];
     let balancing = setting(Stage::Balancing, how, &fields);
-    let ejection = setting(Stage::Ejection, ejected(&backend.traffic), &EJECTION);
+    let ejection = match name {
+        DestinationName::External(_, ExternalAt::Address(_), _) => passed(
+            Stage::Ejection,
+            "never, as there is no other in the place of an address",
+            vec![],
+        ),
+        _ => setting(Stage::Ejection, ejected(&backend.traffic), &EJECTION),
+    };
     if !is_http {
         let text = format!(
             "{} to connect, {} without a byte in either direction",
