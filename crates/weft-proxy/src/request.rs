@@ -236,13 +236,14 @@ fn decide(
     }
     let draw = proxy.turns.next(route, rule_index, &*proxy.world.entropy);
     let to = route::destination(rule, draw);
+    // First, as the answer that it is not there is one under its filters as well.
+    if let (Some(on_answer), route::Destination::Backend(picked)) = (&mut exchange.on_answer, to) {
+        on_answer.goes_to(picked);
+    }
     let found = decision::backend(&proxy.configuration.load(), &called, selected, to)?;
     filters::on_request(&rule.filters, &facts, exchange.head);
     mirror::start(proxy, connection, &called, exchange, rule, recording);
     decision::on_way(to, &facts, exchange.head);
-    if let (Some(on_answer), route::Destination::Backend(picked)) = (&mut exchange.on_answer, to) {
-        on_answer.goes_to(picked);
-    }
     let rule = Some((route.clone(), rule_index));
     Ok(Decision::Goes(Decided { called, to: found, rule }))
 }

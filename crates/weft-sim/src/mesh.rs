@@ -14,7 +14,7 @@ use weft_model::SpiffeId;
 use weft_proxy::config::{Inbound, Outbound};
 use weft_proxy::snapshot::Configuration;
 use weft_proxy::{Parts, Proxy, start};
-use weft_telemetry::{Record, Recorder};
+use weft_telemetry::{Event, Record, Recorder};
 use weft_world::{BoxFuture, Clock, Stream, UnixTime};
 
 use crate::host::Host;
@@ -122,6 +122,7 @@ impl Tls for SimTls {
 struct Tracer {
     host: Host,
     records: Rc<RefCell<Vec<Record>>>,
+    mirrored: Rc<RefCell<Vec<(String, &'static str)>>>,
 }
 
 impl Recorder for Tracer {
@@ -136,6 +137,13 @@ impl Recorder for Tracer {
         ));
         self.records.borrow_mut().push(record.clone());
     }
+
+    fn note(&self, event: Event<'_>) {
+        if let Event::Mirrored { service, outcome } = event {
+            self.host.note(format!("a copy for {service}: {outcome}"));
+            self.mirrored.borrow_mut().push((service.to_owned(), outcome));
+        }
+    }
 }
 
 /// A proxy on a simulated host.
@@ -145,6 +153,8 @@ pub struct SimProxy {
     proxy: Rc<Proxy>,
     /// What it has recorded so far.
     pub records: Rc<RefCell<Vec<Record>>>,
+    /// What became of copies so far: where each was for, and `answered` or the reason.
+    pub mirrored: Rc<RefCell<Vec<(String, &'static str)>>>,
 }
 
 impl SimProxy {
@@ -158,13 +168,16 @@ impl SimProxy {
         inbound: Vec<Inbound>,
     ) -> SimProxy {
         let (world, records) = (host.world(), Rc::<RefCell<Vec<Record>>>::default());
+        let mirrored = Rc::<RefCell<Vec<_>>>::default();
+        let tracer =
+            Tracer { host: host.clone(), records: records.clone(), mirrored: mirrored.clone() };
         let tls = SimTls::new(identity, certificates.clone(), world.clock.clone());
         let proxy = Rc::new(Proxy::new(Parts {
             inside: world.network.clone(),
             world,
             tls: Some(Rc::new(tls)),
             system_roots: SystemRoots::default(),
-            recorder: Rc::new(Tracer { host: host.clone(), records: records.clone() }),
+            recorder: Rc::new(tracer),
             configuration,
             discovery: None,
             resolver: None,
@@ -177,7 +190,7 @@ impl SimProxy {
                 start(&started, outbound, inbound).expect("the addresses are the host's");
             running.wait().await;
         }));
-        SimProxy { host: host.clone(), proxy, records }
+        SimProxy { host: host.clone(), proxy, records, mirrored }
     }
 
     /// Drains it, as SIGTERM does, and waits until nothing is under way; nothing if the host

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use weft_model::{
     Address, AuthorizationPolicy, DnsZone, GuardScope, Guards, Health, MeshSettings, MtlsMode,
-    Network, ObjectName, OutboundPolicy, Policy, PolicyKind, PolicyMode, PolicyName, Port,
-    Protocol, Rule, Service, ServicePort, SpiffeId, TrafficPolicy, TrustDomain, Tunnel,
+    Namespace, Network, ObjectName, OutboundPolicy, Policy, PolicyKind, PolicyMode, PolicyName,
+    Port, Protocol, Rule, Service, ServicePort, SpiffeId, TrafficPolicy, TrustDomain, Tunnel,
     UnguardedPolicy, Workload, WorkloadPort,
 };
 use weft_proxy::snapshot::{Builder, Configuration, OwnWorkload, Snapshot, check};
@@ -87,6 +87,18 @@ impl Registry {
         own: Option<OwnWorkload>,
         services: &[ObjectName],
     ) -> Arc<Configuration> {
+        self.subscribe_in(None, release, own, services)
+    }
+
+    /// The same for a proxy whose identity is of `namespace`, if that is known: routes may be for
+    /// callers of it alone.
+    pub fn subscribe_in(
+        &self,
+        namespace: Option<Namespace>,
+        release: Release,
+        own: Option<OwnWorkload>,
+        services: &[ObjectName],
+    ) -> Arc<Configuration> {
         let mut inner = self.0.borrow_mut();
         let name = own.as_ref().map(|own| own.name.clone());
         let may_refuse = release != Release::this();
@@ -100,9 +112,14 @@ impl Registry {
             client.subscribe(&wanted, Moment::from_nanos(0), None);
         }
         client.connected();
-        let builder = Builder::new(inner.domain.clone(), own);
+        let (mut builder, mut server) =
+            (Builder::new(inner.domain.clone(), own), ServerStream::new(name));
+        if let Some(namespace) = namespace {
+            builder = builder.of_namespace(namespace.clone());
+            server = server.of_namespace(namespace);
+        }
         let configuration = Arc::new(Configuration::new(Snapshot::default()));
-        let (server, told) = (ServerStream::new(name), configuration.clone());
+        let told = configuration.clone();
         let mut subscriber = Subscriber { client, server, builder, configuration, may_refuse };
         subscriber.settle(&inner.world);
         inner.subscribers.push(subscriber);

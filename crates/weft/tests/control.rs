@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-#[path = "mesh/explain/draw.rs"]
+#[path = "../../weft-sim/tests/it/explained/draw.rs"]
 mod draw;
 #[path = "control/given.rs"]
 mod given;

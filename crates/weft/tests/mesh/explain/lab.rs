@@ -12,52 +12,12 @@ use weft_control::Client;
 use weft_control::api::StatusResponse;
 use weft_identity::AdminCredential;
 
+use super::called::{By, CALLERS, Called, TARGET_OFFSET, VERSIONS, called, services};
 use super::clients::{Grpcio, name_redis};
 use crate::app::{App, Executed, run_local};
 use crate::grpcio;
 use crate::lab::{self, PATIENCE, PortSpec, Spec, WEFT, now, output, since};
 use crate::redis::Redis;
-
-/// A port of a Service of the same name, which is also the port of it that is called.
-pub struct Called {
-    /// The name.
-    pub name: &'static str,
-    /// The port.
-    pub port: u16,
-    /// What is declared to be spoken there.
-    pub protocol: Option<&'static str>,
-    /// Who serves it.
-    pub by: By,
-}
-
-/// Who serves a Service.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum By {
-    /// Applications that speak HTTP/1.1, HTTP/2 and gRPC.
-    Web,
-    /// Redis.
-    Store,
-}
-
-/// What is called, in the order of the callers' listeners.
-pub const CALLED: [Called; 7] = [
-    Called { name: "cart", port: 80, protocol: Some("http"), by: By::Web },
-    Called { name: "pay", port: 81, protocol: Some("http2"), by: By::Web },
-    Called { name: "calls", port: 82, protocol: Some("grpc"), by: By::Web },
-    Called { name: "late", port: 83, protocol: None, by: By::Web },
-    Called { name: "open", port: 84, protocol: None, by: By::Web },
-    Called { name: "store", port: 85, protocol: Some("tcp"), by: By::Store },
-    Called { name: "cache", port: 86, protocol: None, by: By::Store },
-];
-
-/// What the ports of workloads are more than those of Services.
-pub const TARGET_OFFSET: u16 = 8000;
-
-/// The versions of both servers. Each has a Service of its own as well, to which routes may lead.
-const VERSIONS: [&str; 2] = ["v1", "v2"];
-
-/// Who calls, as service accounts.
-pub const CALLERS: [&str; 2] = ["shop/web", "other/bot"];
 
 /// A proxy whose records are read from its standard error. It is killed with this value.
 struct Proxy(Child);
@@ -156,7 +116,7 @@ impl Lab {
     /// Starts everything.
     pub fn start() -> Lab {
         let mesh = lab::Lab::new();
-        mesh.apply(&services());
+        mesh.apply(&services(false));
         let python = grpcio::environment().join("bin/python");
         let script = mesh.file("calls.py", include_str!("../python/calls.py"));
         let grpcio = Grpcio::start(&python, &script);
@@ -173,8 +133,10 @@ impl Lab {
             lab.server(&name, version, redis.address, By::Store);
             lab.redis.push(redis);
         }
-        let calls: Vec<_> =
-            CALLED.iter().map(|called| (format!("shop/{}", called.name), called.port)).collect();
+        let calls: Vec<_> = called(false)
+            .iter()
+            .map(|called| (format!("shop/{}", called.name), called.port))
+            .collect();
         let calls: Vec<_> = calls.iter().map(|(name, port)| (name.as_str(), *port)).collect();
         for account in CALLERS {
             let name = &account.replace('/', "-");
@@ -187,7 +149,7 @@ impl Lab {
 
     /// Starts the proxy of the server `name`, whose application is at `application`.
     fn server(&mut self, name: &str, version: &str, application: SocketAddr, by: By) {
-        let its = || CALLED.iter().filter(|called| called.by == by);
+        let its = || called(false).iter().filter(|called| called.by == by);
         let names = |called: &Called| {
             [format!("shop/{}", called.name), format!("shop/{}-{version}", called.name)]
         };
@@ -203,7 +165,7 @@ impl Lab {
         let ports = its().map(port).collect();
         let spec = Spec { name, account, services: &services, ports, ..Spec::default() };
         let records = match by {
-            By::Web => &self.web,
+            By::Web | By::Shadow => &self.web,
             By::Store => &self.store,
         };
         let (proxy, _) = Proxy::start(&self.mesh, &spec, records);
@@ -233,7 +195,7 @@ impl Lab {
         });
     }
 
-    /// Where `caller`, counted as [`CALLERS`] are, reaches what [`CALLED`] has at `called`.
+    /// Where `caller`, counted as [`CALLERS`] are, reaches what [`called`] has at `called`.
     pub fn listener(&self, caller: usize, called: usize) -> SocketAddr {
         self.callers[caller].1[called]
     }
@@ -244,31 +206,4 @@ impl Lab {
         command.arg("explain").args(arguments);
         output(command.env("WEFT_CREDENTIAL", self.mesh.credential()))
     }
-}
-
-/// The Services as resources.
-fn services() -> String {
-    let service = |name: &str, selector: &str, port: u16, protocol: Option<&str>| {
-        let protocol = protocol.map_or(String::new(), |it| format!(", appProtocol: {it}"));
-        format!(
-            "---
-apiVersion: v1
-kind: Service
-metadata: {{ name: {name}, namespace: shop }}
-spec:
-  selector: {{ {selector} }}
-  ports: [{{ port: {port}, targetPort: {}{protocol} }}]
-",
-            TARGET_OFFSET + port
-        )
-    };
-    let mut text = service("idle", "nobody: here", 80, Some("http"));
-    for Called { name, port, protocol, .. } in &CALLED {
-        text.push_str(&service(name, &format!("{name}: both"), *port, *protocol));
-        for version in VERSIONS {
-            let selector = format!("{name}: both, version: {version}");
-            text.push_str(&service(&format!("{name}-{version}"), &selector, *port, *protocol));
-        }
-    }
-    text
 }

@@ -5,10 +5,10 @@ use std::process::Output;
 
 use serde_json::Value;
 
+use super::called::{By, CALLERS, called};
 use super::clients::{Answer, curl, redis_cli};
-use super::draw::Draw;
-use super::generated::{Case, Sent, WAITING, case, resources};
-use super::lab::{By, CALLED, CALLERS, Lab};
+use super::generated::{Case, Drawing, Sent, WAITING, case, resources};
+use super::lab::Lab;
 
 /// How many sets of resources are tried at least, and how many cases with each.
 const ROUNDS: usize = 5;
@@ -25,7 +25,7 @@ fn what_is_explained_is_what_the_proxies_then_record() {
     let seed = std::env::var("WEFT_EXPLAIN_SEED").map_or(SEED, |seed| seed.parse().unwrap());
     println!("seed {seed}");
     let mut lab = Lab::start();
-    let mut draw = Draw(seed);
+    let mut draw = Drawing::new(seed, false);
     let mut seen = Seen::default();
     for round in 0..ROUNDS_MAX {
         if round >= ROUNDS && seen.lacks().is_none() {
@@ -127,6 +127,9 @@ struct Found {
     inbound: Vec<(String, Value)>,
 }
 
+/// Why TLS is not drawn here.
+const NO_TLS: &str = "only what is drawn widely has TLS of programs, of which there are none here";
+
 type Checked<T> = Result<T, &'static str>;
 
 fn check(holds: bool, what: &'static str) -> Checked<()> {
@@ -140,9 +143,9 @@ fn prove(lab: &mut Lab, case: &Case, trace: &str) -> Found {
     match &case.sent {
         Sent::Opaque => {
             let outbound = lab.outbound.take_one("");
-            let inbound = match CALLED[case.called].by {
+            let inbound = match called(false)[case.called].by {
                 By::Store => lab.store.take("", attempts(&outbound)),
-                By::Web => Vec::new(),
+                By::Web | By::Shadow => Vec::new(),
             };
             Found { said, answer, outbound, inbound }
         }
@@ -177,6 +180,14 @@ fn explained(lab: &Lab, case: &Case, sent: &Sent) -> Value {
     };
     let mut arguments = match sent {
         Sent::Opaque => asked("TCP", format!("tcp://{authority}"), &[]),
+        Sent::Tls(name) => {
+            let server = name.map(|name| ["--server-name", name].map(str::to_owned));
+            [
+                asked("TLS", format!("tls://{authority}"), &[]),
+                server.into_iter().flatten().collect(),
+            ]
+            .concat()
+        }
         Sent::Call { path, headers, waits } => {
             let headers = with_timeout(headers, *waits);
             asked("GRPC", format!("grpc://{authority}{path}"), &headers)
@@ -212,6 +223,7 @@ fn send(lab: &mut Lab, case: &Case, trace: &str) -> Answer {
     };
     match sent {
         Sent::Opaque => redis_cli(address),
+        Sent::Tls(_) => unreachable!("{NO_TLS}"),
         Sent::Request { is_http2, method, target, headers } => {
             curl(address, *is_http2, [*method, authority, target], &traced(headers))
         }

@@ -1,20 +1,46 @@
-//! Resources, and what is sent, drawn from a seed.
+//! Resources, and what is sent, drawn from a seed. Shared with the test that explains a mesh of real
+//! programs, which draws no more than these speak.
 
+#[path = "wide.rs"]
+mod wide;
+
+use super::called::{CALLERS, Called, called};
 use super::draw::Draw;
-use super::lab::{CALLED, CALLERS, Called};
 
-impl Draw {
-    fn one(&mut self, of: &[&'static str]) -> &'static str {
+/// What is drawn from.
+pub struct Drawing {
+    numbers: Draw,
+    /// Whether all is drawn that there is, or only what real programs are there for.
+    pub is_wide: bool,
+}
+
+impl Drawing {
+    /// What follows from `seed`.
+    pub fn new(seed: u64, is_wide: bool) -> Drawing {
+        Drawing { numbers: Draw(seed), is_wide }
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.numbers.below(end)
+    }
+
+    /// True in `percent` of a hundred cases.
+    pub fn in_hundred(&mut self, percent: usize) -> bool {
+        self.numbers.in_hundred(percent)
+    }
+
+    pub fn one(&mut self, of: &[&'static str]) -> &'static str {
         of[self.below(of.len())]
     }
 
     /// From `least` to `most` of what `make` makes, joined.
-    fn some(
+    pub fn some(
         &mut self,
         least: usize,
         most: usize,
         joint: &str,
-        mut make: impl FnMut(&mut Draw) -> String,
+        mut make: impl FnMut(&mut Drawing) -> String,
     ) -> String {
         let count = least + self.below(most - least + 1);
         (0..count).map(|_| make(self)).collect::<Vec<_>>().join(joint)
@@ -41,10 +67,11 @@ pub const WAITING: &str = "/lab.Calls/Wait";
 
 /// Routes, policies, and what makes each proxy hear of them at one moment: all Services change in
 /// `round`.
-pub fn resources(draw: &mut Draw, round: usize) -> String {
+pub fn resources(draw: &mut Drawing, round: usize) -> String {
     let mut text = String::new();
-    for Called { name: service, .. } in CALLED {
+    for Called { name: service, .. } in called(draw.is_wide) {
         let name = format!("beacon-{service}");
+        let traffic = if draw.is_wide { wide::traffic(draw, service) } else { String::new() };
         text.push_str(&format!(
             "---
 apiVersion: weft.dev/v1alpha1
@@ -53,7 +80,7 @@ metadata: {{ name: {name}, namespace: shop }}
 spec:
   targetRefs: [{{ group: '', kind: Service, name: {service} }}]
   limits: {{ requests: {} }}
-",
+{traffic}",
             500 + round
         ));
     }
@@ -70,13 +97,16 @@ spec:
     for index in 0..POLICIES {
         text.push_str(&policy(draw, index));
     }
+    if draw.is_wide {
+        text.push_str(&wide::resources(draw));
+    }
     text
 }
 
-fn route(draw: &mut Draw, index: usize) -> String {
+fn route(draw: &mut Drawing, index: usize) -> String {
     // One that is for nobody called is as good as none.
     let called = [("cart", 80), ("pay", 81), ("calls", 82), ("late", 83), ("idle", 80)];
-    let (service, port) = called[draw.below(called.len())];
+    let (service, port) = called[draw.below(called.len() - usize::from(draw.is_wide))];
     let mut rules = draw.some(1, 3, "", |draw| rule(draw, service, port));
     if service == "calls" {
         rules.push_str(&format!(
@@ -99,7 +129,7 @@ spec:
     )
 }
 
-fn call_route(draw: &mut Draw, index: usize) -> String {
+fn call_route(draw: &mut Drawing, index: usize) -> String {
     // Mostly for nobody called, so that there are calls under HTTPRoutes, too.
     let called = [("calls", 82), ("open", 84), ("idle", 80), ("idle", 80), ("idle", 80)];
     let (service, port) = called[draw.below(called.len())];
@@ -131,7 +161,7 @@ spec:
     )
 }
 
-fn stream_route(draw: &mut Draw, index: usize) -> String {
+fn stream_route(draw: &mut Drawing, index: usize) -> String {
     let called = [("store", 85), ("cache", 86), ("idle", 80)];
     let (service, port) = called[draw.below(called.len())];
     let backends = backends(draw, service, port);
@@ -148,7 +178,7 @@ spec:
 }
 
 /// A route that holds for one of the callers alone.
-fn consumer_route(draw: &mut Draw) -> String {
+fn consumer_route(draw: &mut Drawing) -> String {
     let called = [("cart", 80), ("pay", 81), ("late", 83), ("idle", 80)];
     let (service, port) = called[draw.below(called.len())];
     let backends = backends(draw, service, port);
@@ -168,7 +198,7 @@ spec:
 }
 
 /// One or two backends, which may have no weight and may not be there.
-fn backends(draw: &mut Draw, service: &str, port: u16) -> String {
+fn backends(draw: &mut Drawing, service: &str, port: u16) -> String {
     draw.some(1, 2, ", ", |draw| {
         let version = draw.one(&["-v1", "-v1", "-v2", "-v2", "-gone"]);
         let weight = [0, 1, 1, 3][draw.below(4)];
@@ -177,7 +207,7 @@ fn backends(draw: &mut Draw, service: &str, port: u16) -> String {
     })
 }
 
-fn rule(draw: &mut Draw, service: &str, port: u16) -> String {
+fn rule(draw: &mut Drawing, service: &str, port: u16) -> String {
     let paths: &[&str] = if service == "calls" { &CALLS } else { &PATHS };
     let matches = draw.some(0, 2, ", ", |draw| one_match(draw, paths));
     // What clients of gRPC make of a redirect is theirs.
@@ -185,7 +215,10 @@ fn rule(draw: &mut Draw, service: &str, port: u16) -> String {
         return format!("  - matches: [{matches}]\n    filters: [{}]\n", redirect(draw));
     }
     let is_prefix = matches.is_empty();
-    let filters = filters(draw, paths, is_prefix);
+    let mut filters = filters(draw, paths, is_prefix);
+    if draw.is_wide {
+        wide::add_filters(draw, &mut filters);
+    }
     let is_rewritten = filters.contains("URLRewrite");
     let backends = draw.some(0, 3, ", ", |draw| {
         let weight = [0, 1, 1, 3][draw.below(4)];
@@ -211,7 +244,10 @@ fn rule(draw: &mut Draw, service: &str, port: u16) -> String {
     text
 }
 
-fn redirect(draw: &mut Draw) -> String {
+fn redirect(draw: &mut Drawing) -> String {
+    if draw.is_wide && draw.in_hundred(50) {
+        return wide::redirect(draw);
+    }
     let redirect = draw.one(&[
         "{ scheme: https }",
         "{ port: 8443, statusCode: 307 }",
@@ -223,11 +259,12 @@ fn redirect(draw: &mut Draw) -> String {
 
 /// Filters of a rule, which may lead to other ends: policies look at paths and headers.
 /// `is_prefix` says that the rule has one match, and one by a prefix.
-fn filters(draw: &mut Draw, paths: &[&'static str], is_prefix: bool) -> String {
+fn filters(draw: &mut Drawing, paths: &[&'static str], is_prefix: bool) -> String {
     let mut filters = Vec::new();
     if draw.in_hundred(40) {
         let origin = draw.one(&["'*'", "'http://a.example'", "'http://*.a.example:81'"]);
-        filters.push(format!("{{ type: CORS, cors: {{ allowOrigins: [{origin}] }} }}"));
+        let more = if draw.is_wide { wide::cors(draw) } else { String::new() };
+        filters.push(format!("{{ type: CORS, cors: {{ allowOrigins: [{origin}]{more} }} }}"));
     }
     if draw.in_hundred(25) {
         filters.push(header_modifier(draw));
@@ -243,8 +280,11 @@ fn filters(draw: &mut Draw, paths: &[&'static str], is_prefix: bool) -> String {
     filters.join(", ")
 }
 
-fn filters_of_backend(draw: &mut Draw, is_prefix: bool) -> String {
+fn filters_of_backend(draw: &mut Drawing, is_prefix: bool) -> String {
     let mut filters = Vec::new();
+    if draw.is_wide && draw.in_hundred(20) {
+        filters.push(wide::of_answers(draw));
+    }
     if draw.in_hundred(15) {
         filters.push(header_modifier(draw));
     }
@@ -260,7 +300,7 @@ fn filters_of_backend(draw: &mut Draw, is_prefix: bool) -> String {
     filters.join(", ")
 }
 
-fn header_modifier(draw: &mut Draw) -> String {
+fn header_modifier(draw: &mut Drawing) -> String {
     let edits = draw.one(&[
         "set: [{ name: X-Canary, value: '1' }]",
         "add: [{ name: x-canary, value: '2' }]",
@@ -269,7 +309,7 @@ fn header_modifier(draw: &mut Draw) -> String {
     format!("{{ type: RequestHeaderModifier, requestHeaderModifier: {{ {edits} }} }}")
 }
 
-fn one_match(draw: &mut Draw, paths: &[&'static str]) -> String {
+fn one_match(draw: &mut Drawing, paths: &[&'static str]) -> String {
     let mut parts = Vec::new();
     if draw.in_hundred(70) {
         parts.push(match draw.below(3) {
@@ -286,13 +326,18 @@ fn one_match(draw: &mut Draw, paths: &[&'static str]) -> String {
             }
         });
     }
-    if draw.in_hundred(30) {
+    if draw.is_wide {
+        parts.extend(wide::parts_of_match(draw));
+    }
+    // Each list once.
+    let has = |parts: &[String], name: &str| parts.iter().any(|part| part.starts_with(name));
+    if draw.in_hundred(30) && !has(&parts, "headers") {
         let (kind, value) =
             [("Exact", "1"), ("Exact", "2"), ("RegularExpression", "[0-9]")][draw.below(3)];
         let header = format!("{{ type: {kind}, name: X-Canary, value: '{value}' }}");
         parts.push(format!("headers: [{header}]"));
     }
-    if draw.in_hundred(20) {
+    if draw.in_hundred(20) && !has(&parts, "queryParams") {
         let value = draw.one(&["1", "2"]);
         parts.push(format!("queryParams: [{{ name: page, value: '{value}' }}]"));
     }
@@ -302,29 +347,18 @@ fn one_match(draw: &mut Draw, paths: &[&'static str]) -> String {
     format!("{{ {} }}", parts.join(", "))
 }
 
-fn policy(draw: &mut Draw, index: usize) -> String {
-    let (namespace, scope) = match draw.below(13) {
-        0 => ("weft-system", "targetRefs: [{ group: weft.dev, kind: Mesh, name: mesh }]"),
-        1 => ("shop", "targetRefs: [{ group: '', kind: Namespace, name: shop }]"),
-        2 => ("shop", "selector: { matchLabels: { version: v2 } }"),
-        3 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cart }]"),
-        4 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cart-v1 }]"),
-        5 => ("shop", "targetRefs: [{ group: '', kind: Service, name: pay }]"),
-        6 | 7 => ("shop", "targetRefs: [{ group: '', kind: Service, name: calls }]"),
-        8 => ("shop", "targetRefs: [{ group: '', kind: Service, name: open }]"),
-        9 => ("shop", "targetRefs: [{ group: '', kind: Service, name: late }]"),
-        10 => ("shop", "targetRefs: [{ group: '', kind: Service, name: store }]"),
-        11 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cache }]"),
-        _ => ("shop", "targetRefs: [{ group: '', kind: Service, name: idle }]"),
-    };
-    let mut lists = String::new();
+fn policy(draw: &mut Drawing, index: usize) -> String {
+    let scope = if draw.is_wide && draw.in_hundred(40) { wide::scope(draw) } else { scope(draw) };
+    let (namespace, scope) = scope;
+    let mode = if draw.is_wide && draw.in_hundred(25) { "  mode: Audit\n" } else { "" };
+    let mut lists = mode.to_owned();
     for (name, percent) in [("allow", 30), ("deny", 60), ("audit", 30)] {
         if draw.in_hundred(percent) {
             let rules = draw.some(1, 3, "", |draw| policy_rule(draw, name == "allow"));
             lists.push_str(&format!("  {name}:\n{rules}"));
         }
     }
-    if lists.is_empty() {
+    if lists == mode {
         lists = format!("  audit:\n{}", policy_rule(draw, false));
     }
     // Of the same name in both namespaces, one that says nothing but to records.
@@ -348,8 +382,25 @@ spec:
     document(namespace, scope, &lists) + &document(other, &harmless, nothing)
 }
 
+fn scope(draw: &mut Drawing) -> (&'static str, &'static str) {
+    match draw.below(13) {
+        0 => ("weft-system", "targetRefs: [{ group: weft.dev, kind: Mesh, name: mesh }]"),
+        1 => ("shop", "targetRefs: [{ group: '', kind: Namespace, name: shop }]"),
+        2 => ("shop", "selector: { matchLabels: { version: v2 } }"),
+        3 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cart }]"),
+        4 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cart-v1 }]"),
+        5 => ("shop", "targetRefs: [{ group: '', kind: Service, name: pay }]"),
+        6 | 7 => ("shop", "targetRefs: [{ group: '', kind: Service, name: calls }]"),
+        8 => ("shop", "targetRefs: [{ group: '', kind: Service, name: open }]"),
+        9 => ("shop", "targetRefs: [{ group: '', kind: Service, name: late }]"),
+        10 => ("shop", "targetRefs: [{ group: '', kind: Service, name: store }]"),
+        11 => ("shop", "targetRefs: [{ group: '', kind: Service, name: cache }]"),
+        _ => ("shop", "targetRefs: [{ group: '', kind: Service, name: idle }]"),
+    }
+}
+
 /// A rule; one that allows is mostly wide, so that not all is refused.
-fn policy_rule(draw: &mut Draw, is_wide: bool) -> String {
+fn policy_rule(draw: &mut Drawing, is_wide: bool) -> String {
     let mut parts = Vec::new();
     if draw.in_hundred(50) {
         let peer = match draw.below(5) {
@@ -357,7 +408,9 @@ fn policy_rule(draw: &mut Draw, is_wide: bool) -> String {
             1 => "{ serviceAccount: other/bot }",
             2 => "{ namespace: shop }",
             3 => "{ namespace: other, notCidrs: [10.0.0.0/8] }",
-            _ => "{ cidr: 127.0.0.0/8, notNamespaces: [other] }",
+            // Where real programs call from, and where one simulated caller does.
+            _ if !draw.is_wide => "{ cidr: 127.0.0.0/8, notNamespaces: [other] }",
+            _ => "{ cidr: 192.0.2.0/24, notNamespaces: [other] }",
         };
         parts.push(format!("from: [{peer}]"));
     }
@@ -385,12 +438,12 @@ fn policy_rule(draw: &mut Draw, is_wide: bool) -> String {
     format!("  - {{ {} }}\n", parts.join(", "))
 }
 
-/// What is sent to one of [`CALLED`].
+/// What is sent to one of [`called`].
 #[derive(Debug)]
 pub struct Case {
     /// Who sends it, counted as [`CALLERS`] are.
     pub caller: usize,
-    /// What is called, counted as [`CALLED`] is.
+    /// What is called, counted as [`called`] is.
     pub called: usize,
     /// Host and port.
     pub authority: String,
@@ -421,19 +474,26 @@ pub enum Sent {
         /// How long it waits for an answer that never comes, if it is so.
         waits: Option<&'static str>,
     },
+    /// TLS of the program's own, for the server of this name, if for one.
+    Tls(Option<&'static str>),
     /// What is not HTTP.
     Opaque,
 }
 
 /// Something that is sent, called by the name that its caller has for the Service.
-pub fn case(draw: &mut Draw) -> Case {
-    let (caller, called) = (draw.below(CALLERS.len()), draw.below(CALLED.len()));
-    let Called { name, port, .. } = CALLED[called];
+pub fn case(draw: &mut Drawing) -> Case {
+    // The last one of all gets copies alone.
+    let all = called(draw.is_wide);
+    let count = all.len() - usize::from(draw.is_wide);
+    let (caller, called) = (draw.below(CALLERS.len()), draw.below(count));
+    let Called { name, port, .. } = all[called];
     let suffix = if caller == 0 { draw.one(&["", ".shop"]) } else { ".shop" };
     let suffix = if draw.in_hundred(30) { ".shop.svc.cluster.local" } else { suffix };
     let sent = match name {
         "calls" => call(draw),
         "open" if draw.in_hundred(40) => call(draw),
+        "own" => wide::own_tls(draw),
+        "cache" if draw.is_wide && draw.in_hundred(20) => wide::own_tls(draw),
         "store" | "cache" => Sent::Opaque,
         // There HTTP is declared, and this is none.
         "cart" | "pay" if draw.in_hundred(5) => Sent::Opaque,
@@ -442,13 +502,13 @@ pub fn case(draw: &mut Draw) -> Case {
     Case { caller, called, authority: format!("{name}{suffix}:{port}"), sent }
 }
 
-fn call(draw: &mut Draw) -> Sent {
+fn call(draw: &mut Drawing) -> Sent {
     let waits = draw.in_hundred(25).then(|| draw.one(&["100m", "200m"]));
     let path = if waits.is_some() { WAITING } else { draw.one(&CALLS) };
     Sent::Call { path, headers: headers(draw), waits }
 }
 
-fn request(draw: &mut Draw) -> Sent {
+fn request(draw: &mut Drawing) -> Sent {
     let strange = [
         "/items/../admin",
         "/%69tems",
@@ -469,6 +529,9 @@ fn request(draw: &mut Draw) -> Sent {
     if is_preflight {
         headers.push("Access-Control-Request-Method: PUT".to_owned());
     }
+    if is_preflight && draw.is_wide && draw.in_hundred(50) {
+        headers.push("Access-Control-Request-Headers: x-a, x-b".to_owned());
+    }
     let method = if is_preflight { "OPTIONS" } else { draw.one(&METHODS) };
     let query = if draw.in_hundred(30) { draw.one(&["?page=1", "?page=2", "?x=/../"]) } else { "" };
     Sent::Request {
@@ -479,13 +542,16 @@ fn request(draw: &mut Draw) -> Sent {
     }
 }
 
-fn headers(draw: &mut Draw) -> Vec<String> {
+fn headers(draw: &mut Drawing) -> Vec<String> {
     let mut headers = Vec::new();
     if draw.in_hundred(50) {
         headers.push(format!("X-Canary: {}", draw.one(&["1", "2", "x"])));
     }
     if draw.in_hundred(5) {
         headers.push("X-Canary: 1".to_owned());
+    }
+    if draw.is_wide {
+        wide::add_headers(draw, &mut headers);
     }
     headers
 }
