@@ -32,6 +32,11 @@ pub enum Spoken {
 /// The first bytes of every HTTP/2 connection (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What every connection of TLS begins with: a record of a handshake.
+///
+/// Source: RFC 8446, section 5.1.
+pub(crate) const TLS_HANDSHAKE: &[u8] = &[22, 3];
+
 /// The longest method that is looked for, in bytes. Registered ones have at most 17.
 const METHOD_BYTES_MAX: usize = 24;
 
@@ -44,6 +49,10 @@ pub fn of_bytes(bytes: &[u8]) -> Option<Spoken> {
     let compared = bytes.len().min(HTTP2_PREFACE.len());
     if bytes[..compared] == HTTP2_PREFACE[..compared] {
         return (compared == HTTP2_PREFACE.len()).then_some(Spoken::Http2);
+    }
+    // It is opaque, but whether it is TLS must be known as well: some is refused for its name.
+    if bytes == &TLS_HANDSHAKE[..1] {
+        return None;
     }
     let is_upper = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
     let method = bytes.iter().take_while(|byte| is_upper(byte)).count();
@@ -270,7 +279,10 @@ mod tests {
             (b"PING\r\n", Some(Opaque)),
             (b"QUIT", None),
             (b"*1\r\n$4\r\nPING\r\n", Some(Opaque)),
+            (b"\x16", None),
+            (b"\x16\x03", Some(Opaque)),
             (b"\x16\x03\x01\x02\x00", Some(Opaque)),
+            (b"\x16\x00", Some(Opaque)),
             (b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Some(Opaque)),
             (b"PRI", None),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", None),

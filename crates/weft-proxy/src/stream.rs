@@ -21,7 +21,7 @@ use crate::Proxy;
 use crate::backend::{Backend, Connected, Tried};
 use crate::connection::Connection;
 use crate::decision;
-use crate::detect::hello;
+use crate::detect::{TLS_HANDSHAKE, hello};
 use crate::error::{ProxyError, StreamError};
 use crate::live::{Watch, judge_peer};
 use crate::outside::{Leaving, Outward};
@@ -30,11 +30,6 @@ use crate::prefixed::Prefixed;
 use crate::snapshot::Destination;
 use crate::time::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, within};
 use crate::tunnel;
-
-/// What every connection of TLS begins with: a record of a handshake.
-///
-/// Source: RFC 8446, section 5.1.
-const TLS_HANDSHAKE: &[u8] = &[22, 3];
 
 /// From this size on, a read makes the next one larger.
 const BULK_BYTES_MIN: usize = 16 * 1024;

@@ -49,10 +49,18 @@ fn the_first_bytes_decide_however_late_they_come() {
             .gets("you"),
         Talk::unknown("TLS").sends_raw(hello).app_gets(hello).app_sends("x").gets("x"),
         Talk::unknown("TLS, byte by byte")
+            // One byte does not tell whether it is TLS, which must be known as well.
             .sends_raw(&hello[..1])
+            .pause(seconds(1))
+            .sends_raw(&hello[1..2])
+            .app_gets(&hello[..2])
+            .sends_raw(&hello[2..])
+            .app_gets(&hello[2..]),
+        Talk::unknown("a byte as TLS begins with, and nothing else")
+            .sends_raw(&hello[..1])
+            .ends()
             .app_gets(&hello[..1])
-            .sends_raw(&hello[1..])
-            .app_gets(&hello[1..]),
+            .app_ended(),
         Talk::unknown("what begins like HTTP and is not")
             .sends("GET ")
             .pause(seconds(1))
