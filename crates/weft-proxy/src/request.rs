@@ -118,11 +118,11 @@ async fn outbound(
     let _place = backend.request_place()?;
     let rule = rule.as_ref().map(|(route, index)| &route.rules[*index]);
     let timeouts = rule.map(|rule| rule.timeouts).unwrap_or_default();
-    let key = backend.key(proxy, connection.downstream, Some(exchange.head));
-    let tries = Tries {
+    let (key, set_cookie) = backend.told_apart(proxy, connection.downstream, exchange.head);
+    let mut tries = Tries {
         policy: rule.and_then(|rule| rule.retry.as_ref()),
-        key: key.as_ref().map(|key| key.hash),
-        set_cookie: key.and_then(|key| key.set_cookie).map(String::into_boxed_str),
+        key,
+        set_cookie,
         deadline: recording.deadline(exchange.head, &timeouts)?,
         idle: backend.timeouts().stream_idle.duration(),
         leaving: Leaving::new(instead.as_ref().or(connection.outward()), &called, &to),
@@ -138,7 +138,7 @@ async fn outbound(
     backend.budget().request(proxy.now());
 
     // Try endpoints until one answers, or the request cannot be sent again.
-    let (mut before, mut tried) = (None, Tried::default());
+    let (mut before, mut tried, mut is_instead) = (None, Tried::default(), false);
     loop {
         recording.record.attempts += 1;
         let other = backend.instead(proxy, &tried, |other| {
@@ -147,6 +147,11 @@ async fn outbound(
         })?;
         let backend = other.as_ref().map_or(&backend, |other| &other.backend);
         backend.describe(&mut recording.record);
+        if other.is_some() != is_instead {
+            is_instead = other.is_some();
+            (tries.key, tries.set_cookie) =
+                backend.told_apart(proxy, connection.downstream, exchange.head);
+        }
         let ended = attempt(proxy, backend, exchange, recording, &tries, &mut tried).await;
         let delay = match ended {
             Ok(Ended::Complete) => return Ok(()),

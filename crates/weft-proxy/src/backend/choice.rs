@@ -47,6 +47,19 @@ impl Backend {
         balance::key(hash_on, head, source, || proxy.world.entropy.next())
     }
 
+    /// The hash of what the request with `head` is told apart by, where that decides on its
+    /// endpoint; and the cookie that its client is to be given.
+    pub(crate) fn told_apart(
+        &self,
+        proxy: &Proxy,
+        downstream: SocketAddr,
+        head: &RequestHead,
+    ) -> (Option<u64>, Option<Box<str>>) {
+        let key = self.key(proxy, downstream, Some(head));
+        let hash = key.as_ref().map(|key| key.hash);
+        (hash, key.and_then(|key| key.set_cookie).map(String::into_boxed_str))
+    }
+
     /// The session that the request is part of, if it is part of one.
     pub(crate) fn session(&self, proxy: &Proxy, head: &RequestHead) -> Option<Session> {
         let policy = self.destination.traffic.session.as_ref()?;

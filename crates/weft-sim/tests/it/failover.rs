@@ -1,7 +1,11 @@
 //! A Service that takes over while another one cannot serve.
 
-use weft_model::{Failover, Health, Percent, Protocol, Workload};
-use weft_sim::{Crash, port, workload};
+use std::collections::BTreeSet;
+
+use weft_model::{
+    Balance, CookieName, Failover, HashOn, HeaderName, Health, Percent, Protocol, Workload,
+};
+use weft_sim::{Crash, http2, port, workload};
 
 use crate::shop::{Executed, Plan, Shop, identity};
 use crate::*;
@@ -105,4 +109,41 @@ fn where_nobody_can_serve_it_is_as_if_there_was_no_other() {
         assert_eq!(answering(&shop, &executed, 20).await, [0, 1]);
     });
     done.unwrap();
+}
+
+#[test]
+fn what_takes_over_is_balanced_as_it_says_itself() {
+    let hash_on = |name: &str| [HashOn::Header(HeaderName::new(name).unwrap())].into();
+    let mut plan = Plan::http(5);
+    let service = "shop/other".parse().unwrap();
+    let healthy_min = Percent::new(100).unwrap();
+    let cookie = HashOn::Cookie { name: CookieName::new("c").unwrap(), ttl_seconds: Some(9) };
+    plan.traffic.failover = Some(Failover { service, port: Some(port(80)), healthy_min });
+    plan.traffic.balance = Balance::Maglev([cookie].into());
+    let mut other = plan.traffic.clone();
+    other.failover = None;
+    other.balance = Balance::Maglev(hash_on("x-user"));
+    let shop = Shop::new(1, plan);
+    shop.registry.add_service("shop/other", "240.0.0.2", Protocol::Http, other);
+    for number in 1..5 {
+        let at = shop.at(number, 15008);
+        let name = shop.workload(number, 1).name.to_string();
+        let moved = workload(&name, 1, &identity("web"), at, &["shop/other"], Protocol::Http);
+        shop.registry.add_workload(moved);
+    }
+    fares(&shop, 0, Health::Unhealthy);
+    let executed = Executed::default();
+    let done = shop.sim.run(async {
+        (0..5).for_each(|number| shop.serve(number, &executed));
+        let client = shop.client().await;
+        let head = http2::head("GET /a HTTP/1.1\r\nHost: a\r\nX-User: u\r\n\r\n");
+        for _ in 0..20 {
+            let answer = client.ask(&head, b"").await.unwrap();
+            assert_eq!(answer.head.status, 200);
+            assert_eq!(answer.head.fields.get("set-cookie"), None, "it would mean nothing there");
+        }
+    });
+    done.unwrap();
+    let numbers: BTreeSet<_> = executed.borrow().iter().map(|one| one.0).collect();
+    assert_eq!(numbers.len(), 1, "all of a user go to one: {numbers:?}");
 }
