@@ -13,7 +13,7 @@ use weft_identity::{
 use weft_model::SpiffeId;
 use weft_proxy::config::{Inbound, Outbound};
 use weft_proxy::snapshot::Configuration;
-use weft_proxy::{Parts, Proxy, start};
+use weft_proxy::{Parts, Proxy, Resolver, start};
 use weft_telemetry::{Event, Record, Recorder};
 use weft_world::{BoxFuture, Clock, Stream, UnixTime};
 
@@ -167,6 +167,20 @@ impl SimProxy {
         outbound: Vec<Outbound>,
         inbound: Vec<Inbound>,
     ) -> SimProxy {
+        let listeners = (outbound, inbound);
+        SimProxy::start_with(host, identity, certificates, configuration, listeners, None)
+    }
+
+    /// The same with these listeners, outbound and inbound, for one that asks `resolver` where
+    /// hosts outside are.
+    pub fn start_with(
+        host: &Host,
+        identity: SpiffeId,
+        certificates: &Certificates,
+        configuration: Arc<Configuration>,
+        (outbound, inbound): (Vec<Outbound>, Vec<Inbound>),
+        resolver: Option<Rc<dyn Resolver>>,
+    ) -> SimProxy {
         let (world, records) = (host.world(), Rc::<RefCell<Vec<Record>>>::default());
         let mirrored = Rc::<RefCell<Vec<_>>>::default();
         let tracer =
@@ -180,7 +194,7 @@ impl SimProxy {
             recorder: Rc::new(tracer),
             configuration,
             discovery: None,
-            resolver: None,
+            resolver,
             overload: weft_proxy::Overload::default(),
         }));
         let started = proxy.clone();

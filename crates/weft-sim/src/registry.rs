@@ -87,17 +87,18 @@ impl Registry {
         own: Option<OwnWorkload>,
         services: &[ObjectName],
     ) -> Arc<Configuration> {
-        self.subscribe_in(None, release, own, services)
+        let called: Vec<_> = services.iter().cloned().map(Subscription::Service).collect();
+        self.subscribe_in(None, release, own, &called)
     }
 
-    /// The same for a proxy whose identity is of `namespace`, if that is known: routes may be for
-    /// callers of it alone.
+    /// The same for a proxy whose identity is of `namespace`, if that is known, since routes may be
+    /// for callers of it alone; and that knows all that is `called`.
     pub fn subscribe_in(
         &self,
         namespace: Option<Namespace>,
         release: Release,
         own: Option<OwnWorkload>,
-        services: &[ObjectName],
+        called: &[Subscription],
     ) -> Arc<Configuration> {
         let mut inner = self.0.borrow_mut();
         let name = own.as_ref().map(|own| own.name.clone());
@@ -107,9 +108,8 @@ impl Registry {
         if own.is_some() {
             client.subscribe(&Subscription::SelfWorkload, Moment::from_nanos(0), None);
         }
-        for service in services {
-            let wanted = Subscription::Service(service.clone());
-            client.subscribe(&wanted, Moment::from_nanos(0), None);
+        for wanted in called {
+            client.subscribe(wanted, Moment::from_nanos(0), None);
         }
         client.connected();
         let (mut builder, mut server) =

@@ -19,6 +19,7 @@ use std::time::Duration;
 use weft_model::Health;
 
 use self::agree::{Found, agree};
+use self::generated::wide::defaults;
 use self::generated::{Case, Drawing, case, resources};
 use self::mesh::{Healths, Lab};
 use self::seen::Seen;
@@ -34,6 +35,8 @@ const CASES: usize = 50;
 /// What a seed draws.
 struct Drawn {
     seed: u64,
+    /// What the Mesh says for all.
+    defaults: String,
     resources: String,
     healths: Healths,
     cases: Vec<Case>,
@@ -42,6 +45,7 @@ struct Drawn {
 impl Drawn {
     fn new(seed: u64) -> Drawn {
         let mut draw = Drawing::new(seed, true);
+        let defaults = defaults(&mut draw);
         let resources = resources(&mut draw, 0);
         let cases = (0..CASES).map(|_| case(&mut draw)).collect();
         let healths: Healths = std::array::from_fn(|_| match draw.below(10) {
@@ -49,13 +53,13 @@ impl Drawn {
             1 => Health::Unhealthy,
             _ => Health::Healthy,
         });
-        Drawn { seed, resources, healths, cases }
+        Drawn { seed, defaults, resources, healths, cases }
     }
 
     /// Sends all of `cases`, and counts in `seen` how they ended. The place of the first whose end
     /// was not as it was said, and why.
     fn play(&self, cases: &[&Case], seen: &mut Seen) -> Option<(usize, String)> {
-        let lab = Lab::start(self.seed, &self.resources, &self.healths);
+        let lab = Lab::start(self.seed, &self.defaults, &self.resources, &self.healths);
         let played = lab.sim.run(async {
             // Until all of them listen.
             lab.sim.sleep(Duration::from_secs(1)).await;
@@ -82,8 +86,9 @@ impl Drawn {
         let mut what = what;
         let mut smaller = |resources: &str| {
             let (seed, healths) = (self.seed, self.healths);
-            let one = Drawn { seed, resources: resources.to_owned(), healths, cases: vec![] };
-            let found = if mesh::are_wrong(resources) {
+            let (defaults, resources) = (self.defaults.clone(), resources.to_owned());
+            let one = Drawn { seed, defaults, resources, healths, cases: vec![] };
+            let found = if mesh::are_wrong(&one.defaults, &one.resources) {
                 None
             } else {
                 one.play(&few, &mut Seen::default())
@@ -102,7 +107,7 @@ impl Drawn {
         let lines = documents.concat().split_inclusive('\n').map(str::to_owned).collect();
         let lines = reduced(lines, |left| smaller(&left.concat()));
         self.resources = lines.concat();
-        format!("seed {}: {what}\n{}", self.seed, self.resources)
+        format!("seed {}, defaults {}: {what}\n{}", self.seed, self.defaults, self.resources)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether what was said of a case is what was recorded of it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_decide::filters::{self, OnAnswer};
@@ -50,9 +51,11 @@ pub(super) fn agree(lab: &Lab, case: &Case, found: &Found) -> Checked<Ended> {
     let is_rule = rule.as_ref().map(|(route, _)| &**route) == outbound.route.as_deref()
         && rule.as_ref().map(|(_, rule)| &**rule) == outbound.rule.as_deref();
     check(is_rule, "the route or the rule")?;
-    check(answer.status.unwrap_or(0) == outbound.status, "the status that the caller got")?;
-    let recorded_status = outbound.grpc_status.map(u32::from);
-    check(answer.grpc_status == recorded_status, "the status of gRPC that it got")?;
+    if said.is_http() {
+        check(answer.status.unwrap_or(0) == outbound.status, "the status that the caller got")?;
+        let recorded = outbound.grpc_status.map(u32::from);
+        check(answer.grpc_status == recorded, "the status of gRPC that it got")?;
+    }
 
     let mut one = One { lab, case, found, outbound, notes: Vec::new() };
     let how = one.ended()?;
@@ -209,17 +212,21 @@ impl One<'_> {
             judged(endpoint, record)?;
             let_through += usize::from(record.upstream.is_some());
         }
+        let is_last = |one: &&Endpoint| Some(one.spec.address) == outbound.upstream;
+        let last = way.endpoints.iter().find(is_last);
+        // Where those are that DNS says, is not said.
+        let is_by_name = way.endpoints.is_empty() && outbound.upstream.is_some();
+        if outbound.upstream.is_some() && !is_by_name {
+            let last = last.ok_or("the endpoint that was tried last")?;
+            check(name(last).as_deref() == outbound.workload.as_deref(), "whose endpoint it is")?;
+            check(attempts != 1 || last.is_preferred, "which of the endpoints is called")?;
+        }
+        // Outside, no other proxy is asked.
+        let is_outside = is_by_name || last.is_some_and(|last| name(last).is_none());
+        let_through += usize::from(is_outside && outbound.reason.is_none());
         check(recorded.arrived.len() == let_through, "how many the applications get")?;
         for arrived in &recorded.arrived {
             self.head_arrives(way, arrived)?;
-        }
-        let is_last =
-            |one: &&Endpoint| name(one) == outbound.workload.as_deref().map(str::to_owned);
-        let last = way.endpoints.iter().find(is_last).filter(|_| outbound.workload.is_some());
-        if outbound.workload.is_some() {
-            let last = last.ok_or("the endpoint that was tried last")?;
-            check(Some(last.spec.address) == outbound.upstream, "the address")?;
-            check(attempts != 1 || last.is_preferred, "which of the endpoints is called")?;
         }
         if attempts > 1 {
             self.note("tried again");
@@ -228,6 +235,10 @@ impl One<'_> {
             return Ok(late.verdict.reason.to_owned());
         }
         self.tries(way)?;
+        if outbound.reason.is_none() && is_by_name {
+            check(way.ends.contains(&End::Application), "that an application answers")?;
+            return self.by_application(way, None);
+        }
         if outbound.reason.is_none() {
             let last = last.ok_or("who answers")?;
             return self.carried(way, last);
@@ -299,18 +310,7 @@ impl One<'_> {
     fn carried(&self, way: &Way, last: &Endpoint) -> Checked<String> {
         let Found { said, answer, .. } = self.found;
         match &last.end {
-            End::Application => {
-                check(answer.reason().is_none(), "the application's answer")?;
-                check(self.outbound.workload.as_deref() == answer.app.as_deref(), "who answers")?;
-                if said.is_http() {
-                    let mut fields = Fields::default();
-                    fields.append(NAME, answer.app.as_deref().unwrap_or_default().as_bytes());
-                    ANSWER.iter().for_each(|(name, value)| fields.append(name, value.as_bytes()));
-                    self.answer_fields(Some(way), &fields)?;
-                    self.stays(way)?;
-                }
-                Ok("answered".to_owned())
-            }
+            End::Application => self.by_application(way, name(last)),
             End::Server(refused) => {
                 let (status, grpc_status) = said.statuses(refused);
                 check(status == answer.status, "the status")?;
@@ -323,12 +323,31 @@ impl One<'_> {
         }
     }
 
+    /// Whether the answer is that of the application of `workload`, or of one outside, after what
+    /// filters do to it.
+    fn by_application(&self, way: &Way, workload: Option<String>) -> Checked<String> {
+        let Found { said, answer, .. } = self.found;
+        check(answer.reason().is_none(), "the application's answer")?;
+        let place = self.outbound.upstream.map(|at| at.ip().to_string());
+        check(answer.app == workload.or(place), "who answers")?;
+        if said.is_http() {
+            let mut fields = Fields::default();
+            fields.append(NAME, answer.app.as_deref().unwrap_or_default().as_bytes());
+            ANSWER.iter().for_each(|(name, value)| fields.append(name, value.as_bytes()));
+            self.answer_fields(Some(way), &fields)?;
+            self.stays(way)?;
+        }
+        Ok("answered".to_owned())
+    }
+
     /// Whether `refused` is what the caller's own proxy has answered.
     fn refused(&self, refused: &Refused, server: Option<&Refused>) -> Checked<String> {
         let Found { said, answer, .. } = self.found;
         let Record { reason, detail, .. } = self.outbound;
         check(*reason == Some(refused.verdict.reason), "the reason")?;
-        check(*detail == refused.detail, "the reason in words")?;
+        // A host is called at an address that only its proxy knows.
+        let said_detail = refused.detail.replace("0.0.0.0:", &format!("{}:", self.called_ip()));
+        check(*detail == said_detail, "the reason in words")?;
         let (status, grpc_status) = said.statuses(refused);
         check(status == answer.status, "the status")?;
         check(grpc_status == answer.grpc_status, "the status of gRPC")?;
@@ -336,6 +355,10 @@ impl One<'_> {
         check(answer.reason().as_deref() == told, "the reason that the caller got")?;
         let server = server.map(|server| format!(" ({})", server.verdict.reason));
         Ok(format!("{}{}", refused.verdict.reason, server.unwrap_or_default()))
+    }
+
+    fn called_ip(&self) -> IpAddr {
+        self.outbound.destination.ip()
     }
 
     /// What is done to the answer of what goes `way`.
@@ -393,7 +416,7 @@ impl One<'_> {
     /// Whether an application got the head that the filters on the way make.
     fn head_arrives(&self, way: &Way, arrived: &Arrived) -> Checked<()> {
         let said = &self.found.said;
-        let Some(got) = &arrived.head else {
+        let Some(got) = arrived.head.as_ref().filter(|_| said.is_http()) else {
             return check(!said.is_http(), "that the application gets a request");
         };
         let mut head = said.head.clone();

@@ -45,6 +45,35 @@ pub fn called(is_wide: bool) -> &'static [Called] {
     if is_wide { &ALL } else { &ALL[..SERVED] }
 }
 
+/// What is called where all is drawn, beside the Services: hosts and addresses.
+pub enum Extra {
+    /// A port of a host outside.
+    Host(&'static str, u16),
+    /// A port of an address.
+    Address(&'static str, u16),
+}
+
+/// All of them, after [`called`].
+pub const EXTRA: [Extra; 14] = [
+    Extra::Host("api.pay.example", 80),
+    Extra::Host("api.pay.example", 443),
+    Extra::Host("api.pay.example", 5432),
+    Extra::Host("api.pay.example", 8080),
+    Extra::Host("x.eu.pay.example", 80),
+    Extra::Host("nobody.example", 80),
+    // Those of the Services cart and late, and a port that is none.
+    Extra::Address("240.119.0.1", 80),
+    Extra::Address("240.119.0.4", 83),
+    Extra::Address("240.119.0.1", 99),
+    // Workloads that speak HTTP and something else.
+    Extra::Address("240.119.1.1", 8080),
+    Extra::Address("240.119.1.4", 8085),
+    // Outside, where something may be registered, and where nothing is.
+    Extra::Address("198.51.100.200", 80),
+    Extra::Address("198.51.100.200", 443),
+    Extra::Address("203.0.113.9", 80),
+];
+
 /// What the ports of workloads are more than those of Services.
 pub const TARGET_OFFSET: u16 = 8000;
 

@@ -2,7 +2,7 @@
 //! programs, which draws no more than these speak.
 
 #[path = "wide.rs"]
-mod wide;
+pub mod wide;
 
 use super::called::{CALLERS, Called, called};
 use super::draw::Draw;
@@ -224,7 +224,10 @@ fn rule(draw: &mut Drawing, service: &str, port: u16) -> String {
         let weight = [0, 1, 1, 3][draw.below(4)];
         let version = draw.one(&["-v1", "-v1", "-v2", "-v2", "-gone"]);
         let filters = filters_of_backend(draw, is_prefix && !is_rewritten);
-        let place = format!("name: {service}{version}, port: {port}");
+        let place = match draw.is_wide && draw.in_hundred(6) {
+            true => "group: weft.dev, kind: ExternalService, name: pay, port: 80".to_owned(),
+            false => format!("name: {service}{version}, port: {port}"),
+        };
         format!("{{ {place}, weight: {weight}, filters: [{filters}] }}")
     });
     // A rule without backends answers 500, which is enough of them once in a while.
@@ -443,7 +446,7 @@ fn policy_rule(draw: &mut Drawing, is_wide: bool) -> String {
 pub struct Case {
     /// Who sends it, counted as [`CALLERS`] are.
     pub caller: usize,
-    /// What is called, counted as [`called`] is.
+    /// What is called, counted as [`called`] is and then what else there is.
     pub called: usize,
     /// Host and port.
     pub authority: String,
@@ -482,6 +485,9 @@ pub enum Sent {
 
 /// Something that is sent, called by the name that its caller has for the Service.
 pub fn case(draw: &mut Drawing) -> Case {
+    if draw.is_wide && draw.in_hundred(25) {
+        return wide::extra_case(draw);
+    }
     // The last one of all gets copies alone.
     let all = called(draw.is_wide);
     let count = all.len() - usize::from(draw.is_wide);

@@ -4,26 +4,29 @@
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
 use std::io::IoSlice;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use weft_compile::{Change, Compiler, Options};
+use weft_compile::{Assignment, Change, Compiler, Options};
 use weft_crd::Parsed;
 use weft_decide::grpc::is_call;
 use weft_http::{Fields, HeadLimits, RequestHead, ResponseHead, request};
-use weft_model::{Health, ObjectName, SpiffeId};
+use weft_model::{Address, Health, Network, ObjectName, SpiffeId};
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::detect::{Spoken, of_bytes};
 use weft_proxy::explain::{Called, Caller, Explanation, Sent, explain};
 use weft_proxy::h2::server::{self, Incoming, Server};
 use weft_proxy::snapshot::{Configuration, OwnWorkload, TunnelTarget};
-use weft_sim::{Certificates, Registry, SimProxy, http2, port};
+use weft_proxy::{Excluded, Resolution, Resolver};
+use weft_sim::{Capture, Certificates, Registry, SimProxy, http2, port};
 use weft_telemetry::Record;
+use weft_wire::discovery::Subscription;
 use weft_wire::{Release, SourceVersion};
-use weft_world::World;
+use weft_world::{BoxFuture, World};
 
-use super::called::{By, CALLERS, TARGET_OFFSET, VERSIONS, called};
+use super::called::{By, CALLERS, EXTRA, Extra, TARGET_OFFSET, VERSIONS, called};
 use super::generated::WAITING;
 use crate::shop::shared;
 use crate::*;
@@ -144,6 +147,17 @@ spec:
     text
 }
 
+/// What is outside of the mesh.
+const OUTSIDE: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 8)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)),
+];
+
+/// Where connections to addresses end up.
+const CAPTURED: u16 = 15001;
+
 fn server_ip(number: usize) -> IpAddr {
     IpAddr::from([10, 0, 1, u8::try_from(number).unwrap() + 1])
 }
@@ -154,10 +168,10 @@ fn caller_ip(number: usize) -> IpAddr {
 }
 
 /// All resources of a mesh that has these beside its workloads.
-fn whole(resources: &str) -> Parsed {
+fn whole(defaults: &str, resources: &str) -> Parsed {
     let text = format!(
         "apiVersion: weft.dev/v1alpha1\nkind: Mesh\nmetadata: {{ name: mesh }}\n\
-         spec: {{ trustDomain: weft.local }}\n{}{}{resources}",
+         spec: {{ trustDomain: weft.local, defaults: {defaults} }}\n{}{}{resources}",
         super::called::services(true),
         workloads()
     );
@@ -165,23 +179,36 @@ fn whole(resources: &str) -> Parsed {
 }
 
 /// Whether these are no resources of a mesh.
-pub(super) fn are_wrong(resources: &str) -> bool {
-    whole(resources).has_errors()
+pub(super) fn are_wrong(defaults: &str, resources: &str) -> bool {
+    whole(defaults, resources).has_errors()
 }
 
 impl Lab {
     /// A mesh with these resources, whose servers fare so.
-    pub(super) fn start(seed: u64, resources: &str, healths: &Healths) -> Lab {
+    pub(super) fn start(seed: u64, defaults: &str, resources: &str, healths: &Healths) -> Lab {
         let sim = Simulation::new(seed, patient());
         let registry = Registry::new("weft.local");
-        let parsed = whole(resources);
+        let parsed = whole(defaults, resources);
         assert!(!parsed.has_errors(), "{}", parsed.render());
         let mut compiler = Compiler::new(Options::default());
         let put = parsed.objects.into_iter().map(|object| Change::Put(Arc::new(object)));
         let health = SERVERS.iter().zip(healths).map(|(spec, health)| {
             Change::Health(format!("shop/{}", spec.name).parse().unwrap(), Some(*health))
         });
-        let update = compiler.update(put.chain(health), SourceVersion { epoch: 1, revision: 1 });
+        let given = |ip: [u8; 4]| {
+            let address = Address { network: Network::default(), ip: ip.into() };
+            Some(Assignment::Given([address].into()))
+        };
+        let services = called(true).iter().zip(1..).map(|(called, number)| {
+            let name = format!("shop/{}", called.name).parse().unwrap();
+            Change::Assign(name, given([240, 119, 0, number]))
+        });
+        let of_workloads = SERVERS.iter().zip(1..).map(|(spec, number)| {
+            let name = format!("shop/{}", spec.name).parse().unwrap();
+            Change::AssignWorkload(name, given([240, 119, 1, number]))
+        });
+        let changes = put.chain(health).chain(services).chain(of_workloads);
+        let update = compiler.update(changes, SourceVersion { epoch: 1, revision: 1 });
         registry.apply(update.changed.iter().map(|object| object.object().clone()), []);
 
         let certificates = Certificates::default();
@@ -191,6 +218,13 @@ impl Lab {
             let side = lab.server(&registry, &certificates, number, spec);
             lab.servers.insert(format!("shop/{}", spec.name).parse().unwrap(), side);
         }
+        for ip in OUTSIDE {
+            let host = lab.sim.host(&ip.to_string(), [ip]);
+            for (port, by) in [(80, By::Web), (443, By::Store), (5432, By::Store), (8080, By::Web)]
+            {
+                lab.serve(&host, &ip.to_string(), port, by);
+            }
+        }
         for number in 0..CALLERS.len() {
             let side = lab.caller(&registry, &certificates, number);
             lab.callers.push(side);
@@ -199,6 +233,7 @@ impl Lab {
     }
 
     fn caller(&self, registry: &Registry, certificates: &Certificates, number: usize) -> Side {
+        let number_of = number;
         let (namespace, account) = CALLERS[number].split_once('/').unwrap();
         let identity = identity(namespace, account);
         let host = self.sim.host(&format!("caller-{number}"), [caller_ip(number)]);
@@ -212,16 +247,40 @@ impl Lab {
         };
         // That what would become of a copy can be explained, too.
         let shadows = VERSIONS.map(|version| format!("shop/shadow-{version}").parse().unwrap());
-        let known = [&names[..], &shadows].concat();
+        let known = names.iter().cloned().chain(shadows).map(Subscription::Service);
+        let addresses = EXTRA.iter().filter_map(|extra| match extra {
+            Extra::Address(ip, _) => Some(ip.parse().unwrap()),
+            Extra::Host(..) => None,
+        });
+        let address = |ip| Subscription::Address(Address { network: Network::default(), ip });
+        let known: Vec<_> = known.chain(addresses.map(address)).collect();
         let configuration =
             registry.subscribe_in(Some(own_namespace), Release::this(), Some(own), &known);
         let listener = |(index, name): (usize, &ObjectName)| Outbound {
             listen: Listen::At(self.listener(number, index)),
             to: OutboundTo::Service(name.clone(), port(called(true)[index].port)),
         };
-        let outbound = names.iter().enumerate().map(listener).collect();
+        let extra = |(index, extra): (usize, &Extra)| match extra {
+            Extra::Host(host, number) => Some(Outbound {
+                listen: Listen::At(self.listener(number_of, called(true).len() + index)),
+                to: OutboundTo::Host((*host).into(), port(*number)),
+            }),
+            Extra::Address(..) => None,
+        };
+        let redirected = ListenerOptions { redirected: true, ..ListenerOptions::default() };
+        let at = (Ipv4Addr::LOCALHOST, CAPTURED).into();
+        let captured = Outbound {
+            listen: Listen::Open(host.world().network.listen(at, redirected).unwrap()),
+            to: OutboundTo::Original(Excluded { cidrs: vec![], ports: vec![] }),
+        };
+        host.capture(Capture { outbound: Some(CAPTURED), ..Capture::default() });
+        let services = names.iter().enumerate().map(listener);
+        let hosts = EXTRA.iter().enumerate().filter_map(extra);
+        let outbound = services.chain(hosts).chain([captured]).collect();
         let (told, identity_of) = (configuration.clone(), identity.clone());
-        let proxy = SimProxy::start(&host, identity_of, certificates, told, outbound, vec![]);
+        let listeners = (outbound, vec![]);
+        let names: Option<Rc<dyn Resolver>> = Some(Rc::new(Names));
+        let proxy = SimProxy::start_with(&host, identity_of, certificates, told, listeners, names);
         Side { host, proxy, configuration, identity }
     }
 
@@ -249,17 +308,18 @@ impl Lab {
         let (told, identity_of) = (configuration.clone(), identity.clone());
         let proxy = SimProxy::start(&host, identity_of, certificates, told, vec![], vec![inbound]);
         for number in ports {
-            let network = host.world().network;
-            let listener = network.listen(at(number), ListenerOptions::default()).unwrap();
-            let application = Application {
-                name: name.clone(),
-                port: number,
-                is_web: spec.by != By::Store,
-                arrived: self.arrived.clone(),
-            };
-            drop(host.spawn(application.serve(host.world(), listener)));
+            self.serve(&host, &name, number, spec.by);
         }
         Side { host, proxy, configuration, identity }
+    }
+
+    /// Starts an application on `host`.
+    fn serve(&self, host: &Host, name: &str, port: u16, by: By) {
+        let at = SocketAddr::new(host.ip(), port);
+        let listener = host.world().network.listen(at, ListenerOptions::default()).unwrap();
+        let (name, is_web, arrived) = (name.to_owned(), by != By::Store, self.arrived.clone());
+        let application = Application { name, port, is_web, arrived };
+        drop(host.spawn(application.serve(host.world(), listener)));
     }
 
     /// Where `caller`, counted as [`CALLERS`] are, reaches what [`called`] has at `called`.
@@ -267,17 +327,27 @@ impl Lab {
         SocketAddr::new(caller_ip(caller), 9001 + u16::try_from(called).unwrap())
     }
 
-    /// A connection of `caller` to what is at `called`.
-    pub(super) async fn connect(&self, caller: usize, called: usize) -> (World, Box<dyn Stream>) {
-        let world = self.callers[caller].host.world();
-        let stream = world.network.connect(self.listener(caller, called)).await;
-        (world, stream.unwrap())
+    /// The program of `caller`, and where it connects to reach what is at `index`.
+    fn program(&self, caller: usize, index: usize) -> (World, SocketAddr) {
+        let host = &self.callers[caller].host;
+        match index.checked_sub(called(true).len()).map(|extra| &EXTRA[extra]) {
+            Some(Extra::Address(ip, port)) => {
+                (host.application(), SocketAddr::new(ip.parse().unwrap(), *port))
+            }
+            Some(Extra::Host(..)) | None => (host.world(), self.listener(caller, index)),
+        }
+    }
+
+    /// A connection of `caller` to what is at `index`.
+    pub(super) async fn connect(&self, caller: usize, index: usize) -> Box<dyn Stream> {
+        let (world, at) = self.program(caller, index);
+        world.network.connect(at).await.unwrap()
     }
 
     /// A client of HTTP/2, which has such a connection.
-    pub(super) async fn client(&self, caller: usize, called: usize) -> http2::Client {
-        let world = self.callers[caller].host.world();
-        http2::Client::connect(&world, self.listener(caller, called)).await.unwrap()
+    pub(super) async fn client(&self, caller: usize, index: usize) -> http2::Client {
+        let (world, at) = self.program(caller, index);
+        http2::Client::connect(&world, at).await.unwrap()
     }
 
     /// What would become of what `caller` sends to `called`.
@@ -311,6 +381,17 @@ impl Lab {
         let mirrored = self.callers.iter().flat_map(mirrored).collect();
         let sent = Recorded { outbound, inbound, arrived, mirrored: Vec::new() };
         (sent, Recorded { outbound: Vec::new(), inbound: copies, arrived: copied, mirrored })
+    }
+}
+
+/// Says where hosts are.
+struct Names;
+
+impl Resolver for Names {
+    fn resolve(&self, host: &str) -> BoxFuture<'static, Resolution> {
+        let place = ["api.pay.example", "x.eu.pay.example"].iter().position(|name| *name == host);
+        let addresses = vec![OUTSIDE[place.unwrap_or(OUTSIDE.len() - 1)]];
+        Box::pin(async { Resolution::Found { addresses, ttl: Duration::from_secs(60) } })
     }
 }
 

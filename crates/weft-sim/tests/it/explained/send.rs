@@ -7,7 +7,7 @@ use weft_proxy::explain::{Called, Sent};
 use weft_sim::port;
 
 use super::agree::Found;
-use super::called::called;
+use super::called::{EXTRA, Extra, called};
 use super::generated::{self, Case};
 use super::mesh::{Lab, NAME};
 use crate::shop::within;
@@ -89,9 +89,18 @@ fn fields(headers: &[String]) -> Vec<(String, String)> {
 
 /// What the case calls.
 pub(super) fn of_case(case: &Case) -> Called {
-    let called = &called(true)[case.called];
-    let name: ObjectName = format!("shop/{}", called.name).parse().unwrap();
-    Called::Service(name, port(called.port))
+    let all = called(true);
+    match case.called.checked_sub(all.len()).map(|extra| &EXTRA[extra]) {
+        None => {
+            let called = &all[case.called];
+            let name: ObjectName = format!("shop/{}", called.name).parse().unwrap();
+            Called::Service(name, port(called.port))
+        }
+        Some(Extra::Host(host, number)) => Called::Host((*host).into(), port(*number)),
+        Some(Extra::Address(ip, number)) => {
+            Called::Address(SocketAddr::new(ip.parse().unwrap(), *number))
+        }
+    }
 }
 
 /// Explains the case, then sends it, and collects what all recorded.
@@ -145,7 +154,7 @@ fn hello(name: Option<&str>) -> Vec<u8> {
 
 /// Sends `bytes` on a connection of their own, and reads what comes back.
 async fn exchange(lab: &Lab, case: &Case, bytes: &[u8]) -> Answer {
-    let (_, mut stream) = lab.connect(case.caller, case.called).await;
+    let mut stream = lab.connect(case.caller, case.called).await;
     if stream.write_all(bytes).await.is_err() {
         return Answer::default();
     }

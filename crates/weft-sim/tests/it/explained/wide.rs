@@ -1,6 +1,7 @@
 //! What is drawn for simulated proxies beside what real programs are there for.
 
-use super::{Drawing, Sent};
+use super::super::called::{CALLERS, EXTRA, Extra, called};
+use super::{Case, Drawing, Sent, request};
 
 /// How many policies put faults in.
 const FAULTS: usize = 4;
@@ -70,7 +71,65 @@ pub fn resources(draw: &mut Drawing) -> String {
     for index in 0..SERVER_ROUTES {
         text.push_str(&server_route(draw, index));
     }
+    if draw.in_hundred(80) {
+        text.push_str(&external(draw));
+    }
     text
+}
+
+/// What a Mesh says for all.
+pub fn defaults(draw: &mut Drawing) -> String {
+    let outbound = draw.one(&["registered", "registered", "audit", "any"]);
+    let authorization = draw.one(&["AllowMesh", "AllowMesh", "AllowMesh", "Audit", "Deny"]);
+    format!("{{ outbound: {outbound}, authorization: {authorization} }}")
+}
+
+/// What is outside.
+fn external(draw: &mut Drawing) -> String {
+    let hosts =
+        draw.one(&["api.pay.example", "'*.pay.example'", "api.pay.example, x.eu.pay.example"]);
+    let cidrs = draw.one(&["", "\n  cidrs: [198.51.100.128/25]"]);
+    let endpoints = draw.one(&[
+        "{ address: 198.51.100.7 }",
+        "{ address: 198.51.100.7 }, { address: 198.51.100.8 }",
+    ]);
+    let namespace = draw.one(&["shop", "shop", "weft-system"]);
+    format!(
+        "---
+apiVersion: weft.dev/v1alpha1
+kind: ExternalService
+metadata: {{ name: pay, namespace: {namespace} }}
+spec:
+  hosts: [{hosts}]{cidrs}
+  ports:
+  - {{ port: 80, appProtocol: http }}
+  - {{ port: 443, appProtocol: tls }}
+  - {{ port: 5432, appProtocol: tcp }}
+  - {{ port: 8080 }}
+  endpoints: [{endpoints}]
+"
+    )
+}
+
+/// Something that is sent to one of [`EXTRA`].
+pub fn extra_case(draw: &mut Drawing) -> Case {
+    let (caller, index) = (draw.below(CALLERS.len()), draw.below(EXTRA.len()));
+    let (host, port, is_host) = match EXTRA[index] {
+        Extra::Host(host, port) => (host, port, true),
+        Extra::Address(address, port) => (address, port, false),
+    };
+    let sent = match port {
+        443 => own_tls_for(draw, &["api.pay.example", "x.eu.pay.example", "a.example"]),
+        5432 | 8085 => Sent::Opaque,
+        8080 if is_host && draw.in_hundred(30) => {
+            own_tls_for(draw, &["api.pay.example", "a.example"])
+        }
+        _ => request(draw),
+    };
+    // A name opens no other, whatever is asked for.
+    let host = if is_host && draw.in_hundred(20) { "other.example" } else { host };
+    let called = called(true).len() + index;
+    Case { caller, called, authority: format!("{host}:{port}"), sent }
 }
 
 fn fault(draw: &mut Drawing, index: usize) -> String {
@@ -218,10 +277,14 @@ pub fn scope(draw: &mut Drawing) -> (&'static str, &'static str) {
 
 /// TLS of the program's own, or what is none where it is asked for.
 pub fn own_tls(draw: &mut Drawing) -> Sent {
+    own_tls_for(draw, &SERVERS)
+}
+
+fn own_tls_for(draw: &mut Drawing, servers: &[&'static str]) -> Sent {
     if draw.in_hundred(12) {
         return Sent::Opaque;
     }
-    Sent::Tls(draw.in_hundred(85).then(|| draw.one(&SERVERS)))
+    Sent::Tls(draw.in_hundred(85).then(|| draw.one(servers)))
 }
 
 /// What more requests have.
