@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use weft_model::Health;
 
-use self::agree::{Found, agree};
+use self::agree::{Found, agree, stayed};
 use self::generated::wide::defaults;
 use self::generated::{Case, Drawing, case, resources};
 use self::mesh::{Healths, Lab};
@@ -50,7 +50,7 @@ impl Drawn {
         let cases = (0..CASES).map(|_| case(&mut draw)).collect();
         let healths: Healths = std::array::from_fn(|_| match draw.below(10) {
             0 => Health::Draining,
-            1 => Health::Unhealthy,
+            1 | 2 => Health::Unhealthy,
             _ => Health::Healthy,
         });
         Drawn { seed, defaults, resources, healths, cases }
@@ -66,8 +66,13 @@ impl Drawn {
             for (place, case) in cases.iter().enumerate() {
                 let found = send::send(&lab, case).await;
                 match agree(&lab, case, &found) {
-                    Ok(ended) => seen.add(case, &found, &ended),
+                    Ok(ended) => seen.add(&found, &ended),
                     Err(what) => return Some((place, told(&what, case, &found))),
+                }
+                let Some(again) = send::send_again(&lab, case, &found).await else { continue };
+                seen.again();
+                if let Err(what) = stayed(&lab, case, &found, &again) {
+                    return Some((place, told(&format!("again: {what}"), case, &again)));
                 }
             }
             None
@@ -142,11 +147,13 @@ fn what_is_explained_is_what_simulated_proxies_do() {
     for seed in first..first + count {
         let drawn = Drawn::new(seed);
         let cases: Vec<_> = drawn.cases.iter().collect();
+        seen.drawn(&drawn.defaults, &drawn.resources);
         if let Some((place, what)) = drawn.play(&cases, &mut seen) {
             panic!("{}", drawn.shrunk(place, what));
         }
     }
     println!("{seen}");
+    assert_eq!(seen.odd_shares(), None, "backends are drawn by their shares");
     if count >= SEEDS {
         assert_eq!(seen.lacks(), [] as [String; 0], "it proves little of what is hardly drawn");
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use weft_decide::fault::is_for;
 use weft_decide::filters::{self, OnAnswer};
 use weft_http::{Fields, RequestHead};
 use weft_model::{Backend, HashOn, Port, SessionCarrier};
@@ -12,7 +13,7 @@ use weft_proxy::snapshot::{Destination, Reach};
 use weft_telemetry::Record;
 
 use super::generated::Case;
-use super::mesh::{ANSWER, Arrived, Lab, NAME, Recorded};
+use super::mesh::{ANSWER, Arrived, Lab, NAME, Recorded, status};
 use super::send::Answer;
 
 /// What was said of a case, and what has become of it.
@@ -31,6 +32,8 @@ pub(super) struct Ended {
     pub(super) how: String,
     /// What else of it is to be counted.
     pub(super) notes: Vec<String>,
+    /// Where a backend was drawn: whether it was the first one, and what the share of that is.
+    pub(super) first: Option<(bool, f64)>,
 }
 
 /// If it is not so, says what is not as it was said.
@@ -42,6 +45,10 @@ fn check(holds: bool, what: &str) -> Checked<()> {
 
 /// Whether what was said holds of the answer and of all records. Returns how the case ended.
 pub(super) fn agree(lab: &Lab, case: &Case, found: &Found) -> Checked<Ended> {
+    compare(lab, case, found, false)
+}
+
+fn compare(lab: &Lab, case: &Case, found: &Found, is_again: bool) -> Checked<Ended> {
     let Found { said, answer, recorded, .. } = found;
     let [outbound] = &recorded.outbound[..] else {
         return Err("how often the caller's proxy records it".to_owned());
@@ -57,9 +64,22 @@ pub(super) fn agree(lab: &Lab, case: &Case, found: &Found) -> Checked<Ended> {
         check(answer.grpc_status == recorded, "the status of gRPC that it got")?;
     }
 
-    let mut one = One { lab, case, found, outbound, notes: Vec::new() };
+    let mut one = One { lab, case, found, outbound, is_again, notes: Vec::new(), first: None };
     let how = one.ended()?;
-    Ok(Ended { how, notes: one.notes })
+    let kind = said.rule.as_ref().map_or("no rule", |chosen| chosen.route.name.kind.kind());
+    one.note(&format!("by {kind}"));
+    Ok(Ended { how, notes: one.notes, first: one.first })
+}
+
+/// Whether what was said of `again`, sent once more as part of a session, holds as well, and it
+/// went where it was before. `found` is what became of it first.
+pub(super) fn stayed(lab: &Lab, case: &Case, found: &Found, again: &Found) -> Checked<()> {
+    compare(lab, case, again, true)?;
+    let ([before], [after]) = (&found.recorded.outbound[..], &again.recorded.outbound[..]) else {
+        return Err("how often the caller's proxy records it".to_owned());
+    };
+    let is_there = before.backend == after.backend && before.attempts + after.attempts == 2;
+    check(!is_there || before.workload == after.workload, "with whom its client stays")
 }
 
 /// Route and rule as records have them.
@@ -73,7 +93,10 @@ struct One<'f> {
     case: &'f Case,
     found: &'f Found,
     outbound: &'f Record,
+    /// Whether it is part of a session.
+    is_again: bool,
     notes: Vec<String>,
+    first: Option<(bool, f64)>,
 }
 
 impl One<'_> {
@@ -117,10 +140,16 @@ impl One<'_> {
         // A rule may name a backend twice, with other filters.
         let taken: Vec<_> = ways.iter().filter(is_taken).collect();
         check(!taken.is_empty(), "the backend")?;
+        if let ([way], [first, _, ..]) = (&taken[..], &ways[..]) {
+            let is_first = std::ptr::eq(*way, first);
+            let share = u32::try_from(first.share).map_err(|_| "a share")?;
+            let total = u32::try_from(first.total).map_err(|_| "a sum of shares")?;
+            self.first = Some((is_first, f64::from(share) / f64::from(total)));
+        }
         self.copies(&taken)?;
         let mut last = Err("the backend".to_owned());
         for way in taken {
-            let mut one = One { notes: Vec::new(), ..*self };
+            let mut one = One { notes: Vec::new(), first: None, ..*self };
             match one.went(way) {
                 Ok(how) => {
                     self.notes.append(&mut one.notes);
@@ -141,6 +170,7 @@ impl One<'_> {
         let (mut least, mut most, mut told) = (0, 0, Vec::new());
         // What has no backend is not copied either.
         let goes = said.is_http() && taken.iter().any(|way| way.sent.is_some());
+        let goes = goes && !said.head.upgrade;
         for mirror in chosen.rule().mirrors().filter(|_| goes) {
             let Backend::Service { name, port } = &mirror.backend else { continue };
             let called = Called::Service(name.clone(), *port);
@@ -228,9 +258,8 @@ impl One<'_> {
         for arrived in &recorded.arrived {
             self.head_arrives(way, arrived)?;
         }
-        if attempts > 1 {
-            self.note("tried again");
-        }
+        self.notes(way);
+        self.faults(way)?;
         if let Some(late) = way.late.as_ref().filter(|late| self.is_late(late)) {
             return Ok(late.verdict.reason.to_owned());
         }
@@ -258,6 +287,47 @@ impl One<'_> {
         }
         let _ = answer;
         Err("the caller's proxy's answer".to_owned())
+    }
+
+    /// Whether the fault that was put in is the one that is said, and is if it is always.
+    fn faults(&self, way: &Way) -> Checked<()> {
+        let recorded = self.outbound.fault.as_deref();
+        let Some(fault) = &way.fault else { return check(recorded.is_none(), "without a fault") };
+        let head = &self.found.said.head;
+        let abort = fault.abort.filter(|abort| is_for(abort.with, head));
+        let percents = [fault.delay.map(|it| it.percent), abort.map(|it| it.percent)];
+        let name = format!("fault/{} ", fault.policy);
+        let is_it = recorded.is_none_or(|recorded| recorded.starts_with(&name));
+        check(is_it, "which fault is put in")?;
+        let is_always = percents.iter().flatten().any(|percent| percent.get() == 100);
+        check(!is_always || recorded.is_some(), "that a fault is put in")
+    }
+
+    /// Counts what there is to `way`.
+    fn notes(&mut self, way: &Way) {
+        let Found { recorded, .. } = self.found;
+        let traffic = way.backend.as_ref().map(|backend| &backend.traffic);
+        let is_outside = way.endpoints.iter().all(|endpoint| name(endpoint).is_none());
+        let is_audited = |record: &Record| record.audited.is_some();
+        let fault = self.outbound.fault.as_deref().and_then(|fault| fault.rsplit_once(' '));
+        let fault = fault.map(|(_, field)| format!("fault {field}"));
+        let has_been = [
+            ("tried again", self.outbound.attempts > 1),
+            ("no retry left", self.outbound.retry_denied.is_some()),
+            ("by hash", way.hashed.is_some()),
+            ("of a subset", !way.wanted.is_empty()),
+            ("taken over", way.instead_of.is_some()),
+            ("in a session", traffic.is_some_and(|traffic| traffic.session.is_some())),
+            ("near", way.endpoints.iter().any(|one| one.is_callable && !one.is_preferred)),
+            ("not callable", way.endpoints.iter().any(|one| !one.is_callable)),
+            ("outside", is_outside && self.outbound.upstream.is_some()),
+            ("audited outbound", is_audited(self.outbound)),
+            ("audited inbound", recorded.inbound.iter().any(|(_, record)| is_audited(record))),
+        ];
+        for (what, _) in has_been.into_iter().filter(|(_, has_been)| *has_been) {
+            self.note(what);
+        }
+        self.notes.extend(fault);
     }
 
     /// Whether it ended as `late` says, since the application never answered.
@@ -292,7 +362,11 @@ impl One<'_> {
                 let (status, _) = said.statuses(refused);
                 retry.statuses.iter().any(|listed| Some(listed.get()) == status)
             }),
-            End::Application | End::Caller { .. } => false,
+            // Applications answer as they are asked to.
+            End::Application => policy.is_some_and(|retry| {
+                retry.statuses.iter().any(|listed| listed.get() == status(&said.head))
+            }),
+            End::Caller { .. } => false,
         };
         // Nobody has processed what a tunnel was refused for.
         let is_free = |end: &End| matches!(end, End::Caller { server: Some(_), .. });
@@ -331,6 +405,7 @@ impl One<'_> {
         let place = self.outbound.upstream.map(|at| at.ip().to_string());
         check(answer.app == workload.or(place), "who answers")?;
         if said.is_http() {
+            check(answer.status == Some(status(&said.head)), "the status of the application")?;
             let mut fields = Fields::default();
             fields.append(NAME, answer.app.as_deref().unwrap_or_default().as_bytes());
             ANSWER.iter().for_each(|(name, value)| fields.append(name, value.as_bytes()));
@@ -394,14 +469,17 @@ impl One<'_> {
             Some(SessionCarrier::Header(_)) => (0, 1),
         };
         if let Some(HashOn::Cookie { name, ttl_seconds: Some(_) }) = &way.hashed {
-            let is_it = |value: &[u8]| value.starts_with(format!("{name}=").as_bytes());
-            let has_one = self.found.said.head.fields.values("cookie").any(is_it);
+            let is_it = |pair: &[u8]| pair.trim_ascii().starts_with(format!("{name}=").as_bytes());
+            let mut values = self.found.said.head.fields.values("cookie");
+            let has_one = values.any(|value| value.split(|byte| *byte == b';').any(is_it));
             cookies += usize::from(!has_one);
         }
         for name in STAYING {
             let told = self.found.answer.fields.values(name).count();
             let expected = std::mem::replace(&mut cookies, std::mem::take(&mut headers));
-            check(told == expected, "that the client is told where it stays")?;
+            // Who is part of a session already is not told again.
+            let is_told = told == expected || (self.is_again && told < expected);
+            check(is_told, "that the client is told where it stays")?;
         }
         Ok(())
     }

@@ -468,6 +468,8 @@ pub enum Sent {
         /// Its headers.
         headers: Vec<String>,
     },
+    /// What is HTTP/1, or is to look like it: all bytes, in which `HOST` stands for host and port.
+    Raw(&'static str),
     /// A call of gRPC.
     Call {
         /// Service and method.
@@ -509,12 +511,18 @@ pub fn case(draw: &mut Drawing) -> Case {
 }
 
 fn call(draw: &mut Drawing) -> Sent {
-    let waits = draw.in_hundred(25).then(|| draw.one(&["100m", "200m"]));
+    let mut waits = draw.in_hundred(25).then(|| draw.one(&["100m", "200m"]));
+    if draw.is_wide && draw.in_hundred(8) {
+        waits = Some(draw.one(&["9x", "1000000000S", "20S"]));
+    }
     let path = if waits.is_some() { WAITING } else { draw.one(&CALLS) };
     Sent::Call { path, headers: headers(draw), waits }
 }
 
 fn request(draw: &mut Drawing) -> Sent {
+    if draw.is_wide && draw.in_hundred(8) {
+        return wide::odd(draw);
+    }
     let strange = [
         "/items/../admin",
         "/%69tems",
@@ -534,6 +542,9 @@ fn request(draw: &mut Drawing) -> Sent {
     }
     if is_preflight {
         headers.push("Access-Control-Request-Method: PUT".to_owned());
+    }
+    if draw.is_wide && draw.in_hundred(12) {
+        headers.push(format!("X-Status: {}", draw.one(&["503", "500", "404"])));
     }
     if is_preflight && draw.is_wide && draw.in_hundred(50) {
         headers.push("Access-Control-Request-Headers: x-a, x-b".to_owned());

@@ -12,7 +12,9 @@ use std::task::{Context, Poll};
 use weft_compile::{Assignment, Change, Compiler, Options};
 use weft_crd::Parsed;
 use weft_decide::grpc::is_call;
-use weft_http::{Fields, HeadLimits, RequestHead, ResponseHead, request};
+use weft_http::{
+    BodyDecoder, BodySize, Fields, HeadLimits, RequestHead, ResponseHead, Step, request,
+};
 use weft_model::{Address, Health, Network, ObjectName, SpiffeId};
 use weft_proxy::config::{Inbound, InboundOwn, Listen, Outbound, OutboundTo};
 use weft_proxy::detect::{Spoken, of_bytes};
@@ -456,13 +458,15 @@ impl Application {
                 server::serve(server, pending(), move |incoming| self.clone().http2(incoming))
                     .await;
             }
-            Spoken::Opaque => {
-                self.arrive(None);
-                if stream.write_all(self.name.as_bytes()).await.is_ok() {
-                    let _ended = poll_fn(|cx| stream.poll_close(cx)).await;
-                    while more(&mut *stream, &mut seen).await {}
-                }
-            }
+            Spoken::Opaque => self.opaque(stream).await,
+        }
+    }
+
+    async fn opaque(self, mut stream: Box<dyn Stream>) {
+        self.arrive(None);
+        if stream.write_all(self.name.as_bytes()).await.is_ok() {
+            let _ended = poll_fn(|cx| stream.poll_close(cx)).await;
+            while more(&mut *stream, &mut Vec::new()).await {}
         }
     }
 
@@ -470,12 +474,20 @@ impl Application {
         loop {
             let mut head = RequestHead::default();
             match request::parse_within(HeadLimits::MESH, &seen, &mut head) {
-                Ok(Some(parsed)) => drop(seen.drain(..parsed.bytes)),
+                Ok(Some(parsed)) => {
+                    seen.drain(..parsed.bytes);
+                    if !skip(parsed.size, &mut *stream, &mut seen).await {
+                        return;
+                    }
+                }
                 Ok(None) if more(&mut *stream, &mut seen).await => continue,
-                Ok(None) | Err(_) => return,
+                Ok(None) => return,
+                Err(_) => return self.opaque(stream).await,
             }
             self.arrive(Some(&head));
-            let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n".to_vec();
+            let status = status(&head);
+            let mut answer =
+                format!("HTTP/1.1 {status} Such\r\nContent-Length: 0\r\n").into_bytes();
             self.fields().write(&mut answer);
             answer.extend_from_slice(b"\r\n");
             if stream.write_all(&answer).await.is_err() {
@@ -491,7 +503,7 @@ impl Application {
         if head.path() == WAITING {
             return pending().await;
         }
-        let mut answer = ResponseHead::with_status(200);
+        let mut answer = ResponseHead::with_status(status(&head));
         answer.fields = self.fields();
         let mut trailers = Fields::default();
         if is_call(&head) {
@@ -499,6 +511,29 @@ impl Application {
             trailers.append("Grpc-Status", b"0");
         }
         http2::answer(&mut stream, &answer, b"", &trailers).await;
+    }
+}
+
+/// The status with which a request asks to be answered.
+pub(super) fn status(head: &RequestHead) -> u16 {
+    let asked = head.fields.get("x-status").and_then(|value| std::str::from_utf8(value).ok());
+    asked.map_or(200, |status| status.parse().unwrap())
+}
+
+/// Reads a body to its end; false if that does not come.
+async fn skip(size: BodySize, stream: &mut dyn Stream, seen: &mut Vec<u8>) -> bool {
+    let (mut decoder, mut trailers) = (BodyDecoder::new(size, false), Fields::default());
+    loop {
+        match decoder.step(seen, &mut trailers) {
+            Ok(Step::Skip(count)) => drop(seen.drain(..count)),
+            Ok(Step::Data(count)) => {
+                seen.drain(..count);
+                decoder.consume(count);
+            }
+            Ok(Step::More) if more(stream, seen).await => {}
+            Ok(Step::More) | Err(_) => return false,
+            Ok(Step::End) => return true,
+        }
     }
 }
 

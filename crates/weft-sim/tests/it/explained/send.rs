@@ -51,6 +51,7 @@ pub(super) fn sent(case: &Case) -> Sent {
     let authority = &case.authority;
     match &case.sent {
         generated::Sent::Opaque => Sent::Opaque,
+        generated::Sent::Raw(text) => Sent::Http1(text.replace("HOST", authority).into_bytes()),
         generated::Sent::Tls(name) => Sent::Tls(name.map(str::to_owned)),
         generated::Sent::Request { is_http2: false, method, target, headers } => {
             let lines: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
@@ -105,12 +106,43 @@ pub(super) fn of_case(case: &Case) -> Called {
 
 /// Explains the case, then sends it, and collects what all recorded.
 pub(super) async fn send(lab: &Lab, case: &Case) -> Found {
-    let sent = sent(case);
+    send_as(lab, case, sent(case)).await
+}
+
+async fn send_as(lab: &Lab, case: &Case, sent: Sent) -> Found {
     let said = lab.explain(case.caller, &of_case(case), &sent);
     let answer = within(&lab.sim, PATIENCE, ask(lab, case, &sent)).await;
     lab.sim.sleep(REST).await;
     let (recorded, copied) = lab.take();
     Found { said, answer: answer.expect("whatever is sent ends"), recorded, copied }
+}
+
+/// Sends the case again with what the answer in `found` says its client is to stay by; nothing if
+/// it says nothing.
+pub(super) async fn send_again(lab: &Lab, case: &Case, found: &Found) -> Option<Found> {
+    let text = |name: &str| {
+        let value = found.answer.fields.get(name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    };
+    let cookie = || {
+        let told = text("set-cookie")?;
+        Some(("cookie", told.split(';').next().unwrap_or_default().to_owned()))
+    };
+    let (name, value) = text("x-session").map(|token| ("x-session", token)).or_else(cookie)?;
+    let sent = match sent(case) {
+        Sent::Http1(mut bytes) => {
+            let end = bytes.windows(4).position(|it| it == b"\r\n\r\n")?;
+            let line = format!("\r\n{name}: {value}");
+            bytes.splice(end..end, line.into_bytes());
+            Sent::Http1(bytes)
+        }
+        Sent::Http2 { method, authority, path, mut fields } => {
+            fields.push((name.to_owned(), value));
+            Sent::Http2 { method, authority, path, fields }
+        }
+        Sent::Tls(_) | Sent::Opaque => return None,
+    };
+    Some(send_as(lab, case, sent).await)
 }
 
 async fn ask(lab: &Lab, case: &Case, sent: &Sent) -> Answer {
@@ -159,9 +191,10 @@ async fn exchange(lab: &Lab, case: &Case, bytes: &[u8]) -> Answer {
         return Answer::default();
     }
     let (mut got, mut buffer) = (Vec::new(), [0; 4_096]);
+    let is_head = bytes.starts_with(b"HEAD ");
     loop {
         let mut head = ResponseHead::default();
-        let parsed = response::parse_within(HeadLimits::MESH, &got, false, &mut head);
+        let parsed = response::parse_within(HeadLimits::MESH, &got, is_head, &mut head);
         if matches!(parsed, Ok(Some(_))) && head.status >= 200 {
             return Answer::of(&head, None);
         }

@@ -51,7 +51,7 @@ pub fn traffic(draw: &mut Drawing, service: &str) -> String {
             "  sessionPersistence: { type: Header, header: { name: X-Session } }\n",
         ]));
     }
-    if draw.in_hundred(25) {
+    if draw.in_hundred(40) {
         let other = draw.one(&["-v1", "-v2", "-gone"]);
         let percent = draw.one(&["50", "100"]);
         text.push_str(&format!(
@@ -64,7 +64,16 @@ pub fn traffic(draw: &mut Drawing, service: &str) -> String {
 
 /// Policies and routes of kinds that real programs are not there for.
 pub fn resources(draw: &mut Drawing) -> String {
-    let mut text = String::new();
+    // What has failed a few times is to be called as before: how that goes is for other tests.
+    let mut text = "---
+apiVersion: weft.dev/v1alpha1
+kind: BackendPolicy
+metadata: { name: patient, namespace: shop }
+spec:
+  targetRefs: [{ group: '', kind: Namespace, name: shop }]
+  ejection: { maxEjectedPercent: 0 }
+"
+    .to_owned();
     for index in 0..FAULTS {
         text.push_str(&fault(draw, index));
     }
@@ -285,6 +294,35 @@ fn own_tls_for(draw: &mut Drawing, servers: &[&'static str]) -> Sent {
         return Sent::Opaque;
     }
     Sent::Tls(draw.in_hundred(85).then(|| draw.one(servers)))
+}
+
+/// Requests that few programs send, and what is none.
+const ODD: [&str; 20] = [
+    "GET /items HTTP/1.0\r\n\r\n",
+    "GET /items HTTP/1.0\r\nHost: HOST\r\n\r\n",
+    "GET /items HTTP/1.1\r\n\r\n",
+    "GET http://HOST/items HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "GET http://other.example/items HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "GET /items HTTP/1.1\r\nHost: HOST\r\nHost: other.example\r\n\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "CONNECT HOST HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "HEAD /items HTTP/1.1\r\nHost: HOST\r\nX-Canary: 1\r\n\r\n",
+    "HEAD /items/1?page=1 HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "GET /v1 HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "GET /v1 HTTP/1.1\r\nHost: HOST\r\nWeft-Held: 1\r\nWeft-Not-Processed: a\r\n\r\n",
+    "GET /items HTTP/1.1\r\nHost: HOST\r\nX-Canary : 1\r\n\r\n",
+    "GET /items HTTP/1.1\r\nHost: HOST\r\nConnection: X-Canary\r\nX-Canary: 1\r\n\r\n",
+    "POST /items HTTP/1.1\r\nHost: HOST\r\nContent-Length: 3\r\n\r\nabc",
+    "POST /v1 HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "POST /v1 HTTP/1.1\r\nHost: HOST\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "GET /items#a HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "GET items HTTP/1.1\r\nHost: HOST\r\n\r\n",
+    "GET /items/1 HTTP/1.1\r\nHost: HOST\r\nX-Status: 503\r\nX-User:   a  \r\n\r\n",
+];
+
+/// One of them.
+pub fn odd(draw: &mut Drawing) -> Sent {
+    Sent::Raw(draw.one(&ODD))
 }
 
 /// What more requests have.

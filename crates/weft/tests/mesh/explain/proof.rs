@@ -127,8 +127,8 @@ struct Found {
     inbound: Vec<(String, Value)>,
 }
 
-/// Why TLS is not drawn here.
-const NO_TLS: &str = "only what is drawn widely has TLS of programs, of which there are none here";
+/// Why bytes and TLS are not drawn here.
+const DRAWN_WIDELY: &str = "only what is drawn widely has what no program here sends";
 
 type Checked<T> = Result<T, &'static str>;
 
@@ -180,6 +180,7 @@ fn explained(lab: &Lab, case: &Case, sent: &Sent) -> Value {
     };
     let mut arguments = match sent {
         Sent::Opaque => asked("TCP", format!("tcp://{authority}"), &[]),
+        Sent::Raw(_) => unreachable!("{DRAWN_WIDELY}"),
         Sent::Tls(name) => {
             let server = name.map(|name| ["--server-name", name].map(str::to_owned));
             [
@@ -223,7 +224,7 @@ fn send(lab: &mut Lab, case: &Case, trace: &str) -> Answer {
     };
     match sent {
         Sent::Opaque => redis_cli(address),
-        Sent::Tls(_) => unreachable!("{NO_TLS}"),
+        Sent::Raw(_) | Sent::Tls(_) => unreachable!("{DRAWN_WIDELY}"),
         Sent::Request { is_http2, method, target, headers } => {
             curl(address, *is_http2, [*method, authority, target], &traced(headers))
         }
