@@ -412,8 +412,12 @@ fn request(
             SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.get())
         }
     };
+    let outside = called.outside_host(&caller.snapshot);
+    if let Some((host, _)) = outside.as_ref().filter(|_| head.authority().is_empty()) {
+        head.set_authority(host);
+    }
     decision::prepare(head, address, false)?;
-    if let Some((host, service)) = called.outside_host(&caller.snapshot) {
+    if let Some((host, service)) = outside {
         decision::check_host(head, &host, &service)?;
     }
     let Some(matched) = decision::rule(destination, head)? else {

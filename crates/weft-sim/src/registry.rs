@@ -47,16 +47,8 @@ impl Registry {
     /// A mesh of the trust domain `domain` in which there is nothing yet. Any of its identities
     /// may call what no policy guards.
     pub fn new(domain: &str) -> Registry {
-        let domain: TrustDomain = domain.parse().expect("it is written as a trust domain");
-        let mut world = World::new();
-        world.set_fully_listed();
-        let subscribers = Vec::new();
-        let registry = Registry(Rc::new(RefCell::new(Inner {
-            domain: domain.clone(),
-            world,
-            revision: 0,
-            subscribers,
-        })));
+        let registry = Registry::empty(domain);
+        let domain = registry.0.borrow().domain.clone();
         let mesh = MeshSettings {
             trust_domain: domain,
             cidrs: BTreeSet::new(),
@@ -68,6 +60,15 @@ impl Registry {
             Guards { scope: GuardScope::Mesh, policies: BTreeMap::new(), ports: BTreeMap::new() };
         registry.apply([Object::Mesh(Arc::new(mesh)), Object::Guards(Arc::new(nothing))], []);
         registry
+    }
+
+    /// The same of which nothing is known, not even of the mesh itself.
+    pub fn empty(domain: &str) -> Registry {
+        let domain = domain.parse().expect("it is written as a trust domain");
+        let mut world = World::new();
+        world.set_fully_listed();
+        let (revision, subscribers) = (0, Vec::new());
+        Registry(Rc::new(RefCell::new(Inner { domain, world, revision, subscribers })))
     }
 
     /// What a proxy knows that stands for `own`, if for any, and calls `services`. It is kept up to

@@ -22,6 +22,7 @@ mod heads;
 mod hosts;
 mod idle;
 mod limits;
+mod policies;
 mod replay;
 mod retries;
 mod sharing;

@@ -253,7 +253,9 @@ impl One<'_> {
         }
         // Outside, no other proxy is asked.
         let is_outside = is_by_name || last.is_some_and(|last| name(last).is_none());
-        let_through += usize::from(is_outside && outbound.reason.is_none());
+        if is_outside && outbound.reason.is_none() {
+            let_through += attempts as usize;
+        }
         check(recorded.arrived.len() == let_through, "how many the applications get")?;
         for arrived in &recorded.arrived {
             self.head_arrives(way, arrived)?;
@@ -370,11 +372,17 @@ impl One<'_> {
         };
         // Nobody has processed what a tunnel was refused for.
         let is_free = |end: &End| matches!(end, End::Caller { server: Some(_), .. });
-        let ends: Vec<_> =
-            recorded.inbound.iter().filter_map(|(workload, _)| end_of(workload)).collect();
+        let inside = recorded.inbound.iter().filter_map(|(workload, _)| end_of(workload));
+        // No proxy records what applications outside get.
+        let outside = recorded.arrived.iter().filter(|arrived| arrived.is_outside());
+        let ends: Vec<_> = inside.chain(outside.map(|_| &End::Application)).collect();
         let again = ends.iter().filter(|end| is_listed(end) || is_free(end)).count();
         check(again >= retries as usize, "that it is tried again")?;
-        let is_asked_for = outbound.workload.as_deref().and_then(end_of).is_some_and(is_listed);
+        let last = match outbound.workload.as_deref() {
+            Some(workload) => end_of(workload),
+            None => outbound.upstream.map(|_| &End::Application),
+        };
+        let is_asked_for = outbound.reason.is_none() && last.is_some_and(is_listed);
         let is_over = retries >= retries_max || outbound.retry_denied.is_some();
         check(!is_asked_for || is_over, "that it is not tried again")?;
         check(ends.iter().any(|end| is_free(end)) || retries <= retries_max, "how often")
@@ -486,9 +494,10 @@ impl One<'_> {
 
     /// Whether `record` of the server's proxy is one of a request as it is said to be sent.
     fn arrives(&self, way: &Way, record: &Record) -> bool {
-        let sent = way.sent.as_ref().map(|(authority, target)| (&**authority, &**target));
+        let Some((authority, target)) = &way.sent else { return !record.protocol.has_requests() };
         // What is refused before it is read has none.
-        !record.protocol.has_requests() || sent == Some((&record.authority, &record.target))
+        !record.protocol.has_requests()
+            || (*authority == record.authority && *target == record.target)
     }
 
     /// Whether an application got the head that the filters on the way make.
@@ -526,12 +535,11 @@ fn again(head: &RequestHead) -> Sent {
     }
 }
 
-/// Whether two heads ask for the same.
-fn is_same(one: &RequestHead, other: &RequestHead) -> bool {
-    let of = |head: &RequestHead| {
-        [head.method().to_owned(), head.authority().to_owned(), head.target().to_owned()]
-    };
-    of(one) == of(other) && is_alike(&one.fields, &other.fields)
+/// Whether a head asks for what it is said to ask for.
+fn is_same(said: &RequestHead, got: &RequestHead) -> bool {
+    [said.method(), said.authority(), said.target()]
+        == [got.method(), got.authority(), got.target()]
+        && is_alike(&said.fields, &got.fields)
 }
 
 /// Whether what is said of an endpoint is what its proxy recorded.

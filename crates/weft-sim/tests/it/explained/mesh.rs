@@ -79,6 +79,13 @@ pub(super) struct Arrived {
     pub(super) head: Option<RequestHead>,
 }
 
+impl Arrived {
+    /// Whether the application is outside of the mesh.
+    pub(super) fn is_outside(&self) -> bool {
+        self.workload.parse::<IpAddr>().is_ok()
+    }
+}
+
 /// A proxy, and what it knows.
 struct Side {
     host: Host,

@@ -130,6 +130,7 @@ pub fn extra_case(draw: &mut Drawing) -> Case {
     let sent = match port {
         443 => own_tls_for(draw, &["api.pay.example", "x.eu.pay.example", "a.example"]),
         5432 | 8085 => Sent::Opaque,
+        80 if draw.in_hundred(8) => Sent::Raw(NAMELESS),
         8080 if is_host && draw.in_hundred(30) => {
             own_tls_for(draw, &["api.pay.example", "a.example"])
         }
@@ -297,8 +298,7 @@ fn own_tls_for(draw: &mut Drawing, servers: &[&'static str]) -> Sent {
 }
 
 /// Requests that few programs send, and what is none.
-const ODD: [&str; 20] = [
-    "GET /items HTTP/1.0\r\n\r\n",
+const ODD: [&str; 19] = [
     "GET /items HTTP/1.0\r\nHost: HOST\r\n\r\n",
     "GET /items HTTP/1.1\r\n\r\n",
     "GET http://HOST/items HTTP/1.1\r\nHost: HOST\r\n\r\n",
@@ -319,6 +319,10 @@ const ODD: [&str; 20] = [
     "GET items HTTP/1.1\r\nHost: HOST\r\n\r\n",
     "GET /items/1 HTTP/1.1\r\nHost: HOST\r\nX-Status: 503\r\nX-User:   a  \r\n\r\n",
 ];
+
+/// One that names no host, and so means the address or the host that it is sent to. Where a
+/// listener for a Service is, only its proxy knows.
+const NAMELESS: &str = "GET /items HTTP/1.0\r\n\r\n";
 
 /// One of them.
 pub fn odd(draw: &mut Drawing) -> Sent {
