@@ -59,7 +59,7 @@ pub use error::{SimError, require};
 pub use files::{Disk, DiskState};
 pub use host::{Crash, Host};
 pub use link::LinkOptions;
-pub use mesh::{Certificates, Revoked, SimProxy, SimTls, start_proxy};
+pub use mesh::{Certificates, Ejected, Revoked, SimProxy, SimTls, start_proxy};
 pub use network::{Capture, NetworkOptions};
 pub use registry::{Registry, port, workload};
 pub use scenario::{Run, Scenario, replay_twice, run_once};

@@ -1,6 +1,6 @@
 //! Proxies on simulated hosts, with a stand-in for their TLS.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
@@ -123,6 +123,18 @@ struct Tracer {
     host: Host,
     records: Rc<RefCell<Vec<Record>>>,
     mirrored: Rc<RefCell<Vec<(String, &'static str)>>>,
+    ejected: Rc<Cell<Ejected>>,
+}
+
+/// How many endpoints a proxy leaves out since they failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ejected {
+    /// Now.
+    pub now: usize,
+    /// At most, at any moment so far.
+    pub most: usize,
+    /// How often it left one out.
+    pub times: usize,
 }
 
 impl Recorder for Tracer {
@@ -139,9 +151,22 @@ impl Recorder for Tracer {
     }
 
     fn note(&self, event: Event<'_>) {
-        if let Event::Mirrored { service, outcome } = event {
-            self.host.note(format!("a copy for {service}: {outcome}"));
-            self.mirrored.borrow_mut().push((service.to_owned(), outcome));
+        let Ejected { now, most, times } = self.ejected.get();
+        match event {
+            Event::Mirrored { service, outcome } => {
+                self.host.note(format!("a copy for {service}: {outcome}"));
+                self.mirrored.borrow_mut().push((service.to_owned(), outcome));
+            }
+            Event::Ejected { service, cause } => {
+                self.host.note(format!("an endpoint of {service} is ejected: {cause}"));
+                let now = now + 1;
+                self.ejected.set(Ejected { now, most: most.max(now), times: times + 1 });
+            }
+            Event::Readmitted(service) => {
+                self.host.note(format!("an endpoint of {service} is no longer ejected"));
+                self.ejected.set(Ejected { now: now - 1, most, times });
+            }
+            _ => {}
         }
     }
 }
@@ -155,6 +180,8 @@ pub struct SimProxy {
     pub records: Rc<RefCell<Vec<Record>>>,
     /// What became of copies so far: where each was for, and `answered` or the reason.
     pub mirrored: Rc<RefCell<Vec<(String, &'static str)>>>,
+    /// How many endpoints of all its backends it leaves out.
+    pub ejected: Rc<Cell<Ejected>>,
 }
 
 impl SimProxy {
@@ -182,9 +209,13 @@ impl SimProxy {
         resolver: Option<Rc<dyn Resolver>>,
     ) -> SimProxy {
         let (world, records) = (host.world(), Rc::<RefCell<Vec<Record>>>::default());
-        let mirrored = Rc::<RefCell<Vec<_>>>::default();
-        let tracer =
-            Tracer { host: host.clone(), records: records.clone(), mirrored: mirrored.clone() };
+        let (mirrored, ejected) = (Rc::<RefCell<Vec<_>>>::default(), Rc::default());
+        let tracer = Tracer {
+            host: host.clone(),
+            records: records.clone(),
+            mirrored: mirrored.clone(),
+            ejected: Rc::clone(&ejected),
+        };
         let tls = SimTls::new(identity, certificates.clone(), world.clock.clone());
         let proxy = Rc::new(Proxy::new(Parts {
             inside: world.network.clone(),
@@ -204,7 +235,7 @@ impl SimProxy {
                 start(&started, outbound, inbound).expect("the addresses are the host's");
             running.wait().await;
         }));
-        SimProxy { host: host.clone(), proxy, records, mirrored }
+        SimProxy { host: host.clone(), proxy, records, mirrored, ejected }
     }
 
     /// Drains it, as SIGTERM does, and waits until nothing is under way; nothing if the host

@@ -17,6 +17,7 @@ mod failover;
 mod faults;
 mod features;
 mod filters;
+mod floor;
 mod handshakes;
 mod heads;
 mod hosts;
