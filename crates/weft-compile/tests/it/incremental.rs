@@ -369,4 +369,27 @@ proptest! {
         told.retain(|key, _| statuses(&cold).contains_key(key));
         prop_assert_eq!(told, statuses(&cold));
     }
+
+    #[test]
+    fn what_is_not_accepted_names_a_field(
+        steps in prop::collection::vec(step(), 1..30),
+    ) {
+        let changes = from_nothing(&steps);
+        let mut objects = BTreeMap::new();
+        for change in &changes {
+            if let Change::Put(object) = change {
+                objects.insert(object.key(), object.clone());
+            }
+        }
+        let mut compiler = Compiler::new(Options::default());
+        compiler.update(changes, source(1));
+        for status in compiler.statuses() {
+            let is_wrong = status.conditions.iter().any(|condition| !condition.holds);
+            prop_assert!(!is_wrong || !status.findings.is_empty(), "{status:?}");
+            for finding in &status.findings {
+                let place = objects[&status.key].locate(&finding.path);
+                prop_assert!(!finding.path.is_empty() && place.is_some(), "{finding:?}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
 use weft_http::{GrammarError, Version, request};
 use weft_model::{
     Backend, CallMatch, ExactValue, HeaderMatch, HeaderName, HttpPath, Method, ObjectName,
@@ -419,6 +420,24 @@ fn each_backend_gets_its_share() {
     assert_eq!(shares(&[1_000_000, 1_000_000]), [5_000, 5_000]);
     assert_eq!(destination(&weighted(&[0, 0]), 0.5), Destination::NoWeight);
     assert_eq!(destination(&weighted(&[]), 0.5), Destination::NoBackend);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_weights_each_backend_gets_its_share(
+        weights in prop::collection::vec(prop_oneof![Just(0), 1..5u32, 0..=1_000_000u32], 1..9),
+    ) {
+        let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        prop_assume!(total > 0);
+        for (found, weight) in shares(&weights).into_iter().zip(&weights) {
+            // Of so many even draws no more than one is on the wrong side of a border.
+            let wanted = u64::from(*weight) * 10_000 / total;
+            prop_assert!(found.abs_diff(usize::try_from(wanted).unwrap()) <= 1, "{weights:?}");
+            prop_assert!(*weight > 0 || found == 0, "{weights:?}");
+        }
+    }
 }
 
 #[test]
