@@ -13,13 +13,13 @@ mod generated;
 mod mesh;
 mod seen;
 mod send;
+mod shown;
 
 use std::time::Duration;
 
 use weft_model::Health;
 
 use self::agree::{Found, agree, stayed};
-use self::generated::wide::defaults;
 use self::generated::{Case, Drawing, case, resources};
 use self::mesh::{Healths, Lab};
 use self::seen::Seen;
@@ -128,6 +128,13 @@ fn reduced(mut all: Vec<String>, mut holds: impl FnMut(&[String]) -> bool) -> Ve
         }
     }
     all
+}
+
+/// What a Mesh says for all.
+fn defaults(draw: &mut Drawing) -> String {
+    let outbound = draw.one(&["registered", "registered", "audit", "any"]);
+    let authorization = draw.one(&["AllowMesh", "AllowMesh", "AllowMesh", "Audit", "Deny"]);
+    format!("{{ outbound: {outbound}, authorization: {authorization} }}")
 }
 
 fn number(variable: &str, default: u64) -> u64 {

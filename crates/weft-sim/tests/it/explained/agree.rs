@@ -1,6 +1,5 @@
 //! Whether what was said of a case is what was recorded of it.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -83,7 +82,7 @@ pub(super) fn stayed(lab: &Lab, case: &Case, found: &Found, again: &Found) -> Ch
 }
 
 /// Route and rule as records have them.
-fn rule_names(chosen: &Chosen) -> (String, String) {
+pub(super) fn rule_names(chosen: &Chosen) -> (String, String) {
     let rule = chosen.rule().name.clone().unwrap_or_else(|| chosen.rule_index.to_string());
     (chosen.route.name.to_string(), rule)
 }
@@ -559,7 +558,7 @@ fn judged(endpoint: &Endpoint, record: &Record) -> Checked<()> {
 }
 
 /// The workload that an endpoint is of.
-fn name(endpoint: &Endpoint) -> Option<String> {
+pub(super) fn name(endpoint: &Endpoint) -> Option<String> {
     match &endpoint.spec.reach {
         Reach::Tunnel(target) => Some(target.workload.to_string()),
         Reach::NotInMesh(workload) => Some(workload.to_string()),
@@ -583,7 +582,7 @@ const OF_PROXIES: [&str; 8] = [
 const STAYING: [&str; 2] = ["set-cookie", "x-session"];
 
 /// The fields but for those that proxies make, in lower case, each with its values in their order.
-fn own_fields(fields: &Fields) -> Vec<(String, Vec<u8>)> {
+pub(super) fn own_fields(fields: &Fields) -> Vec<(String, Vec<u8>)> {
     let lower = |(name, value): (&[u8], &[u8])| {
         (String::from_utf8_lossy(name).to_lowercase(), value.to_vec())
     };
@@ -596,79 +595,4 @@ fn own_fields(fields: &Fields) -> Vec<(String, Vec<u8>)> {
 
 fn is_alike(one: &Fields, other: &Fields) -> bool {
     own_fields(one) == own_fields(other)
-}
-
-/// For who is to mend it: what was said, and what was found.
-impl fmt::Debug for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Found { said, answer, recorded, copied } = self;
-        writeln!(f, "said: {:?}, rule {:?}", said.protocol, said.rule.as_ref().map(rule_names))?;
-        if let Some(own) = &said.own_answer {
-            writeln!(f, "  {own:?}")?;
-        }
-        match &said.ways {
-            Err(refused) => writeln!(f, "  {refused:?}")?,
-            Ok(ways) => ways.iter().try_for_each(|way| write_way(f, way))?,
-        }
-        let fields = own_fields(&answer.fields);
-        writeln!(
-            f,
-            "got: {:?}, gRPC {:?}, {:?} of {:?}, {}",
-            answer.status,
-            answer.grpc_status,
-            answer.reason(),
-            answer.app,
-            shown(&fields)
-        )?;
-        recorded.outbound.iter().try_for_each(|record| write_record(f, "caller", record))?;
-        if !copied.mirrored.is_empty() {
-            writeln!(f, "copies: {:?}", copied.mirrored)?;
-        }
-        for (workload, record) in recorded.inbound.iter().chain(&copied.inbound) {
-            write_record(f, workload, record)?;
-        }
-        for Arrived { workload, port, head } in recorded.arrived.iter().chain(&copied.arrived) {
-            let head = head.as_ref().map(|head| {
-                let what = [head.method(), head.authority(), head.target()].join(" ");
-                format!("{what}, {}", shown(&own_fields(&head.fields)))
-            });
-            writeln!(f, "application of {workload}, port {port}: {head:?}")?;
-        }
-        Ok(())
-    }
-}
-
-fn shown(fields: &[(String, Vec<u8>)]) -> String {
-    let one = |(name, value): &(String, Vec<u8>)| format!("{name}: {}", value.escape_ascii());
-    fields.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-fn write_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {
-    let backend = way.backend.as_ref().map(|backend| backend.name.to_string());
-    let Way { share, total, sent, hashed, wanted, fault, late, ends, .. } = way;
-    writeln!(f, "  {share} in {total} to {backend:?} as {sent:?}, {hashed:?} {wanted} {fault:?}")?;
-    for endpoint in &way.endpoints {
-        let Endpoint { spec, is_callable, is_preferred, decision, audits, end, .. } = endpoint;
-        writeln!(
-            f,
-            "    {:?} {:?} callable {is_callable}, preferred {is_preferred}: {decision:?} \
-             {audits:?} {end:?}",
-            name(endpoint),
-            spec.health
-        )?;
-    }
-    writeln!(f, "    ends {ends:?}, late {late:?}")
-}
-
-fn write_record(f: &mut fmt::Formatter<'_>, of: &str, record: &Record) -> fmt::Result {
-    let Record { protocol, method, authority, target, status, grpc_status, .. } = record;
-    let Record { reason, detail, backend, backend_port, workload, attempts, .. } = record;
-    let Record { route, rule, audited, fault, destination, upstream, retry_denied, .. } = record;
-    writeln!(
-        f,
-        "proxy of {of}: {protocol:?} {method} {authority} {target} at {destination}: {status} \
-         {grpc_status:?} {reason:?} ({detail}), {route:?} {rule:?}, {backend:?}:{backend_port:?} \
-         {workload:?} {upstream:?}, {attempts} attempts {retry_denied:?}, audit {audited:?}, \
-         fault {fault:?}"
-    )
 }

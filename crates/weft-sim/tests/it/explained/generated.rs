@@ -1,8 +1,8 @@
-//! Resources, and what is sent, drawn from a seed. Shared with the test that explains a mesh of real
-//! programs, which draws no more than these speak.
+//! Resources, and what is sent, drawn from a seed. Shared with the test that explains a mesh of
+//! real programs, which draws no more than these speak.
 
 #[path = "wide.rs"]
-pub mod wide;
+mod wide;
 
 use super::called::{CALLERS, Called, called};
 use super::draw::Draw;

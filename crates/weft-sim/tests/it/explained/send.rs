@@ -168,8 +168,9 @@ async fn ask(lab: &Lab, case: &Case, sent: &Sent) -> Answer {
 /// What is no HTTP.
 const OPAQUE: &[u8] = b"*1\r\n$4\r\nNAME\r\n";
 
-/// What TLS begins with, for the server `name` if for one. Source: RFC 8446, section 4.1.2; RFC 6066,
-/// section 3.
+/// What TLS begins with, for the server `name` if for one.
+///
+/// Source: RFC 8446, section 4.1.2; RFC 6066, section 3.
 fn hello(name: Option<&str>) -> Vec<u8> {
     fn block(length_bytes: usize, content: &[u8]) -> Vec<u8> {
         let length = content.len().to_be_bytes();

@@ -86,13 +86,6 @@ spec:
     text
 }
 
-/// What a Mesh says for all.
-pub fn defaults(draw: &mut Drawing) -> String {
-    let outbound = draw.one(&["registered", "registered", "audit", "any"]);
-    let authorization = draw.one(&["AllowMesh", "AllowMesh", "AllowMesh", "Audit", "Deny"]);
-    format!("{{ outbound: {outbound}, authorization: {authorization} }}")
-}
-
 /// What is outside.
 fn external(draw: &mut Drawing) -> String {
     let hosts =

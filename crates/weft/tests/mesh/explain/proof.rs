@@ -180,7 +180,7 @@ fn explained(lab: &Lab, case: &Case, sent: &Sent) -> Value {
     };
     let mut arguments = match sent {
         Sent::Opaque => asked("TCP", format!("tcp://{authority}"), &[]),
-        Sent::Raw(_) => unreachable!("{DRAWN_WIDELY}"),
+        Sent::Raw(text) => unreachable!("{DRAWN_WIDELY}, as {text}"),
         Sent::Tls(name) => {
             let server = name.map(|name| ["--server-name", name].map(str::to_owned));
             [
