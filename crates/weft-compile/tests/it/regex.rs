@@ -46,8 +46,8 @@ spec:
             _ => None,
         })
         .collect();
-    let service = Parent::Service("shop/web".parse().unwrap());
-    let table = RouteTable::new(&routes, &service, Port::new(80).unwrap(), None);
+    let service = Parent::Service("shop/web".parse().expect("a name"));
+    let table = RouteTable::new(&routes, &service, Port::new(80).expect("a port"), None);
     (true, (!routes.is_empty()).then_some(table.is_ok()))
 }
 
@@ -67,6 +67,6 @@ fn what_is_taken_is_compiled_by_proxies() {
     for wrong in
         ["/(?:a{1000}){1000}", "/(?:[^/]{1,255}/){1,800}", "/(", "/a)(b", "(?x) /a # c", "/(?=a)"]
     {
-        assert_eq!(taken(wrong).0, false, "{wrong}");
+        assert!(!taken(wrong).0, "{wrong}");
     }
 }
