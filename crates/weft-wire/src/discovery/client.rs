@@ -78,6 +78,8 @@ struct Refused {
     /// Which, as the server calls it.
     version: String,
     reason: String,
+    /// Only since a newer one is held: it may well be meant, and be good.
+    is_old: bool,
 }
 
 /// A subscription, and what is known of it.

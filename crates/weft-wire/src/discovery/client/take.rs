@@ -55,6 +55,19 @@ pub struct Answered {
     pub waiters: Vec<Waiter>,
 }
 
+/// What is wrong with an object.
+struct Wrong {
+    reason: String,
+    /// Only that a newer one is held.
+    is_old: bool,
+}
+
+impl From<String> for Wrong {
+    fn from(reason: String) -> Wrong {
+        Wrong { reason, is_old: false }
+    }
+}
+
 impl Client {
     /// Takes a response: what is good of it, and for the rest the old stays.
     ///
@@ -137,8 +150,8 @@ impl Client {
                         }
                         Ok(())
                     }
-                    Err(reason) => {
-                        let refused = Refused { version: version.to_owned(), reason };
+                    Err(Wrong { reason, is_old }) => {
+                        let refused = Refused { version: version.to_owned(), reason, is_old };
                         let reason = refused.reason.clone();
                         if !self.held.contains_key(&key) {
                             self.close_new(&key, &resource.value, &reason);
@@ -162,20 +175,21 @@ impl Client {
         version: &str,
         bytes: &[u8],
         check: &dyn Fn(&Object) -> Result<(), String>,
-    ) -> Result<Arc<WireObject>, String> {
+    ) -> Result<Arc<WireObject>, Wrong> {
         let object = self.decode(&key.to_string(), bytes)?;
         if object.key() != key {
-            return Err(format!("it calls itself {}", object.key()));
+            return Err(format!("it calls itself {}", object.key()).into());
         }
         if object.version().to_string() != version {
-            return Err("its version is not that of its content".to_owned());
+            return Err("its version is not that of its content".to_owned().into());
         }
         if let Some(held) = self.held.get(key) {
-            check_newer(held, &object)?;
+            check_newer(held, &object).map_err(|reason| Wrong { reason, is_old: true })?;
         }
         for reference in object.object().references() {
             if let Some(reason) = self.lacks_for_good(object.object(), &reference) {
-                return Err(format!("it refers to {reference}, which was refused: {reason}"));
+                let reason = format!("it refers to {reference}, which was refused: {reason}");
+                return Err(reason.into());
             }
         }
         check(object.object())?;
@@ -189,7 +203,8 @@ impl Client {
 
     /// Why `reference`, as `object` means it, is not to be had, although it was sent.
     fn lacks_for_good(&self, object: &Object, reference: &ObjectKey) -> Option<&str> {
-        let refused = self.refused.get(reference)?;
+        // What was only older than what is held says nothing of what can be used.
+        let refused = self.refused.get(reference).filter(|refused| !refused.is_old)?;
         let is_meant = match (object, reference) {
             (Object::Guards(guards), ObjectKey::Policy(name)) => {
                 let meant = guards.policies.get(name);
