@@ -15,7 +15,7 @@ use crate::compiler::Output;
 use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::{Reader, policy};
-use crate::service::{declared, with_port};
+use crate::service::{with_port, without_http};
 use crate::status::Condition;
 
 policy!(AuthorizationPolicy);
@@ -50,26 +50,7 @@ fn warn_without_http(
     name: &ObjectName,
     findings: &mut Findings<'_>,
 ) {
-    // One that says nothing of ports may speak HTTP.
-    let declares_none = |target: &crd::Target| {
-        let (service, part) = match target {
-            crd::Target::Service(service) => (service, None),
-            crd::Target::ServicePort(service, part) => (service, Some(part)),
-            _ => return None,
-        };
-        let service = ObjectName::new(name.namespace(), service).ok()?;
-        let (_, found) = reader.service(&service)?;
-        let is_meant = |port: &&crd::ServicePort| {
-            port.protocol == crd::Protocol::Tcp
-                && part.is_none_or(|part| port.name.as_ref() == Some(part))
-        };
-        let mut meant = found.ports.iter().filter(is_meant).peekable();
-        meant.peek()?;
-        let is_other = |port: &crd::ServicePort| {
-            declared(port.app_protocol).is_some_and(|protocol| !protocol.is_http())
-        };
-        meant.all(is_other).then_some(service)
-    };
+    let declares_none = |target| without_http(reader, name.namespace(), target);
     let targets = policy.scope.targets().iter().map(declares_none);
     let Some(services) = targets.collect::<Option<BTreeSet<_>>>() else { return };
     let named = listed(&services.iter().map(ToString::to_string).collect());

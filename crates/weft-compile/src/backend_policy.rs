@@ -5,6 +5,7 @@
 //! other is told.
 
 mod effect;
+mod futile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -17,6 +18,7 @@ use weft_model::{
 use weft_wire::ObjectKey;
 
 use self::effect::{Beating, Effect, Found};
+use self::futile::Futile;
 use crate::balance::to_balance;
 use crate::compiler::Output;
 use crate::failover;
@@ -411,9 +413,15 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
             }
         }
         objects.extend(services.iter().flatten().cloned().map(ObjectKey::Service));
+        let futile = Futile::new(reader, policy, target, services.as_deref().unwrap_or_default());
         let beating = Beating { reader, policy, target, services };
         for field in &said {
             let found = beating.of(field);
+            if let Found::Nobody { .. } = &found
+                && let Some((field, why)) = futile.why(field)
+            {
+                findings.warning(field, format!("no effect on {path}: {why}"));
+            }
             if let Found::Nobody { younger } = &found
                 && !younger.is_empty()
             {

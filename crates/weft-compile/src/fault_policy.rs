@@ -20,7 +20,7 @@ use crate::compiler::Output;
 use crate::findings::{Findings, listed};
 use crate::mesh;
 use crate::reader::{Reader, policy};
-use crate::service::with_port;
+use crate::service::{self, with_port};
 use crate::status::Condition;
 
 policy!(FaultPolicy);
@@ -131,6 +131,18 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
                 is_attached = false;
             }
         }
+        if let Some(service) = service::without_http(reader, name.namespace(), target) {
+            let message = format!(
+                "no effect: it is for HTTP, and Service {service} declares that none is spoken \
+                 there"
+            );
+            findings.warning(&path, message);
+        } else if let Some(place) = always_redirects(reader, name.namespace(), target) {
+            let message = format!(
+                "no effect: {place} redirects all that it matches, before any fault is put in"
+            );
+            findings.warning(&path, message);
+        }
         let all = in_turn(reader, name.namespace(), target.clone());
         match decider(&all, policy) {
             None => {
@@ -174,6 +186,25 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
     objects.sort();
     objects.dedup();
     Output { object: None, status: Some(findings.status(vec![accepted, attached], objects)) }
+}
+
+/// What `target` means in words, if it is a route or rule that only redirects.
+fn always_redirects(
+    reader: &Reader<'_>,
+    namespace: &str,
+    target: &crd::Target,
+) -> Option<&'static str> {
+    let crd::Target::Route(crd::Kind::HttpRoute, name, section) = target else { return None };
+    let object = ObjectName::new(namespace, name).ok()?;
+    let (_, route) = reader.route(&RouteName { kind: RouteKind::Http, object })?;
+    let is_meant = |rule: &&crd::RouteRule| section.is_none() || rule.name == *section;
+    let mut meant = route.rules.iter().filter(is_meant).peekable();
+    meant.peek()?;
+    let redirects = |rule: &crd::RouteRule| {
+        rule.filters.iter().any(|filter| matches!(filter, crd::Filter::Redirect(_)))
+    };
+    let place = if section.is_some() { "this rule" } else { "each rule of this route" };
+    meant.all(redirects).then_some(place)
 }
 
 /// The first of `all`, which are for the same, that is older than `policy` and decides about all of

@@ -81,6 +81,32 @@ pub(crate) fn with_port(
     }
 }
 
+/// The Service that `target` of a policy in `namespace` means, or means a port of, if it declares
+/// that no HTTP is spoken there. One that declares nothing may speak it.
+pub(crate) fn without_http(
+    reader: &Reader<'_>,
+    namespace: &str,
+    target: &crd::Target,
+) -> Option<ObjectName> {
+    let (service, part) = match target {
+        crd::Target::Service(service) => (service, None),
+        crd::Target::ServicePort(service, part) => (service, Some(part)),
+        _ => return None,
+    };
+    let service = ObjectName::new(namespace, service).ok()?;
+    let (_, found) = reader.service(&service)?;
+    let is_meant = |port: &&crd::ServicePort| {
+        port.protocol == crd::Protocol::Tcp
+            && part.is_none_or(|part| port.name.as_ref() == Some(part))
+    };
+    let mut meant = found.ports.iter().filter(is_meant).peekable();
+    meant.peek()?;
+    let is_other = |port: &crd::ServicePort| {
+        declared(port.app_protocol).is_some_and(|protocol| !protocol.is_http())
+    };
+    meant.all(is_other).then_some(service)
+}
+
 /// What `port` of `service` is called, if it has a name.
 pub(crate) fn name_of(service: &crd::Service, port: Port) -> Option<&str> {
     let found = service.ports.iter().find(|one| to_port(one.port) == port);

@@ -52,7 +52,11 @@ fn read_rule(at: &At<'_>, namespace: &str) -> Option<RouteRule> {
     let retry = object.maybe("retry", retry::read);
     let (matches, filters, (backends, of_backends)) = (matches?, filters?, backends?);
     check_together(&filters, &of_backends, &matches);
-    if !filters.has_redirect() {
+    if filters.has_redirect() {
+        for at in ["timeouts", "retry"].into_iter().filter_map(|field| object.field(field)) {
+            at.warning("no effect: what is redirected goes to no backend");
+        }
+    } else {
         route::warn_if_nowhere(at, &backends, Traffic::Http);
     }
     Some(RouteRule {

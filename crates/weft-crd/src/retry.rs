@@ -27,6 +27,11 @@ pub(crate) fn read(at: &At<'_>) -> Option<Retry> {
     let attempts = object.or("attempts", 1, |at| at.number(0, ATTEMPTS_MAX));
     let backoff = object.maybe("backoff", At::positive_duration);
     let codes = object.or("codes", Vec::new(), read_codes);
+    if attempts == Some(0) {
+        for at in ["backoff", "codes"].into_iter().filter_map(|field| object.field(field)) {
+            at.warning("no effect: attempts is 0, so that nothing is tried again");
+        }
+    }
     Some(Retry { attempts: attempts?, backoff: backoff?, codes: codes?.into_iter().collect() })
 }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::duration;
 use crate::names;
 use crate::reader::{At, fields};
 
@@ -60,6 +61,15 @@ pub(crate) fn read(at: &At<'_>) -> Option<SessionPersistence> {
     let (carrier, absolute, idle) = (carrier?, absolute?, idle?);
     if let (SessionCarrier::Cookie { is_permanent: true, .. }, None) = (&carrier, absolute) {
         return at.error("a permanent cookie needs an absoluteTimeout, for which it is kept");
+    }
+    if let (Some(absolute), Some(idle)) = (absolute, idle)
+        && idle >= absolute
+        && let Some(at) = object.field("idleTimeout")
+    {
+        at.warning(format!(
+            "no effect: by absoluteTimeout a session ends after {} in any case",
+            duration::format(absolute)
+        ));
     }
     Some(SessionPersistence { carrier, absolute, idle })
 }
