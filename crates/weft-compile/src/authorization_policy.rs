@@ -112,7 +112,11 @@ fn is_attached(
             }
         };
         if let Some(message) = missing {
-            findings.warning(&format!("spec.targetRefs[{index}]"), message);
+            let path = format!("spec.targetRefs[{index}]");
+            match target {
+                crd::Target::Mesh(_) => findings.warning(&path, message),
+                _ => findings.error(&path, message),
+            }
             is_attached = false;
         }
     }

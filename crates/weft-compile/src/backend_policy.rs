@@ -373,7 +373,11 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
         let services = match found {
             Ok(services) => services,
             Err(missing) => {
-                findings.warning(&path, missing);
+                match target {
+                    // Services come to it.
+                    crd::Target::Namespace => findings.warning(&path, missing),
+                    _ => findings.error(&path, missing),
+                }
                 is_attached = false;
                 None
             }

@@ -238,14 +238,14 @@ fn effect(
     };
     let name = ObjectName::new(namespace, name).ok();
     let Some((_, external)) = name.and_then(|name| reader.external(&name)) else {
-        findings.warning(path, "this ExternalService is not there");
+        findings.error(path, "this ExternalService is not there");
         return Effect::Missing;
     };
     let is_meant =
         |port: &&crd::ExternalPort| part.is_none_or(|part| port.name.as_ref() == Some(part));
     let ports: Vec<_> = external.ports.iter().filter(is_meant).collect();
     if ports.is_empty() {
-        findings.warning(path, "this ExternalService has no port of this name");
+        findings.error(path, "this ExternalService has no port of this name");
         return Effect::Missing;
     }
     let others = in_turn(reader, namespace, target.clone());

@@ -127,7 +127,7 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
         match place(reader, name.namespace(), target) {
             Ok(object) => objects.push(object),
             Err(missing) => {
-                findings.warning(&path, missing);
+                findings.error(&path, missing);
                 is_attached = false;
             }
         }

@@ -435,7 +435,7 @@ fn what_has_no_effect_says_so_when_it_is_applied() {
         let output = weft(&admin, arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         for expected in [
-            "warning: spec.targetRefs[0]: this Service is not there\n",
+            "error: spec.targetRefs[0]: this Service is not there\n",
             "error: spec.parentRefs[0]: Service shop/cart has no such port\n",
             "error: metadata.name: there is one Mesh, and mesh is older\n",
         ] {
