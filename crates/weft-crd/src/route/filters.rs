@@ -10,7 +10,7 @@ pub use headers::{HeaderEdits, HeaderValue};
 pub use mirror::{Mirror, Share};
 pub use url::{PathRewrite, Redirect, Scheme, UrlRewrite};
 
-use super::matches::{PathMatch, RouteMatch};
+use super::matches::{Method, PathMatch, RouteMatch};
 use crate::finding::quoted;
 use crate::path::Path;
 use crate::reader::{At, Fields};
@@ -50,6 +50,10 @@ impl Filter {
 
 fn is_redirect(filter: &Filter) -> bool {
     matches!(filter, Filter::Redirect(_))
+}
+
+fn is_cors(filter: &Filter) -> bool {
+    matches!(filter, Filter::Cors(_))
 }
 
 /// Whose filters they are.
@@ -107,6 +111,9 @@ pub(crate) fn check_together<'a>(
     {
         at.error::<()>("a request that is redirected goes to no backend, and the rule names some");
     }
+    if let Some(at) = of_rule.first(is_cors) {
+        warn_of_cors(at, of_rule, matches);
+    }
     if let Some(first) = of_rule.first(Filter::rewrites_path) {
         for at in of_backends.iter().filter_map(|read| read.first(Filter::replaces_prefix)) {
             at.error::<()>(format!(
@@ -114,6 +121,24 @@ pub(crate) fn check_together<'a>(
                 first.path
             ));
         }
+    }
+}
+
+/// Warns of the filter at `at` where the browser's questions, which are OPTIONS, do not come to it.
+fn warn_of_cors(at: &At<'_>, of_rule: &Read<'_>, matches: &[RouteMatch]) {
+    let place = |is_it: fn(&Filter) -> bool| of_rule.filters.iter().position(is_it);
+    if let Some(redirect) = of_rule.first(is_redirect)
+        && place(is_redirect) < place(is_cors)
+    {
+        at.warning(format!("answers no preflight: {} redirects all before", redirect.path));
+    }
+    let asks_for_another =
+        |one: &RouteMatch| one.method.is_some_and(|method| method != Method::Options);
+    if matches.iter().all(asks_for_another) {
+        at.warning(
+            "answers no preflight: that is an OPTIONS, and each match of the rule asks for another \
+             method",
+        );
     }
 }
 
