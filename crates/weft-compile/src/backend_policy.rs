@@ -426,12 +426,12 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
             {
                 findings.warning(field, format!("no effect on {path}: {why}"));
             }
-            if let Found::Nobody { younger } = &found
+            if let Found::Nobody { younger, first } = &found
                 && !younger.is_empty()
             {
                 let younger = listed(younger);
                 let message =
-                    format!("no effect of BackendPolicy {younger} on {path}: this one is older");
+                    format!("no effect of BackendPolicy {younger} on {path}: this one is {first}");
                 findings.warning(field, message);
             }
             match (found.effect(), found.message(&path)) {

@@ -250,17 +250,21 @@ fn effect(
     }
     let others = in_turn(reader, namespace, target.clone());
     if let Some(older) = others.iter().find(|other| age(other) < age(policy)) {
+        let first = mesh::goes_first(&older.metadata, [&policy.metadata]);
         let older = &older.metadata.name;
-        let message = format!("no effect: BackendTLSPolicy {older} is older, and is for the same");
+        let message =
+            format!("no effect: BackendTLSPolicy {older} is {first}, and is for the same");
         findings.error(path, message);
         return Effect::Conflicted;
     }
     let younger = others.iter().filter(|other| age(other) > age(policy));
-    let younger: BTreeSet<_> = younger.map(|other| other.metadata.name.clone()).collect();
+    let younger: Vec<_> = younger.map(|other| &other.metadata).collect();
     if !younger.is_empty() {
-        let younger = listed(&younger);
-        let message =
-            format!("no effect of BackendTLSPolicy {younger}: this one is older, and for the same");
+        let first = mesh::goes_first(&policy.metadata, younger.iter().copied());
+        let younger = listed(&younger.into_iter().map(|other| other.name.clone()).collect());
+        let message = format!(
+            "no effect of BackendTLSPolicy {younger}: this one is {first}, and for the same"
+        );
         findings.warning(path, message);
     }
     let mut effect = Effect::Refused;

@@ -158,18 +158,19 @@ fn age(external: &crd::ExternalService) -> (i64, &str) {
 
 /// The others of the same namespace.
 struct Others<'s> {
+    own: &'s crd::Metadata,
     older: Vec<&'s crd::ExternalService>,
     younger: Vec<&'s crd::ExternalService>,
 }
 
 impl<'s> Others<'s> {
-    fn new(reader: &Reader<'s>, external: &crd::ExternalService) -> Others<'s> {
+    fn new(reader: &Reader<'s>, external: &'s crd::ExternalService) -> Others<'s> {
         let crd::Metadata { namespace, name, .. } = &external.metadata;
         let mut others = reader.externals_of(namespace);
         others.retain(|other| other.metadata.name != *name);
         others.sort_by_key(|other| age(other));
         let (older, younger) = others.into_iter().partition(|other| age(other) < age(external));
-        Others { older, younger }
+        Others { own: &external.metadata, older, younger }
     }
 
     /// Whether an older one `has` what stands at `path`; of younger ones that do it is said that
@@ -182,17 +183,19 @@ impl<'s> Others<'s> {
         findings: &mut Findings<'_>,
     ) -> bool {
         if let Some(older) = self.older.iter().find(|other| has(other)) {
+            let first = mesh::goes_first(&older.metadata, [self.own]);
             let older = &older.metadata.name;
-            let message = format!("no effect: ExternalService {older} is older, and has {what}");
+            let message = format!("no effect: ExternalService {older} is {first}, and has {what}");
             findings.error(path, message);
             return true;
         }
         let younger = self.younger.iter().filter(|other| has(other));
-        let younger: BTreeSet<_> = younger.map(|other| other.metadata.name.clone()).collect();
+        let younger: Vec<_> = younger.map(|other| &other.metadata).collect();
         if !younger.is_empty() {
-            let younger = listed(&younger);
+            let first = mesh::goes_first(self.own, younger.iter().copied());
+            let younger = listed(&younger.into_iter().map(|other| other.name.clone()).collect());
             let message = format!(
-                "no effect of ExternalService {younger}: this one is older, and has {what}"
+                "no effect of ExternalService {younger}: this one is {first}, and has {what}"
             );
             findings.warning(path, message);
         }

@@ -5,7 +5,6 @@
 //! its Service. Of two for the same the older goes first: the first that is for a request decides
 //! about it.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use weft_crd as crd;
@@ -150,21 +149,22 @@ pub(crate) fn status(reader: &Reader<'_>, name: &ObjectName) -> Output {
                 let younger = all.iter().filter(|other| {
                     decider(&all, other).is_some_and(|decider| age(decider) == age(policy))
                 });
-                let younger: BTreeSet<_> =
-                    younger.map(|other| other.metadata.name.clone()).collect();
+                let younger: Vec<_> = younger.map(|other| &other.metadata).collect();
                 if !younger.is_empty() {
+                    let first = mesh::goes_first(&policy.metadata, younger.iter().copied());
                     let message = format!(
-                        "no effect of FaultPolicy {}: this one is older, and decides about all \
+                        "no effect of FaultPolicy {}: this one is {first}, and decides about all \
                          requests that it is for",
-                        listed(&younger)
+                        listed(&younger.into_iter().map(|other| other.name.clone()).collect())
                     );
                     findings.warning(&path, message);
                 }
             }
             Some(older) => {
+                let first = mesh::goes_first(&older.metadata, [&policy.metadata]);
                 let older = &older.metadata.name;
                 let message = format!(
-                    "no effect: FaultPolicy {older} is older, and decides about all requests that \
+                    "no effect: FaultPolicy {older} is {first}, and decides about all requests that \
                      this one is for"
                 );
                 findings.error(&path, message);

@@ -25,6 +25,20 @@ pub(crate) fn created(metadata: &crd::Metadata) -> i64 {
     metadata.creation_timestamp.map_or(i64::MAX, |timestamp| timestamp.unix())
 }
 
+/// Why `winner` goes before all of `others`, in words that follow `is`.
+pub(crate) fn goes_first<'m>(
+    winner: &crd::Metadata,
+    others: impl IntoIterator<Item = &'m crd::Metadata>,
+) -> &'static str {
+    let is_older = |other| created(winner) < created(other);
+    let (older, as_old): (Vec<_>, Vec<_>) = others.into_iter().partition(|other| is_older(other));
+    match (older.is_empty(), as_old.is_empty()) {
+        (_, true) => "older",
+        (true, false) => "as old, and first by name",
+        (false, false) => "older, or as old and first by name",
+    }
+}
+
 pub(crate) fn compile(reader: &Reader<'_>) -> Output {
     let object = in_force(reader).and_then(|mesh| settings(mesh).ok());
     Output { object: object.map(|mesh| Object::Mesh(Arc::new(mesh))), status: None }

@@ -7,6 +7,7 @@ use weft_model::ObjectName;
 
 use super::{age, external_at, fields};
 use crate::findings::listed;
+use crate::mesh;
 use crate::reader::Reader;
 
 /// What comes of a field of a policy, the greatest saying what comes of all of them.
@@ -32,9 +33,9 @@ pub(super) struct Beating<'r, 's> {
 /// Who says a field in the place of a policy.
 pub(super) enum Found {
     /// Nobody, at least for one Service; and for the same, younger policies say it without effect.
-    Nobody { younger: BTreeSet<String> },
-    /// An older policy for the same.
-    Older(String),
+    Nobody { younger: BTreeSet<String>, first: &'static str },
+    /// An older policy for the same, and why it goes first.
+    Older(String, &'static str),
     /// For each Service, or each port of one, a more specific one.
     MoreSpecific(&'static str, BTreeSet<String>),
 }
@@ -50,7 +51,8 @@ impl Beating<'_, '_> {
         if let Some(oldest) = others.iter().min_by_key(|other| age(other))
             && age(oldest) < age(policy)
         {
-            return Found::Older(name(oldest));
+            let first = mesh::goes_first(&oldest.metadata, [&policy.metadata]);
+            return Found::Older(name(oldest), first);
         }
         let (each, parts) = match target {
             crd::Target::Namespace => {
@@ -78,8 +80,10 @@ impl Beating<'_, '_> {
         match parts.into_iter().map(own).collect::<Option<BTreeSet<_>>>() {
             Some(own) if !own.is_empty() => Found::MoreSpecific(each, own),
             _ => {
-                let younger = others.into_iter().filter(|other| age(other) > age(policy));
-                Found::Nobody { younger: younger.map(name).collect() }
+                others.retain(|other| age(other) > age(policy));
+                let younger = others.iter().map(|other| &other.metadata);
+                let first = mesh::goes_first(&policy.metadata, younger);
+                Found::Nobody { younger: others.into_iter().map(name).collect(), first }
             }
         }
     }
@@ -99,7 +103,7 @@ impl Found {
     pub(super) fn effect(&self) -> Effect {
         match self {
             Found::Nobody { .. } => Effect::Some,
-            Found::Older(_) => Effect::Conflicted,
+            Found::Older(..) => Effect::Conflicted,
             Found::MoreSpecific(..) => Effect::Overridden,
         }
     }
@@ -107,8 +111,8 @@ impl Found {
     pub(super) fn message(&self, target: &str) -> Option<String> {
         match self {
             Found::Nobody { .. } => None,
-            Found::Older(older) => {
-                Some(format!("no effect on {target}: BackendPolicy {older} is older"))
+            Found::Older(older, first) => {
+                Some(format!("no effect on {target}: BackendPolicy {older} is {first}"))
             }
             Found::MoreSpecific(each, own) => {
                 let own = listed(own);

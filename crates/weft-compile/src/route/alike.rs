@@ -14,10 +14,10 @@ use crate::service::to_port;
 /// How a match fares beside those of other routes that are alike.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
-    /// It has no effect, since this route is older.
-    Beaten(String),
-    /// These are younger, and have none.
-    Beating(BTreeSet<String>),
+    /// It has no effect, since this route goes first, and why.
+    Beaten(String, &'static str),
+    /// These are younger, and have none, and why.
+    Beating(BTreeSet<String>, &'static str),
 }
 
 /// Says of each match of `route`, which `parents` take, whether an older route has it too, and
@@ -49,12 +49,12 @@ pub(super) fn warn(
                     let place = format!("port {} of {parent}", numbers.join(", "));
                     let kind = kind.kind();
                     let message = match fate {
-                        Fate::Beaten(older) => format!(
-                            "no effect on {place}: {kind} {namespace}/{older} is older, and \
+                        Fate::Beaten(older, first) => format!(
+                            "no effect on {place}: {kind} {namespace}/{older} is {first}, and \
                              matches the same"
                         ),
-                        Fate::Beating(younger) => format!(
-                            "no effect of {kind} {} on {place}: this one is older, and matches the \
+                        Fate::Beating(younger, first) => format!(
+                            "no effect of {kind} {} on {place}: this one is {first}, and matches the \
                              same",
                             listed(&younger)
                         ),
@@ -87,13 +87,18 @@ fn fates(
         let Some(oldest) = here.iter().min_by_key(|other| age(other)) else { continue };
         let fate = if oldest.metadata.name == *own {
             let others = here.iter().map(|other| &other.metadata).filter(|it| it.name != *own);
-            Fate::Beating(others.map(|it| format!("{}/{}", it.namespace, it.name)).collect())
+            let others: Vec<_> = others.collect();
+            if others.is_empty() {
+                continue;
+            }
+            let first = mesh::goes_first(&route.metadata, others.iter().copied());
+            let others = others.iter().map(|it| format!("{}/{}", it.namespace, it.name));
+            Fate::Beating(others.collect(), first)
         } else {
-            Fate::Beaten(oldest.metadata.name.clone())
+            let first = mesh::goes_first(&oldest.metadata, [&route.metadata]);
+            Fate::Beaten(oldest.metadata.name.clone(), first)
         };
-        if fate != Fate::Beating(BTreeSet::new()) {
-            fates.entry(fate).or_default().push(to_port(port.number));
-        }
+        fates.entry(fate).or_default().push(to_port(port.number));
     }
     fates
 }

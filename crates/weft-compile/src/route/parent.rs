@@ -283,19 +283,20 @@ fn against_alike(
     let oldest = routes.iter().min_by_key(|route| age(route))?;
     let number = port.number;
     if oldest.metadata.name != *name {
+        let first = mesh::goes_first(&oldest.metadata, [&route.metadata]);
         return Some(format!(
-            "TCPRoute {namespace}/{} is older, and has all connections to port {number} of {parent}",
+            "TCPRoute {namespace}/{} is {first}, and has all connections to port {number} of {parent}",
             oldest.metadata.name
         ));
     }
-    let younger: BTreeSet<_> = routes
-        .iter()
-        .filter(|other| other.metadata.name != *name)
-        .map(|other| format!("{namespace}/{}", other.metadata.name))
-        .collect();
+    let others: Vec<_> =
+        routes.iter().map(|other| &other.metadata).filter(|other| other.name != *name).collect();
+    let first = mesh::goes_first(&route.metadata, others.iter().copied());
+    let younger: BTreeSet<_> =
+        others.iter().map(|other| format!("{namespace}/{}", other.name)).collect();
     (!younger.is_empty()).then(|| {
         format!(
-            "no effect of TCPRoute {} on port {number} of {parent}: this one is older, and has all \
+            "no effect of TCPRoute {} on port {number} of {parent}: this one is {first}, and has all \
              connections",
             listed(&younger)
         )

@@ -45,14 +45,17 @@ pub(super) fn convert(
         let mut compiled = Vec::new();
         for (at, backend) in backends.iter().enumerate() {
             let crd::BackendRef { kind: of, namespace, name, weight, filters } = backend;
-            let weight = Weight::new(*weight).map_err(|error| error.to_string())?;
             let resolved = resolve(reader, &from, (of, namespace, name));
-            let so = share_without_backend(kind);
+            let so = match weight {
+                0 => "its weight is 0, so that nothing is sent there anyway",
+                _ => share_without_backend(kind),
+            };
             let backend = or_missing(resolved, format!("backendRefs[{at}]"), so);
             // Only rules have mirrors.
             let no_mirror =
                 |_, mirror: &crd::Mirror| Backend::Missing { reason: mirror.name.clone() };
             let filters = filters::convert(filters, no_mirror)?;
+            let weight = Weight::new(*weight).map_err(|error| error.to_string())?;
             compiled.push(WeightedBackend { backend, weight, filters });
         }
         let filters = filters::convert(filters, |at, mirror| {

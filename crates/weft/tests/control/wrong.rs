@@ -204,9 +204,10 @@ impl Place {
 /// Who is beaten by somebody older names it, and is named by it.
 fn both_sides_are_named(case: &Case, findings: &[Finding]) {
     let name = |finding: &Finding| finding.object.as_ref().unwrap().name.clone();
+    let is_beaten = |pair: &[&str]| matches!(pair, ["is", "older" | "as"]);
     for finding in findings {
         let words: Vec<_> = finding.message.split([' ', ',', ':', ';']).collect();
-        let Some(at) = words.windows(2).position(|pair| pair == ["is", "older"]) else { continue };
+        let Some(at) = words.windows(2).position(is_beaten) else { continue };
         let winner = words[at - 1].rsplit('/').next().unwrap();
         if winner == "one" {
             continue; // It is the winner itself that speaks.
