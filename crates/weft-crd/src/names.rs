@@ -201,6 +201,11 @@ pub(crate) fn header_value(text: &str) -> Result<(), String> {
     if text.is_empty() || text.len() > 4096 {
         return Err(format!("{} bytes are not allowed, it is from 1 to 4096", text.len()));
     }
+    field_value(text)
+}
+
+/// The same of what a request is compared with, whose length is checked elsewhere.
+pub(crate) fn field_value(text: &str) -> Result<(), String> {
     if text.chars().any(|c| c.is_control() && c != '\t') {
         return Err(format!("{} holds a control character", quoted(text)));
     }

@@ -166,7 +166,8 @@ fn read_path(at: &At<'_>) -> Option<PathMatch> {
 
 pub(crate) fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
     let read = |at: &At<'_>| {
-        let (name, value) = read_condition(at, names::matched_header, HEADER_CHARS_MAX)?;
+        let (name, value) =
+            read_condition(at, names::matched_header, HEADER_CHARS_MAX, check_value)?;
         Some(HeaderMatch { name: name.to_ascii_lowercase(), value })
     };
     let headers = at.list(CONDITIONS_MAX, read)?;
@@ -178,7 +179,8 @@ pub(crate) fn read_headers(at: &At<'_>) -> Option<Vec<HeaderMatch>> {
 
 fn read_query(at: &At<'_>) -> Option<Vec<QueryMatch>> {
     let read = |at: &At<'_>| {
-        let (name, value) = read_condition(at, names::http_token, QUERY_CHARS_MAX)?;
+        let (name, value) =
+            read_condition(at, names::http_token, QUERY_CHARS_MAX, check_parameter)?;
         Some(QueryMatch { name, value })
     };
     let query = at.list(CONDITIONS_MAX, read)?;
@@ -194,6 +196,7 @@ fn read_condition(
     at: &At<'_>,
     check_name: fn(&str) -> Result<(), String>,
     value_chars_max: usize,
+    check_exact: fn(&At<'_>, &str) -> Option<()>,
 ) -> Option<(String, ValueMatch)> {
     let object = at.object(fields(&["type", "name", "value"]))?;
     let types = [("Exact", false), ("RegularExpression", true)];
@@ -202,13 +205,43 @@ fn read_condition(
         object.need("name", |at| at.parsed(|text| check_name(text).map(|()| text.to_owned())));
     let value = object.need("value", |at| {
         let text = at.text_within(value_chars_max)?;
-        match check_regex(text) {
-            Err(message) if is_regex == Some(true) => at.error(message),
-            _ => Some(text.to_owned()),
+        match is_regex? {
+            true => match check_regex(text) {
+                Err(message) => at.error(message),
+                Ok(()) => Some(text.to_owned()),
+            },
+            false => check_exact(at, text).map(|()| text.to_owned()),
         }
     });
     let value = value?;
     Some((name?, if is_regex? { ValueMatch::Regex(value) } else { ValueMatch::Exact(value) }))
+}
+
+/// Checks that a header can have the value `text`.
+fn check_value(at: &At<'_>, text: &str) -> Option<()> {
+    match names::field_value(text) {
+        Err(message) => at.error(message),
+        Ok(()) => Some(()),
+    }
+}
+
+/// Checks that a parameter of a query can be written as `text`.
+fn check_parameter(at: &At<'_>, text: &str) -> Option<()> {
+    if text.contains(' ') {
+        return at.error_help(
+            format!(
+                "{} holds a blank, which no query does: parameters are compared as they are \
+                 written, undecoded",
+                quoted(text)
+            ),
+            format!(
+                "write {} or {}, whichever clients do",
+                quoted(&text.replace(' ', "%20")),
+                quoted(&text.replace(' ', "+"))
+            ),
+        );
+    }
+    check_value(at, text)
 }
 
 /// The most memory of a compiled expression, in bytes, as proxies have it.

@@ -60,7 +60,7 @@ spec:
         value: \"1\"
       queryParams:
       - name: q
-        value: a b
+        value: a+b
         type: Exact
       method: GET
     - path:

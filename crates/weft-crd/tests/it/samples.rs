@@ -124,7 +124,7 @@ spec:
     matches:
     - path: { type: PathPrefix, value: /v2 }
       headers: [{ name: x-canary, value: '1' }]
-      queryParams: [{ name: q, value: 'a b', type: Exact }]
+      queryParams: [{ name: q, value: 'a+b', type: Exact }]
       method: GET
     - path: { type: RegularExpression, value: '/(a|b)+' }
     backendRefs: [{ name: checkout-v2, port: 80 }]
