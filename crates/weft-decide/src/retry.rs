@@ -88,12 +88,13 @@ pub enum Next {
 /// have processed it, or if it is idempotent and met the end of an idle connection. Where there is
 /// a `policy`, all of this counts as the rest does that it asks for, `retries_max` times at most:
 /// after the statuses that are listed, whatever the method, and if it is idempotent after
-/// failures, those included of which the server's proxy tells. It is never sent again if an earlier part of it is gone, if a proxy further on did so, if
-/// the budget has no room, or if the wait would not end before the deadline.
+/// failures, those included of which the server's proxy tells. It is never sent again if an
+/// earlier part of it is gone, if a proxy further on did so, if the budget has no room, or if the
+/// wait would not end before the deadline.
 ///
 /// `jitter` is drawn by the caller from `0.0..1.0`, so that this stays a pure function.
-/// Source: GEP-1731 (`attempts` is the most, and an explicit 0 must disable retries); full jitter, after the AWS
-/// Architecture Blog, "Exponential Backoff And Jitter".
+/// Source: GEP-1731 (`attempts` is the most, and an explicit 0 must disable retries); full jitter,
+/// after the AWS Architecture Blog, "Exponential Backoff And Jitter".
 pub fn after(policy: Option<&Retry>, tried: &Tried, jitter: f64) -> Next {
     let Some(Retry { retries_max, statuses, backoff_base, backoff_max }) = policy else {
         let asked = Asked { retries_max: FREE_RETRIES_MAX, ..Asked::default() };

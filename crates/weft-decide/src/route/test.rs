@@ -158,8 +158,9 @@ pub(crate) fn call(head: &RequestHead) -> Option<(&str, &str)> {
     head.path().strip_prefix('/')?.rsplit_once('/')
 }
 
-/// The expression, which must match from end to end. As in RE2, `\w` and others are of ASCII, unless
-/// it has other characters itself; they take a fraction of the memory, too. `weft-crd` checks expressions in the same way.
+/// The expression, which must match from end to end. As in RE2, `\w` and others are of ASCII,
+/// unless it has other characters itself; they take a fraction of the memory, too. `weft-crd`
+/// checks expressions in the same way.
 fn compiled(text: &str) -> Result<Regex, String> {
     RegexBuilder::new(&format!("^(?:{text})$"))
         .unicode(!text.is_ascii())
