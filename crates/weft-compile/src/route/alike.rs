@@ -1,4 +1,5 @@
-//! Matches that several routes have for one port: the oldest route has what they match.
+//! Matches, and names of servers, that several routes have for one port: the oldest route has what
+//! they match.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +21,8 @@ enum Fate {
     Beating(BTreeSet<String>, &'static str),
 }
 
-/// Says of each match of `route`, which `parents` take, whether an older route has it too, and
-/// which younger ones do.
+/// Says of each match of `route`, which `parents` take, and of a TLSRoute of each name of a server,
+/// whether an older route has it too, and which younger ones do.
 pub(super) fn warn(
     reader: &Reader<'_>,
     kind: RouteKind,
@@ -29,10 +30,6 @@ pub(super) fn warn(
     parents: &BTreeSet<RouteParent>,
     findings: &mut Findings<'_>,
 ) {
-    // What carries bytes has no matches.
-    if !matches!(kind, RouteKind::Http | RouteKind::Grpc) {
-        return;
-    }
     let mut ports: BTreeMap<&Parent, Vec<PortOf<'_>>> = BTreeMap::new();
     for RouteParent { parent, port } in parents {
         let is_taken = |one: &PortOf<'_>| port.is_none_or(|it| it == to_port(one.number));
@@ -40,26 +37,38 @@ pub(super) fn warn(
         ports.entry(parent).or_default().extend(taken);
     }
     let namespace = &route.metadata.namespace;
-    for (index, rule) in route.rules.iter().enumerate() {
-        for (at, one) in rule.matches.iter().enumerate() {
-            for (parent, ports) in &ports {
-                let alike = reader.routes_matching(kind, namespace, parent, one);
-                for (fate, ports) in fates(route, &alike, parent, ports) {
-                    let numbers: Vec<_> = ports.iter().map(ToString::to_string).collect();
-                    let place = format!("port {} of {parent}", numbers.join(", "));
-                    let kind = kind.kind();
-                    let message = match fate {
-                        Fate::Beaten(older, first) => format!(
-                            "no effect on {place}: {kind} {namespace}/{older} is {first}, and \
-                             matches the same"
-                        ),
-                        Fate::Beating(younger, first) => format!(
-                            "no effect of {kind} {} on {place}: this one is {first}, and matches the \
-                             same",
-                            listed(&younger)
-                        ),
-                    };
-                    findings.warning(&format!("spec.rules[{index}].matches[{at}]"), message);
+    let mut say = |path: &str, parent: &Parent, alike: &[&crd::Route], ports: &[PortOf<'_>]| {
+        for (fate, ports) in fates(route, alike, parent, ports) {
+            let numbers: Vec<_> = ports.iter().map(ToString::to_string).collect();
+            let place = format!("port {} of {parent}", numbers.join(", "));
+            let kind = kind.kind();
+            let message = match fate {
+                Fate::Beaten(older, first) => format!(
+                    "no effect on {place}: {kind} {namespace}/{older} is {first}, and matches the \
+                     same"
+                ),
+                Fate::Beating(younger, first) => format!(
+                    "no effect of {kind} {} on {place}: this one is {first}, and matches the same",
+                    listed(&younger)
+                ),
+            };
+            findings.warning(path, message);
+        }
+    };
+    for (parent, ports) in &ports {
+        if kind == RouteKind::Tls {
+            for (index, host) in route.hostnames.iter().enumerate() {
+                let mut alike = reader.routes_of(kind, namespace, parent);
+                alike.retain(|other| other.hostnames.contains(host));
+                say(&format!("spec.hostnames[{index}]"), parent, &alike, ports);
+            }
+        }
+        // What carries bytes has no matches.
+        if matches!(kind, RouteKind::Http | RouteKind::Grpc) {
+            for (index, rule) in route.rules.iter().enumerate() {
+                for (at, one) in rule.matches.iter().enumerate() {
+                    let alike = reader.routes_matching(kind, namespace, parent, one);
+                    say(&format!("spec.rules[{index}].matches[{at}]"), parent, &alike, ports);
                 }
             }
         }
