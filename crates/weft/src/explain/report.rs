@@ -100,17 +100,14 @@ pub struct EndpointReport {
 impl Report {
     /// What there is to say of what `text` says not to be of the mesh.
     pub fn outside(text: &str, outbound: OutboundPolicy) -> Report {
-        let (by, reason, note) = match outbound {
+        let (by, reason) = match outbound {
             OutboundPolicy::Registered => {
                 let why = "only what is registered may be called".to_owned();
-                (By::Caller, Some(("outside-refused", why)), "")
+                (By::Caller, Some(("outside-refused", why)))
             }
-            OutboundPolicy::Any => (By::Application, None, "it passes outside of the mesh"),
-            OutboundPolicy::Audit => {
-                (By::Application, None, "it passes, and is recorded: registered would refuse it")
-            }
+            OutboundPolicy::Any | OutboundPolicy::Audit => (By::Application, None),
         };
-        let because = of_mesh("spec.defaults.outbound", note);
+        let because = by_outbound(outbound);
         let (status, grpc_status, server_reason, is_meant) = Default::default();
         let outcome = Outcome { by, status, grpc_status, reason, server_reason, is_meant };
         let steps = vec![passed(Stage::Name, text, vec![because])];
@@ -130,6 +127,16 @@ fn refused(
 ) -> Told {
     let verdict = Verdict::Refused { reason, text: text.into() };
     Told { step: Step { stage, verdict, because }, not: vec![] }
+}
+
+/// What the Mesh says of a way to what nobody has registered.
+fn by_outbound(outbound: OutboundPolicy) -> Cause {
+    let note = match outbound {
+        OutboundPolicy::Registered => "",
+        OutboundPolicy::Any => "it passes outside of the mesh",
+        OutboundPolicy::Audit => "it passes, and is recorded: registered would refuse it",
+    };
+    of_mesh("spec.defaults.outbound", note)
 }
 
 /// The part `field` of the Mesh that is in force.
@@ -185,7 +192,13 @@ pub fn report(
             Ok(_) => report,
         };
     };
-    steps.push(passed(Stage::Name, name, port_cause(mesh, &destination.name, "")));
+    let because = match &destination.name {
+        DestinationName::Outside(_) | DestinationName::OutsideHost(..) => {
+            vec![by_outbound(mesh.settings.outbound)]
+        }
+        known => port_cause(mesh, known, ""),
+    };
+    steps.push(passed(Stage::Name, name, because));
     steps.push(protocol(mesh, destination, explanation));
     if is_http {
         if let Err(error) = ways
