@@ -51,9 +51,12 @@ pub struct Case {
 /// The cases of all files.
 pub fn cases() -> Vec<Case> {
     let files = [
+        include_str!("corpus/backend_tls_policy"),
         include_str!("corpus/grpc_route"),
         include_str!("corpus/http_route"),
         include_str!("corpus/service"),
+        include_str!("corpus/tcp_route"),
+        include_str!("corpus/tls_route"),
     ];
     files.into_iter().flat_map(read).collect()
 }

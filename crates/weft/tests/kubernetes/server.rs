@@ -24,7 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const TOKEN: &str = "administrator-of-a-test";
 
 /// The kinds of Gateway API that are installed, as its files call them.
-const KINDS: [&str; 2] = ["grpcroutes", "httproutes"];
+const KINDS: [&str; 5] =
+    ["backendtlspolicies", "grpcroutes", "httproutes", "tcproutes", "tlsroutes"];
 
 /// A channel of Gateway API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
