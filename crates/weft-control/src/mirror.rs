@@ -45,17 +45,22 @@ pub struct Mirror {
     lists: BTreeMap<Kind, BTreeSet<DocumentKey>>,
     /// What was last said of a kind.
     said: BTreeMap<Kind, String>,
+    /// The kinds of which it is not known yet what there is.
+    unknown: BTreeSet<Kind>,
 }
 
 impl Mirror {
     /// Nothing is done before [`Mirror::run`]. Moments are those of `clock`, by which `store` is
     /// written to.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock + Send + Sync>) -> Mirror {
-        Mirror { store, clock, lists: BTreeMap::new(), said: BTreeMap::new() }
+        let (lists, said) = Default::default();
+        Mirror { store, clock, lists, said, unknown: MIRRORED.into() }
     }
 
-    /// Follows `cluster` for ever.
-    pub async fn run(mut self, world: &World, cluster: &Cluster) {
+    /// Follows `cluster` for ever. `is_known` is called once the store has all there is: before
+    /// that, what is not in it may well be there, and nobody may be told otherwise.
+    pub async fn run(mut self, world: &World, cluster: &Cluster, is_known: impl FnOnce()) {
+        let mut is_known = Some(is_known);
         let of_kind = |kind: Kind| -> BoxStream<'static, (Kind, Event)> {
             follow(cluster, kind).map(move |event| (kind, event)).boxed()
         };
@@ -65,6 +70,11 @@ impl Mirror {
             while let Err(error) = self.take(&events) {
                 crate::say!("weft control: what Kubernetes has cannot be kept: {error}");
                 world.clock.sleep(RETRY).await;
+            }
+            if self.unknown.is_empty()
+                && let Some(is_known) = is_known.take()
+            {
+                is_known();
             }
         }
     }
@@ -121,6 +131,10 @@ impl Mirror {
             self.store.apply(Batch { now, wall, items })?;
         }
         self.lists = lists;
+        let is_answer = |event: &Event| matches!(event, Event::Listed | Event::NotServed);
+        for (kind, _) in events.iter().filter(|(_, event)| is_answer(event)) {
+            self.unknown.remove(kind);
+        }
         Ok(())
     }
 

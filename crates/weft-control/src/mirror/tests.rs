@@ -44,6 +44,21 @@ fn what_a_list_does_not_hold_any_more_is_gone() {
 }
 
 #[test]
+fn all_is_known_once_every_kind_was_listed_or_is_not_there() {
+    let mut mirror = mirror();
+    for kind in MIRRORED {
+        assert!(mirror.unknown.contains(&kind));
+        mirror.take(&[(kind, Event::Failed("forbidden".into()))]).unwrap();
+        mirror.take(&[(kind, Event::Listing)]).unwrap();
+        assert!(mirror.unknown.contains(&kind), "{kind}");
+        let answer = if kind == Kind::Mesh { Event::NotServed } else { Event::Listed };
+        mirror.take(&[(kind, answer)]).unwrap();
+        assert!(!mirror.unknown.contains(&kind), "{kind}");
+    }
+    assert!(mirror.unknown.is_empty());
+}
+
+#[test]
 fn the_last_word_on_an_object_counts() {
     let mut mirror = mirror();
     let gone = || Event::Gone("shop".into(), "a".into());

@@ -1,8 +1,11 @@
 //! What the lab itself must do, so that what is tested in it means something.
 
+use std::collections::BTreeSet;
+
 use crate::images::{self, WEFT, WEFT_NAME};
 use crate::lab::Cluster;
 use crate::nginx;
+use crate::processes::wait_until;
 
 /// Programs for pods, by Debian.
 pub const TOOLS: &str = "weft.test/tools:1";
@@ -11,26 +14,31 @@ pub const NGINX: &str = "/usr/sbin/nginx";
 
 pub const CURL: &str = "/usr/bin/curl";
 
-/// A pod that does nothing until it is told to, and one of nginx on each node behind a Service.
-fn shop() -> String {
-    let config = nginx::config(
-        "/tmp".as_ref(),
-        "server { listen 8080; location / { return 200 \"$hostname\\n\"; } }",
-    );
-    let config = config.replace('\n', "\n    ");
+/// The namespace `shop`, and what nginx in pods there is told: to answer with the pod's name.
+pub fn nginx_of_pods() -> String {
+    let server = "server { listen 8080; location / { return 200 \"$hostname\\n\"; } }";
+    let config = nginx::config("/tmp".as_ref(), server).replace('\n', "\n    ");
     format!(
-        r#"
+        "
 apiVersion: v1
 kind: Namespace
 metadata: {{ name: shop }}
 ---
 apiVersion: v1
 kind: ConfigMap
-metadata: {{ name: web, namespace: shop }}
+metadata: {{ name: nginx, namespace: shop }}
 data:
   nginx.conf: |
     {config}
----
+"
+    )
+}
+
+/// A pod that does nothing until it is told to, and one of nginx on each node behind a Service.
+fn shop() -> String {
+    let of_nginx = nginx_of_pods();
+    format!(
+        r#"{of_nginx}---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {{ name: web, namespace: shop }}
@@ -55,7 +63,7 @@ spec:
         - {{ name: config, mountPath: /config }}
         - {{ name: tmp, mountPath: /tmp }}
       volumes:
-      - {{ name: config, configMap: {{ name: web }} }}
+      - {{ name: config, configMap: {{ name: nginx }} }}
       - {{ name: tmp, emptyDir: {{}} }}
 ---
 apiVersion: v1
@@ -94,10 +102,12 @@ fn pods_reach_services_by_name_on_both_nodes_until_a_policy_forbids_it() {
     cluster.apply(&shop());
     cluster.wait_for_pods("shop", "app in (web,client)");
 
-    let (ok, said) = ask(&cluster, 20);
-    let answered: std::collections::BTreeSet<_> = said.lines().collect();
-    assert!(ok && answered.len() == 2, "{said}");
-    assert!(answered.iter().all(|line| line.starts_with("web-")), "{said}");
+    // That both are ready reaches kube-proxy a moment after it reaches kubectl.
+    wait_until("both pods answer", || {
+        let (ok, said) = ask(&cluster, 20);
+        let answered: BTreeSet<_> = said.lines().collect();
+        ok && answered.len() == 2 && answered.iter().all(|line| line.starts_with("web-"))
+    });
 
     // Names outside of the cluster are this machine's.
     let outside = ["/usr/bin/getent", "hosts", "pay.outside.test"];
@@ -107,11 +117,11 @@ fn pods_reach_services_by_name_on_both_nodes_until_a_policy_forbids_it() {
     cluster.apply(CLOSED);
     // It is looked at once a second.
     let is_closed = || !ask(&cluster, 1).0;
-    assert!((0..20).any(|_| is_closed()), "the policy is not enforced");
+    wait_until("the policy is enforced", is_closed);
     let (_, said) = ask(&cluster, 1);
     assert!(said.contains("timed out"), "dropped, and not refused: {said}");
     cluster.kubectl(&["delete", "networkpolicy", "-n", "shop", "closed"]);
-    assert!((0..20).any(|_| ask(&cluster, 1).0), "the policy is enforced for ever");
+    wait_until("the policy is enforced no more", || ask(&cluster, 1).0);
 }
 
 #[test]

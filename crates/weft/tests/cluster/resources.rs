@@ -7,28 +7,12 @@ use std::process::Command;
 
 use crate::images;
 use crate::lab::Cluster;
-use crate::nginx;
-use crate::pods::{CURL, NGINX, TOOLS};
+use crate::pods::{CURL, NGINX, TOOLS, nginx_of_pods};
 use crate::processes::{Process, WEFT, run, wait_until};
 
 /// Two versions of a Service, of two pods and one, which answer with their own names.
 fn versions() -> String {
-    let server = "server { listen 8080; location / { return 200 \"$hostname\\n\"; } }";
-    let config = nginx::config("/tmp".as_ref(), server).replace('\n', "\n    ");
-    let mut text = format!(
-        "
-apiVersion: v1
-kind: Namespace
-metadata: {{ name: shop }}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {{ name: nginx, namespace: shop }}
-data:
-  nginx.conf: |
-    {config}
-"
-    );
+    let mut text = nginx_of_pods();
     for (version, replicas) in [("v1", 2), ("v2", 1)] {
         text += &format!(
             "---
@@ -141,6 +125,9 @@ outbound: [{ listen: 127.0.0.1:0, service: shop/cart, port: 80 }]
     let mut desk = Process::weft(directory, "desk", &["proxy", "--config", "desk.yaml"]);
     let address = desk.address("listening at ");
     cluster.wait_for_pods("shop", "app=cart");
+    // It is ready only once it knows all there was.
+    let (ok, said) = weft(&["get", "services", "-n", "shop"]);
+    assert!(ok && said.matches("cart").count() >= 3, "{said}");
     let (ok, said) = weft(&["get", "pods"]);
     assert!(ok && said.matches("cart-v").count() == 3, "{said}");
     // That they are ready reaches the proxy a moment after it reaches kubectl.
@@ -215,4 +202,15 @@ fn who_cannot_ask_kubernetes_says_why() {
     let said = refused(wrong.to_str().unwrap(), &[]);
     assert!(said.contains("the API server at https://198.18.0.2:6444/ does not answer"), "{said}");
     assert!(said.contains("refused"), "{said}");
+
+    // Who may not read something is not ready, and hears what it is.
+    let proxy = admin.replace("admin.conf", "proxy.conf");
+    let arguments = ["control", "--listen", "127.0.0.1:0", "--data", "control", "--kubernetes"];
+    let by = ["--kubeconfig", &proxy];
+    let control = Process::weft(&cluster.directory, "control", &[&arguments[..], &by].concat());
+    wait_until("what may not be read is named", || {
+        let log = control.log();
+        log.contains("Kubernetes: ConfigMap: ") && log.contains("configmaps is forbidden")
+    });
+    assert!(!control.log().contains("ready at"), "{}", control.log());
 }
