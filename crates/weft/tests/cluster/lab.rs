@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::processes::wait_until;
+
 /// Where `cargo xtask test` puts the programs.
 const INSTALLED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/kubernetes");
 
@@ -62,16 +64,14 @@ impl Cluster {
         self.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]);
     }
 
-    /// Waits until the pods of `namespace` that have `labels` are ready.
+    /// Waits until there are pods of `namespace` that have `labels`, and all of them are ready.
     pub fn wait_for_pods(&self, namespace: &str, labels: &str) {
-        let wait = ["wait", "pod", "--for=condition=Ready", "--timeout=90s"];
-        let rest = ["-n", namespace, "-l", labels];
-        let output = self.try_kubectl(&[&wait[..], &rest].concat());
-        if !output.status.success() {
-            let pods = self.try_kubectl(&["describe", "pods", "-n", namespace, "-l", labels]);
-            let text = String::from_utf8_lossy(&pods.stdout).into_owned();
-            panic!("{}\n{text}", String::from_utf8_lossy(&output.stderr));
-        }
+        // kubectl does not wait for pods that are not made yet.
+        let wait = ["wait", "pod", "--for=condition=Ready", "--timeout=1s"];
+        let wait = [&wait[..], &["-n", namespace, "-l", labels]].concat();
+        wait_until(&format!("pods with {labels} are ready"), || {
+            self.try_kubectl(&wait).status.success()
+        });
     }
 
     /// What `command` says in the pod `pod` of `namespace`, and whether it ended well.
@@ -85,6 +85,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let pods = self.try_kubectl(&["describe", "pods", "--all-namespaces"]);
+            println!("{}", String::from_utf8_lossy(&pods.stdout));
             show_logs(self.name);
         }
         let _ = lab(&["down", self.name]);
